@@ -1,0 +1,3 @@
+//! The packet's way.
+#![cfg_attr(not(feature = "memory"), no_std)]
+pub mod node;

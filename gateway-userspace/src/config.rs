@@ -1,0 +1,3 @@
+//! Configuration: load, validate (all problems at once), compile, snapshot.
+
+pub mod snapshot;

@@ -1,0 +1,288 @@
+//! The compiled configuration: immutable, numbered, swapped whole.
+//!
+//! Everything here is checked and resolved already: no option that means "default", no name that needs a lookup.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::registry::EndpointState;
+use crate::router::Router;
+
+/// One immutable, numbered, compiled configuration.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// 1 at the start, one more with each accepted configuration.
+    pub number: u64,
+    /// The file it came from.
+    pub source: PathBuf,
+    /// This node.
+    pub node: Node,
+    /// The admin API.
+    pub admin: Admin,
+    /// Steering in the kernel; `None`: L7 only.
+    pub dataplane: Option<Dataplane>,
+    /// Other nodes; `None`: a single node.
+    pub cluster: Option<Cluster>,
+    /// Addresses that clients connect to.
+    pub vips: Vec<Vip>,
+    /// Where L7 accepts.
+    pub listeners: Vec<Arc<Listener>>,
+    /// All upstreams, referred to by routes or not.
+    pub upstreams: Vec<Arc<Upstream>>,
+}
+
+/// `[node]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Unique in the cluster; also the value of `x-gateway-node`.
+    pub name: String,
+    /// Where other nodes reach this one over IPv4.
+    pub address: Option<Ipv4Addr>,
+    /// Where other nodes reach this one over IPv6.
+    pub address_v6: Option<Ipv6Addr>,
+    /// Share of connections, 1 to 1000.
+    pub weight: u32,
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Whether responses carry `x-gateway-node`.
+    pub node_header: NodeHeader,
+}
+
+/// Whether responses name the node that answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeHeader {
+    /// Each response carries `x-gateway-node`.
+    Sent,
+    /// None does (the default: names of machines are nobody else's business).
+    Omitted,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Loopback or a unix socket.
+    pub listen: AdminListen,
+    /// Where the bearer token lies; made at the first start where absent.
+    pub token_file: PathBuf,
+}
+
+/// Where the admin API listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// A loopback address.
+    Tcp(SocketAddr),
+    /// A unix socket, mode 0600.
+    Unix(PathBuf),
+}
+
+/// `[dataplane]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataplane {
+    /// Interfaces the XDP program is attached to.
+    pub interfaces: Vec<String>,
+    /// How it is attached.
+    pub mode: AttachMode,
+    /// How packets reach their owner.
+    pub encapsulation: Encapsulation,
+    /// Interfaces that encapsulated packets are taken from; a subset of `interfaces`.
+    pub cluster_interfaces: Vec<String>,
+    /// Bound of the flow table.
+    pub flow_table_entries: u32,
+    /// Bound of the number of Maglev tables.
+    pub tables: u32,
+    /// Directory on bpffs below which this node's maps and links are pinned.
+    pub pin_directory: PathBuf,
+}
+
+/// `dataplane.mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMode {
+    /// Native, else generic with a warning.
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// In the stack, for drivers without XDP.
+    Generic,
+}
+
+/// `dataplane.encapsulation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// IPv4 in IPv4 (RFC 2003) and IPv6 in IPv6 (RFC 2473).
+    Ipip,
+}
+
+/// `[cluster]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// UDP address of the heartbeats.
+    pub listen: SocketAddr,
+    /// Other nodes to begin with.
+    pub seeds: Vec<SocketAddr>,
+    /// Shared by all nodes; encrypts and authenticates what they say.
+    pub key: ClusterKey,
+    /// Which floating addresses are answered for.
+    pub announce: Announce,
+}
+
+/// A secret of 32 bytes, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClusterKey(pub [u8; 32]);
+
+impl std::fmt::Debug for ClusterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClusterKey(…)")
+    }
+}
+
+/// `cluster.announce`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announce {
+    /// The VIPs themselves, on a flat segment.
+    Vip,
+    /// Nothing: a router or an operator sees to it.
+    None,
+}
+
+/// `[[vip]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vip {
+    /// Unique.
+    pub name: String,
+    /// What clients connect to.
+    pub address: IpAddr,
+    /// Sorted, distinct, not empty.
+    pub ports: Vec<u16>,
+    /// The transport.
+    pub protocol: Transport,
+    /// What chooses the owner of a connection.
+    pub steering: Steering,
+}
+
+/// `vip.protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// `vip.steering`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Steering {
+    /// By the 5-tuple: the best spread.
+    FlowHash,
+    /// By the client's address: all of a client's connections on one node.
+    IpHash,
+}
+
+/// `[[listener]]`, with the routes that name it.
+#[derive(Debug)]
+pub struct Listener {
+    /// Unique.
+    pub name: String,
+    /// Where it accepts.
+    pub address: SocketAddr,
+    /// The largest TCP segment that still fits the path after encapsulation; `None` without a data plane.
+    pub segment_bytes_max: Option<u16>,
+    /// Which route a request takes; an index into `routes`.
+    pub router: Router,
+    /// The routes of this listener.
+    pub routes: Vec<Arc<Route>>,
+}
+
+/// `[[route]]`.
+#[derive(Debug)]
+pub struct Route {
+    /// Unique.
+    pub name: String,
+    /// What happens to a request.
+    pub action: RouteAction,
+    /// From the request's head to the response's.
+    pub timeout: Duration,
+}
+
+/// What a route does.
+#[derive(Debug)]
+pub enum RouteAction {
+    /// Sends the request on.
+    Upstream(Arc<Upstream>),
+    /// Answers by itself.
+    Respond(Respond),
+}
+
+/// `route.respond`.
+#[derive(Clone, Debug)]
+pub struct Respond {
+    /// 200 to 599.
+    pub status: StatusCode,
+    /// Sent as `text/plain; charset=utf-8`.
+    pub body: Bytes,
+}
+
+/// `[[upstream]]`.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Unique.
+    pub name: String,
+    /// Which endpoint takes a request.
+    pub balancer: Balancer,
+    /// Not empty.
+    pub endpoints: Vec<Endpoint>,
+    /// What is spoken to the endpoints.
+    pub protocol: UpstreamProtocol,
+    /// Bound of a connection attempt.
+    pub connect_timeout: Duration,
+    /// Idle connections kept per endpoint on this node, divided among its workers.
+    pub idle_per_endpoint: usize,
+    /// `health.readiness`; `None`: always taken to be ready.
+    pub readiness: Option<Readiness>,
+}
+
+/// `upstream.balancer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balancer {
+    /// In turn, smoothly weighted.
+    RoundRobin,
+}
+
+/// `upstream.protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1 with connection reuse.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// One address of an upstream.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// 1 to 1000.
+    pub weight: u32,
+    /// Its state cell, which outlives snapshots.
+    pub state: Arc<EndpointState>,
+}
+
+/// `upstream.health.readiness`: may it get traffic?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Path asked for by GET; any 2xx or 3xx is ready.
+    pub http: String,
+    /// Between two checks of one endpoint, spread by jitter.
+    pub interval: Duration,
+    /// Bound of one check.
+    pub timeout: Duration,
+    /// Successes in a row that make a failing endpoint ready.
+    pub rise: u32,
+    /// Failures in a row that make a ready endpoint failing.
+    pub fall: u32,
+}

@@ -1,0 +1,107 @@
+//! State cells of the node, keyed by identity, which outlive snapshots.
+//!
+//! A cell is shared by all workers and by the control thread; it holds atomics only, so nobody waits for anybody.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// What is known of an endpoint, from checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not checked yet.
+    Unknown,
+    /// May get traffic.
+    Ready,
+    /// Gets none while another is ready or unknown.
+    Failing,
+}
+
+/// One endpoint's state, on a cache line of its own.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct EndpointState {
+    readiness: AtomicU8,
+    /// Requests under way.
+    pub active: AtomicU32,
+    /// Requests sent to it since the start.
+    pub requests: AtomicU64,
+    /// Of these, failed before a response head came.
+    pub failures: AtomicU64,
+}
+
+impl EndpointState {
+    fn new() -> Self {
+        Self {
+            readiness: AtomicU8::new(0),
+            active: AtomicU32::new(0),
+            requests: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+        }
+    }
+
+    /// What the checks know of it.
+    pub fn readiness(&self) -> Readiness {
+        match self.readiness.load(Ordering::Relaxed) {
+            1 => Readiness::Ready,
+            2 => Readiness::Failing,
+            _ => Readiness::Unknown,
+        }
+    }
+
+    /// Says what the checks found.
+    pub fn set_readiness(&self, readiness: Readiness) {
+        let value = match readiness {
+            Readiness::Unknown => 0,
+            Readiness::Ready => 1,
+            Readiness::Failing => 2,
+        };
+        self.readiness.store(value, Ordering::Relaxed);
+    }
+}
+
+/// All cells of the node.
+#[derive(Debug, Default)]
+pub struct Registry {
+    endpoints: Mutex<HashMap<(String, SocketAddr), Weak<EndpointState>>>,
+}
+
+impl Registry {
+    /// The cell of that endpoint: the living one, else a new one whose readiness is unknown.
+    pub fn endpoint(&self, upstream: &str, address: SocketAddr) -> Arc<EndpointState> {
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        endpoints.retain(|_, cell| cell.strong_count() > 0);
+        let key = (upstream.to_owned(), address);
+        if let Some(cell) = endpoints.get(&key).and_then(Weak::upgrade) {
+            return cell;
+        }
+        let cell = Arc::new(EndpointState::new());
+        endpoints.insert(key, Arc::downgrade(&cell));
+        cell
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cell_outlives_the_snapshot_that_made_it_while_another_holds_it() {
+        let registry = Registry::default();
+        let address = "192.0.2.1:80".parse().unwrap();
+        let first = registry.endpoint("users", address);
+        first.set_readiness(Readiness::Failing);
+        let second = registry.endpoint("users", address);
+        drop(first);
+        assert_eq!(
+            registry.endpoint("users", address).readiness(),
+            Readiness::Failing
+        );
+        drop(second);
+        assert_eq!(
+            registry.endpoint("users", address).readiness(),
+            Readiness::Unknown
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! Membership as plain data: what every node must know to compute the same tables.
+//!
+//! Views are made by `cluster` and turned into tables by `l4`; this file knows neither.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use gateway_common::node::NodeId;
+use serde::{Deserialize, Serialize};
+
+/// Earlier views that a view carries, so that a node that just joined knows them too.
+pub const HISTORY_VIEWS_MAX: usize = 4;
+
+/// Numbered membership and weights; all tables follow from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// Grows by at least one with every change.
+    pub number: u64,
+    /// Secret that keys the steering hash: made once with the cluster, never changed.
+    pub hash_key: [u64; 2],
+    /// Sorted by id.
+    pub members: Vec<Member>,
+    /// Earlier distinct (members, weights), the latest first; at most [`HISTORY_VIEWS_MAX`].
+    pub history: Vec<Shares>,
+}
+
+/// One node of a view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Given by the view that took the node in; not reused while the history names it.
+    pub id: NodeId,
+    /// Unique in the cluster.
+    pub name: String,
+    /// Where encapsulated IPv4 packets reach it.
+    pub address: Option<Ipv4Addr>,
+    /// Where encapsulated IPv6 packets reach it.
+    pub address_v6: Option<Ipv6Addr>,
+    /// Share of new connections; 0 while it drains.
+    pub weight: u32,
+    /// The life of its sockets: another number after each start.
+    pub incarnation: u32,
+}
+
+/// Who had which share: all that a Maglev table is computed from. Sorted by id; weights of 0 are left out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Shares(pub Vec<(NodeId, u32)>);
+
+impl View {
+    /// The shares of this view.
+    pub fn shares(&self) -> Shares {
+        Shares(
+            self.members
+                .iter()
+                .filter(|m| m.weight > 0)
+                .map(|m| (m.id, m.weight))
+                .collect(),
+        )
+    }
+
+    /// The member of that name.
+    pub fn member(&self, name: &str) -> Option<&Member> {
+        self.members.iter().find(|m| m.name == name)
+    }
+}

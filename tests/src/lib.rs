@@ -1,0 +1,1 @@
+//! Test support: packet cases and the lab.

@@ -1,0 +1,3 @@
+//! All automation of the project, called by people, README and CI alike.
+
+fn main() {}
