@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub const HISTORY_VIEWS_MAX: usize = 4;
 
 /// Numbered membership and weights; all tables follow from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// Grows by at least one with every change.
     pub number: u64,

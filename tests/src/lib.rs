@@ -1,1 +1,3 @@
 //! Test support: packet cases and the lab.
+
+pub mod packets;
