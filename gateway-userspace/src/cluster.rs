@@ -1,13 +1,16 @@
 //! The cluster: who is alive, which view all nodes hold, and who answers for the floating addresses.
 //!
 //! In reading order: `message` (what nodes say), `wire` (how it travels), `membership` (what follows from it),
-//! `lineage` (how views are made), `heartbeat` (the thread). It knows nothing of L4 and L7: views come out of it,
+//! `lineage` (how views are made), `heartbeat` (the thread), `announce` (floating addresses). It knows nothing of L4 and L7: views come out of it,
 //! the node's own state and weight go in.
 
+pub mod announce;
+pub mod arp;
 pub mod heartbeat;
 pub mod lineage;
 pub mod membership;
 pub mod message;
+pub mod ndp;
 pub mod notice;
 mod peer;
 pub mod status;

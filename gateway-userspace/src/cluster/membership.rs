@@ -8,17 +8,21 @@
 //!
 //! Times are `Duration`s since any fixed moment. Sockets and threads: `heartbeat`. Making a view: `lineage`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lineage::{Digest, Lineage, Relation};
-use super::message::{GOSSIP_MAX, Heartbeat, Life, PEERS_MAX, Profile, State};
+use super::lineage::{Digest, Lineage};
+use super::message::{Heartbeat, Life, PEERS_MAX, Profile, State};
 use super::notice::Notice;
 use super::peer::{Hearing, Lifetime, Peer};
 use super::status::NodeStatus;
 use crate::view::View;
+
+mod calling;
+mod judging;
+mod leading;
 
 /// Between two heartbeats to a node: five of them fit into [`DEATH`], so that four in a row may be lost.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -79,6 +83,7 @@ pub struct Membership {
     hash_key: [u64; 2],
     started_at: Duration,
     tick_at: Option<Duration>,
+    late_rounds: u32,
     sequence: u64,
     number_seen: u64,
     peers: BTreeMap<String, Peer>,
@@ -96,15 +101,6 @@ struct Held {
     digest: Digest,
 }
 
-/// Who wins where two views collide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Judgement {
-    Keep,
-    Adopt,
-    /// Adopt, though mine was made from theirs: it left out too many that are alive.
-    Retract,
-}
-
 impl Membership {
     /// A node at its start. `hash_key` is used only if this node makes the cluster's first view.
     pub fn new(me: Profile, seeds: &[SocketAddr], hash_key: [u64; 2], now: Duration) -> Membership {
@@ -114,6 +110,7 @@ impl Membership {
             hash_key,
             started_at: now,
             tick_at: None,
+            late_rounds: 0,
             sequence: 0,
             number_seen: 0,
             peers: BTreeMap::new(),
@@ -165,24 +162,21 @@ impl Membership {
             .tick_at
             .map_or(Duration::ZERO, |at| now.saturating_sub(at + TICK));
         self.tick_at = Some(now);
+        self.late_rounds = if late > LATE {
+            self.late_rounds.saturating_add(1)
+        } else {
+            0
+        };
         if late > LATE {
             // What was sent meanwhile may wait in the socket: the time lost is ours.
             for peer in self.peers.values_mut() {
                 peer.heard_at = (peer.heard_at + late).min(now);
             }
             actions.push(Action::Notice(Notice::Late { late }));
-        } else {
-            for peer in self.peers.values_mut() {
-                let unheard = peer.unheard(now);
-                if peer.hearing == Hearing::Heard && unheard >= DEATH {
-                    peer.hearing = Hearing::Silent;
-                    let name = peer.profile.name.clone();
-                    actions.push(Action::Notice(match peer.profile.state {
-                        State::Leaving => Notice::Gone { name },
-                        _ => Notice::Died { name, unheard },
-                    }));
-                }
-            }
+        }
+        // A machine that is always late must still notice a death, if later.
+        if self.late_rounds != 1 {
+            self.bury(now, actions);
         }
         self.peers.retain(|_, peer| {
             let limit = if peer.profile.state == State::Leaving {
@@ -202,6 +196,21 @@ impl Membership {
             .any(|action| matches!(action, Action::Send(..)))
         {
             self.send_to_all(actions);
+        }
+    }
+
+    /// Takes those for dead that were not heard for too long.
+    fn bury(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        for peer in self.peers.values_mut() {
+            let unheard = peer.unheard(now);
+            if peer.hearing == Hearing::Heard && unheard >= DEATH {
+                peer.hearing = Hearing::Silent;
+                let name = peer.profile.name.clone();
+                actions.push(Action::Notice(match peer.profile.state {
+                    State::Leaving => Notice::Gone { name },
+                    _ => Notice::Died { name, unheard },
+                }));
+            }
         }
     }
 
@@ -283,60 +292,6 @@ impl Membership {
         self.lead(now, actions);
     }
 
-    /// Notes addresses heard of, within their bound.
-    fn learn(&mut self, addresses: &[SocketAddr], now: Duration) {
-        for address in addresses.iter().take(GOSSIP_MAX) {
-            let known =
-                *address == self.me.listen || self.peers.values().any(|peer| peer.listen() == *address);
-            if !known && (self.addresses.len() < PEERS_MAX || self.addresses.contains_key(address)) {
-                self.addresses.insert(*address, now);
-            }
-        }
-    }
-
-    /// Takes another node's view, or does not.
-    fn consider(
-        &mut self,
-        theirs: Lineage,
-        their_live: &[Life],
-        from: &str,
-        now: Duration,
-        actions: &mut Vec<Action>,
-    ) {
-        let judgement = match &self.held {
-            None => Judgement::Adopt,
-            Some(held) => judge(
-                &held.lineage,
-                &theirs,
-                &[self.live().as_slice(), their_live].concat(),
-            ),
-        };
-        let fork = self
-            .held
-            .as_ref()
-            .is_some_and(|held| held.lineage.relation(&theirs) == Relation::Fork);
-        match judgement {
-            Judgement::Keep => return,
-            Judgement::Adopt => {}
-            Judgement::Retract => self.refused_until = now + REFUSED,
-        }
-        let (number, given_up) = (theirs.view.number, self.number());
-        let from = from.to_owned();
-        actions.push(Action::Notice(match judgement {
-            Judgement::Retract => Notice::Refused {
-                number: given_up,
-                from,
-            },
-            _ if fork => Notice::Merged {
-                number,
-                given_up,
-                from,
-            },
-            _ => Notice::Adopted { number, from },
-        }));
-        self.hold(theirs, now, actions);
-    }
-
     fn hold(&mut self, lineage: Lineage, now: Duration, actions: &mut Vec<Action>) {
         self.number_seen = self.number_seen.max(lineage.view.number);
         actions.push(Action::Publish(Arc::new(lineage.view.clone())));
@@ -345,86 +300,6 @@ impl Membership {
             lineage,
         });
         self.held_at = now;
-    }
-
-    /// Makes the next view, if that is this node's to do and anything is to be changed.
-    fn lead(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        let may_lead = self.me.state != State::Leaving && now >= self.refused_until && self.leads(now);
-        let origin;
-        let current = match &self.held {
-            _ if !may_lead => return,
-            Some(held) => &held.lineage,
-            None => {
-                origin = Lineage::origin(self.hash_key);
-                &origin
-            }
-        };
-        let number = self.number_seen.saturating_add(1);
-        let next = Lineage::next(current, &self.serving(), number);
-        if next.view.members.is_empty() {
-            return;
-        }
-        let live = self.live();
-        let someone_gone = current.members_among(&live) < current.view.members.len();
-        let changed = next.view.members != current.view.members;
-        let acknowledged = self
-            .held
-            .as_ref()
-            .is_none_or(|held| self.live_peers().all(|peer| peer.digest == Some(held.digest)));
-        // A view won against one with a higher number: numbers must not seem to fall for ever.
-        let outnumbered = self.held.is_some() && acknowledged && current.view.number < self.number_seen;
-        let waited = acknowledged || now.saturating_sub(self.held_at) >= ACKNOWLEDGE;
-        if outnumbered || (changed && (someone_gone || waited)) {
-            actions.push(Action::Notice(Notice::Made {
-                number,
-                members: next.view.members.len(),
-            }));
-            self.hold(next, now, actions);
-            self.send_to_all(actions);
-        }
-    }
-
-    /// Whether this node makes the next view: the live member with the lowest id does, else the lowest name.
-    fn leads(&self, now: Duration) -> bool {
-        let by_name = || self.live_peers().all(|peer| self.me.name < peer.profile.name);
-        let Some(held) = &self.held else {
-            let waited = self.seeds.is_empty() || now.saturating_sub(self.started_at) >= BOOTSTRAP;
-            let no_view = self
-                .peers
-                .values()
-                .all(|p| p.hearing == Hearing::Silent || p.digest.is_none());
-            return waited && no_view && by_name();
-        };
-        let live = self.live();
-        let mut members = held.lineage.view.members.iter();
-        match members.find(|m| live.contains(&Life::new(&m.name, m.incarnation))) {
-            Some(first) => first.name == self.me.name,
-            None => by_name(),
-        }
-    }
-
-    /// The nodes that the next view is made of.
-    ///
-    /// A node that holds a fork is not taken in before the fork is resolved: otherwise either side could pull the
-    /// other's nodes over, one by one, and the smaller might win.
-    fn serving(&self) -> Vec<&Profile> {
-        let admissible = |peer: &Peer| match (&self.held, peer.digest) {
-            (_, None) => true,
-            (None, Some(_)) => false,
-            (Some(held), Some(digest)) => {
-                digest == held.digest
-                    || held.lineage.ancestry.contains(&digest)
-                    || held.lineage.view.member(&peer.profile.name).is_some()
-            }
-        };
-        let peers = self
-            .live_peers()
-            .filter(|peer| admissible(peer))
-            .map(|peer| &peer.profile);
-        std::iter::once(&self.me)
-            .chain(peers)
-            .filter(|profile| matches!(profile.state, State::Ready | State::Draining))
-            .collect()
     }
 
     fn live_peers(&self) -> impl Iterator<Item = &Peer> {
@@ -446,74 +321,6 @@ impl Membership {
 
     fn number(&self) -> u64 {
         self.held.as_ref().map_or(0, |held| held.lineage.view.number)
-    }
-
-    fn send_to_all(&mut self, actions: &mut Vec<Action>) {
-        let mut called = BTreeSet::from([self.me.listen]);
-        let mut peers: Vec<_> = self
-            .peers
-            .values()
-            .map(|p| {
-                (
-                    p.listen(),
-                    (p.hearing == Hearing::Heard).then_some(p.profile.incarnation),
-                    p.digest,
-                )
-            })
-            .collect();
-        // A renamed node has two names at one address: the one that is heard counts.
-        peers.sort_by_key(|(_, echo, _)| echo.is_none());
-        for (address, echo, digest) in peers {
-            if called.insert(address) {
-                self.send(address, echo, digest, actions);
-            }
-        }
-        let others: Vec<_> = self.seeds.iter().chain(self.addresses.keys()).copied().collect();
-        for address in others {
-            if called.insert(address) {
-                self.send(address, None, None, actions);
-            }
-        }
-    }
-
-    /// Sends one heartbeat; with the view, unless `digest` says that the receiver holds it already.
-    fn send(&mut self, to: SocketAddr, echo: Option<u32>, digest: Option<Digest>, actions: &mut Vec<Action>) {
-        self.sequence = self.sequence.saturating_add(1);
-        let mut peers: Vec<SocketAddr> = self
-            .live_peers()
-            .map(Peer::listen)
-            .filter(|at| *at != to)
-            .collect();
-        peers.truncate(GOSSIP_MAX);
-        let unknown = self.held.as_ref().filter(|held| Some(held.digest) != digest);
-        let heartbeat = Heartbeat {
-            sender: self.me.clone(),
-            sequence: self.sequence,
-            echo,
-            peers,
-            live: self.live(),
-            number_seen: self.number_seen,
-            number: self.number(),
-            digest: self.held.as_ref().map(|held| held.digest),
-            lineage: unknown.map(|held| held.lineage.clone()),
-        };
-        actions.push(Action::Send(to, Box::new(heartbeat)));
-    }
-}
-
-/// Which of two views to hold, given the lives that either side is connected with.
-///
-/// Both sides judge by the union of what both know, so that they come to the same result.
-fn judge(mine: &Lineage, theirs: &Lineage, live: &[Life]) -> Judgement {
-    let rank = |lineage: &Lineage| (lineage.members_among(live), lineage.view.number, lineage.digest());
-    let (my_rank, their_rank) = (rank(mine), rank(theirs));
-    match mine.relation(theirs) {
-        // A view that keeps under half of those alive was made by a node that hears too little: not followed.
-        Relation::Descendant if 2 * their_rank.0 < my_rank.0 => Judgement::Keep,
-        Relation::Ancestor if 2 * my_rank.0 < their_rank.0 => Judgement::Retract,
-        Relation::Descendant => Judgement::Adopt,
-        Relation::Fork if their_rank > my_rank => Judgement::Adopt,
-        Relation::Fork | Relation::Ancestor | Relation::Same => Judgement::Keep,
     }
 }
 

@@ -268,3 +268,31 @@ fn peers_are_bounded() {
     network.run(ms(10));
     assert_eq!(network.nodes(1).len(), PEERS_MAX + 1);
 }
+
+#[test]
+fn majority_that_dies_at_once_is_out_within_1100_ms() {
+    for seed in 0..20 {
+        let mut network = Network::new(seed, 5);
+        for i in 0..5 {
+            network.start(i);
+            network.set_state(i, State::Ready);
+        }
+        network.run(ms(3000));
+        (2..5).for_each(|i| network.crash(i));
+        network.run(ms(1100));
+        network.assert_agreed("after three of five died");
+    }
+}
+
+#[test]
+fn node_that_is_always_late_still_notices_a_death() {
+    let mut node = Membership::new(agreed(2).last_sent(0).unwrap().sender, &[], [0, 0], ms(0));
+    let mut heartbeat = agreed(2).last_sent(1).unwrap();
+    heartbeat.echo = None;
+    node.step(Event::Heartbeat(Box::new(heartbeat)), ms(0));
+    let late = |i: u64| ms(160 * i);
+    let deaths = (1..20)
+        .flat_map(|i| node.step(Event::Tick, late(i)))
+        .filter(|action| matches!(action, Action::Notice(Notice::Died { .. })));
+    assert_eq!(deaths.count(), 1);
+}
