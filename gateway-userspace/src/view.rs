@@ -15,9 +15,11 @@ pub const HISTORY_VIEWS_MAX: usize = 4;
 /// Numbered membership and weights; all tables follow from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
-    /// Grows by at least one with every change.
+    /// Grows by at least one with every change, on every node but one that was cut off: it takes back the views that it
+    /// made alone, and with them their numbers. So tell views apart by `!=`, not by `<`. 0: no view yet.
     pub number: u64,
-    /// Secret that keys the steering hash: made once with the cluster, never changed.
+    /// Secret that keys the steering hash: made once with the cluster, never changed. Where two clusters that were
+    /// begun apart meet, the smaller one takes over the larger one's.
     pub hash_key: [u64; 2],
     /// Sorted by id.
     pub members: Vec<Member>,

@@ -24,7 +24,11 @@ use link::Link;
 
 /// When an address is announced after each new view: at once, and again in case the first was lost
 /// or the switch was busy learning.
-const BURST: [Duration; 3] = [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(500)];
+const BURST: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+];
 
 /// Between announcements after the burst: below the time (15 to 60 s) in which neighbours doubt an entry.
 const REPEAT: Duration = Duration::from_secs(5);
@@ -127,15 +131,28 @@ impl Announcer {
     /// # Errors
     /// If packet sockets are not permitted, or an interface is missing or not Ethernet.
     pub fn start(interfaces: &[String]) -> Result<Announcer, AnnounceError> {
-        let links = interfaces.iter().map(|name| Link::open(name)).collect::<Result<Vec<_>, _>>()?;
+        let links = interfaces
+            .iter()
+            .map(|name| Link::open(name))
+            .collect::<Result<Vec<_>, _>>()?;
         let (waker, woken) = wait::waker().map_err(AnnounceError::Thread)?;
-        let shared = Arc::new(Shared { orders: Mutex::default(), waker });
-        let worker = Worker { links, woken, shared: Arc::clone(&shared) };
+        let shared = Arc::new(Shared {
+            orders: Mutex::default(),
+            waker,
+        });
+        let worker = Worker {
+            links,
+            woken,
+            shared: Arc::clone(&shared),
+        };
         let thread = std::thread::Builder::new()
             .name("announcer".to_owned())
             .spawn(move || worker.run())
             .map_err(AnnounceError::Thread)?;
-        Ok(Announcer { shared, thread: Some(thread) })
+        Ok(Announcer {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Answers, from now on, for exactly those VIPs whose holder in this view is `me`, and announces them.
@@ -171,7 +188,9 @@ impl Announcer {
     fn end(&mut self) {
         self.order(|orders| orders.course = Course::Stop);
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the announcer thread had panicked: VIPs held by this node were not answered for");
+            tracing::error!(
+                "the announcer thread had panicked: VIPs held by this node were not answered for"
+            );
         }
     }
 }
@@ -195,12 +214,19 @@ impl Worker {
         let mut ordered_at = Instant::now();
         let mut sent = 0;
         loop {
-            let latest = self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let latest = self
+                .shared
+                .orders
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
             if latest.course == Course::Stop {
                 return;
             }
             if latest.number != orders.number {
-                self.links.iter_mut().for_each(|link| link.listen_for(&latest.held));
+                self.links
+                    .iter_mut()
+                    .for_each(|link| link.listen_for(&latest.held));
                 (orders, ordered_at, sent) = (latest, Instant::now(), 0);
             }
             let elapsed = ordered_at.elapsed();
@@ -211,8 +237,9 @@ impl Worker {
                 }
             }
             let time = due(sent).saturating_sub(ordered_at.elapsed());
-            let fds: Vec<BorrowedFd<'_>> =
-                std::iter::once(self.woken.as_fd()).chain(self.links.iter().flat_map(Link::fds)).collect();
+            let fds: Vec<BorrowedFd<'_>> = std::iter::once(self.woken.as_fd())
+                .chain(self.links.iter().flat_map(Link::fds))
+                .collect();
             if let Err(error) = wait::readable(&fds, time) {
                 tracing::warn!(%error, "waiting for neighbour requests");
                 std::thread::sleep(time.min(BURST[1]));

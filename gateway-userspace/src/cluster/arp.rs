@@ -55,7 +55,14 @@ pub fn parse(frame: &[u8]) -> Option<Request> {
 
 /// The answer: the address asked for is at `mac`.
 pub fn reply(request: &Request, mac: Mac) -> [u8; FRAME_BYTES] {
-    frame(request.sender_mac, mac, REPLY, request.target, request.sender_mac, request.sender)
+    frame(
+        request.sender_mac,
+        mac,
+        REPLY,
+        request.target,
+        request.sender_mac,
+        request.sender,
+    )
 }
 
 /// Tells the whole segment, unasked, that `address` is at `mac`.
@@ -107,7 +114,14 @@ mod tests {
     #[test]
     fn request_is_read_and_answered() {
         let read = parse(&request()).unwrap();
-        assert_eq!(read, Request { sender_mac: OTHER, sender: CLIENT, target: VIP });
+        assert_eq!(
+            read,
+            Request {
+                sender_mac: OTHER,
+                sender: CLIENT,
+                target: VIP
+            }
+        );
         let expected: Vec<u8> = [
             &OTHER[..],
             &ME,
@@ -141,7 +155,10 @@ mod tests {
         let padded = [request().as_slice(), &[0; 18]].concat();
         assert_eq!(parse(&padded), parse(&request()));
         let probe = frame(BROADCAST, OTHER, REQUEST, Ipv4Addr::UNSPECIFIED, [0; 6], VIP);
-        assert_eq!(parse(&probe).map(|r| (r.sender, r.target)), Some((Ipv4Addr::UNSPECIFIED, VIP)));
+        assert_eq!(
+            parse(&probe).map(|r| (r.sender, r.target)),
+            Some((Ipv4Addr::UNSPECIFIED, VIP))
+        );
     }
 
     #[test]

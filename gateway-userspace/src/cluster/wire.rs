@@ -261,7 +261,7 @@ impl Replays {
     pub fn admit(&mut self, heartbeat: &Heartbeat) -> Result<(), Dropped> {
         let sender = &heartbeat.sender;
         if !self.lives.contains_key(&sender.name) && self.lives.len() >= 2 * PEERS_MAX {
-            // Names are authenticated, so this takes as many renamed nodes; the oldest knowledge is as good as any.
+            // Names are authenticated: only a fleet that was renamed over and over gets here. Echoes protect the forgotten.
             self.lives.pop_first();
         }
         let lives = self.lives.entry(sender.name.clone()).or_default();
@@ -280,6 +280,8 @@ impl Replays {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use rand::rngs::StdRng;
     use rand::{Rng, RngExt, SeedableRng};
 
@@ -461,6 +463,35 @@ mod tests {
             datagram.len()
         );
         assert_eq!(wire(1).open(&datagram), Ok(heartbeat));
+    }
+
+    #[test]
+    fn ten_nodes_fit_one_frame() {
+        let profile = |i: u8| Profile {
+            name: format!("gateway-{i:03}"),
+            listen: SocketAddr::from(([10, 0, 0, i], 7946)),
+            address: Some([10, 0, 0, i].into()),
+            address_v6: Some([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, i].into()),
+            weight: 100,
+            state: State::Ready,
+            incarnation: u32::MAX,
+        };
+        let mut lineage = Lineage::origin([u64::MAX; 2]);
+        for nodes in 1..=10 {
+            let profiles: Vec<Profile> = (1..=nodes).map(profile).collect();
+            lineage = Lineage::next(&lineage, &profiles.iter().collect::<Vec<_>>(), 1_000_000);
+        }
+        let heartbeat = Heartbeat {
+            peers: (1..10).map(|i| profile(i).listen).collect(),
+            live: (1..=10).map(|i| profile(i).life()).collect(),
+            digest: Some(lineage.digest()),
+            number_seen: 1_000_000,
+            number: 1_000_000,
+            lineage: Some(lineage),
+            ..heartbeat()
+        };
+        let length = wire(1).seal(&heartbeat, [1; 24]).unwrap().len();
+        assert!(length <= 1_400, "{length} bytes");
     }
 
     #[test]

@@ -55,12 +55,20 @@ impl Link {
     /// Opens the sockets, in the caller's network namespace.
     pub fn open(name: &str) -> Result<Link, AnnounceError> {
         let interface = || name.to_owned();
-        let system = |doing| move |source| AnnounceError::System { interface: name.to_owned(), doing, source };
+        let system = |doing| {
+            move |source| AnnounceError::System {
+                interface: name.to_owned(),
+                doing,
+                source,
+            }
+        };
         // Protocol 0: they receive nothing before they are bound to this interface, filtered.
         let open = || {
             Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0))).map_err(|source| {
                 match source.raw_os_error() {
-                    Some(libc::EPERM | libc::EACCES) => AnnounceError::NotPermitted { interface: interface() },
+                    Some(libc::EPERM | libc::EACCES) => AnnounceError::NotPermitted {
+                        interface: interface(),
+                    },
                     _ => system("opening a packet socket")(source),
                 }
             })
@@ -69,16 +77,29 @@ impl Link {
         let index = nix::net::if_::if_nametoindex(name)
             .ok()
             .and_then(|index| i32::try_from(index).ok())
-            .ok_or_else(|| AnnounceError::NoInterface { interface: interface() })?;
-        ndp.attach_filter(&SOLICITATIONS).map_err(system("attaching a filter"))?;
+            .ok_or_else(|| AnnounceError::NoInterface {
+                interface: interface(),
+            })?;
+        ndp.attach_filter(&SOLICITATIONS)
+            .map_err(system("attaching a filter"))?;
         for (socket, protocol) in [(&arp, libc::ETH_P_ARP), (&ndp, libc::ETH_P_IPV6)] {
-            socket.set_nonblocking(true).map_err(system("making a socket non-blocking"))?;
+            socket
+                .set_nonblocking(true)
+                .map_err(system("making a socket non-blocking"))?;
             bind(socket, index, protocol).map_err(system("binding a packet socket"))?;
         }
-        let link = Link { name: interface(), index, arp, ndp, groups: BTreeSet::new() };
+        let link = Link {
+            name: interface(),
+            index,
+            arp,
+            ndp,
+            groups: BTreeSet::new(),
+        };
         match link.mac() {
             Ok(Some(_)) => Ok(link),
-            Ok(None) => Err(AnnounceError::NotEthernet { interface: interface() }),
+            Ok(None) => Err(AnnounceError::NotEthernet {
+                interface: interface(),
+            }),
             Err(source) => Err(system("reading the hardware address")(source)),
         }
     }
@@ -91,8 +112,13 @@ impl Link {
     /// Makes the interface let solicitations for these addresses through, and no longer others.
     pub fn listen_for(&mut self, held: &BTreeSet<IpAddr>) {
         let wanted: BTreeSet<Mac> = held.iter().filter_map(v6).map(ndp::solicited_node_mac).collect();
-        let left = self.groups.difference(&wanted).map(|group| (libc::PACKET_DROP_MEMBERSHIP, group));
-        let joined = wanted.difference(&self.groups).map(|group| (libc::PACKET_ADD_MEMBERSHIP, group));
+        let left = self
+            .groups
+            .difference(&wanted)
+            .map(|group| (libc::PACKET_DROP_MEMBERSHIP, group));
+        let joined = wanted
+            .difference(&self.groups)
+            .map(|group| (libc::PACKET_ADD_MEMBERSHIP, group));
         for (operation, group) in left.chain(joined) {
             if let Err(error) = membership(&self.ndp, self.index, operation, *group) {
                 // Announcements still reach the neighbours; only their questions do not reach us.
@@ -105,7 +131,9 @@ impl Link {
     /// Tells the segment that these addresses are here.
     pub fn announce(&mut self, held: &BTreeSet<IpAddr>) {
         // Read each time: bonds and drivers change it while they run.
-        let Some(mac) = self.current_mac().filter(|_| !held.is_empty()) else { return };
+        let Some(mac) = self.current_mac().filter(|_| !held.is_empty()) else {
+            return;
+        };
         for address in held {
             match address {
                 IpAddr::V4(v4) => self.send(&self.arp, &arp::announcement(*v4, mac)),
@@ -118,7 +146,9 @@ impl Link {
     pub fn answer(&mut self, held: &BTreeSet<IpAddr>, frames_max: usize) {
         let mut frame = [0; FRAME_BYTES_MAX];
         for _ in 0..frames_max {
-            let Some(length) = self.receive(&self.arp, &mut frame) else { break };
+            let Some(length) = self.receive(&self.arp, &mut frame) else {
+                break;
+            };
             let request = frame.get(..length).and_then(arp::parse);
             if let Some(request) = request.filter(|request| held.contains(&IpAddr::V4(request.target)))
                 && let Some(mac) = self.current_mac()
@@ -127,7 +157,9 @@ impl Link {
             }
         }
         for _ in 0..frames_max {
-            let Some(length) = self.receive(&self.ndp, &mut frame) else { break };
+            let Some(length) = self.receive(&self.ndp, &mut frame) else {
+                break;
+            };
             let asked = frame.get(..length).and_then(ndp::parse);
             if let Some(asked) = asked.filter(|asked| held.contains(&IpAddr::V6(asked.target)))
                 && let Some(mac) = self.current_mac()
@@ -177,7 +209,11 @@ impl Link {
         let result = unsafe { libc::getsockname(self.arp.as_raw_fd(), pointer, &mut length) };
         check(result)?;
         let is_ethernet = address.sll_hatype == libc::ARPHRD_ETHER && address.sll_halen == 6;
-        Ok(address.sll_addr.first_chunk::<6>().filter(|_| is_ethernet).copied())
+        Ok(address
+            .sll_addr
+            .first_chunk::<6>()
+            .filter(|_| is_ethernet)
+            .copied())
     }
 }
 
@@ -219,7 +255,11 @@ fn membership(socket: &Socket, index: i32, operation: i32, group: Mac) -> io::Re
         mr_alen: 6,
         mr_address: [0; 8],
     };
-    request.mr_address.iter_mut().zip(group).for_each(|(byte, value)| *byte = value);
+    request
+        .mr_address
+        .iter_mut()
+        .zip(group)
+        .for_each(|(byte, value)| *byte = value);
     let pointer = std::ptr::from_ref(&request).cast::<libc::c_void>();
     let length = libc::socklen_t::try_from(size_of_val(&request)).unwrap_or_default();
     // SAFETY: `pointer` and `length` describe `request`, which outlives the call.
@@ -229,5 +269,9 @@ fn membership(socket: &Socket, index: i32, operation: i32, group: Mac) -> io::Re
 }
 
 fn check(result: i32) -> io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
