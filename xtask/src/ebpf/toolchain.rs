@@ -36,7 +36,8 @@ impl fmt::Display for Toolchain {
 impl Toolchain {
     /// `cargo SUBCOMMAND` for the kernel program alone, in a target directory of its own.
     pub fn cargo(&self, root: &Path, subcommand: &str) -> Command {
-        let mut command = self.compiler.tool("cargo");
+        // By its own name: `cargo clippy` would look for it in rustup's folder first.
+        let mut command = self.compiler.tool(if subcommand == "clippy" { "cargo-clippy" } else { "cargo" });
         command
             .args([subcommand, "--package", "gateway-ebpf", "--target", TARGET])
             .current_dir(root)
@@ -51,7 +52,12 @@ impl Toolchain {
 
     /// Whether this compiler has clippy.
     pub fn has_clippy(&self) -> bool {
-        steps::ask(self.compiler.tool("cargo").args(["clippy", "--version"])).is_ok()
+        steps::ask(self.compiler.tool("cargo-clippy").arg("--version")).is_ok()
+    }
+
+    /// The Debian package with clippy for this compiler, if it comes by one.
+    pub fn clippy_package(&self) -> Option<&'static str> {
+        (self.compiler == Compiler::Debian).then_some(debian::CLIPPY_PACKAGE)
     }
 
     fn with(root: &Path, compiler: Compiler) -> Result<Self> {
