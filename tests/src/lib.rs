@@ -1,1 +1,4 @@
-//! Test support: packet cases and the lab.
+//! Test support: the lab of network namespaces, its load, and the demo that is made of both.
+
+pub mod lab;
+pub mod load;
