@@ -1,3 +1,24 @@
-//! The packet's way.
-#![cfg_attr(not(feature = "memory"), no_std)]
+//! The packet's way: what the kernel program decides about a frame, as a plain library.
+//!
+//! `gateway-ebpf` runs [`forward::decide`] and [`forward::apply`] over real frames and maps, tests and plans run
+//! the same two functions over [`memory`]. No I/O, no clock, no randomness and, but for `memory`, no allocation.
+//! Modules stand in the order in which a packet meets them.
+
+#![cfg_attr(not(any(test, feature = "memory")), no_std)]
+
+pub mod abi;
+pub mod checksum;
+pub mod encap;
+pub mod flow;
+pub mod forward;
+pub mod frame;
+pub mod hash;
+pub mod headers;
+pub mod maglev;
+#[cfg(any(test, feature = "memory"))]
+pub mod memory;
 pub mod node;
+pub mod parse;
+pub mod tables;
+pub mod verdict;
+pub mod vip;

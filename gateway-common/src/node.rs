@@ -1,7 +1,85 @@
 //! Nodes as the kernel knows them.
 
+use crate::parse::Family;
+use crate::vip::Address;
+
 /// Number of a node in the tables; 0 is nobody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(transparent)]
 pub struct NodeId(pub u16);
+
+impl NodeId {
+    /// No node.
+    pub const NOBODY: Self = Self(0);
+
+    /// Whether it names no node.
+    #[inline(always)]
+    pub const fn is_nobody(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// Where a node is reached, and in which life. Replaced whole, so that no reader sees half of a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct NodeEntry {
+    /// Its address for IPv4; unset where it has none.
+    pub address: Address,
+    /// Its address for IPv6; unset where it has none.
+    pub address_v6: Address,
+    /// The next hop's hardware address on the way to `address`; zero while it is not resolved.
+    pub mac: [u16; 3],
+    /// The same for `address_v6`.
+    pub mac_v6: [u16; 3],
+    /// The life of its sockets.
+    pub incarnation: u32,
+}
+
+impl NodeEntry {
+    /// Where encapsulated packets of that family go.
+    #[inline(always)]
+    pub fn address(&self, family: Family) -> &Address {
+        match family {
+            Family::V4 => &self.address,
+            Family::V6 => &self.address_v6,
+        }
+    }
+
+    /// By which hardware address; `None` while it is not resolved.
+    #[inline(always)]
+    pub fn mac(&self, family: Family) -> Option<[u16; 3]> {
+        let mac = match family {
+            Family::V4 => self.mac,
+            Family::V6 => self.mac_v6,
+        };
+        (mac[0] | mac[1] | mac[2] != 0).then_some(mac)
+    }
+}
+
+/// What the program knows of the node it runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Settings {
+    /// Secret of the steering hash.
+    pub hash_key: [u64; 2],
+    /// This node's address for IPv4; unset where it has none.
+    pub address: Address,
+    /// This node's address for IPv6; unset where it has none.
+    pub address_v6: Address,
+    /// This node in the tables; nobody while it is not a member.
+    pub node: NodeId,
+    /// Zero: the struct has no padding.
+    pub zero: [u16; 3],
+}
+
+impl Settings {
+    /// This node's address of that family.
+    #[inline(always)]
+    pub fn address(&self, family: Family) -> &Address {
+        match family {
+            Family::V4 => &self.address,
+            Family::V6 => &self.address_v6,
+        }
+    }
+}

@@ -1,5 +1,18 @@
-//! The kernel program; for the host only this stub exists, so that plain `cargo build` and `clippy` pass there.
+//! The kernel program: glue between the packet's way in `gateway-common` and real frames, maps and sockets.
+//!
+//! It decides nothing: the entry point asks `forward::decide`, does what it says, and counts the reason. For the host
+//! only a stub exists, so that plain `cargo build`, `clippy` and `test --workspace` pass with a stable toolchain.
+
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod frame;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod program;
+#[cfg(target_arch = "bpf")]
+mod sockets;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {

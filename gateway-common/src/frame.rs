@@ -1,0 +1,53 @@
+//! A frame as the packet's way sees it: bounds-checked reads and writes, and room made or taken at its head.
+//!
+//! It hands out whole headers by value. It never hands out a slice: the verifier wants each pointer compared with the
+//! end of the frame, and forgets that comparison for a length.
+
+/// Headers lie within this many bytes of a frame's start.
+///
+/// Bounds the offsets that the verifier must follow: Ethernet with two tags (22), an outer header (60 with all IPv4
+/// options), an inner one (60) and a transport header leave ample room below it.
+pub const HEADERS_BYTES_MAX: usize = 512;
+
+/// Bytes of a header as they stand on the wire.
+///
+/// # Safety
+/// Every bit pattern must be a value of the type, it must hold no padding, and it must be `repr(C)` or
+/// `repr(transparent)`, for it is read from and written to frames as it is.
+pub unsafe trait Wire: Copy {}
+
+/// The frame ends before the bytes that were asked for, or has no room for those to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfBounds;
+
+/// A frame that headers can be read from, written to, added to and taken from.
+pub trait Frame {
+    /// Bytes from the start of the Ethernet header to the end.
+    fn len(&self) -> usize;
+
+    /// Whether there is no byte at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The header at `at` bytes from the start; `None` if the frame ends before the header does.
+    fn read<H: Wire>(&self, at: usize) -> Option<H>;
+
+    /// Puts a header at `at` bytes from the start.
+    ///
+    /// # Errors
+    /// The frame ends before the header would.
+    fn write<H: Wire>(&mut self, at: usize, header: H) -> Result<(), OutOfBounds>;
+
+    /// Adds `BYTES` bytes of unknown content before the start.
+    ///
+    /// # Errors
+    /// There is no such headroom.
+    fn grow_head<const BYTES: usize>(&mut self) -> Result<(), OutOfBounds>;
+
+    /// Takes `bytes` bytes from the start, 20 to 60.
+    ///
+    /// # Errors
+    /// The frame is not that long.
+    fn shrink_head(&mut self, bytes: usize) -> Result<(), OutOfBounds>;
+}

@@ -1,0 +1,176 @@
+//! The keyed hash that spreads connections over slots.
+//!
+//! SipHash-1-3, so that whoever does not know the cluster's key cannot aim all of his connections at one node.
+//! Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012.
+
+use crate::flow::FlowKey;
+use crate::vip::{SteeringCode, VipEntry};
+
+/// A hash over whole 64-bit words.
+#[derive(Clone, Copy)]
+pub struct SipHash {
+    v: [u64; 4],
+    words: u64,
+}
+
+impl SipHash {
+    /// An empty hash under that key.
+    #[inline(always)]
+    pub fn new(key: [u64; 2]) -> Self {
+        let v = [
+            key[0] ^ 0x736f_6d65_7073_6575,
+            key[1] ^ 0x646f_7261_6e64_6f6d,
+            key[0] ^ 0x6c79_6765_6e65_7261,
+            key[1] ^ 0x7465_6462_7974_6573,
+        ];
+        Self { v, words: 0 }
+    }
+
+    /// Takes eight bytes, the least significant first.
+    #[inline(always)]
+    pub fn write(mut self, word: u64) -> Self {
+        self.v[3] ^= word;
+        self.round();
+        self.v[0] ^= word;
+        self.words += 1;
+        self
+    }
+
+    /// The hash of all that was written.
+    #[inline(always)]
+    pub fn finish(self) -> u64 {
+        // The last block of the definition: the length in bytes in its top byte, and no bytes left over.
+        let length = (self.words * 8) << 56;
+        let mut hash = self.write(length);
+        hash.v[2] ^= 0xff;
+        hash.round();
+        hash.round();
+        hash.round();
+        hash.v[0] ^ hash.v[1] ^ hash.v[2] ^ hash.v[3]
+    }
+
+    #[inline(always)]
+    fn round(&mut self) {
+        let [mut a, mut b, mut c, mut d] = self.v;
+        a = a.wrapping_add(b);
+        c = c.wrapping_add(d);
+        b = b.rotate_left(13) ^ a;
+        d = d.rotate_left(16) ^ c;
+        a = a.rotate_left(32);
+        c = c.wrapping_add(b);
+        a = a.wrapping_add(d);
+        b = b.rotate_left(17) ^ c;
+        d = d.rotate_left(21) ^ a;
+        c = c.rotate_left(32);
+        self.v = [a, b, c, d];
+    }
+}
+
+/// The number from 0 to `slots - 1` on which a flow falls.
+#[inline(always)]
+pub fn slot(key: [u64; 2], vip: &VipEntry, flow: &FlowKey, slots: u32) -> u32 {
+    let source = &flow.source.0;
+    let mut hash = SipHash::new(key).write(words(source[4], source[5], source[6], source[7]));
+    let is_ipv4 = source[0] | source[1] | source[2] | source[3] | source[4] == 0 && source[5] == 0xffff;
+    if !is_ipv4 {
+        hash = hash.write(words(source[0], source[1], source[2], source[3]));
+    }
+    // The salt stands for the VIP's address and protocol.
+    let salt = u64::from(vip.salt) << 32;
+    hash = if vip.steering == SteeringCode::IP_HASH {
+        hash.write(salt)
+    } else {
+        hash.write(salt | u64::from(flow.ports[0]) << 16 | u64::from(flow.ports[1]))
+    };
+    ((hash.finish() >> 32) * u64::from(slots) >> 32) as u32
+}
+
+/// A salt from what all nodes know of a VIP: its address and protocol.
+pub fn vip_salt(address: &crate::vip::Address, protocol: u16) -> u32 {
+    let a = &address.0;
+    let hash = SipHash::new([0x5649_5020, 0x7361_6c74])
+        .write(words(a[0], a[1], a[2], a[3]))
+        .write(words(a[4], a[5], a[6], a[7]))
+        .write(u64::from(protocol));
+    hash.finish() as u32
+}
+
+#[inline(always)]
+fn words(a: u16, b: u16, c: u16, d: u16) -> u64 {
+    u64::from(a) << 48 | u64::from(b) << 32 | u64::from(c) << 16 | u64::from(d)
+}
+
+#[cfg(test)]
+mod tests {
+    use core::hash::Hasher;
+    use core::net::IpAddr;
+
+    use super::*;
+
+    #[test]
+    fn agrees_with_another_siphash() {
+        for words in [&[][..], &[0], &[1, 2, 3], &[u64::MAX; 7]] {
+            let key = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
+            let mut other = siphasher::sip::SipHasher13::new_with_keys(key[0], key[1]);
+            let mut ours = SipHash::new(key);
+            for word in words {
+                other.write(&word.to_le_bytes());
+                ours = ours.write(*word);
+            }
+            assert_eq!(ours.finish(), other.finish(), "{words:?}");
+        }
+    }
+
+    fn flow(source: &str, port: u16) -> FlowKey {
+        FlowKey {
+            source: source.parse::<IpAddr>().unwrap().into(),
+            ports: [port.to_be(), 80_u16.to_be()],
+            ..FlowKey::default()
+        }
+    }
+
+    #[test]
+    fn ip_hash_ignores_ports_and_flow_hash_does_not() {
+        let slots = 65_537;
+        for (source, other) in [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8:1::1")] {
+            let by_ip = VipEntry {
+                steering: SteeringCode::IP_HASH,
+                ..VipEntry::default()
+            };
+            let by_flow = VipEntry {
+                steering: SteeringCode::FLOW_HASH,
+                ..VipEntry::default()
+            };
+            let at = |vip: &VipEntry, source, port| slot([1, 2], vip, &flow(source, port), slots);
+            assert_eq!(at(&by_ip, source, 1), at(&by_ip, source, 2));
+            assert_ne!(at(&by_ip, source, 1), at(&by_ip, other, 1));
+            assert_ne!(at(&by_flow, source, 1), at(&by_flow, source, 2));
+        }
+    }
+
+    #[test]
+    fn key_and_salt_change_the_slot() {
+        let vip = VipEntry::default();
+        let salted = VipEntry { salt: 7, ..vip };
+        let flow = flow("192.0.2.1", 1);
+        assert_ne!(
+            slot([1, 2], &vip, &flow, 65_537),
+            slot([1, 3], &vip, &flow, 65_537)
+        );
+        assert_ne!(
+            slot([1, 2], &vip, &flow, 65_537),
+            slot([1, 2], &salted, &flow, 65_537)
+        );
+    }
+
+    #[test]
+    fn slots_are_hit_evenly() {
+        let vip = VipEntry::default();
+        let mut hits = [0_u32; 16];
+        for port in 0..32_000 {
+            hits[slot([3, 4], &vip, &flow("192.0.2.1", port), 16) as usize] += 1;
+        }
+        // 2,000 expected in each; 5 standard deviations are some 220.
+        assert!(hits.iter().all(|hit| (1_780..2_220).contains(hit)), "{hits:?}");
+    }
+}

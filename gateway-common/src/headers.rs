@@ -1,0 +1,328 @@
+//! Headers as they stand on the wire, read and written as whole words.
+//!
+//! Words keep the network's byte order; the methods convert. Words instead of bytes, for the compiler turns an array
+//! of bytes into as many loads.
+//! Source: RFC 791, RFC 8200, RFC 9293, RFC 768, IEEE 802.1Q.
+
+use crate::frame::Wire;
+
+/// EtherType of IPv4.
+pub const ETHER_TYPE_IPV4: u16 = 0x0800;
+/// EtherType of IPv6.
+pub const ETHER_TYPE_IPV6: u16 = 0x86dd;
+/// EtherType of a customer VLAN tag (802.1Q).
+pub const ETHER_TYPE_VLAN: u16 = 0x8100;
+/// EtherType of a service VLAN tag (802.1ad).
+pub const ETHER_TYPE_SERVICE_VLAN: u16 = 0x88a8;
+
+/// Protocol number of IPv4 inside.
+pub const PROTOCOL_IPIP: u8 = 4;
+/// Protocol number of TCP.
+pub const PROTOCOL_TCP: u8 = 6;
+/// Protocol number of UDP.
+pub const PROTOCOL_UDP: u8 = 17;
+/// Protocol number of IPv6 inside.
+pub const PROTOCOL_IPV6: u8 = 41;
+
+/// Bytes of an Ethernet header without tags.
+pub const ETHERNET_BYTES: usize = 14;
+/// Bytes of one VLAN tag.
+pub const VLAN_TAG_BYTES: usize = 4;
+/// Bytes of an IPv4 header without options.
+pub const IPV4_BYTES: usize = 20;
+/// Bytes of an IPv6 header.
+pub const IPV6_BYTES: usize = 40;
+
+/// A hardware address.
+pub type Mac = [u8; 6];
+
+/// An Ethernet header up to its first EtherType.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ethernet(pub [u16; 7]);
+
+// SAFETY: seven u16, no padding, every pattern valid.
+unsafe impl Wire for Ethernet {}
+
+impl Ethernet {
+    /// Where the frame goes.
+    #[inline(always)]
+    pub fn destination(&self) -> [u16; 3] {
+        [self.0[0], self.0[1], self.0[2]]
+    }
+
+    /// Where it comes from.
+    #[inline(always)]
+    pub fn source(&self) -> [u16; 3] {
+        [self.0[3], self.0[4], self.0[5]]
+    }
+
+    /// Whether it is for a group: a node is never a packet's owner by a broadcast.
+    #[inline(always)]
+    pub fn is_for_a_group(&self) -> bool {
+        u16::from_be(self.0[0]) & 0x0100 != 0
+    }
+
+    /// What follows.
+    #[inline(always)]
+    pub fn ether_type(&self) -> u16 {
+        u16::from_be(self.0[6])
+    }
+
+    /// The same header with other addresses.
+    #[inline(always)]
+    pub fn with_addresses(self, destination: [u16; 3], source: [u16; 3]) -> Self {
+        let [d0, d1, d2] = destination;
+        let [s0, s1, s2] = source;
+        Self([d0, d1, d2, s0, s1, s2, self.0[6]])
+    }
+}
+
+/// A hardware address as the words of an [`Ethernet`] header.
+#[inline(always)]
+pub const fn mac_words(mac: Mac) -> [u16; 3] {
+    [
+        u16::from_ne_bytes([mac[0], mac[1]]),
+        u16::from_ne_bytes([mac[2], mac[3]]),
+        u16::from_ne_bytes([mac[4], mac[5]]),
+    ]
+}
+
+/// One VLAN tag behind its EtherType: the tag and the next EtherType.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct VlanTag(pub [u16; 2]);
+
+// SAFETY: two u16, no padding, every pattern valid.
+unsafe impl Wire for VlanTag {}
+
+impl VlanTag {
+    /// What follows the tag.
+    #[inline(always)]
+    pub fn ether_type(&self) -> u16 {
+        u16::from_be(self.0[1])
+    }
+}
+
+/// An IPv4 header without its options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ipv4(pub [u16; 10]);
+
+// SAFETY: ten u16, no padding, every pattern valid.
+unsafe impl Wire for Ipv4 {}
+
+impl Ipv4 {
+    #[inline(always)]
+    fn word(&self, index: usize) -> u16 {
+        u16::from_be(self.0[index])
+    }
+
+    /// 4, if the packet keeps to its EtherType.
+    #[inline(always)]
+    pub fn version(&self) -> u8 {
+        (self.word(0) >> 12) as u8
+    }
+
+    /// Bytes of the header with its options, 0 to 60; under 20 is malformed.
+    #[inline(always)]
+    pub fn header_bytes(&self) -> usize {
+        ((self.word(0) >> 8) & 0xf) as usize * 4
+    }
+
+    /// DSCP and ECN.
+    #[inline(always)]
+    pub fn traffic_class(&self) -> u8 {
+        self.word(0) as u8
+    }
+
+    /// Bytes of the packet with its header.
+    #[inline(always)]
+    pub fn total_bytes(&self) -> usize {
+        self.word(1) as usize
+    }
+
+    /// The identification field; its low bits count hops in packets that nodes send each other.
+    #[inline(always)]
+    pub fn identification(&self) -> u16 {
+        self.word(2)
+    }
+
+    /// Whether more fragments follow.
+    #[inline(always)]
+    pub fn has_more_fragments(&self) -> bool {
+        self.word(3) & 0x2000 != 0
+    }
+
+    /// Whether this is a fragment that is not the first, and so has no ports.
+    #[inline(always)]
+    pub fn is_later_fragment(&self) -> bool {
+        self.word(3) & 0x1fff != 0
+    }
+
+    /// Hops that are left.
+    #[inline(always)]
+    pub fn ttl(&self) -> u8 {
+        (self.word(4) >> 8) as u8
+    }
+
+    /// What the packet carries.
+    #[inline(always)]
+    pub fn protocol(&self) -> u8 {
+        self.word(4) as u8
+    }
+
+    /// The sender, in the network's order.
+    #[inline(always)]
+    pub fn source(&self) -> [u16; 2] {
+        [self.0[6], self.0[7]]
+    }
+
+    /// The receiver, in the network's order.
+    #[inline(always)]
+    pub fn destination(&self) -> [u16; 2] {
+        [self.0[8], self.0[9]]
+    }
+}
+
+/// An IPv6 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ipv6(pub [u16; 20]);
+
+// SAFETY: twenty u16, no padding, every pattern valid.
+unsafe impl Wire for Ipv6 {}
+
+impl Ipv6 {
+    #[inline(always)]
+    fn word(&self, index: usize) -> u16 {
+        u16::from_be(self.0[index])
+    }
+
+    /// 6, if the packet keeps to its EtherType.
+    #[inline(always)]
+    pub fn version(&self) -> u8 {
+        (self.word(0) >> 12) as u8
+    }
+
+    /// DSCP and ECN.
+    #[inline(always)]
+    pub fn traffic_class(&self) -> u8 {
+        (self.word(0) >> 4) as u8
+    }
+
+    /// The low half of the flow label; its low bits count hops in packets that nodes send each other.
+    #[inline(always)]
+    pub fn flow_label_low(&self) -> u16 {
+        self.word(1)
+    }
+
+    /// Bytes behind this header.
+    #[inline(always)]
+    pub fn payload_bytes(&self) -> usize {
+        self.word(2) as usize
+    }
+
+    /// What follows this header.
+    #[inline(always)]
+    pub fn next_header(&self) -> u8 {
+        (self.word(3) >> 8) as u8
+    }
+
+    /// Hops that are left.
+    #[inline(always)]
+    pub fn hop_limit(&self) -> u8 {
+        self.word(3) as u8
+    }
+
+    /// The sender, in the network's order.
+    #[inline(always)]
+    pub fn source(&self) -> [u16; 8] {
+        let w = &self.0;
+        [w[4], w[5], w[6], w[7], w[8], w[9], w[10], w[11]]
+    }
+
+    /// The receiver, in the network's order.
+    #[inline(always)]
+    pub fn destination(&self) -> [u16; 8] {
+        let w = &self.0;
+        [w[12], w[13], w[14], w[15], w[16], w[17], w[18], w[19]]
+    }
+}
+
+/// A TCP header without its options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Tcp(pub [u16; 10]);
+
+// SAFETY: ten u16, no padding, every pattern valid.
+unsafe impl Wire for Tcp {}
+
+impl Tcp {
+    /// The ports, source first, in the network's order.
+    #[inline(always)]
+    pub fn ports(&self) -> [u16; 2] {
+        [self.0[0], self.0[1]]
+    }
+
+    /// Bytes of the header with its options; under 20 is malformed.
+    #[inline(always)]
+    pub fn header_bytes(&self) -> usize {
+        (u16::from_be(self.0[6]) >> 12) as usize * 4
+    }
+
+    /// The control bits.
+    #[inline(always)]
+    pub fn flags(&self) -> TcpFlags {
+        TcpFlags(u16::from_be(self.0[6]) as u8)
+    }
+}
+
+/// The control bits of a TCP header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// FIN.
+    pub const FIN: u8 = 0x01;
+    /// SYN.
+    pub const SYN: u8 = 0x02;
+    /// RST.
+    pub const RST: u8 = 0x04;
+    /// ACK.
+    pub const ACK: u8 = 0x10;
+
+    /// Whether it asks for a new connection: SYN and nothing that answers or ends one.
+    #[inline(always)]
+    pub fn opens(self) -> bool {
+        self.0 & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::SYN
+    }
+
+    /// Whether the sender has no more to say.
+    #[inline(always)]
+    pub fn finishes(self) -> bool {
+        self.0 & Self::FIN != 0
+    }
+
+    /// Whether it says that there is no such connection.
+    #[inline(always)]
+    pub fn resets(self) -> bool {
+        self.0 & Self::RST != 0
+    }
+}
+
+/// A UDP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Udp(pub [u16; 4]);
+
+// SAFETY: four u16, no padding, every pattern valid.
+unsafe impl Wire for Udp {}
+
+impl Udp {
+    /// The ports, source first, in the network's order.
+    #[inline(always)]
+    pub fn ports(&self) -> [u16; 2] {
+        [self.0[0], self.0[1]]
+    }
+}

@@ -1,0 +1,136 @@
+//! What clients connect to, as the kernel looks it up.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An address of either family, in the network's order; IPv4 stands as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Address(pub [u16; 8]);
+
+impl Address {
+    /// From the two words of an IPv4 header.
+    #[inline(always)]
+    pub const fn from_ipv4_words(words: [u16; 2]) -> Self {
+        Self([0, 0, 0, 0, 0, 0xffff, words[0], words[1]])
+    }
+
+    /// The two words of an IPv4 header; meaningless for IPv6.
+    #[inline(always)]
+    pub const fn ipv4_words(&self) -> [u16; 2] {
+        [self.0[6], self.0[7]]
+    }
+
+    /// Whether no address was set.
+    #[inline(always)]
+    pub const fn is_unset(&self) -> bool {
+        let w = &self.0;
+        w[0] | w[1] | w[2] | w[3] | w[4] | w[5] | w[6] | w[7] == 0
+    }
+}
+
+impl From<Ipv4Addr> for Address {
+    fn from(address: Ipv4Addr) -> Self {
+        let [a, b, c, d] = address.octets();
+        Self::from_ipv4_words([u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])])
+    }
+}
+
+impl From<Ipv6Addr> for Address {
+    fn from(address: Ipv6Addr) -> Self {
+        Self(address.segments().map(u16::to_be))
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => address.into(),
+            IpAddr::V6(address) => address.into(),
+        }
+    }
+}
+
+impl From<Address> for IpAddr {
+    fn from(address: Address) -> Self {
+        Ipv6Addr::from(address.0.map(u16::from_be)).to_canonical()
+    }
+}
+
+/// Key of a VIP: address, port, protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct VipKey {
+    /// The address.
+    pub address: Address,
+    /// The port, in the network's order.
+    pub port: u16,
+    /// 6 or 17, as a word so that the key has no padding.
+    pub protocol: u16,
+}
+
+/// Number of a VIP in the counters; 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct VipId(pub u16);
+
+/// Number of a Maglev table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct TableId(pub u32);
+
+/// What chooses the slot of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct SteeringCode(pub u16);
+
+impl SteeringCode {
+    /// The 5-tuple.
+    pub const FLOW_HASH: Self = Self(0);
+    /// The client's address.
+    pub const IP_HASH: Self = Self(1);
+}
+
+/// One VIP, as the kernel reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct VipEntry {
+    /// For the counters.
+    pub id: VipId,
+    /// What chooses the slot.
+    pub steering: SteeringCode,
+    /// Which Maglev table.
+    pub table: TableId,
+    /// Mixed into the hash, so that two VIPs that share a table spread a client differently. The same on all nodes,
+    /// and the same for all ports of an address, so that `ip-hash` keeps a client on one node across them.
+    pub salt: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_back_as_they_went_in() {
+        for text in [
+            "192.0.2.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "2001:db8::1:2",
+            "::1",
+            "ff02::1",
+        ] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(IpAddr::from(Address::from(address)), address);
+        }
+    }
+
+    #[test]
+    fn address_bytes_stand_in_the_network_order() {
+        let address = Address::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, 2));
+        assert_eq!(address.0[0].to_ne_bytes(), [0x20, 0x01]);
+        assert_eq!(
+            Address::from(Ipv4Addr::new(192, 0, 2, 1)).ipv4_words()[0].to_ne_bytes(),
+            [192, 0]
+        );
+    }
+}

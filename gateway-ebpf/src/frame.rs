@@ -1,0 +1,76 @@
+//! A frame between the pointers that the kernel gives, each access compared with the frame's end.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::bpf_xdp_adjust_head;
+use aya_ebpf::programs::XdpContext;
+use gateway_common::frame::{Frame, HEADERS_BYTES_MAX, OutOfBounds, Wire};
+
+/// The frame of one run of the program.
+pub struct XdpFrame<'a> {
+    context: &'a XdpContext,
+}
+
+impl<'a> XdpFrame<'a> {
+    /// The frame of that context.
+    #[inline(always)]
+    pub fn new(context: &'a XdpContext) -> Self {
+        Self { context }
+    }
+
+    /// A pointer to `H` at `at`, if the frame holds all of it.
+    #[inline(always)]
+    fn pointer<H: Wire>(&self, at: usize) -> Option<*mut H> {
+        if at > HEADERS_BYTES_MAX {
+            return None;
+        }
+        let start = self.context.data() + at;
+        // Compared as a pointer with the end of the frame: the verifier believes no other check.
+        if start + size_of::<H>() > self.context.data_end() {
+            return None;
+        }
+        Some(start as *mut H)
+    }
+
+    #[inline(always)]
+    fn adjust(&mut self, delta: i32) -> Result<(), OutOfBounds> {
+        // SAFETY: the context is the one that the kernel called us with. All pointers into the frame are made anew at
+        // each access, so that none outlives this call.
+        match unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), delta) } {
+            0 => Ok(()),
+            _ => Err(OutOfBounds),
+        }
+    }
+}
+
+impl Frame for XdpFrame<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.context.data_end() - self.context.data()
+    }
+
+    #[inline(always)]
+    fn read<H: Wire>(&self, at: usize) -> Option<H> {
+        let pointer = self.pointer::<H>(at)?;
+        // SAFETY: `pointer` was compared with the end of the frame. Headers are made of 16-bit words, and the kernel
+        // and all offsets of headers are even.
+        Some(unsafe { *pointer })
+    }
+
+    #[inline(always)]
+    fn write<H: Wire>(&mut self, at: usize, header: H) -> Result<(), OutOfBounds> {
+        let pointer = self.pointer::<H>(at).ok_or(OutOfBounds)?;
+        // SAFETY: as in `read`.
+        unsafe { *pointer = header };
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn grow_head<const BYTES: usize>(&mut self) -> Result<(), OutOfBounds> {
+        self.adjust(-(BYTES as i32))
+    }
+
+    #[inline(always)]
+    fn shrink_head(&mut self, bytes: usize) -> Result<(), OutOfBounds> {
+        self.adjust(bytes as i32)
+    }
+}

@@ -1,0 +1,158 @@
+//! The maps, and `Tables` over them. Names and sizes are those of `gateway_common::abi`.
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::programs::XdpContext;
+use gateway_common::abi::{
+    self, CLUSTER_INTERFACES_MAX, Count, FLOWS_DEFAULT, NODES_MAX, TABLES_MAX, VIP_ENTRIES_MAX, VIPS_MAX,
+};
+use gateway_common::flow::{FlowEntry, FlowKey};
+use gateway_common::maglev::Slot;
+use gateway_common::node::{NodeEntry, NodeId, Settings};
+use gateway_common::parse::Family;
+use gateway_common::tables::{Socket, Tables};
+use gateway_common::verdict::{REASONS, Verdict};
+use gateway_common::vip::{Address, TableId, VipEntry, VipKey};
+
+use crate::sockets;
+
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(2, 0);
+
+// Not preallocated: then an update swaps one entry for another, and no reader sees half of it.
+#[map]
+static VIPS: HashMap<VipKey, VipEntry> = HashMap::with_max_entries(VIP_ENTRIES_MAX, BPF_F_NO_PREALLOC);
+
+#[map]
+static NODES: HashMap<u32, NodeEntry> = HashMap::with_max_entries(NODES_MAX, BPF_F_NO_PREALLOC);
+
+#[map]
+static NODE_ADDRESSES: HashMap<Address, u32> = HashMap::with_max_entries(2 * NODES_MAX, BPF_F_NO_PREALLOC);
+
+#[map]
+static SLOT_WORDS: Array<u64> = Array::with_max_entries(abi::slot_words(TABLES_MAX), BPF_F_MMAPABLE);
+
+#[map]
+static HALVES: Array<u32> = Array::with_max_entries(abi::table_half(TABLES_MAX), BPF_F_MMAPABLE);
+
+#[map]
+static FLOWS: LruHashMap<FlowKey, FlowEntry> = LruHashMap::with_max_entries(FLOWS_DEFAULT, 0);
+
+#[map]
+static CLUSTER_INTERFACES: HashMap<u32, u32> =
+    HashMap::with_max_entries(CLUSTER_INTERFACES_MAX, BPF_F_NO_PREALLOC);
+
+#[map]
+static REASON_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(REASONS, 0);
+
+#[map]
+static VIP_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(VIPS_MAX + 1, 0);
+
+#[map]
+static NODE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(NODES_MAX + 1, 0);
+
+/// The maps, as one run of the program sees them.
+pub struct KernelTables<'a> {
+    context: &'a XdpContext,
+}
+
+impl<'a> KernelTables<'a> {
+    /// The maps, and the sockets of the namespace that the frame came in by.
+    #[inline(always)]
+    pub fn new(context: &'a XdpContext) -> Self {
+        Self { context }
+    }
+}
+
+impl Tables for KernelTables<'_> {
+    #[inline(always)]
+    fn settings(&self) -> Option<Settings> {
+        let half = HALVES.get(abi::SETTINGS_HALF)?;
+        let settings = SETTINGS.get(*half & 1)?;
+        // User space sets a key before anything else; an array starts as zeroes.
+        (settings.hash_key[0] | settings.hash_key[1] != 0).then_some(*settings)
+    }
+
+    #[inline(always)]
+    fn vip(&self, key: &VipKey) -> Option<VipEntry> {
+        // SAFETY: entries are never changed in place, only swapped.
+        unsafe { VIPS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn slot(&self, table: TableId, slot: u32) -> Slot {
+        let Some(half) = HALVES.get(abi::table_half(table.0)) else {
+            return Slot::default();
+        };
+        let word = SLOT_WORDS.get(abi::slot_word(table.0, *half & 1, slot));
+        word.map_or(Slot::default(), |word| Slot(*word))
+    }
+
+    #[inline(always)]
+    fn node(&self, id: NodeId) -> Option<NodeEntry> {
+        // SAFETY: entries are never changed in place, only swapped.
+        unsafe { NODES.get(&u32::from(id.0)) }.copied()
+    }
+
+    #[inline(always)]
+    fn node_at(&self, address: &Address) -> Option<NodeId> {
+        // SAFETY: entries are never changed in place, only swapped.
+        unsafe { NODE_ADDRESSES.get(address) }.map(|id| NodeId(*id as u16))
+    }
+
+    #[inline(always)]
+    fn is_cluster_interface(&self) -> bool {
+        let index = self.context.ingress_ifindex() as u32;
+        // SAFETY: nothing is read but whether there is an entry.
+        unsafe { CLUSTER_INTERFACES.get(&index) }.is_some()
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<FlowEntry> {
+        // SAFETY: an entry that is reused while it is read can name a node that did not accept this flow; that node
+        // knows no socket for it and sends the packet on by its slot.
+        unsafe { FLOWS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember(&self, key: &FlowKey, entry: FlowEntry) {
+        // Fails only where another CPU holds the bucket: the packet is steered all the same, and the flow is
+        // remembered with its next one that opens or ends it.
+        if FLOWS.insert(key, &entry, u64::from(BPF_ANY)).is_err() {}
+    }
+
+    #[inline(always)]
+    fn now_ns(&self) -> u64 {
+        // SAFETY: reads a clock.
+        unsafe { bpf_ktime_get_boot_ns() }
+    }
+
+    #[inline(always)]
+    fn socket(&self, flow: &FlowKey, family: Family) -> Socket {
+        sockets::look_up(self.context, flow, family)
+    }
+}
+
+/// Counts a verdict by reason, VIP and node.
+#[inline(always)]
+pub fn count(verdict: &Verdict, bytes: u64) {
+    add(&REASON_COUNTS, verdict.reason as u32, bytes);
+    if verdict.vip.0 != 0 {
+        add(&VIP_COUNTS, u32::from(verdict.vip.0), bytes);
+    }
+    if !verdict.node.is_nobody() {
+        add(&NODE_COUNTS, u32::from(verdict.node.0), bytes);
+    }
+}
+
+#[inline(always)]
+fn add(counts: &PerCpuArray<Count>, index: u32, bytes: u64) {
+    if let Some(count) = counts.get_ptr_mut(index) {
+        // SAFETY: the entry of this CPU, and XDP is not preempted by itself.
+        let count = unsafe { &mut *count };
+        count.packets += 1;
+        count.bytes += bytes;
+    }
+}

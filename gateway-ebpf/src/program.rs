@@ -1,0 +1,49 @@
+//! The two programs of the object: the one that steers, and one that passes everything.
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::debug;
+use gateway_common::forward;
+use gateway_common::frame::Frame;
+use gateway_common::verdict::{Fate, Reason};
+
+use crate::frame::XdpFrame;
+use crate::maps::{self, KernelTables};
+
+/// Steers a frame: asks what becomes of it, does it, counts it.
+#[xdp]
+pub fn gateway(context: XdpContext) -> u32 {
+    let mut frame = XdpFrame::new(&context);
+    let bytes = frame.len() as u64;
+    let tables = KernelTables::new(&context);
+    let mut verdict = forward::decide(&frame, &tables);
+    let fate = forward::apply(&mut frame, &mut verdict);
+    maps::count(&verdict, bytes);
+    match fate {
+        Fate::Pass => xdp_action::XDP_PASS,
+        Fate::Transmit => xdp_action::XDP_TX,
+        Fate::Drop => {
+            log_refusal(&context, verdict.reason);
+            xdp_action::XDP_DROP
+        }
+    }
+}
+
+/// Passes everything: `XDP_TX` on one end of a veth reaches the other only where that has a program, too.
+#[xdp]
+pub fn pass(_context: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+/// Logs what was dropped; the level is off unless user space was told to debug.
+#[inline(always)]
+fn log_refusal(context: &XdpContext, reason: Reason) {
+    debug!(context, "dropped a frame: reason {}", reason as u32);
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier proves that nothing gets here: an endless loop would be refused.
+    loop {}
+}
