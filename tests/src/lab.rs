@@ -15,18 +15,18 @@ use rand::Rng;
 
 pub mod addresses;
 pub mod claim;
-pub mod remains;
+pub mod exchange;
 pub mod netns;
-pub mod sysctl;
-pub mod wire;
+pub mod node;
 pub mod offload;
 pub mod pass;
+pub mod remains;
 pub mod settings;
-pub mod upstream;
-pub mod node;
-pub mod http;
+pub mod sysctl;
 pub mod tap;
+pub mod upstream;
 pub mod wait;
+pub mod wire;
 
 use addresses::{
     CLIENT_NETWORK_V4, CLIENT_NETWORK_V6, Host, NODES, SEGMENT_BITS_V4, SEGMENT_BITS_V6, UPSTREAMS,
@@ -226,7 +226,8 @@ impl Lab {
         }
         let mut seen = String::new();
         for node in running {
-            let count = living_nodes(node).map_or_else(|error| format!("{error:#}"), |count| count.to_string());
+            let count =
+                living_nodes(node).map_or_else(|error| format!("{error:#}"), |count| count.to_string());
             seen.push_str(&format!("\n  {} sees {count}", node.name()));
         }
         bail!("the nodes do not all see {alive} living nodes within {FORM_TIMEOUT:?}:{seen}")
@@ -300,11 +301,17 @@ pub fn gateway_program() -> Result<PathBuf> {
             let own = std::env::current_exe().context("find the running program")?;
             // Test programs lie in `deps`, one below the others.
             let candidates = own.ancestors().skip(1).take(2).map(|place| place.join("gateway"));
-            candidates.into_iter().find(|path| path.is_file()).unwrap_or_else(|| own.with_file_name("gateway"))
+            candidates
+                .into_iter()
+                .find(|path| path.is_file())
+                .unwrap_or_else(|| own.with_file_name("gateway"))
         }
     };
     if !path.is_file() {
-        bail!("there is no {}; build it (`cargo build -p gateway-userspace`) or set GATEWAY_BIN", path.display());
+        bail!(
+            "there is no {}; build it (`cargo build -p gateway-userspace`) or set GATEWAY_BIN",
+            path.display()
+        );
     }
     Ok(path)
 }

@@ -1,4 +1,5 @@
 //! Test support: the lab of network namespaces, its load, and the demo that is made of both.
 
+pub mod demo;
 pub mod lab;
 pub mod load;

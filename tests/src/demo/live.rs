@@ -2,7 +2,6 @@
 //!
 //! On a terminal the line is rewritten in place; elsewhere each second gets a line of its own.
 
-use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _, stdout};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -116,17 +115,21 @@ impl Printer {
         let counts: Vec<u64> = self
             .nodes
             .iter()
-            .map(|node| answered.iter().filter(|name| ***name == **node).count() as u64)
+            .map(|node| {
+                answered
+                    .iter()
+                    .filter(|name| name.as_ref() == node.as_str())
+                    .count() as u64
+            })
             .collect();
         let most = counts.iter().copied().max().unwrap_or(0).max(1);
         let mut line = format!("  {:>4} s", self.started.elapsed().as_secs());
         for (node, count) in self.nodes.iter().zip(&counts) {
             let columns = usize::try_from(count * BAR_COLUMNS / most).unwrap_or(0);
             let width = usize::try_from(BAR_COLUMNS).unwrap_or(0);
-            // Writing to a string cannot fail.
-            drop(write!(line, "   {node} {count:>5}/s {:<width$}", "█".repeat(columns)));
+            line.push_str(&format!("   {node} {count:>5}/s {:<width$}", "█".repeat(columns)));
         }
-        drop(write!(line, "  failed {failed}"));
+        line.push_str(&format!("  failed {failed}"));
         self.print(&line, if self.rewrites { "" } else { "\n" });
     }
 

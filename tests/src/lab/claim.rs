@@ -72,7 +72,11 @@ impl Claim {
             Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {}
             _ => return Ok(None),
         }
-        Ok(Some(Self { id, path, _lock: lock }))
+        Ok(Some(Self {
+            id,
+            path,
+            _lock: lock,
+        }))
     }
 }
 

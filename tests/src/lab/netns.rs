@@ -195,7 +195,9 @@ pub fn names_with(prefix: &str) -> Result<Vec<String>> {
     };
     let mut names = Vec::new();
     for entry in entries {
-        let name = entry.with_context(|| format!("read {NETNS_DIRECTORY}"))?.file_name();
+        let name = entry
+            .with_context(|| format!("read {NETNS_DIRECTORY}"))?
+            .file_name();
         if let Some(name) = name.to_str().filter(|name| name.starts_with(prefix)) {
             names.push(name.to_owned());
         }

@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::addresses::{self, ADMIN_PORT, Host};
-use super::http::exchange;
+use super::exchange::exchange;
 use super::netns::Namespace;
 use super::settings::{Files, INTERFACE, toml};
 use super::wait::wait_until;
@@ -49,7 +49,13 @@ impl Node {
     ///
     /// # Errors
     /// Where the configuration cannot be written.
-    pub fn new(index: usize, weight: u32, files: Files, program: &Path, namespace: Namespace) -> Result<Self> {
+    pub fn new(
+        index: usize,
+        weight: u32,
+        files: Files,
+        program: &Path,
+        namespace: Namespace,
+    ) -> Result<Self> {
         let node = Self {
             name: name(index),
             index,
@@ -146,12 +152,18 @@ impl Node {
                 return Some(Err(status));
             }
             let ready = self.admin(Method::GET, "/readyz");
-            ready.is_ok_and(|answer| answer.status().is_success()).then_some(Ok(()))
+            ready
+                .is_ok_and(|answer| answer.status().is_success())
+                .then_some(Ok(()))
         });
         match outcome {
             Some(Ok(())) => Ok(()),
             Some(Err(status)) => bail!("{} ended with {status}\n{}", self.name, self.quote()),
-            None => bail!("{} is not ready after {READY_TIMEOUT:?}\n{}", self.name, self.quote()),
+            None => bail!(
+                "{} is not ready after {READY_TIMEOUT:?}\n{}",
+                self.name,
+                self.quote()
+            ),
         }
     }
 
@@ -161,10 +173,14 @@ impl Node {
     /// Where it does not run.
     pub fn kill(&self) -> Result<Instant> {
         let mut process = self.process();
-        let mut child = process.take().with_context(|| format!("{} does not run", self.name))?;
+        let mut child = process
+            .take()
+            .with_context(|| format!("{} does not run", self.name))?;
         child.kill().with_context(|| format!("kill {}", self.name))?;
         let killed = Instant::now();
-        child.wait().with_context(|| format!("wait for the end of {}", self.name))?;
+        child
+            .wait()
+            .with_context(|| format!("wait for the end of {}", self.name))?;
         Ok(killed)
     }
 
@@ -174,7 +190,9 @@ impl Node {
     /// Where it does not run, or does not end within [`STOP_TIMEOUT`].
     pub fn stop(&self) -> Result<ExitStatus> {
         let mut process = self.process();
-        let child = process.as_mut().with_context(|| format!("{} does not run", self.name))?;
+        let child = process
+            .as_mut()
+            .with_context(|| format!("{} does not run", self.name))?;
         let pid = i32::try_from(child.id()).context("a process id beyond its range")?;
         kill(Pid::from_raw(pid), Signal::SIGTERM).with_context(|| format!("stop {}", self.name))?;
         let deadline = Instant::now() + STOP_TIMEOUT;
@@ -184,7 +202,11 @@ impl Node {
                 *process = None;
                 status.with_context(|| format!("wait for the end of {}", self.name))
             }
-            None => bail!("{} did not end within {STOP_TIMEOUT:?}\n{}", self.name, self.quote()),
+            None => bail!(
+                "{} did not end within {STOP_TIMEOUT:?}\n{}",
+                self.name,
+                self.quote()
+            ),
         }
     }
 
@@ -198,7 +220,10 @@ impl Node {
     /// # Errors
     /// Where there is no answer; an answer that refuses is none.
     pub fn admin(&self, method: Method, path: &str) -> Result<Response<Bytes>> {
-        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost");
         // Not there until the node's first start has made it.
         if let Ok(token) = fs::read_to_string(&self.files.token) {
             request = request.header("authorization", format!("Bearer {}", token.trim()));
@@ -296,7 +321,9 @@ pub fn name(index: usize) -> String {
 fn append(path: &Path) -> Result<fs::File> {
     let mut options = OpenOptions::new();
     options.create(true).append(true);
-    options.open(path).with_context(|| format!("open {}", path.display()))
+    options
+        .open(path)
+        .with_context(|| format!("open {}", path.display()))
 }
 
 fn die_with_parent() -> std::io::Result<()> {

@@ -29,14 +29,24 @@ struct EthtoolValue {
 /// # Errors
 /// Where there is no such interface, or its driver refuses.
 pub fn switch_off(interface: &str) -> Result<()> {
-    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
-        .context("open a socket for ethtool")?;
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .context("open a socket for ethtool")?;
     let mut request = libc::ifreq {
         ifr_name: [0; libc::IFNAMSIZ],
         ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: 0 },
     };
     // The last byte stays 0: the name is a C string.
-    for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(interface.bytes()) {
+    for (to, from) in request
+        .ifr_name
+        .iter_mut()
+        .take(libc::IFNAMSIZ - 1)
+        .zip(interface.bytes())
+    {
         *to = libc::c_char::from_ne_bytes([from]);
     }
     for (command, what) in SWITCHES {

@@ -27,7 +27,10 @@ pub struct Passing {
 pub fn attach(interfaces: &[String]) -> Result<Passing> {
     let path = object_path();
     let object = std::fs::read(&path).with_context(|| {
-        format!("read the kernel object {}; `cargo xtask build-ebpf` makes it", path.display())
+        format!(
+            "read the kernel object {}; `cargo xtask build-ebpf` makes it",
+            path.display()
+        )
     })?;
     let mut loaded = EbpfLoader::new()
         .load(&object)
@@ -37,7 +40,9 @@ pub fn attach(interfaces: &[String]) -> Result<Passing> {
         .with_context(|| format!("{} has no program {PROGRAM:?}", path.display()))?
         .try_into()
         .with_context(|| format!("{PROGRAM:?} is no XDP program"))?;
-    program.load().with_context(|| format!("load the XDP program {PROGRAM:?}"))?;
+    program
+        .load()
+        .with_context(|| format!("load the XDP program {PROGRAM:?}"))?;
     let mut links = Vec::new();
     for interface in interfaces {
         let link = program

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ pub const BPFFS: &str = "/sys/fs/bpf";
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a program ended by Ctrl-C exits with, as shells count it: 128 + SIGINT.
-const EXIT_INTERRUPTED: i32 = 130;
+static EXIT_CODE: AtomicI32 = AtomicI32::new(130);
 
 /// Name of one of a lab's namespaces.
 pub fn namespace(id: u32, host: &str) -> String {
@@ -103,11 +104,16 @@ pub fn remove_on_signal(id: u32) -> Result<()> {
                         eprintln!("lab: {error:#}");
                     }
                 }
-                std::process::exit(EXIT_INTERRUPTED);
+                std::process::exit(EXIT_CODE.load(Ordering::Relaxed));
             })
             .map(drop);
     });
     started.context("start the thread that waits for signals")
+}
+
+/// Has a signal end the process with this exit code from now on, as where Ctrl-C is how it is meant to end.
+pub fn exit_on_signal_with(code: i32) {
+    EXIT_CODE.store(code, Ordering::Relaxed);
 }
 
 /// Takes a lab off the list of those that a signal removes.
@@ -146,7 +152,9 @@ fn kill_daemons(id: u32) -> Result<()> {
     }
     let deadline = Instant::now() + KILL_TIMEOUT;
     let gone = wait_until(deadline, || {
-        daemons_of(&directory(id)).is_ok_and(|left| left.is_empty()).then_some(())
+        daemons_of(&directory(id))
+            .is_ok_and(|left| left.is_empty())
+            .then_some(())
     });
     if gone.is_none() {
         bail!("processes {daemons:?} of lab {id} do not end");

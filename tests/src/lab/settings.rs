@@ -1,6 +1,5 @@
 //! The configuration that a node of a lab runs with.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::addresses::{
@@ -19,7 +18,9 @@ pub struct Files {
     pub token: PathBuf,
     /// The secret that all nodes of the lab share.
     pub cluster_key: PathBuf,
-    /// Directory on bpffs for the node's maps and links.
+    /// Directory on bpffs that the nodes of the lab share.
+    pub pin_directory: PathBuf,
+    /// Directory in there that the node makes for its own maps and links.
     pub pins: PathBuf,
     /// What the node wrote to its standard output: the access log.
     pub stdout: PathBuf,
@@ -29,12 +30,13 @@ pub struct Files {
 
 impl Files {
     /// Those of one node, below the directories of its lab.
-    pub fn new(directory: &Path, pins: &Path, name: &str) -> Self {
+    pub fn new(directory: &Path, pin_directory: &Path, name: &str) -> Self {
         Self {
             config: directory.join(format!("{name}.toml")),
             token: directory.join(format!("{name}.token")),
             cluster_key: directory.join("cluster.key"),
-            pins: pins.join(name),
+            pin_directory: pin_directory.to_owned(),
+            pins: pin_directory.join(name),
             stdout: directory.join(format!("{name}.out")),
             stderr: directory.join(format!("{name}.err")),
         }
@@ -82,23 +84,18 @@ timeout = "10s"
 
 [[listener]]
 name = "web"
-address = "0.0.0.0:{HTTP_PORT}"
-protocol = "http"
-
-[[listener]]
-name = "web-v6"
 address = "[::]:{HTTP_PORT}"
 protocol = "http"
 
 [[route]]
 name = "hello"
-listeners = ["web", "web-v6"]
+listeners = ["web"]
 match = {{ path = "/hello" }}
 respond = {{ status = 200, body = "hello" }}
 
 [[route]]
 name = "all"
-listeners = ["web", "web-v6"]
+listeners = ["web"]
 match = {{ path_prefix = "/" }}
 upstream = "pool"
 
@@ -113,17 +110,18 @@ readiness = {{ http = "/readyz", interval = "500ms", timeout = "1s" }}
         v4 = host.v4,
         v6 = host.v6,
         token = files.token.display(),
-        pins = files.pins.display(),
+        pins = files.pin_directory.display(),
         seeds = seeds.join(", "),
         key = files.cluster_key.display(),
         endpoints = endpoints(),
     );
-    for (name, vip, steering) in [("public", Vip::FlowHash, "flow-hash"), ("sticky", Vip::IpHash, "ip-hash")] {
+    for (name, vip, steering) in [
+        ("public", Vip::FlowHash, "flow-hash"),
+        ("sticky", Vip::IpHash, "ip-hash"),
+    ] {
         for (suffix, family) in [("", Family::V4), ("-v6", Family::V6)] {
             let address = vip.address(family);
-            // Writing to a string cannot fail.
-            drop(write!(
-                text,
+            text.push_str(&format!(
                 "\n[[vip]]\nname = \"{name}{suffix}\"\naddress = \"{address}\"\nports = [{HTTP_PORT}]\n\
                  protocol = \"tcp\"\nsteering = \"{steering}\"\n"
             ));
@@ -151,7 +149,10 @@ mod tests {
             let parsed: toml::Table = toml::from_str(&toml(index, 2, &files)).expect("valid TOML");
             assert_eq!(parsed["node"]["name"].as_str(), Some(name.as_str()));
             assert_eq!(parsed["vip"].as_array().map(Vec::len), Some(4));
-            assert_eq!(parsed["cluster"]["seeds"].as_array().map(Vec::len), Some(NODES - 1));
+            assert_eq!(
+                parsed["cluster"]["seeds"].as_array().map(Vec::len),
+                Some(NODES - 1)
+            );
         }
     }
 }

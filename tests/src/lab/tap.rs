@@ -87,8 +87,13 @@ impl Tap {
             Ok((open()?, ports.context("find the switch's ports")?))
         })??;
         let hosts = Hosts { macs, vips, ports };
-        let thread = lab.switch().spawn("tap", move || watch(&socket, &hosts, &filled))?;
-        Ok(Self { seen, thread: Some(thread) })
+        let thread = lab
+            .switch()
+            .spawn("tap", move || watch(&socket, &hosts, &filled))?;
+        Ok(Self {
+            seen,
+            thread: Some(thread),
+        })
     }
 
     /// When the last frame for a VIP was sent to node `index`.
@@ -99,7 +104,10 @@ impl Tap {
 
     /// Frames for a VIP that were sent to node `index` so far.
     pub fn frames(&self, index: usize) -> u64 {
-        self.seen.frames.get(index).map_or(0, |count| count.load(Ordering::Relaxed))
+        self.seen
+            .frames
+            .get(index)
+            .map_or(0, |count| count.load(Ordering::Relaxed))
     }
 }
 
@@ -120,7 +128,8 @@ fn open() -> Result<OwnedFd> {
         SockProtocol::EthAll,
     )
     .context("open a packet socket")?;
-    setsockopt(&socket, ReceiveTimeout, &TimeVal::milliseconds(STOP_CHECK_MS)).context("set a receive timeout")?;
+    setsockopt(&socket, ReceiveTimeout, &TimeVal::milliseconds(STOP_CHECK_MS))
+        .context("set a receive timeout")?;
     // The kernel halves what its own limit does not allow; a frame lost here only shortens a figure by a frame.
     setsockopt(&socket, RcvBuf, &BUFFER_BYTES).context("set a receive buffer")?;
     Ok(socket)
@@ -159,8 +168,14 @@ fn receiver(frame: &[u8], hosts: &Hosts) -> Option<usize> {
     let (_, rest) = rest.split_first_chunk::<6>()?;
     let (ethertype, packet) = rest.split_first_chunk::<2>()?;
     let (protocol, destination) = match *ethertype {
-        ETHERTYPE_V4 => (*packet.get(9)?, IpAddr::from(*packet.get(16..)?.first_chunk::<4>()?)),
-        ETHERTYPE_V6 => (*packet.get(6)?, IpAddr::from(*packet.get(24..)?.first_chunk::<16>()?)),
+        ETHERTYPE_V4 => (
+            *packet.get(9)?,
+            IpAddr::from(*packet.get(16..)?.first_chunk::<4>()?),
+        ),
+        ETHERTYPE_V6 => (
+            *packet.get(6)?,
+            IpAddr::from(*packet.get(24..)?.first_chunk::<16>()?),
+        ),
         _ => return None,
     };
     let for_vip = match protocol {
@@ -196,11 +211,31 @@ mod tests {
             ports: Vec::new(),
         };
         let rows = [
-            ("to a VIP", frame(2, ETHERTYPE_V4, &v4(PROTOCOL_TCP, [10, 77, 0, 100])), Some(1)),
-            ("encapsulated", frame(1, ETHERTYPE_V4, &v4(PROTOCOL_IPIP, [10, 77, 0, 11])), Some(0)),
-            ("to the node itself", frame(1, ETHERTYPE_V4, &v4(PROTOCOL_TCP, [10, 77, 0, 11])), None),
-            ("a heartbeat", frame(1, ETHERTYPE_V4, &v4(17, [10, 77, 0, 11])), None),
-            ("to another host", frame(7, ETHERTYPE_V4, &v4(PROTOCOL_TCP, [10, 77, 0, 100])), None),
+            (
+                "to a VIP",
+                frame(2, ETHERTYPE_V4, &v4(PROTOCOL_TCP, [10, 77, 0, 100])),
+                Some(1),
+            ),
+            (
+                "encapsulated",
+                frame(1, ETHERTYPE_V4, &v4(PROTOCOL_IPIP, [10, 77, 0, 11])),
+                Some(0),
+            ),
+            (
+                "to the node itself",
+                frame(1, ETHERTYPE_V4, &v4(PROTOCOL_TCP, [10, 77, 0, 11])),
+                None,
+            ),
+            (
+                "a heartbeat",
+                frame(1, ETHERTYPE_V4, &v4(17, [10, 77, 0, 11])),
+                None,
+            ),
+            (
+                "to another host",
+                frame(7, ETHERTYPE_V4, &v4(PROTOCOL_TCP, [10, 77, 0, 100])),
+                None,
+            ),
             ("cut off", frame(1, ETHERTYPE_V4, &[0x45, 0]), None),
             ("ARP", frame(1, [8, 6], &[0; 28]), None),
         ];

@@ -122,10 +122,8 @@ impl Upstream {
 
 impl Drop for Upstream {
     fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // An error says that it ended already.
-            drop(stop.send(()));
-        }
+        // The server ends when nobody can tell it to go on any more.
+        drop(self.stop.take());
         if let Some(Ok(Err(error))) = self.thread.take().map(JoinHandle::join) {
             eprintln!("lab: {}: {error:#}", self.name);
         }
@@ -164,7 +162,11 @@ async fn answer(
     let path = request.uri().path();
     if path == "/readyz" {
         let unready = mood == Mood::Unready as u8;
-        return Ok(status(if unready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }));
+        return Ok(status(if unready {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        }));
     }
     state.requests.fetch_add(1, Ordering::Relaxed);
     if mood == Mood::Failing as u8 {
@@ -205,9 +207,10 @@ fn status(status: StatusCode) -> Response<BoxBody<Bytes, Infallible>> {
 
 fn json(value: &serde_json::Value) -> Response<BoxBody<Bytes, Infallible>> {
     let mut response = Response::new(Full::from(value.to_string()).boxed());
-    response
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json"),
+    );
     response
 }
 

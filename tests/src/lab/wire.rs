@@ -13,9 +13,7 @@ use futures_util::TryStreamExt;
 use netlink_packet_route::link::{LinkAttribute, LinkXdp, XdpAttached};
 use netlink_packet_route::route::{RouteScope, RouteType};
 use nix::net::if_::if_nametoindex;
-use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection,
-};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 
 /// What a network card's segment carries: the same everywhere, as encapsulation is tested against it.
 pub const MTU_BYTES: u32 = 1500;
@@ -34,7 +32,11 @@ const TABLE_LOCAL: u32 = 255;
 /// Where the kernel refuses.
 pub fn add_bridge(name: &str) -> Result<()> {
     with_netlink(|netlink| async move {
-        let bridge = LinkBridge::new(name).mcast_snooping(false).forward_delay(0).up().build();
+        let bridge = LinkBridge::new(name)
+            .mcast_snooping(false)
+            .forward_delay(0)
+            .up()
+            .build();
         netlink
             .link()
             .add(bridge)
@@ -60,7 +62,7 @@ pub fn add_cable(bridge: &str, port: &str, namespace: &Path, interface: &str) ->
             .execute()
             .await
             .with_context(|| format!("add veth {port}"))?;
-        let end = LinkMessageBuilder::<LinkUnspec>::new_with_index(index_of(&passing)?)
+        let end = LinkUnspec::new_with_index(index_of(&passing)?)
             .setns_by_fd(file.as_raw_fd())
             .name(interface)
             .mtu(MTU_BYTES)
@@ -71,7 +73,7 @@ pub fn add_cable(bridge: &str, port: &str, namespace: &Path, interface: &str) ->
             .execute()
             .await
             .with_context(|| format!("move the end of {port} to {}", namespace.display()))?;
-        let port_up = LinkMessageBuilder::<LinkUnspec>::new_with_index(index_of(port)?)
+        let port_up = LinkUnspec::new_with_index(index_of(port)?)
             .controller(index_of(bridge)?)
             .up()
             .build();
@@ -99,7 +101,7 @@ pub enum Power {
 /// Where there is no such interface or the kernel refuses.
 pub fn set_power(interface: &str, power: Power) -> Result<()> {
     with_netlink(|netlink| async move {
-        let message = LinkMessageBuilder::<LinkUnspec>::new_with_index(index_of(interface)?);
+        let message = LinkUnspec::new_with_index(index_of(interface)?);
         let message = match power {
             Power::Up => message.up(),
             Power::Down => message.down(),

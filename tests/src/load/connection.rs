@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::journal::{ConnectionId, Failure, Journal, Record, Step};
 use super::{CONNECT_TIMEOUT, REQUEST_TIMEOUT};
-use crate::lab::http::connect;
+use crate::lab::exchange::connect;
 
 /// The header in which a node names itself.
 pub const NODE_HEADER: &str = "x-gateway-node";
@@ -50,9 +50,13 @@ impl Connection {
         let source = source.map(|address| SocketAddr::new(address, 0));
         let attempt = async {
             let stream = connect(target, source).await.map_err(|error| of_io(&error))?;
-            handshake(TokioIo::new(stream)).await.map_err(|error| of_hyper(&error))
+            handshake(TokioIo::new(stream))
+                .await
+                .map_err(|error| of_hyper(&error))
         };
-        let outcome = timeout(CONNECT_TIMEOUT, attempt).await.unwrap_or(Err(Failure::TimedOut));
+        let outcome = timeout(CONNECT_TIMEOUT, attempt)
+            .await
+            .unwrap_or(Err(Failure::TimedOut));
         let (halves, outcome) = match outcome {
             Ok(halves) => (Some(halves), Ok(())),
             Err(failure) => (None, Err(failure)),
@@ -125,11 +129,23 @@ impl Connection {
             .body(Empty::new())
             .map_err(|error| Broken::Failed(Failure::Other(error.to_string())))?;
         let response = self.sender.try_send_request(request).await.map_err(|error| {
-            if error.message().is_some() { Broken::NotSent } else { Broken::Failed(of_hyper(error.error())) }
+            if error.message().is_some() {
+                Broken::NotSent
+            } else {
+                Broken::Failed(of_hyper(error.error()))
+            }
         })?;
         let (status, node) = (response.status(), node_of(&response));
-        response.into_body().collect().await.map_err(|error| Broken::Failed(of_hyper(&error)))?;
-        if status.is_success() { Ok(node) } else { Err(Broken::Answered(status.as_u16(), node)) }
+        response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| Broken::Failed(of_hyper(&error)))?;
+        if status.is_success() {
+            Ok(node)
+        } else {
+            Err(Broken::Answered(status.as_u16(), node))
+        }
     }
 
     fn record(&self, step: Step, started: Instant, outcome: Result<(), Failure>) {

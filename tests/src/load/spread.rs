@@ -89,6 +89,7 @@ async fn ask(target: SocketAddr, source: Option<IpAddr>) -> (Option<IpAddr>, Opt
         node = connection.node().cloned();
     }
     let mut failures = journal.since(0);
-    failures.retain(|record| record.outcome.is_err() || (record.step == Step::Request && record.node.is_none()));
+    failures
+        .retain(|record| record.outcome.is_err() || (record.step == Step::Request && record.node.is_none()));
     (source, node, failures)
 }

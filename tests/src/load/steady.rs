@@ -31,7 +31,13 @@ pub async fn run(pattern: Pattern, journal: Arc<Journal>, stopped: watch::Receiv
         let period = Duration::from_secs(1) * pattern.kept / pattern.requests_per_second;
         for number in 0..pattern.kept {
             let first = period * number / pattern.kept;
-            tasks.spawn(keep(pattern.clone(), Arc::clone(&journal), stopped.clone(), first, period));
+            tasks.spawn(keep(
+                pattern.clone(),
+                Arc::clone(&journal),
+                stopped.clone(),
+                first,
+                period,
+            ));
         }
     }
     if pattern.fresh_per_second > 0 {
