@@ -5,5 +5,7 @@
 
 #[path = "end_to_end/lab.rs"]
 mod lab;
+#[path = "end_to_end/load.rs"]
+mod load;
 #[path = "end_to_end/support.rs"]
 mod support;
