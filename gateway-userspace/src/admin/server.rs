@@ -228,10 +228,10 @@ mod tests {
             "# EOF\n".to_owned()
         }
 
-        fn status(&self) -> Answer<'_, Status> {
+        fn status(&self) -> Answer<'_, Result<Status, ApiError>> {
             let state = *self.state.lock().unwrap();
             Box::pin(async move {
-                Status {
+                Ok(Status {
                     node: "tiny".to_owned(),
                     version: "0".to_owned(),
                     snapshot: 1,
@@ -248,12 +248,12 @@ mod tests {
                     listeners: Vec::new(),
                     upstreams: Vec::new(),
                     last_refused: None,
-                }
+                })
             })
         }
 
-        fn nodes(&self) -> Answer<'_, Vec<Node>> {
-            Box::pin(async { Vec::new() })
+        fn nodes(&self) -> Answer<'_, Result<Vec<Node>, ApiError>> {
+            Box::pin(async { Ok(Vec::new()) })
         }
 
         fn drain(&self) -> Answer<'_, Result<NodeState, ApiError>> {
