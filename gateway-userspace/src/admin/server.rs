@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bodies_above_the_bound_are_refused_by_their_length_alone_or_when_they_pass_it() {
+    async fn bodies_above_the_bound_are_refused() {
         let running = Running::start_tcp("bodies");
         let head = format!(
             "authorization: Bearer {TOKEN}\r\ncontent-length: {}\r\n",

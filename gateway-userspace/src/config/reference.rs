@@ -155,7 +155,10 @@ fn description(schema: &Value) -> String {
         .and_then(Value::as_str)
         .unwrap_or_default();
     // A bar would end the cell of a table.
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('|', "\\|")
 }
 
 #[cfg(test)]
