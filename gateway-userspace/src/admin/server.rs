@@ -37,7 +37,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause after a failed `accept`, so that a lack of descriptors does not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves the admin API until `stop` is ready; then finishes what is under way, at most [`STOP_TIMEOUT`].
+/// Serves the admin API until `stop` is ready; then finishes what is under way, for 2 s at most.
 ///
 /// Runs on the caller's tokio runtime, which needs timers and I/O.
 ///

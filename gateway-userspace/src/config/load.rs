@@ -259,7 +259,7 @@ mod tests {
         );
         check(
             &format!("{NODE}{WEB}[defaults]\ntimeout='2h'\n"),
-            &["defaults.timeout: '2h' is out of range; write \"1ms\""],
+            &["defaults.timeout: \"2h\" is out of range; write \"1ms\""],
         );
         for (listen, fault) in [
             ("10.0.0.1:9900", "can be reached from other machines"),
@@ -338,7 +338,7 @@ mod tests {
             ),
             &[
                 "readiness.http: \"readyz\" does not start with /",
-                "interval: '1ms' is out of range; write \"100ms\"",
+                "interval: \"1ms\" is out of range; write \"100ms\"",
             ],
         );
     }

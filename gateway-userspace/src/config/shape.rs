@@ -45,8 +45,24 @@ fn check(path: &KeyPath, schema: &Value, value: &mut Value, problems: &mut Probl
             problems.add(path, format!("{number} is out of range"), expectation(schema));
             *value = placeholder(schema);
         }
+        Value::String(text) => {
+            if let Some(remedy) = time_out_of_range(text, schema) {
+                problems.add(path, format!("\"{text}\" is out of range"), remedy);
+                *value = placeholder(schema);
+            }
+        }
         _ => {}
     }
+}
+
+/// What to write instead of a length of time that is shorter or longer than its schema says.
+fn time_out_of_range(text: &str, schema: &Value) -> Option<String> {
+    let bound = |index: usize| schema.get("x-range")?.get(index)?.as_str();
+    let (least, most) = (bound(0)?, bound(1)?);
+    let time = |text: &str| humantime::parse_duration(text).ok();
+    let given = time(text)?;
+    let is_within = time(least)? <= given && given <= time(most)?;
+    (!is_within).then(|| format!("write \"{least}\" to \"{most}\""))
 }
 
 fn check_table(
@@ -292,6 +308,7 @@ fn placeholder(schema: &Value) -> Value {
         (Some("integer"), _) => schema.get("minimum").cloned().unwrap_or_else(|| Value::from(0)),
         (Some("boolean"), _) => Value::Bool(false),
         (_, Some("socket-address")) => Value::from("0.0.0.0:0"),
+        (_, Some("time-span")) => Value::from("1s"),
         _ => Value::from(choices(schema).first().map_or("", |(name, _)| *name)),
     }
 }
