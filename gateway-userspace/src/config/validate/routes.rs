@@ -280,15 +280,15 @@ impl Lookup {
                     format!("route \"{name}\" (line {line}) takes {method} {pattern} for {host} already");
                 problems.add(&match_path, fault, "change one of the two, or remove it");
             }
-            if let Err(fault) = self
+            if let Err(text) = self
                 .router
                 .insert(host, &route.path, &route.methods, RouteIndex(self.count))
             {
-                problems.add(
-                    &match_path,
-                    fault,
-                    "change this route or the one that is in its way",
-                );
+                // The router says what is wrong and what to do, in that order.
+                let (fault, remedy) = text
+                    .split_once("; ")
+                    .unwrap_or((&text, "change this route, or the one in its way"));
+                problems.add(&match_path, fault, remedy);
             }
         }
         self.count += 1;
