@@ -5,7 +5,7 @@
 //! | `GET /livez` | no | 200 `{"live":true}` |
 //! | `GET /readyz` | no | 200 or 503 [`Ready`](status::Ready) |
 //! | `GET /metrics` | yes | 200 OpenMetrics text |
-//! | `GET /v1/status` | yes | 200 [`Status`](status::Status) |
+//! | `GET /v1/status` | yes | 200 [`Status`] |
 //! | `GET /v1/nodes` | yes | 200 [`Nodes`](status::Nodes) |
 //! | `POST /v1/drain`, `POST /v1/undrain` | yes | 200 [`Changed`](status::Changed), 409 where it cannot be |
 //! | `POST /v1/reload` | yes | 200 [`Reloaded`](status::Reloaded), 422 where the configuration is refused |
