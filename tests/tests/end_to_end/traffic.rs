@@ -101,7 +101,6 @@ fn shares_follow_the_weights_and_ip_hash_keeps_a_client_on_one_node() {
         let once = (0..CONNECTIONS).map(|number| Some(client_source(family, number)));
         let twice = once.clone().chain(once).collect();
         let by_address = spread::measure(lab.client(), Vip::IpHash.http(family), twice).expect("a spread");
-        // Each /64 counts as one client where that is so: then the share of addresses says nothing.
         check_shares(&format!("ip-hash {family:?}"), &by_address);
         assert_eq!(by_address.nodes_of.len(), usize::from(CONNECTIONS));
         assert_eq!(by_address.split_sources(), 0, "ip-hash {family:?}");
