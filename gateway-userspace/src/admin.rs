@@ -1,1 +1,66 @@
-//! admin.
+//! The admin API: HTTP/1.1 with JSON on loopback or a unix socket, for the operator and for probes.
+//!
+//! | request | token | answer |
+//! |---|---|---|
+//! | `GET /livez` | no | 200 `{"live":true}` |
+//! | `GET /readyz` | no | 200 or 503 [`Ready`](status::Ready) |
+//! | `GET /metrics` | yes | 200 OpenMetrics text |
+//! | `GET /v1/status` | yes | 200 [`Status`](status::Status) |
+//! | `GET /v1/nodes` | yes | 200 [`Nodes`](status::Nodes) |
+//! | `POST /v1/drain`, `POST /v1/undrain` | yes | 200 [`Changed`](status::Changed), 409 where it cannot be |
+//! | `POST /v1/reload` | yes | 200 [`Reloaded`](status::Reloaded), 422 where the configuration is refused |
+//!
+//! Errors are `{"error":{"code":"…","message":"…"}}` ([`ErrorAnswer`](status::ErrorAnswer)): 401 `unauthorized`,
+//! 404 `not_found`, 405 `method_not_allowed`, 400 `bad_request`, 408 `body_too_slow`, 413 `body_too_large`,
+//! 409 `conflict`, 422 `configuration_refused`, 500 `failed`.
+//!
+//! What the answers say is the business of whoever implements [`Api`]; this module only speaks for it.
+
+pub mod answer;
+pub mod listen;
+pub mod server;
+pub mod status;
+pub mod token;
+
+use std::pin::Pin;
+
+pub use listen::{Bound, bind};
+pub use server::serve;
+pub use token::Token;
+
+use status::{Node, NodeState, Status};
+
+/// An answer that may take a while.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the admin API asks of the running node.
+pub trait Api: Send + Sync {
+    /// Whether the node may get traffic, else every reason why not, each a short sentence.
+    fn ready(&self) -> Result<(), Vec<String>>;
+    /// All metrics as OpenMetrics text.
+    fn metrics(&self) -> String;
+    /// The node in one view.
+    fn status(&self) -> Answer<'_, Status>;
+    /// The nodes of the cluster as this one knows them; a single node alone where there is no cluster.
+    fn nodes(&self) -> Answer<'_, Vec<Node>>;
+    /// Takes no new connections, and gives this node's share to the others. Returns before the last connection ended.
+    fn drain(&self) -> Answer<'_, Result<NodeState, ApiError>>;
+    /// Undoes a drain.
+    fn undrain(&self) -> Answer<'_, Result<NodeState, ApiError>>;
+    /// Reads the configuration anew and publishes it; the number of the new snapshot.
+    fn reload(&self) -> Answer<'_, Result<u64, ApiError>>;
+}
+
+/// Why the node did not do what it was asked for. The texts go to the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// The new configuration has problems, all of which the text lists; the old one stays.
+    #[error("{0}")]
+    Refused(String),
+    /// It cannot be done in this state, as in undraining a node that leaves.
+    #[error("{0}")]
+    Conflict(String),
+    /// It was tried and failed.
+    #[error("{0}")]
+    Failed(String),
+}

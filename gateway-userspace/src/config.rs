@@ -1,3 +1,25 @@
 //! Configuration: load, validate (all problems at once), compile, snapshot.
+//!
+//! A file is read as [`given`], checked and resolved to [`Settings`], and joined with the node's state cells to one
+//! immutable [`snapshot::Snapshot`]. Nothing here touches the running node; `control` publishes.
 
+pub mod compile;
+pub mod document;
+pub mod given;
+pub mod limits;
+pub mod load;
+pub mod path;
+pub mod problem;
+pub mod reference;
+pub mod schema;
+pub mod settings;
+pub mod shape;
 pub mod snapshot;
+pub mod surroundings;
+pub mod validate;
+
+pub use compile::compile;
+pub use load::load;
+pub use problem::{Problem, Refused};
+pub use schema::schema;
+pub use settings::Settings;

@@ -1,1 +1,23 @@
-//! l4.
+//! The packet's side of a node: the kernel program, its maps, and what must stand in them.
+//!
+//! [`desired::desired`] says purely what should be in the maps, [`plan::plan`] in which order to get there, and
+//! [`dataplane::DataPlane`] does it. Knows the snapshot and the view, and nothing of `l7` or `cluster`.
+
+pub mod addresses;
+pub mod counters;
+pub mod dataplane;
+pub mod desired;
+pub mod error;
+pub mod interfaces;
+pub mod kernel_log;
+pub mod loader;
+pub mod mapped;
+pub mod maps;
+pub mod neighbours;
+pub mod object;
+pub mod owners;
+pub mod pins;
+pub mod plan;
+
+pub use dataplane::{DataPlane, Status};
+pub use error::L4Error;

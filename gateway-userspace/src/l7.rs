@@ -1,1 +1,68 @@
-//! l7.
+//! A request's way: `listener → connection → route → balance → attempt → respond`.
+//!
+//! N workers, each an OS thread with a current-thread runtime of its own, its own listening sockets
+//! (`SO_REUSEPORT`), connections, upstream pools and balancer turns. What workers share is [`Shared`]: the snapshot,
+//! counters, and the access log's queue; none of it makes a worker wait. Files in reading order: `workers`
+//! (the control side), `bind`, `worker` (a thread's life), `accept`, `connection`, `serve` (**the** linear function),
+//! `host`, `path`, `headers`, `balance`, `attempt`, `pool`, `body`, `record` (how each request ends), `metrics`.
+//! This module knows neither `l4`, `cluster` nor `admin`.
+
+mod accept;
+mod attempt;
+mod balance;
+mod bind;
+mod body;
+mod collect;
+mod connection;
+mod error;
+mod executor;
+mod headers;
+mod host;
+mod mailbox;
+mod metrics;
+mod path;
+mod pool;
+mod record;
+mod resolved;
+mod serve;
+mod stream;
+mod worker;
+mod workers;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::config::snapshot::Snapshot;
+use crate::telemetry::access_log::AccessLog;
+
+pub use bind::BindError;
+pub use error::{Fault, ProxyError, Retry};
+pub use metrics::Metrics;
+pub use workers::{Drained, Keeping, Prepared, Workers};
+
+/// What all workers share; nothing in it makes one wait for another.
+#[derive(Debug)]
+pub struct Shared {
+    /// The configuration in force; each request loads it once.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Counters, kept per worker and summed when they are asked for.
+    pub metrics: Metrics,
+    /// One line a request.
+    pub access_log: Arc<AccessLog>,
+}
+
+impl Shared {
+    /// What the workers of a node need to begin with that snapshot.
+    pub fn new(snapshot: Arc<Snapshot>, access_log: Arc<AccessLog>) -> Arc<Self> {
+        Arc::new(Self { snapshot: ArcSwap::new(snapshot), metrics: Metrics::default(), access_log })
+    }
+}
+
+/// Adds the metrics of requests, connections, endpoints and the access log; names begin with `gateway_`.
+pub fn register_metrics(registry: &mut prometheus_client::registry::Registry, shared: &Arc<Shared>) {
+    registry.register_collector(Box::new(collect::L7(Arc::clone(shared))));
+}
+
+#[cfg(test)]
+mod tests;

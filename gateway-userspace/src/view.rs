@@ -7,15 +7,19 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use gateway_common::node::NodeId;
 use serde::{Deserialize, Serialize};
 
+use crate::config::snapshot::Node;
+
 /// Earlier views that a view carries, so that a node that just joined knows them too.
 pub const HISTORY_VIEWS_MAX: usize = 4;
 
 /// Numbered membership and weights; all tables follow from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
-    /// Grows by at least one with every change.
+    /// Grows by at least one with every change, on every node but one that was cut off: it takes back the views that it
+    /// made alone, and with them their numbers. So tell views apart by `!=`, not by `<`. 0: no view yet.
     pub number: u64,
-    /// Secret that keys the steering hash: made once with the cluster, never changed.
+    /// Secret that keys the steering hash: made once with the cluster, never changed. Where two clusters that were
+    /// begun apart meet, the smaller one takes over the larger one's.
     pub hash_key: [u64; 2],
     /// Sorted by id.
     pub members: Vec<Member>,
@@ -45,6 +49,34 @@ pub struct Member {
 pub struct Shares(pub Vec<(NodeId, u32)>);
 
 impl View {
+    /// What a node holds before it knows any view: number 0, and nobody serves.
+    pub fn unknown() -> View {
+        View {
+            number: 0,
+            hash_key: [0, 0],
+            members: Vec::new(),
+            history: Vec::new(),
+        }
+    }
+
+    /// The view of a node without a cluster. Its hash key is random: nobody has to agree with it.
+    pub fn alone(node: &Node, incarnation: u32) -> View {
+        let member = Member {
+            id: NodeId(1),
+            name: node.name.clone(),
+            address: node.address,
+            address_v6: node.address_v6,
+            weight: node.weight,
+            incarnation,
+        };
+        View {
+            number: 1,
+            hash_key: rand::random(),
+            members: vec![member],
+            history: Vec::new(),
+        }
+    }
+
     /// The shares of this view.
     pub fn shares(&self) -> Shares {
         Shares(

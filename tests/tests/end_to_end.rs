@@ -1,1 +1,11 @@
-//! All end-to-end tests, one binary.
+//! All end-to-end tests, one binary: the real program on real traffic, in labs of network namespaces.
+//!
+//! They want root and the kernel object, and fail without. Labs are serialised by `support::one_at_a_time`: the machine
+//! is small, and three nodes on two cores miss heartbeats when a second lab runs beside them.
+
+#[path = "end_to_end/lab.rs"]
+mod lab;
+#[path = "end_to_end/load.rs"]
+mod load;
+#[path = "end_to_end/support.rs"]
+mod support;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::registry::EndpointState;
 use crate::router::Router;
@@ -97,10 +99,13 @@ pub struct Dataplane {
     pub tables: u32,
     /// Directory on bpffs below which this node's maps and links are pinned.
     pub pin_directory: PathBuf,
+    /// Largest IP packet that passes between nodes, in bytes, 1280 to 9000.
+    pub path_mtu: u16,
 }
 
 /// `dataplane.mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum AttachMode {
     /// Native, else generic with a warning.
     Auto,
@@ -111,7 +116,8 @@ pub enum AttachMode {
 }
 
 /// `dataplane.encapsulation`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Encapsulation {
     /// IPv4 in IPv4 (RFC 2003) and IPv6 in IPv6 (RFC 2473).
     Ipip,
@@ -141,7 +147,8 @@ impl std::fmt::Debug for ClusterKey {
 }
 
 /// `cluster.announce`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Announce {
     /// The VIPs themselves, on a flat segment.
     Vip,
@@ -165,7 +172,8 @@ pub struct Vip {
 }
 
 /// `vip.protocol`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Transport {
     /// TCP.
     Tcp,
@@ -174,7 +182,8 @@ pub enum Transport {
 }
 
 /// `vip.steering`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Steering {
     /// By the 5-tuple: the best spread.
     FlowHash,
@@ -218,7 +227,7 @@ pub enum RouteAction {
 }
 
 /// `route.respond`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Respond {
     /// 200 to 599.
     pub status: StatusCode,
@@ -246,14 +255,16 @@ pub struct Upstream {
 }
 
 /// `upstream.balancer`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Balancer {
     /// In turn, smoothly weighted.
     RoundRobin,
 }
 
 /// `upstream.protocol`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum UpstreamProtocol {
     /// HTTP/1.1 with connection reuse.
     Http1,

@@ -1,0 +1,208 @@
+//! One request of the admin API and its answer.
+
+use bytes::Bytes;
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::status::{Changed, ErrorAnswer, ErrorBody, Nodes, Ready, Reloaded};
+use super::{Api, ApiError, Token};
+
+/// An answer with its whole body.
+pub type Reply = Response<Full<Bytes>>;
+
+/// What can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint {
+    Livez,
+    Readyz,
+    Metrics,
+    Status,
+    Nodes,
+    Drain,
+    Undrain,
+    Reload,
+}
+
+/// Every endpoint with its method and path.
+const ENDPOINTS: [(Endpoint, Method, &str); 8] = [
+    (Endpoint::Livez, Method::GET, "/livez"),
+    (Endpoint::Readyz, Method::GET, "/readyz"),
+    (Endpoint::Metrics, Method::GET, "/metrics"),
+    (Endpoint::Status, Method::GET, "/v1/status"),
+    (Endpoint::Nodes, Method::GET, "/v1/nodes"),
+    (Endpoint::Drain, Method::POST, "/v1/drain"),
+    (Endpoint::Undrain, Method::POST, "/v1/undrain"),
+    (Endpoint::Reload, Method::POST, "/v1/reload"),
+];
+
+/// A request that must not go on, with its answer.
+pub struct Stopped(Box<Reply>);
+
+impl Stopped {
+    /// Refused with an error.
+    pub fn new(status: StatusCode, code: &str, message: &str) -> Self {
+        Self(Box::new(error(status, code, message)))
+    }
+}
+
+/// Who asks, and for what; before any of the body is read.
+///
+/// # Errors
+/// The answer, where there is nothing of that name or the client may not ask for it.
+fn admitted(head: &Parts, token: &Token) -> Result<Endpoint, Stopped> {
+    let path = head.uri.path();
+    let Some((endpoint, method, _)) = ENDPOINTS.iter().find(|(_, _, known)| *known == path) else {
+        let known: Vec<String> = ENDPOINTS
+            .iter()
+            .map(|(_, method, path)| format!("{method} {path}"))
+            .collect();
+        let message = format!("There is no {path}. There is: {}.", known.join(", "));
+        return Err(Stopped::new(StatusCode::NOT_FOUND, "not_found", &message));
+    };
+    if head.method != *method {
+        let message = format!("{path} takes {method}, not {}.", head.method);
+        let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
+        if let Ok(method) = HeaderValue::from_str(method.as_str()) {
+            reply.headers_mut().insert(ALLOW, method);
+        }
+        return Err(Stopped(Box::new(reply)));
+    }
+    let is_open = matches!(endpoint, Endpoint::Livez | Endpoint::Readyz);
+    if is_open || sent_token(head).is_some_and(|sent| token.is(sent)) {
+        return Ok(*endpoint);
+    }
+    let message =
+        "Send the admin token: 'Authorization: Bearer TOKEN', with the content of admin.token_file.";
+    let mut reply = error(StatusCode::UNAUTHORIZED, "unauthorized", message);
+    reply
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    Err(Stopped(Box::new(reply)))
+}
+
+/// What a client sent as its token.
+fn sent_token(head: &Parts) -> Option<&[u8]> {
+    let mut values = head.headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then(|| token.trim_ascii())
+}
+
+/// Answers a request; `body` reads its body, within bounds, where the request is let in.
+pub async fn answer<B>(head: &Parts, body: B, token: &Token, api: &dyn Api) -> Reply
+where
+    B: Future<Output = Result<Bytes, Stopped>>,
+{
+    match answered(head, body, token, api).await {
+        Ok(reply) => reply,
+        Err(Stopped(reply)) => *reply,
+    }
+}
+
+async fn answered<B>(head: &Parts, body: B, token: &Token, api: &dyn Api) -> Result<Reply, Stopped>
+where
+    B: Future<Output = Result<Bytes, Stopped>>,
+{
+    let endpoint = admitted(head, token)?;
+    let body = body.await?;
+    if !matches!(body.trim_ascii(), b"" | b"{}") {
+        let message = "This request takes no body, or an empty JSON object.";
+        return Err(Stopped::new(StatusCode::BAD_REQUEST, "bad_request", message));
+    }
+    Ok(match endpoint {
+        Endpoint::Livez => json(StatusCode::OK, &serde_json::json!({ "live": true })),
+        Endpoint::Readyz => match api.ready() {
+            Ok(()) => json(
+                StatusCode::OK,
+                &Ready {
+                    ready: true,
+                    reasons: Vec::new(),
+                },
+            ),
+            Err(reasons) => json(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &Ready {
+                    ready: false,
+                    reasons,
+                },
+            ),
+        },
+        Endpoint::Metrics => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            reply(
+                StatusCode::OK,
+                HeaderValue::from_static(kind),
+                Bytes::from(api.metrics()),
+            )
+        }
+        Endpoint::Status => json(StatusCode::OK, &api.status().await),
+        Endpoint::Nodes => json(
+            StatusCode::OK,
+            &Nodes {
+                nodes: api.nodes().await,
+            },
+        ),
+        Endpoint::Drain => outcome(api.drain().await.map(|state| Changed { state })),
+        Endpoint::Undrain => outcome(api.undrain().await.map(|state| Changed { state })),
+        Endpoint::Reload => outcome(api.reload().await.map(|snapshot| Reloaded { snapshot })),
+    })
+}
+
+fn outcome<T: Serialize>(result: Result<T, ApiError>) -> Reply {
+    let (status, code, message) = match result {
+        Ok(done) => return json(StatusCode::OK, &done),
+        Err(ApiError::Refused(text)) => (StatusCode::UNPROCESSABLE_ENTITY, "configuration_refused", text),
+        Err(ApiError::Conflict(text)) => (StatusCode::CONFLICT, "conflict", text),
+        Err(ApiError::Failed(text)) => (StatusCode::INTERNAL_SERVER_ERROR, "failed", text),
+    };
+    error(status, code, &message)
+}
+
+/// An error's answer.
+fn error(status: StatusCode, code: &str, message: &str) -> Reply {
+    json(
+        status,
+        &ErrorAnswer {
+            error: ErrorBody {
+                code: code.to_owned(),
+                message: message.to_owned(),
+            },
+        },
+    )
+}
+
+fn json<T: Serialize>(status: StatusCode, body: &T) -> Reply {
+    let kind = HeaderValue::from_static("application/json");
+    match serde_json::to_vec(body) {
+        Ok(mut text) => {
+            text.push(b'\n');
+            reply(status, kind, Bytes::from(text))
+        }
+        Err(error) => {
+            tracing::error!(%error, "an answer of the admin API cannot be written as JSON");
+            let text = r#"{"error":{"code":"failed","message":"The answer cannot be written as JSON."}}"#;
+            reply(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                kind,
+                Bytes::from_static(text.as_bytes()),
+            )
+        }
+    }
+}
+
+fn reply(status: StatusCode, kind: HeaderValue, body: Bytes) -> Reply {
+    let mut reply = Response::new(Full::new(body));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, kind);
+    reply
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}

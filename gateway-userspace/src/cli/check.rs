@@ -1,0 +1,194 @@
+//! `gateway check`: what a configuration would run.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use gateway::config::settings::{ActionSettings, RouteSettings};
+use gateway::config::snapshot::{AdminListen, Respond};
+use gateway::config::{Problem, Settings};
+use gateway::router::{HostPattern, PathPattern};
+use serde_json::json;
+
+use super::table::{Cell, Style, Table, Tone, word};
+use super::{EXIT_REFUSED, Form, print};
+
+/// Checks a file, and prints what it would run or all that is wrong with it.
+///
+/// # Errors
+/// [`Refused`](gateway::config::Refused), for people; programs read the problems from stdout.
+pub fn check(config: &Path, form: Form) -> anyhow::Result<ExitCode> {
+    match (gateway::config::load(config), form) {
+        (Ok(settings), Form::Text(style)) => print(&summary(&settings, style))?,
+        (Ok(_), Form::Json) => print(&format!("{:#}\n", json!({ "ok": true, "problems": [] })))?,
+        (Err(refused), Form::Text(_)) => return Err(refused.into()),
+        (Err(refused), Form::Json) => {
+            let problems: Vec<_> = refused.problems().iter().map(problem).collect();
+            print(&format!("{:#}\n", json!({ "ok": false, "problems": problems })))?;
+            return Ok(ExitCode::from(EXIT_REFUSED));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn problem(problem: &Problem) -> serde_json::Value {
+    json!({
+        "file": problem.file,
+        "line": problem.line,
+        "path": problem.path.to_string(),
+        "fault": problem.fault,
+        "remedy": problem.remedy,
+    })
+}
+
+/// What would run.
+fn summary(settings: &Settings, style: Style) -> String {
+    let mut text = head(settings, style);
+    let mut section = |name: &str, table: Table, count: usize| {
+        if count > 0 {
+            text.push_str(&format!(
+                "\n{}\n{}",
+                style.paint(name, Tone::Head),
+                table.text(style)
+            ));
+        }
+    };
+
+    let mut vips = Table::bare();
+    for vip in &settings.vips {
+        let ports: Vec<String> = vip.ports.iter().map(u16::to_string).collect();
+        let what = format!("{:?} {}", vip.protocol, ports.join(", ")).to_lowercase();
+        vips.row([
+            format!("  {}", vip.name).into(),
+            vip.address.into(),
+            what.into(),
+            word(&vip.steering).into(),
+        ]);
+    }
+    section("VIPs", vips, settings.vips.len());
+
+    let mut listeners = Table::bare();
+    for listener in &settings.listeners {
+        let routes = match listener.routes.len() {
+            0 => Cell("no route: answers 404".to_owned(), Tone::Doubtful),
+            1 => "1 route".into(),
+            count => format!("{count} routes").into(),
+        };
+        listeners.row([
+            format!("  {}", listener.name).into(),
+            listener.address.into(),
+            routes,
+        ]);
+    }
+    section("listeners", listeners, settings.listeners.len());
+
+    let mut routes = Table::bare();
+    for route in &settings.routes {
+        let action = match &route.action {
+            ActionSettings::Upstream(upstream) => format!("→ {}", upstream.name),
+            ActionSettings::Respond(Respond { status, .. }) => format!("answers {}", status.as_u16()),
+        };
+        routes.row([
+            format!("  {}", route.name).into(),
+            matched(route).into(),
+            action.into(),
+        ]);
+    }
+    section("routes", routes, settings.routes.len());
+
+    let mut upstreams = Table::bare();
+    for upstream in &settings.upstreams {
+        let (endpoints, idle) = (upstream.endpoints.len(), upstream.idle_per_endpoint);
+        let checks = match &upstream.readiness {
+            Some(readiness) => format!("checked at {}", readiness.http),
+            None => "not checked".to_owned(),
+        };
+        let count = if endpoints == 1 {
+            "1 endpoint".to_owned()
+        } else {
+            format!("{endpoints} endpoints")
+        };
+        let connections = format!("{} idle connections at most", endpoints.saturating_mul(idle));
+        upstreams.row([
+            format!("  {}", upstream.name).into(),
+            count.into(),
+            checks.into(),
+            connections.into(),
+        ]);
+    }
+    section("upstreams", upstreams, settings.upstreams.len());
+
+    let idle: usize = settings
+        .upstreams
+        .iter()
+        .map(|u| u.endpoints.len().saturating_mul(u.idle_per_endpoint))
+        .sum();
+    text.push_str(&format!(
+        "\nworst case of upstream connections: {idle} idle, and one for each request under way\n"
+    ));
+    text.push_str(&style.paint("the configuration is good\n", Tone::Good));
+    text
+}
+
+fn head(settings: &Settings, style: Style) -> String {
+    let mut table = Table::bare();
+    let node = &settings.node;
+    table.row([
+        "node".into(),
+        format!("{}, weight {}, {} workers", node.name, node.weight, node.workers).into(),
+    ]);
+    let admin = match &settings.admin.listen {
+        AdminListen::Tcp(address) => address.to_string(),
+        AdminListen::Unix(file) => format!("unix:{}", file.display()),
+    };
+    table.row([
+        "admin".into(),
+        format!("{admin}, token in {}", settings.admin.token_file.display()).into(),
+    ]);
+    let dataplane = match &settings.dataplane {
+        None => "none: L7 only".to_owned(),
+        Some(dataplane) => {
+            let names = dataplane.interfaces.join(", ");
+            format!(
+                "XDP on {names} (mode {}), {}",
+                word(&dataplane.mode),
+                word(&dataplane.encapsulation)
+            )
+        }
+    };
+    table.row(["dataplane".into(), dataplane.into()]);
+    let cluster = match &settings.cluster {
+        None => "none: a single node".to_owned(),
+        Some(cluster) => format!("{}, {} other seeds", cluster.listen, cluster.seeds.len()),
+    };
+    table.row(["cluster".into(), cluster.into()]);
+    table.text(style)
+}
+
+/// What a route takes, in one line.
+fn matched(route: &RouteSettings) -> String {
+    let hosts: Vec<String> = route
+        .hosts
+        .iter()
+        .map(|host| match host {
+            HostPattern::Any => "*".to_owned(),
+            HostPattern::Exact(name) => name.clone(),
+            HostPattern::Wildcard(suffix) => format!("*.{suffix}"),
+        })
+        .collect();
+    let path = match &route.path {
+        PathPattern::Exact(path) => path.clone(),
+        PathPattern::Prefix(prefix) => format!("{}/…", prefix.trim_end_matches('/')),
+    };
+    let hosts = if route.hosts == [HostPattern::Any] {
+        String::new()
+    } else {
+        hosts.join(",")
+    };
+    let methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
+    let methods = if methods.is_empty() {
+        String::new()
+    } else {
+        format!("{} ", methods.join(","))
+    };
+    format!("{methods}{hosts}{path}")
+}

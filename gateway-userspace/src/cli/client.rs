@@ -1,0 +1,196 @@
+//! Talks to the admin API of the running node: one request, one connection.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gateway::admin::Token;
+use gateway::admin::status::ErrorAnswer;
+use gateway::admin::token::TokenError;
+use gateway::config::snapshot::AdminListen;
+use http::header::{AUTHORIZATION, HOST};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1::handshake;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+/// From the start of a request to the end of its answer: a reload of a large file takes some seconds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of an answer at most: the status of some thousands of endpoints has a few MB.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// The running node, from outside.
+#[derive(Debug)]
+pub struct Client {
+    admin: AdminListen,
+    token_file: PathBuf,
+}
+
+/// Why there is no answer, or which error it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error(
+        "cannot reach the admin API on {admin}: is `gateway run` running? If it listens elsewhere, say where with --admin"
+    )]
+    Connect {
+        /// Where.
+        admin: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no token to send.
+    #[error("there is no admin token to send: name the file that admin.token_file names, with --token-file")]
+    Token(#[source] TokenError),
+    /// The token is another one's.
+    #[error(
+        "the node does not take the admin token in {0}: name the file that its admin.token_file names, with --token-file"
+    )]
+    Unauthorized(PathBuf),
+    /// The new configuration was refused.
+    #[error("{0}")]
+    Refused(String),
+    /// Another error of the node.
+    #[error("the node answered {status}: {message}")]
+    Answer {
+        /// Its status.
+        status: StatusCode,
+        /// What it said.
+        message: String,
+    },
+    /// What listens there does not speak as the admin API does.
+    #[error("what listens on {admin} does not answer as an admin API: say where it is with --admin")]
+    Protocol {
+        /// Where.
+        admin: String,
+        /// What was odd.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// There was no answer in time.
+    #[error("the node gave no answer within {} s: look at its log", REQUEST_TIMEOUT.as_secs())]
+    Timeout,
+    /// This process cannot run a client.
+    #[error("cannot start a client")]
+    Runtime(#[source] io::Error),
+}
+
+impl Client {
+    /// One for that node; the token is read with each request.
+    pub fn new(admin: AdminListen, token_file: PathBuf) -> Self {
+        Self { admin, token_file }
+    }
+
+    /// Sends a request, and reads the answer's JSON.
+    ///
+    /// # Errors
+    /// Whatever kept the node from doing it, or from being asked.
+    pub fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<(T, Value), ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let exchange = async { timeout(REQUEST_TIMEOUT, self.exchange(method, path)).await };
+        let answer = runtime.map_err(ClientError::Runtime)?.block_on(exchange);
+        let (status, body) = answer.map_err(|_| ClientError::Timeout)??;
+        if status != StatusCode::OK {
+            return Err(self.refusal(status, &body));
+        }
+        let value: Value = serde_json::from_slice(&body).map_err(|source| self.odd(source))?;
+        let read = serde_json::from_value(value.clone()).map_err(|source| self.odd(source))?;
+        Ok((read, value))
+    }
+
+    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+        let failed = |source| ClientError::Connect {
+            admin: self.place(),
+            source,
+        };
+        match &self.admin {
+            AdminListen::Tcp(address) => {
+                let stream = TcpStream::connect(address).await.map_err(failed)?;
+                self.exchange_over(stream, method, path).await
+            }
+            AdminListen::Unix(file) => {
+                let stream = UnixStream::connect(file).await.map_err(failed)?;
+                self.exchange_over(stream, method, path).await
+            }
+        }
+    }
+
+    async fn exchange_over<S>(
+        &self,
+        stream: S,
+        method: Method,
+        path: &str,
+    ) -> Result<(StatusCode, Bytes), ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let token = Token::load(&self.token_file).map_err(ClientError::Token)?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "gateway-admin")
+            .header(AUTHORIZATION, format!("Bearer {}", token.secret()))
+            .body(Empty::<Bytes>::new())
+            .map_err(|source| self.odd(source))?;
+        let (mut sender, connection) = handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| self.odd(source))?;
+        let answered = async {
+            let answer = sender
+                .send_request(request)
+                .await
+                .map_err(|source| self.odd(source))?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|source| ClientError::Protocol {
+                admin: self.place(),
+                source,
+            })?;
+            Ok((status, body.to_bytes()))
+        };
+        let mut answered = std::pin::pin!(answered);
+        tokio::select! {
+            biased;
+            answer = &mut answered => answer,
+            // The connection ended first; what it received is in the answer's hands already.
+            _ended = connection => answered.await,
+        }
+    }
+
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        if status == StatusCode::UNAUTHORIZED {
+            return ClientError::Unauthorized(self.token_file.clone());
+        }
+        match serde_json::from_slice::<ErrorAnswer>(body) {
+            Ok(ErrorAnswer { error }) if error.code == "configuration_refused" => {
+                ClientError::Refused(error.message)
+            }
+            Ok(ErrorAnswer { error }) => ClientError::Answer {
+                status,
+                message: error.message,
+            },
+            Err(source) => self.odd(source),
+        }
+    }
+
+    fn odd<E: Into<Box<dyn std::error::Error + Send + Sync>>>(&self, source: E) -> ClientError {
+        ClientError::Protocol {
+            admin: self.place(),
+            source: source.into(),
+        }
+    }
+
+    fn place(&self) -> String {
+        match &self.admin {
+            AdminListen::Tcp(address) => address.to_string(),
+            AdminListen::Unix(file) => format!("unix:{}", file.display()),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Who makes the next view, when, and of whom.
+//!
+//! A part of `membership`'s state machine; how a view is made is `lineage`'s business.
+
+use std::time::Duration;
+
+use super::{ACKNOWLEDGE, Action, BOOTSTRAP, Membership};
+use crate::cluster::lineage::Lineage;
+use crate::cluster::message::{Life, Profile, State};
+use crate::cluster::notice::Notice;
+use crate::cluster::peer::{Hearing, Peer};
+
+impl Membership {
+    /// Makes the next view, if that is this node's to do and anything is to be changed.
+    pub(super) fn lead(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        let may_lead = self.me.state != State::Leaving && now >= self.refused_until && self.leads(now);
+        let origin;
+        let current = match &self.held {
+            _ if !may_lead => return,
+            Some(held) => &held.lineage,
+            None => {
+                origin = Lineage::origin(self.hash_key);
+                &origin
+            }
+        };
+        let number = self.number_seen.saturating_add(1);
+        let next = Lineage::next(current, &self.serving(), number);
+        if next.view.members.is_empty() {
+            return;
+        }
+        let live = self.live();
+        let someone_gone = current.members_among(&live) < current.view.members.len();
+        let changed = next.view.members != current.view.members;
+        let acknowledged = self
+            .held
+            .as_ref()
+            .is_none_or(|held| self.live_peers().all(|peer| peer.digest == Some(held.digest)));
+        // A view won against one with a higher number: numbers must not seem to fall for ever.
+        let outnumbered = self.held.is_some() && acknowledged && current.view.number < self.number_seen;
+        let waited = acknowledged || now.saturating_sub(self.held_at) >= ACKNOWLEDGE;
+        if outnumbered || (changed && (someone_gone || waited)) {
+            actions.push(Action::Notice(Notice::Made {
+                number,
+                members: next.view.members.len(),
+            }));
+            self.hold(next, now, actions);
+            self.send_to_all(actions);
+        }
+    }
+
+    /// Whether this node makes the next view: the live member with the lowest id does, else the lowest name.
+    fn leads(&self, now: Duration) -> bool {
+        let by_name = || self.live_peers().all(|peer| self.me.name < peer.profile.name);
+        let Some(held) = &self.held else {
+            let waited = self.seeds.is_empty() || now.saturating_sub(self.started_at) >= BOOTSTRAP;
+            let no_view = self
+                .peers
+                .values()
+                .all(|p| p.hearing == Hearing::Silent || p.digest.is_none());
+            return waited && no_view && by_name();
+        };
+        let live = self.live();
+        let mut members = held.lineage.view.members.iter();
+        match members.find(|m| live.contains(&Life::new(&m.name, m.incarnation))) {
+            Some(first) => first.name == self.me.name,
+            None => by_name(),
+        }
+    }
+
+    /// The nodes that the next view is made of.
+    ///
+    /// A node that holds a fork is not taken in before the fork is resolved: otherwise either side could pull the
+    /// other's nodes over, one by one, and the smaller might win.
+    fn serving(&self) -> Vec<&Profile> {
+        let admissible = |peer: &Peer| match (&self.held, peer.digest) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(held), Some(digest)) => {
+                digest == held.digest
+                    || held.lineage.ancestry.contains(&digest)
+                    || held.lineage.view.member(&peer.profile.name).is_some()
+            }
+        };
+        let peers = self
+            .live_peers()
+            .filter(|peer| admissible(peer))
+            .map(|peer| &peer.profile);
+        std::iter::once(&self.me)
+            .chain(peers)
+            .filter(|profile| matches!(profile.state, State::Ready | State::Draining))
+            .collect()
+    }
+}

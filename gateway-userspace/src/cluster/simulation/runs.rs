@@ -1,0 +1,124 @@
+//! Whole lives of clusters: random faults by seed, and what must hold after them.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::Network;
+use crate::cluster::message::State;
+
+/// Runs with faults; each takes some milliseconds.
+const RUNS: u64 = 400;
+
+/// After the last fault all live nodes hold one view within this: a bootstrap (1 s), a death (0.6 s), two merges.
+const CONVERGENCE: Duration = Duration::from_millis(3000);
+
+impl Network {
+    fn random_fault(&mut self) {
+        let n = self.nodes.len();
+        let (i, j) = (self.rng.random_range(0..n), self.rng.random_range(0..n));
+        match self.rng.random_range(0..11) {
+            0 => self.crash(i),
+            1 | 2 => {
+                self.crash(i);
+                self.start(i);
+                self.set_state(i, State::Ready);
+            }
+            3 if i != j => self.cut(i, j),
+            4 if i != j => self.cut_one_way(i, j),
+            5 => {
+                let side: u32 = self.rng.random();
+                for (a, b) in (0..n).flat_map(|a| (0..n).map(move |b| (a, b))) {
+                    if (side >> a) & 1 != (side >> b) & 1 {
+                        self.cut_one_way(a, b);
+                    }
+                }
+            }
+            6 => self.heal(),
+            7 => self.set_state(i, State::Draining),
+            8 => self.set_state(i, State::Leaving),
+            9 => {
+                let weight = self.rng.random_range(1..10);
+                self.set_weight(i, weight);
+            }
+            _ => {
+                let length = Duration::from_millis(self.rng.random_range(0..1500));
+                self.pause(i, length);
+            }
+        }
+    }
+}
+
+fn run_with_faults(seed: u64) {
+    let mut network = Network::new(seed, 1);
+    let nodes = network.rng.random_range(2..=6);
+    (1..nodes).for_each(|_| network.add_node());
+    for i in 0..nodes {
+        network.start(i);
+        let pause = network.rng.random_range(0..400);
+        network.run(Duration::from_millis(pause));
+        network.set_state(i, State::Ready);
+    }
+    network.run(CONVERGENCE);
+    network.assert_agreed("after a quiet start");
+    assert!(
+        network.deaths.is_empty(),
+        "seed {seed}: without faults nobody is dead: {:?}",
+        network.deaths
+    );
+    network.loss = network.rng.random_range(0.0..0.3);
+    network.delay_ms = network.rng.random_range(0..80);
+    for _ in 0..network.rng.random_range(3..12) {
+        network.random_fault();
+        let pause = network.rng.random_range(0..1500);
+        network.run(Duration::from_millis(pause));
+    }
+    network.heal();
+    network.loss = 0.0;
+    for node in &mut network.nodes {
+        node.paused_until = Duration::ZERO;
+    }
+    network.run(CONVERGENCE);
+    network.assert_agreed("after the faults ended");
+}
+
+#[test]
+fn nodes_agree_after_any_faults() {
+    match std::env::var("GATEWAY_SIMULATION_SEED") {
+        Ok(seed) => run_with_faults(seed.parse().unwrap()),
+        Err(_) => (0..RUNS).for_each(run_with_faults),
+    }
+}
+
+#[test]
+fn one_death_alone_is_noticed_in_time_whatever_the_phase() {
+    for seed in 0..100 {
+        let mut network = Network::new(seed, 5);
+        for i in 0..5 {
+            network.start(i);
+            network.set_state(i, State::Ready);
+        }
+        network.run(CONVERGENCE);
+        let dead = network.rng.random_range(0..5);
+        network.crash(dead);
+        network.run(Duration::from_millis(700));
+        network.assert_agreed("700 ms after a death");
+        assert!(network.deaths.iter().all(|(_, name)| *name == format!("n{dead}")));
+    }
+}
+
+#[test]
+fn losing_one_heartbeat_in_ten_kills_nobody_for_long() {
+    for seed in 0..20 {
+        let mut network = Network::new(seed, 4);
+        network.loss = 0.1;
+        network.delay_ms = 30;
+        for i in 0..4 {
+            network.start(i);
+            network.set_state(i, State::Ready);
+        }
+        network.run(Duration::from_secs(30));
+        network.assert_agreed("with one in ten lost");
+        assert!(network.deaths.len() <= 1, "seed {seed}: {:?}", network.deaths);
+    }
+}

@@ -1,0 +1,258 @@
+//! From settings to the snapshot that workers and kernel tables are made of. Pure: no clock, file or socket.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings, UpstreamSettings};
+use super::snapshot::{Dataplane, Encapsulation, Endpoint, Listener, Route, RouteAction, Snapshot, Upstream};
+use crate::registry::Registry;
+use crate::router::{RouteIndex, Router};
+
+/// Bytes of an IPv4 header without options.
+const IPV4_HEADER_BYTES: u16 = 20;
+/// Bytes of an IPv6 header without extensions.
+const IPV6_HEADER_BYTES: u16 = 40;
+/// Bytes of a TCP header without options, which the segment size counts as data.
+const TCP_HEADER_BYTES: u16 = 20;
+
+/// Joins accepted settings with the state cells of the node.
+///
+/// The same settings and registry give the same snapshot, but for its number: endpoints that stay keep their cells.
+pub fn compile(settings: &Settings, registry: &Registry, number: u64) -> Snapshot {
+    let upstreams: Vec<Arc<Upstream>> = settings
+        .upstreams
+        .iter()
+        .map(|settings| Arc::new(upstream(settings, registry)))
+        .collect();
+    let by_name = upstreams
+        .iter()
+        .map(|upstream| (upstream.name.clone(), Arc::clone(upstream)))
+        .collect();
+    let mut joined = Joined {
+        registry,
+        upstreams: by_name,
+        routes: HashMap::new(),
+    };
+    let listeners = settings
+        .listeners
+        .iter()
+        .map(|listener| Arc::new(self::listener(listener, settings.dataplane.as_ref(), &mut joined)))
+        .collect();
+    Snapshot {
+        number,
+        source: settings.source.clone(),
+        node: settings.node.clone(),
+        admin: settings.admin.clone(),
+        dataplane: settings.dataplane.clone(),
+        cluster: settings.cluster.clone(),
+        vips: settings.vips.clone(),
+        listeners,
+        upstreams,
+    }
+}
+
+/// What several listeners share.
+struct Joined<'r> {
+    registry: &'r Registry,
+    upstreams: HashMap<String, Arc<Upstream>>,
+    routes: HashMap<String, Arc<Route>>,
+}
+
+impl Joined<'_> {
+    fn route(&mut self, settings: &RouteSettings) -> Arc<Route> {
+        if let Some(route) = self.routes.get(&settings.name) {
+            return Arc::clone(route);
+        }
+        let action = match &settings.action {
+            ActionSettings::Respond(respond) => RouteAction::Respond(respond.clone()),
+            ActionSettings::Upstream(settings) => {
+                let known = self.upstreams.entry(settings.name.clone());
+                RouteAction::Upstream(Arc::clone(
+                    known.or_insert_with(|| Arc::new(upstream(settings, self.registry))),
+                ))
+            }
+        };
+        let route = Arc::new(Route {
+            name: settings.name.clone(),
+            action,
+            timeout: settings.timeout,
+        });
+        self.routes.insert(settings.name.clone(), Arc::clone(&route));
+        route
+    }
+}
+
+fn listener(settings: &ListenerSettings, dataplane: Option<&Dataplane>, joined: &mut Joined<'_>) -> Listener {
+    let mut router = Router::default();
+    let mut routes = Vec::new();
+    for (index, route) in settings.routes.iter().enumerate() {
+        for host in &route.hosts {
+            if let Err(fault) = router.insert(host, &route.path, &route.methods, RouteIndex(index)) {
+                // `validate` inserted the same patterns in the same order, and refused where that failed.
+                debug_assert!(false, "route {}: {fault}", route.name);
+                tracing::error!(
+                    route = route.name,
+                    fault,
+                    "a route that was accepted cannot be compiled"
+                );
+            }
+        }
+        routes.push(joined.route(route));
+    }
+    Listener {
+        name: settings.name.clone(),
+        address: settings.address,
+        segment_bytes_max: dataplane.map(|dataplane| segment_bytes_max(dataplane, settings.address)),
+        router,
+        routes,
+    }
+}
+
+fn upstream(settings: &UpstreamSettings, registry: &Registry) -> Upstream {
+    let endpoint = |(address, weight): &(SocketAddr, u32)| Endpoint {
+        address: *address,
+        weight: *weight,
+        state: registry.endpoint(&settings.name, *address),
+    };
+    Upstream {
+        name: settings.name.clone(),
+        balancer: settings.balancer,
+        endpoints: settings.endpoints.iter().map(endpoint).collect(),
+        protocol: settings.protocol,
+        connect_timeout: settings.connect_timeout,
+        idle_per_endpoint: settings.idle_per_endpoint,
+        readiness: settings.readiness.clone(),
+    }
+}
+
+/// The largest segment that a listener's clients may send: what is left of the path MTU after the outer and inner
+/// headers. An IPv6 socket may serve both families, so the smaller figure holds for all of its connections.
+fn segment_bytes_max(dataplane: &Dataplane, address: SocketAddr) -> u16 {
+    let header = match address {
+        SocketAddr::V4(_) => IPV4_HEADER_BYTES,
+        SocketAddr::V6(_) => IPV6_HEADER_BYTES,
+    };
+    let headers = match dataplane.encapsulation {
+        Encapsulation::Ipip => header + header + TCP_HEADER_BYTES,
+    };
+    dataplane.path_mtu.saturating_sub(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::super::load::load_text;
+    use super::super::surroundings::Surroundings;
+    use super::*;
+    use crate::registry::Readiness;
+
+    const TEXT: &str = "
+        [node]
+        name = 'a'
+        address = '10.0.0.1'
+        [[listener]]
+        name = 'four'
+        address = '0.0.0.0:80'
+        [[listener]]
+        name = 'six'
+        address = '[2001:db8::1]:81'
+        [[listener]]
+        name = 'both'
+        address = '[::]:82'
+        [[route]]
+        name = 'r'
+        listeners = ['four', 'both']
+        upstream = 'u'
+        match = { hosts = ['a.example', '*.b.example'], path = '/u/{id}', methods = ['GET'] }
+        [[route]]
+        name = 's'
+        listeners = ['both']
+        upstream = 'u'
+        match = { path_prefix = '/' }
+        [[upstream]]
+        name = 'u'
+        endpoints = [{ address = '10.0.1.1:80' }, { address = '10.0.1.2:80', weight = 3 }]
+        [[upstream]]
+        name = 'spare'
+        endpoints = [{ address = '10.0.1.3:80' }]
+    ";
+    const DATAPLANE: &str = "[dataplane]\ninterfaces = ['eth0']\n";
+
+    fn settings(text: &str) -> Settings {
+        let surroundings = Surroundings {
+            cores: 2,
+            state_directory: PathBuf::from("/state"),
+        };
+        load_text(Path::new("t.toml"), text, &surroundings).unwrap()
+    }
+
+    fn segments(text: &str) -> Vec<Option<u16>> {
+        let snapshot = compile(&settings(text), &Registry::default(), 1);
+        snapshot
+            .listeners
+            .iter()
+            .map(|listener| listener.segment_bytes_max)
+            .collect()
+    }
+
+    #[test]
+    fn compile_gives_the_same_for_the_same() {
+        let (settings, registry) = (settings(&format!("{TEXT}{DATAPLANE}")), Registry::default());
+        let (one, two) = (compile(&settings, &registry, 7), compile(&settings, &registry, 7));
+        assert_eq!(format!("{one:?}"), format!("{two:?}"));
+        assert_eq!((one.number, one.source.as_path()), (7, Path::new("t.toml")));
+    }
+
+    #[test]
+    fn listeners_share_routes_and_routes_share_upstreams() {
+        let snapshot = compile(&settings(TEXT), &Registry::default(), 1);
+        let [four, six, both] = snapshot.listeners.as_slice() else {
+            panic!("{snapshot:?}")
+        };
+        assert_eq!(
+            (four.routes.len(), six.routes.len(), both.routes.len()),
+            (1, 0, 2)
+        );
+        assert!(Arc::ptr_eq(&four.routes[0], &both.routes[0]));
+        let upstream = |route: &Route| match &route.action {
+            RouteAction::Upstream(upstream) => Arc::clone(upstream),
+            RouteAction::Respond(_) => panic!("{route:?}"),
+        };
+        assert!(Arc::ptr_eq(
+            &upstream(&both.routes[0]),
+            &upstream(&both.routes[1])
+        ));
+        assert!(Arc::ptr_eq(&upstream(&both.routes[0]), &snapshot.upstreams[0]));
+        assert_eq!(snapshot.upstreams[1].name, "spare");
+    }
+
+    #[test]
+    fn endpoints_that_stay_keep_their_state() {
+        let (settings, registry) = (settings(TEXT), Registry::default());
+        let old = compile(&settings, &registry, 1);
+        old.upstreams[0].endpoints[1]
+            .state
+            .set_readiness(Readiness::Failing);
+        let new = compile(&settings, &registry, 2);
+        let readiness: Vec<Readiness> = new.upstreams[0]
+            .endpoints
+            .iter()
+            .map(|e| e.state.readiness())
+            .collect();
+        assert_eq!(readiness, [Readiness::Unknown, Readiness::Failing]);
+        assert_eq!(new.upstreams[0].endpoints[1].weight, 3);
+    }
+
+    #[test]
+    fn segments_fit_the_path_after_encapsulation() {
+        assert_eq!(segments(TEXT), [None, None, None]);
+        assert_eq!(
+            segments(&format!("{TEXT}{DATAPLANE}")),
+            [Some(1440), Some(1400), Some(1400)]
+        );
+        let narrow = format!("{TEXT}{DATAPLANE}path_mtu = 1280\n");
+        assert_eq!(segments(&narrow), [Some(1220), Some(1180), Some(1180)]);
+    }
+}

@@ -1,0 +1,374 @@
+//! The configuration as given: what the file may say, and nothing made of it yet.
+//!
+//! Every field is optional here, so that all problems are found at once; which keys are required stands in the
+//! schema, and `validate` turns this into [`Settings`](super::Settings). The doc comments are the text of the
+//! reference in `docs/configuration.md` and of the JSON schema.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de::Error};
+
+use super::limits;
+use super::snapshot::{Announce, Balancer, Steering};
+use super::snapshot::{AttachMode, Encapsulation, Transport, UpstreamProtocol};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["node"]))]
+pub struct Given {
+    /// This node.
+    pub node: Option<Node>,
+    /// The admin API, which `gateway status`, `nodes`, `drain` and `reload` talk to.
+    pub admin: Option<Admin>,
+    /// Steering in the kernel by XDP. Without this table the node is an L7 proxy only and needs no root.
+    pub dataplane: Option<Dataplane>,
+    /// The other nodes. Without this table the node stands alone.
+    pub cluster: Option<Cluster>,
+    /// What holds where a route says nothing.
+    pub defaults: Option<Defaults>,
+    /// Addresses that clients connect to, steered by the data plane to the node that owns the connection.
+    #[schemars(length(max = limits::VIPS_MAX))]
+    pub vip: Option<Vec<Vip>>,
+    /// Where HTTP is accepted.
+    #[schemars(length(max = limits::LISTENERS_MAX))]
+    pub listener: Option<Vec<Listener>>,
+    /// Which requests go where.
+    #[schemars(length(max = limits::ROUTES_MAX))]
+    pub route: Option<Vec<Route>>,
+    /// Backend services.
+    #[schemars(length(max = limits::UPSTREAMS_MAX))]
+    pub upstream: Option<Vec<Upstream>>,
+}
+
+/// This node.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["name"]))]
+pub struct Node {
+    /// Unique in the cluster: 1 to 63 letters, digits, `.`, `_` and `-`.
+    #[schemars(extend("examples" = ["gw-1"]))]
+    pub name: Option<String>,
+    /// Where other nodes reach this one over IPv4. Required for IPv4 VIPs. Not a VIP, and not shared with another
+    /// node.
+    #[schemars(extend("examples" = ["10.0.0.11"]))]
+    pub address: Option<Ipv4Addr>,
+    /// Where other nodes reach this one over IPv6. Required for IPv6 VIPs.
+    #[schemars(extend("examples" = ["2001:db8::11"]))]
+    pub address_v6: Option<Ipv6Addr>,
+    /// Share of connections that this node takes, against the weights of the others.
+    #[schemars(range(min = limits::WEIGHT_MIN, max = limits::WEIGHT_MAX), extend("default" = limits::WEIGHT))]
+    pub weight: Option<u32>,
+    /// Worker threads of the proxy. Default: one for each core.
+    #[schemars(range(min = 1, max = limits::WORKERS_MAX))]
+    pub workers: Option<usize>,
+    /// Whether each response carries `x-gateway-node` with this node's name.
+    #[schemars(extend("default" = false))]
+    pub node_header: Option<bool>,
+}
+
+/// The admin API.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// A loopback address and port, or `unix:` and the absolute path of a socket (made with mode 0600).
+    #[schemars(extend("default" = limits::ADMIN_LISTEN, "examples" = ["unix:/run/gateway/admin.sock"]))]
+    pub listen: Option<String>,
+    /// File with the bearer token that clients must send; only its owner may read it. Made at the first start where it
+    /// is absent. A relative path starts at the configuration file's directory. Default: `/var/lib/gateway/admin.token`
+    /// as root, else `gateway/admin.token` below `$XDG_STATE_HOME` or `~/.local/state`.
+    #[schemars(extend("examples" = ["/etc/gateway/admin.token"]))]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Steering in the kernel.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["interfaces"]))]
+pub struct Dataplane {
+    /// Interfaces that the XDP program is attached to: those on which packets for VIPs arrive.
+    #[schemars(length(min = 1, max = limits::INTERFACES_MAX), extend("examples" = [["eth0"]]))]
+    pub interfaces: Option<Vec<String>>,
+    /// How the program is attached.
+    #[schemars(extend("default" = AttachMode::Auto))]
+    pub mode: Option<AttachMode>,
+    /// How packets travel from the node that received them to the one that owns the connection.
+    #[schemars(extend("default" = Encapsulation::Ipip))]
+    pub encapsulation: Option<Encapsulation>,
+    /// Interfaces that encapsulated packets are taken from; each must stand in `interfaces` too. Default: all of them.
+    #[schemars(length(min = 1, max = limits::INTERFACES_MAX), extend("examples" = [["eth1"]]))]
+    pub cluster_interfaces: Option<Vec<String>>,
+    /// Connections that the kernel remembers on this node; above it the oldest are forgotten and steered by table.
+    #[schemars(
+        range(min = limits::FLOW_TABLE_ENTRIES_MIN, max = limits::FLOW_TABLE_ENTRIES_MAX),
+        extend("default" = limits::FLOW_TABLE_ENTRIES)
+    )]
+    pub flow_table_entries: Option<u32>,
+    /// Steering tables at most; VIPs that are served by the same nodes share one.
+    #[schemars(range(min = 1, max = limits::TABLES_MAX), extend("default" = limits::TABLES_MAX))]
+    pub tables: Option<u32>,
+    /// Directory on bpffs below which maps and links are pinned, in a directory named after the node.
+    #[schemars(extend("default" = limits::PIN_DIRECTORY))]
+    pub pin_directory: Option<PathBuf>,
+    /// Largest IP packet, in bytes, that passes between nodes. Listeners ask clients for segments that still fit
+    /// after encapsulation.
+    #[schemars(
+        range(min = limits::PATH_MTU_MIN, max = limits::PATH_MTU_MAX),
+        extend("default" = limits::PATH_MTU)
+    )]
+    pub path_mtu: Option<u16>,
+}
+
+/// The other nodes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["listen", "key_file"]))]
+pub struct Cluster {
+    /// UDP address and port of the heartbeats: an address of this node that others reach, never a VIP.
+    #[schemars(with = "Option<String>", extend("format" = "socket-address", "examples" = ["10.0.0.11:7946"]))]
+    pub listen: Option<SocketAddr>,
+    /// `listen` addresses of other nodes to begin with; one that lives is enough. This node's own may stand among them.
+    #[schemars(
+        with = "Option<Vec<SocketAddress>>",
+        length(max = limits::SEEDS_MAX),
+        extend("default" = [] as [&str; 0], "examples" = [["10.0.0.12:7946"]])
+    )]
+    pub seeds: Option<Vec<SocketAddr>>,
+    /// File with the secret that all nodes share: 32 bytes as 64 hexadecimal digits or as base64, not readable by
+    /// others. Make one with `od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n'`. A relative path starts at the
+    /// configuration file's directory.
+    #[schemars(extend("examples" = ["/etc/gateway/cluster.key"]))]
+    pub key_file: Option<PathBuf>,
+    /// Which floating addresses this node answers for when it is their holder.
+    #[schemars(extend("default" = Announce::Vip))]
+    pub announce: Option<Announce>,
+}
+
+/// What holds where a route says nothing.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Defaults {
+    /// From a request's head to the response's head.
+    #[schemars(extend("default" = time_text(limits::TIMEOUT)))]
+    pub timeout: Option<Time>,
+}
+
+/// An address that clients connect to.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "address", "ports"]))]
+pub struct Vip {
+    /// Unique among VIPs.
+    #[schemars(extend("examples" = ["public"]))]
+    pub name: Option<String>,
+    /// What clients connect to.
+    #[schemars(extend("examples" = ["203.0.113.10"]))]
+    pub address: Option<IpAddr>,
+    /// Each TCP port needs a listener that accepts on it.
+    #[schemars(
+        length(min = 1, max = limits::VIP_PORTS_MAX),
+        inner(range(min = 1, max = 65535)),
+        extend("examples" = [[80, 443]])
+    )]
+    pub ports: Option<Vec<u16>>,
+    /// The transport.
+    #[schemars(extend("default" = Transport::Tcp))]
+    pub protocol: Option<Transport>,
+    /// What chooses the node that owns a connection.
+    #[schemars(extend("default" = Steering::FlowHash))]
+    pub steering: Option<Steering>,
+}
+
+/// Where HTTP is accepted.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "address"]))]
+pub struct Listener {
+    /// Unique among listeners.
+    #[schemars(extend("examples" = ["web"]))]
+    pub name: Option<String>,
+    /// Address and port. `[::]` takes IPv6 and IPv4, `0.0.0.0` IPv4 only; both take the VIPs of that port too.
+    #[schemars(with = "Option<String>", extend("format" = "socket-address", "examples" = ["[::]:80"]))]
+    pub address: Option<SocketAddr>,
+    /// What clients speak.
+    #[schemars(extend("default" = ListenerProtocol::Http))]
+    pub protocol: Option<ListenerProtocol>,
+}
+
+/// `listener.protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerProtocol {
+    /// HTTP/1.1, and HTTP/2 with prior knowledge.
+    Http,
+}
+
+/// Which requests go where.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "listeners", "match"]))]
+pub struct Route {
+    /// Unique among routes.
+    #[schemars(extend("examples" = ["users"]))]
+    pub name: Option<String>,
+    /// Names of the listeners that it serves.
+    #[schemars(length(min = 1, max = limits::LISTENERS_MAX), extend("examples" = [["web"]]))]
+    pub listeners: Option<Vec<String>>,
+    /// Which requests it takes. The most exact route wins, whatever the order in the file.
+    #[serde(rename = "match")]
+    pub matching: Option<Match>,
+    /// Name of the upstream that requests are sent to. Exactly one of `upstream` and `respond`.
+    #[schemars(extend("examples" = ["users"]))]
+    pub upstream: Option<String>,
+    /// An answer without any upstream. Exactly one of `upstream` and `respond`.
+    pub respond: Option<Respond>,
+    /// From a request's head to the response's head; beyond it the client gets 504. Default: `defaults.timeout`.
+    #[schemars(extend("examples" = ["3s"]))]
+    pub timeout: Option<Time>,
+}
+
+/// Which requests a route takes: all that is given must match.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Match {
+    /// Host names without a port; `*.example.com` stands for one label or more before it. Default: every host.
+    #[schemars(length(min = 1, max = limits::MATCHES_MAX), extend("examples" = [["api.example.com", "*.example.org"]]))]
+    pub hosts: Option<Vec<String>>,
+    /// The whole path; a segment in braces stands for any one segment. Exactly one of `path` and `path_prefix`.
+    #[schemars(extend("examples" = ["/api/users/{id}"]))]
+    pub path: Option<String>,
+    /// Whole segments from the path's start: `/api` takes `/api` and `/api/users`, not `/apis`. Exactly one of `path`
+    /// and `path_prefix`.
+    #[schemars(extend("examples" = ["/api"]))]
+    pub path_prefix: Option<String>,
+    /// Methods in upper case. Default: every method.
+    #[schemars(length(min = 1, max = limits::MATCHES_MAX), extend("examples" = [["GET", "HEAD"]]))]
+    pub methods: Option<Vec<String>>,
+}
+
+/// An answer without any upstream.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["status"]))]
+pub struct Respond {
+    /// The status.
+    #[schemars(range(min = 200, max = 599), extend("examples" = [200]))]
+    pub status: Option<u16>,
+    /// Sent as `text/plain; charset=utf-8`; at most 64 kB.
+    #[schemars(extend("default" = ""))]
+    pub body: Option<String>,
+}
+
+/// A backend service.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "endpoints"]))]
+pub struct Upstream {
+    /// Unique among upstreams.
+    #[schemars(extend("examples" = ["users"]))]
+    pub name: Option<String>,
+    /// Which endpoint takes a request.
+    #[schemars(extend("default" = Balancer::RoundRobin))]
+    pub balancer: Option<Balancer>,
+    /// What is spoken to the endpoints.
+    #[schemars(extend("default" = UpstreamProtocol::Http1))]
+    pub protocol: Option<UpstreamProtocol>,
+    /// Bound of one connection attempt.
+    #[schemars(extend("default" = time_text(limits::CONNECT_TIMEOUT)))]
+    pub connect_timeout: Option<Time>,
+    /// Idle connections kept for each endpoint on this node, divided among its workers.
+    #[schemars(range(min = 0, max = limits::IDLE_PER_ENDPOINT_MAX), extend("default" = limits::IDLE_PER_ENDPOINT))]
+    pub idle_per_endpoint: Option<usize>,
+    /// Its addresses.
+    #[schemars(length(min = 1, max = limits::ENDPOINTS_MAX))]
+    pub endpoints: Option<Vec<Endpoint>>,
+    /// How it is watched. Without this table its endpoints are always taken to be ready.
+    pub health: Option<Health>,
+}
+
+/// One address of an upstream.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["address"]))]
+pub struct Endpoint {
+    /// IP address and port; names are not resolved in this version.
+    #[schemars(with = "Option<String>", extend("format" = "socket-address", "examples" = ["10.0.1.1:8080"]))]
+    pub address: Option<SocketAddr>,
+    /// Share of requests against the other endpoints of its upstream.
+    #[schemars(range(min = limits::WEIGHT_MIN, max = limits::WEIGHT_MAX), extend("default" = limits::WEIGHT))]
+    pub weight: Option<u32>,
+}
+
+/// How an upstream is watched.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// May an endpoint get traffic?
+    pub readiness: Option<Readiness>,
+}
+
+/// May an endpoint get traffic?
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["http"]))]
+pub struct Readiness {
+    /// Path that is asked for with GET; any 2xx or 3xx is ready.
+    #[schemars(extend("examples" = ["/readyz"]))]
+    pub http: Option<String>,
+    /// Between two checks of one endpoint.
+    #[schemars(extend("default" = time_text(limits::CHECK_INTERVAL)))]
+    pub interval: Option<Time>,
+    /// Bound of one check.
+    #[schemars(extend("default" = time_text(limits::CHECK_TIMEOUT)))]
+    pub timeout: Option<Time>,
+    /// Successes in a row that make a failing endpoint ready.
+    #[schemars(range(min = 1, max = limits::CHECK_COUNT_MAX), extend("default" = limits::CHECK_RISE))]
+    pub rise: Option<u32>,
+    /// Failures in a row that make a ready endpoint failing.
+    #[schemars(range(min = 1, max = limits::CHECK_COUNT_MAX), extend("default" = limits::CHECK_FALL))]
+    pub fall: Option<u32>,
+}
+
+/// A length of time, written as a number and a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub Duration);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text)
+            .map(Self)
+            .map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Time {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "time-span" })
+    }
+}
+
+/// Stands for a socket address in the schema.
+struct SocketAddress;
+
+impl JsonSchema for SocketAddress {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SocketAddress".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "socket-address" })
+    }
+}
+
+/// A length of time as the file would say it.
+pub fn time_text(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
+}

@@ -1,0 +1,101 @@
+//! Defaults and bounds of the configuration, each with its unit and its reason.
+//!
+//! The schema takes its `default`, `minimum` and `maximum` from here, and so do the checks and the reference.
+
+use std::time::Duration;
+
+/// Largest configuration file read, in bytes: some 10,000 routes, and small enough to parse in a blink.
+pub const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Problems listed for one file; more would hide the first ones.
+pub const PROBLEMS_MAX: usize = 100;
+
+/// Characters of a name: a DNS label, as node names become paths and names become metric labels.
+pub const NAME_CHARS_MAX: usize = 63;
+
+/// Share of a node or an endpoint where none is given.
+pub const WEIGHT: u32 = 1;
+/// Smallest share; a node gets less only by `gateway drain`.
+pub const WEIGHT_MIN: u32 = 1;
+/// Largest share: 1000 to 1 still leaves the lightest of a few nodes its slots among 65,537.
+pub const WEIGHT_MAX: u32 = 1000;
+/// Worker threads at most: no machine in sight has more cores that one process should keep busy.
+pub const WORKERS_MAX: usize = 256;
+
+/// Where the admin API listens.
+pub const ADMIN_LISTEN: &str = "127.0.0.1:9900";
+/// Bytes of a unix socket's path, less the terminating zero (`sun_path` in unix(7)).
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Flow table entries: about 64 MB of kernel memory at the default.
+pub const FLOW_TABLE_ENTRIES: u32 = 1_000_000;
+/// Below this the table is of no use.
+pub const FLOW_TABLE_ENTRIES_MIN: u32 = 1_024;
+/// Above this the table takes more than 1 GB of kernel memory.
+pub const FLOW_TABLE_ENTRIES_MAX: u32 = 16_777_216;
+/// Maglev tables, one for each distinct set of members and weights; 512 kB of kernel memory each.
+pub const TABLES_MAX: u32 = 64;
+/// Below this directory on bpffs the node's maps and links are pinned.
+pub const PIN_DIRECTORY: &str = "/sys/fs/bpf/gateway";
+/// Path MTU between nodes, in bytes, where none is given: Ethernet.
+pub const PATH_MTU: u16 = 1500;
+/// Smallest path MTU: IPv6 promises no more (RFC 8200, section 5).
+pub const PATH_MTU_MIN: u16 = 1280;
+/// Largest path MTU: jumbo frames.
+pub const PATH_MTU_MAX: u16 = 9000;
+/// Interfaces at most: one attachment each.
+pub const INTERFACES_MAX: usize = 16;
+/// Characters of an interface's name (`IFNAMSIZ` in if.h, less the terminating zero).
+pub const INTERFACE_CHARS_MAX: usize = 15;
+
+/// Seeds at most: enough for a new node to find any live one.
+pub const SEEDS_MAX: usize = 64;
+
+/// From a request's head to the response's, where none is given.
+pub const TIMEOUT: Duration = Duration::from_secs(15);
+/// Shortest time limit of anything; less is a typing error.
+pub const TIME_MIN: Duration = Duration::from_millis(1);
+/// Longest timeout of a request: beyond it nobody waits any more.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// Bound of a connection attempt, where none is given.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest bound of a connection attempt: the kernel itself gives up soon after.
+pub const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// VIPs at most: the size of the kernel's VIP map.
+pub const VIPS_MAX: usize = 1024;
+/// Ports of one VIP at most.
+pub const VIP_PORTS_MAX: usize = 64;
+/// Listeners at most: each takes one socket per worker.
+pub const LISTENERS_MAX: usize = 256;
+/// Routes at most.
+pub const ROUTES_MAX: usize = 10_000;
+/// Hosts or methods of one route at most.
+pub const MATCHES_MAX: usize = 256;
+/// Bytes of a path pattern: longer than any request target that is taken.
+pub const PATH_BYTES_MAX: usize = 4096;
+/// Upstreams at most.
+pub const UPSTREAMS_MAX: usize = 4096;
+/// Endpoints of one upstream at most.
+pub const ENDPOINTS_MAX: usize = 1024;
+/// Bytes of a route's own answer: longer ones belong on a web server.
+pub const RESPOND_BODY_BYTES_MAX: usize = 64 << 10;
+
+/// Idle connections per endpoint, where none is given.
+pub const IDLE_PER_ENDPOINT: usize = 8;
+/// Idle connections per endpoint at most: beyond it descriptors run out first.
+pub const IDLE_PER_ENDPOINT_MAX: usize = 1024;
+
+/// Between two checks of an endpoint, where none is given.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest time between two checks: more often is load, not health.
+pub const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Bound of one check, where none is given.
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest time between or for checks.
+pub const CHECK_TIME_MAX: Duration = Duration::from_secs(600);
+/// Successes in a row that make a failing endpoint ready, where none is given.
+pub const CHECK_RISE: u32 = 2;
+/// Failures in a row that make a ready endpoint failing, where none is given.
+pub const CHECK_FALL: u32 = 3;
+/// Most checks in a row that a change of state may take.
+pub const CHECK_COUNT_MAX: u32 = 100;

@@ -1,0 +1,455 @@
+//! From a file to settings: read, parse, check the shape, check the sense. All problems at once, or settings.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::document::Document;
+use super::limits;
+use super::problem::{Problems, Refused};
+use super::settings::Settings;
+use super::shape;
+use super::surroundings::Surroundings;
+use super::validate::validate;
+
+/// Reads, parses and checks a configuration file, and the secrets it names.
+///
+/// Blocks on the file system: not for a worker thread.
+///
+/// # Errors
+/// Every problem found, each with its place and its remedy. Syntax errors hide what comes after them.
+pub fn load(path: &Path) -> Result<Settings, Refused> {
+    let text = read(path)?;
+    load_text(path, &text, &Surroundings::here())
+}
+
+/// Checks a configuration's text; `path` is what messages call it, and where relative paths in it start.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(path: &Path, text: &str, surroundings: &Surroundings) -> Result<Settings, Refused> {
+    let (document, value, foreign) = Document::parse(path, text)?;
+    let mut problems = Problems::new(&document);
+    for value in foreign {
+        problems.add(&value.path, value.fault, value.remedy);
+    }
+    let given = shape::read(value, &mut problems);
+    let settings = given.and_then(|given| validate(&given, surroundings, &mut problems));
+    problems.into_result()?;
+    // Settings are absent only where there are problems; should that ever fail, refusing is the safe side.
+    settings.ok_or_else(|| {
+        let fault = "could not be resolved, for a reason that no check names".to_owned();
+        Refused::unreadable(
+            path.to_owned(),
+            fault,
+            "please report this file as a bug of gateway",
+        )
+    })
+}
+
+fn read(path: &Path) -> Result<String, Refused> {
+    let refused = |fault: String, remedy: &str| Refused::unreadable(path.to_owned(), fault, remedy);
+    let unreadable = |error: std::io::Error| {
+        refused(
+            format!("cannot be read: {error}"),
+            "give the path of a configuration file that this user may read",
+        )
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(limits::FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > limits::FILE_BYTES_MAX {
+        let fault = format!("is larger than {} bytes", limits::FILE_BYTES_MAX);
+        return Err(refused(fault, "give the path of a configuration file"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let line = error
+            .as_bytes()
+            .iter()
+            .take(error.utf8_error().valid_up_to())
+            .filter(|b| **b == b'\n')
+            .count()
+            + 1;
+        refused(format!("line {line} is not UTF-8"), "save the file as UTF-8")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::net::SocketAddr;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    use super::super::snapshot::AdminListen;
+    use super::*;
+
+    const NODE: &str = "[node]\nname = \"a\"\naddress = \"10.0.0.1\"\n";
+    const WEB: &str = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:8080\"\n";
+    const DATAPLANE: &str = "[dataplane]\ninterfaces = [\"eth0\"]\n";
+    const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n";
+
+    /// A directory of its own, removed in the end.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("gateway-load-{name}-{}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn file(&self, name: &str, content: &str, mode: u32) -> PathBuf {
+            let file = self.0.join(name);
+            fs::write(&file, content).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            file
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn surroundings() -> Surroundings {
+        Surroundings {
+            cores: 4,
+            state_directory: PathBuf::from("/state"),
+        }
+    }
+
+    fn loaded(text: &str) -> Result<Settings, Refused> {
+        load_text(Path::new("t.toml"), text, &surroundings())
+    }
+
+    /// Each wanted text stands in a problem of its own, and there are no others.
+    #[track_caller]
+    fn check(text: &str, wanted: &[&str]) {
+        let refused = match loaded(text) {
+            Ok(_) if wanted.is_empty() => return,
+            Ok(_) => panic!("accepted:\n{text}"),
+            Err(refused) => refused,
+        };
+        for wanted in wanted {
+            assert!(
+                refused.to_string().contains(wanted),
+                "{wanted:?} is not in:\n{refused}"
+            );
+        }
+        assert_eq!(refused.problems().len(), wanted.len(), "{refused}");
+    }
+
+    #[test]
+    fn defaults_are_filled_in() {
+        let settings = loaded(&format!("{NODE}{WEB}{DATAPLANE}")).unwrap();
+        assert_eq!((settings.node.weight, settings.node.workers), (1, 4));
+        assert_eq!(
+            settings.admin.listen,
+            AdminListen::Tcp("127.0.0.1:9900".parse().unwrap())
+        );
+        assert_eq!(settings.admin.token_file, Path::new("/state/admin.token"));
+        let dataplane = settings.dataplane.unwrap();
+        assert_eq!(dataplane.cluster_interfaces, ["eth0"]);
+        assert_eq!(
+            (dataplane.flow_table_entries, dataplane.tables, dataplane.path_mtu),
+            (1_000_000, 64, 1500)
+        );
+        assert_eq!(dataplane.pin_directory, Path::new("/sys/fs/bpf/gateway"));
+    }
+
+    #[test]
+    fn routes_reach_their_listeners_and_upstreams() {
+        let settings = loaded(&format!(
+            "{NODE}{WEB}[[listener]]\nname='other'\naddress='127.0.0.1:8081'\n\
+             [[upstream]]\nname='u'\nendpoints=[{{address='10.0.1.1:80'}}]\n\
+             [[route]]\nname='r'\nlisteners=['web','other']\nupstream='u'\nmatch={{hosts=['A.example'],path='/a'}}\n\
+             [[route]]\nname='s'\nlisteners=['web']\nrespond={{status=204}}\nmatch={{path_prefix='/'}}\ntimeout='3s'\n"
+        ))
+        .unwrap();
+        let routes = |index: usize| {
+            settings.listeners[index]
+                .routes
+                .iter()
+                .map(|r| r.name.as_str())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((routes(0), routes(1)), (vec!["r", "s"], vec!["r"]));
+        let timeouts: Vec<u64> = settings
+            .routes
+            .iter()
+            .map(|route| route.timeout.as_secs())
+            .collect();
+        assert_eq!(timeouts, [15, 3]);
+    }
+
+    #[test]
+    fn all_problems_come_at_once_by_line_and_with_a_summary() {
+        let text = "[node]\nname = \"a b\"\nweigth = 1\n\n[admin]\nlisten = \"0.0.0.0:9900\"\n\n\
+                    [[listener]]\nname = \"web\"\naddress = \"127.0.0.1:80\"\n\
+                    [[route]]\nname = \"r\"\nlisteners = [\"wbe\"]\nupstream = \"users\"\nmatch = { path = \"a\" }\n";
+        let refused = loaded(text).unwrap_err();
+        let lines: Vec<usize> = refused
+            .problems()
+            .iter()
+            .filter_map(|problem| problem.line)
+            .collect();
+        assert_eq!(lines, [2, 3, 6, 13, 14, 15]);
+        let text = refused.to_string();
+        let first = "t.toml:2: node.name: \"a b\" will not do as a name; write 1 to 63 letters";
+        assert!(text.starts_with(first), "{text}");
+        assert!(text.ends_with("\n6 problems; nothing was changed"), "{text}");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_what_would() {
+        let v4 = "[[vip]]\nname='v'\naddress='203.0.113.1'\nports=[8080]\n";
+        check(
+            NODE,
+            &["t.toml:1: listener: there is neither a listener nor a VIP"],
+        );
+        check(
+            &format!("{NODE}{WEB}{WEB}"),
+            &[
+                "listener[1].name: \"web\" is the name of another listener already (line 5)",
+                "listener[1].address: 127.0.0.1:8080 is taken already by listener[0].address (line 6",
+            ],
+        );
+        check(
+            &format!("{NODE}{WEB}{v4}"),
+            &["vip[0]: a VIP is steered by the data plane, and there is no [dataplane]"],
+        );
+        check(
+            &format!("{NODE}{WEB}{DATAPLANE}{v4}"),
+            &["vip[0].ports[0]: no listener accepts on 203.0.113.1:8080; \
+            add a [[listener]] with address = \"0.0.0.0:8080\""],
+        );
+        let any = "[[listener]]\nname='any'\naddress='[::]:8080'\n";
+        check(&format!("{NODE}{any}{DATAPLANE}{v4}"), &[]);
+        check(&format!("{NODE}{WEB}{DATAPLANE}{v4}protocol='udp'\n"), &[]);
+        check(
+            &format!("{NODE}{any}{DATAPLANE}{v4}{v4}"),
+            &[
+                "vip[1].name: \"v\" is the name",
+                "vip[1].ports[0]: 203.0.113.1 port 8080 is taken already by vip[0].ports[0] (line 12)",
+            ],
+        );
+        let v6 = "[[vip]]\nname='v'\naddress='2001:db8::1'\nports=[8080]\n";
+        check(
+            &format!("{NODE}{any}{DATAPLANE}{v6}"),
+            &["2001:db8::1 is IPv6, and node.address_v6 is missing"],
+        );
+        check(
+            &format!("{NODE}{any}{DATAPLANE}{}", v4.replace("203.0.113.1", "10.0.0.1")),
+            &["node.address: 10.0.0.1 is a VIP; write this machine's own address"],
+        );
+        check(
+            &format!("{NODE}{WEB}{DATAPLANE}cluster_interfaces=['eth1']\n"),
+            &["cluster_interfaces[0]: \"eth1\" is not among dataplane.interfaces"],
+        );
+        check(
+            &format!("{NODE}{WEB}[dataplane]\ninterfaces=['a/b','eth0','eth0']\n"),
+            &[
+                "\"a/b\" is not the name of an interface",
+                "interfaces[2]: \"eth0\" stands here twice",
+            ],
+        );
+        check(
+            &format!("{NODE}{WEB}[defaults]\ntimeout='2h'\n"),
+            &["defaults.timeout: '2h' is out of range; write \"1ms\""],
+        );
+        for (listen, fault) in [
+            ("10.0.0.1:9900", "can be reached from other machines"),
+            ("localhost:9900", "is neither an address with a port nor a socket"),
+            ("unix:run/x", "does not start with /"),
+            ("127.0.0.1:8080", "127.0.0.1:8080 is where the admin API listens"),
+        ] {
+            check(&format!("{NODE}{WEB}[admin]\nlisten='{listen}'\n"), &[fault]);
+        }
+    }
+
+    #[test]
+    fn routes_and_upstreams_that_make_no_sense_are_refused() {
+        let route = |rest: &str| format!("{NODE}{WEB}[[route]]\nname='r'\nlisteners=['web']\n{rest}\n");
+        let ok = "respond={status=200}\nmatch={path='/'}";
+        check(&route(ok), &[]);
+        check(
+            &route("match={path='/'}"),
+            &["route[0].upstream: the route does nothing"],
+        );
+        check(
+            &route("upstream='u'\nrespond={status=200}\nmatch={path='/'}"),
+            &["keep one of upstream and respond"],
+        );
+        check(
+            &route("upstream='u'\nmatch={path='/'}"),
+            &["there is no upstream \"u\"; add a [[upstream]] with that"],
+        );
+        check(
+            &route("respond={status=200}\nmatch={}"),
+            &["route[0].match.path: no path is given; add path_prefix"],
+        );
+        check(
+            &route("respond={status=200}\nmatch={path='/',path_prefix='/'}"),
+            &["keep one of path and path_prefix"],
+        );
+        check(
+            &route("respond={status=99}\nmatch={path='/'}"),
+            &["respond.status: 99 is out of range; write a whole"],
+        );
+        check(
+            &route("respond={status=204,body='x'}\nmatch={path='/'}"),
+            &["answers with status 204 have no body"],
+        );
+        check(
+            &route(&format!(
+                "{ok}\n[[route]]\nname='s'\nlisteners=['web','web','wb']\n{ok}"
+            )),
+            &[
+                "route[1].listeners[1]: \"web\" stands here twice",
+                "route[1].listeners[2]: there is no listener \"wb\"; did you mean \"web\"?",
+                "route[1].match: route \"r\" (line 7) takes every method / for every host already",
+            ],
+        );
+        let named =
+            |name: &str| format!("respond={{status=200}}\nmatch={{path='/u/{{{name}}}',methods=['GET']}}");
+        check(
+            &route(&format!(
+                "{}\n[[route]]\nname='s'\nlisteners=['web']\n{}",
+                named("a"),
+                named("b")
+            )),
+            &["route \"r\" (line 7) takes GET /u/{} for every host already"],
+        );
+        let upstream = |rest: &str| format!("{NODE}{WEB}[[upstream]]\nname='u'\n{rest}\n");
+        check(
+            &upstream("endpoints=[{address='10.0.0.1:80'},{address='10.0.0.1:80'},{address='0.0.0.0:80'}]"),
+            &[
+                "10.0.0.1:80 is an endpoint of this upstream already",
+                "nobody can be connected to at 0.0.0.0",
+            ],
+        );
+        check(
+            &upstream(
+                "endpoints=[{address='10.0.0.1:80'}]\nhealth={readiness={http='readyz',interval='1ms'}}",
+            ),
+            &[
+                "readiness.http: \"readyz\" does not start with /",
+                "interval: '1ms' is out of range; write \"100ms\"",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_follows_from_a_problem_is_no_problem_of_its_own() {
+        check(
+            &format!(
+                "{NODE}[[listener]]\nname=7\naddress='127.0.0.1:80'\n[[route]]\nname='r'\nlisteners=['web']\n\
+                        respond={{status=200}}\nmatch={{path='/'}}\n"
+            ),
+            &["listener[0].name: 7 is not text"],
+        );
+        check(
+            "[node]\nname='a'\naddress='x'\n[dataplane]\ninterfaces=['e']\n[[listener]]\nname='web'\naddress='[::]:80'\n\
+               [[vip]]\nname='v'\naddress='203.0.113.1'\nports=[80]\n",
+            &["node.address: 'x' is not an IPv4 address"],
+        );
+    }
+
+    #[test]
+    fn cluster_keys_are_read_and_those_that_others_read_are_refused() {
+        let scratch = Scratch::new("keys");
+        scratch.file("good", KEY, 0o600);
+        scratch.file("open", KEY, 0o644);
+        scratch.file("short", "0011\n", 0o600);
+        let check = |cluster: &str, wanted: Result<(), &str>| {
+            let text = format!("{NODE}{WEB}[cluster]\n{cluster}\n");
+            match (
+                load_text(&scratch.0.join("t.toml"), &text, &surroundings()),
+                wanted,
+            ) {
+                (Ok(settings), Ok(())) => assert_eq!(settings.cluster.unwrap().key.0[31], 31),
+                (Err(refused), Err(wanted)) => {
+                    assert!(
+                        refused.to_string().contains(wanted),
+                        "{wanted:?} is not in {refused}"
+                    );
+                    assert_eq!(refused.problems().len(), 1, "{refused}");
+                    assert!(!refused.to_string().contains("0011"), "{refused}");
+                }
+                (seen, _) => panic!("{cluster}: {seen:?}"),
+            }
+        };
+        let with = |key: &str| format!("listen='10.0.0.1:7946'\nkey_file='{key}'");
+        check(&with("good"), Ok(()));
+        check(&with("open"), Err("has mode 0644"));
+        check(&with("short"), Err("does not hold 32 bytes"));
+        check(
+            &with("none"),
+            Err("make one with: od -An -v -tx1 -N32 /dev/urandom"),
+        );
+        check(
+            "listen='0.0.0.0:7946'\nkey_file='good'",
+            Err("as in \"10.0.0.1:7946\""),
+        );
+        check(
+            "listen='10.0.0.1:7946'\nkey_file='good'\nseeds=['[::1]:1']",
+            Err("of the other address family"),
+        );
+        check("listen='10.0.0.1:7946'", Err("cluster.key_file: is missing"));
+        let own: SocketAddr = "10.0.0.1:7946".parse().unwrap();
+        let text = format!(
+            "{NODE}{WEB}[cluster]\n{}\nseeds=['{own}','10.0.0.2:7946']\n",
+            with("good")
+        );
+        let settings = load_text(&scratch.0.join("t.toml"), &text, &surroundings()).unwrap();
+        assert_eq!(
+            settings.cluster.unwrap().seeds,
+            ["10.0.0.2:7946".parse().unwrap()]
+        );
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_refused_in_one_line() {
+        let scratch = Scratch::new("files");
+        let absent = load(&scratch.0.join("absent.toml")).unwrap_err().to_string();
+        assert!(
+            absent.contains("absent.toml: cannot be read: No such file"),
+            "{absent}"
+        );
+        let binary = scratch.0.join("binary.toml");
+        fs::write(&binary, b"a = 1\n\xff").unwrap();
+        assert!(
+            load(&binary)
+                .unwrap_err()
+                .to_string()
+                .contains("line 2 is not UTF-8")
+        );
+    }
+
+    #[test]
+    fn every_example_is_accepted() {
+        let scratch = Scratch::new("examples");
+        let key = scratch.file("cluster.key", KEY, 0o600);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "toml") {
+                continue;
+            }
+            // The key lies on a node, not beside the example.
+            let text = fs::read_to_string(&path)
+                .unwrap()
+                .replace("/etc/gateway/cluster.key", key.to_str().unwrap());
+            if let Err(refused) = load_text(&path, &text, &surroundings()) {
+                panic!("{refused}");
+            }
+            names.push(path.file_name().unwrap().to_owned());
+        }
+        names.sort();
+        assert_eq!(names, ["quickstart.toml", "three-nodes.toml"]);
+    }
+}

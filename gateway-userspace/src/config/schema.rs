@@ -1,0 +1,161 @@
+//! The JSON schema of the configuration: what editors complete by, what `shape` checks by, and what the reference says.
+
+use std::sync::OnceLock;
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+
+use super::given::Given;
+use super::path::{KeyPath, Step};
+
+/// The schema of the whole file (JSON Schema 2020-12), made once.
+///
+/// Without references and without `null`, which TOML does not have: every value has one `type` or a list of values.
+pub fn schema() -> &'static Value {
+    static SCHEMA: OnceLock<Value> = OnceLock::new();
+    SCHEMA.get_or_init(|| {
+        let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+        simplified(
+            settings
+                .into_generator()
+                .into_root_schema_for::<Given>()
+                .to_value(),
+        )
+    })
+}
+
+/// The part of the schema that a value must follow; `None` where the schema knows no such value.
+pub fn schema_at(path: &KeyPath) -> Option<&'static Value> {
+    path.steps().iter().try_fold(schema(), |schema, step| match step {
+        Step::Key(key) => schema.get("properties")?.get(key),
+        Step::Index(_) => schema.get("items"),
+    })
+}
+
+/// The values that a schema lists, with what each means; empty where it lists none.
+pub fn choices(schema: &Value) -> Vec<(&str, &str)> {
+    let listed = schema
+        .get("enum")
+        .or_else(|| schema.get("oneOf"))
+        .and_then(Value::as_array);
+    listed
+        .into_iter()
+        .flatten()
+        .filter_map(|choice| {
+            let value = choice.get("const").unwrap_or(choice).as_str()?;
+            Some((
+                value,
+                choice
+                    .get("description")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default(),
+            ))
+        })
+        .collect()
+}
+
+/// A schema without the `null`s and formats that stand for `Option` and the widths of Rust's integers.
+fn simplified(schema: Value) -> Value {
+    match schema {
+        Value::Array(items) => Value::Array(items.into_iter().map(simplified).collect()),
+        Value::Object(members) => simplified_object(members),
+        other => other,
+    }
+}
+
+fn simplified_object(mut members: Map<String, Value>) -> Value {
+    if let Some(Value::Array(alternatives)) = members.remove("anyOf") {
+        for alternative in alternatives
+            .into_iter()
+            .filter(|a| a.get("type") != Some(&Value::from("null")))
+        {
+            let Value::Object(alternative) = alternative else {
+                continue;
+            };
+            for (key, value) in alternative {
+                members.entry(key).or_insert(value);
+            }
+        }
+    }
+    let is_integer = members
+        .get("type")
+        .is_some_and(|kind| kind.to_string().contains("integer"));
+    if is_integer {
+        members.remove("format");
+    }
+    if let Some(Value::Array(types)) = members.get_mut("type") {
+        types.retain(|kind| kind != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            members.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(values)) = members.get_mut("enum") {
+        values.retain(|value| !value.is_null());
+    }
+    let simple = members.into_iter().map(|(key, value)| {
+        // What stands in these is data, not schema.
+        let is_data = matches!(key.as_str(), "default" | "examples" | "required" | "const");
+        let value = if is_data { value } else { simplified(value) };
+        (key, value)
+    });
+    Value::Object(simple.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_described(name: &str, schema: &Value) {
+        for (key, schema) in schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
+            let name = format!("{name}.{key}");
+            let described = schema
+                .get("description")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            assert!(
+                described.ends_with('.') || described.ends_with('?'),
+                "{name} is not described"
+            );
+            let choices = choices(schema);
+            assert!(
+                schema.get("type").is_some_and(Value::is_string) || !choices.is_empty(),
+                "{name}: {schema}"
+            );
+            check_described(&name, schema);
+            check_described(&name, schema.get("items").unwrap_or(&Value::Null));
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_description_and_one_type() {
+        check_described("", schema());
+        assert!(!schema().to_string().contains("null"), "{}", schema());
+        assert!(!schema().to_string().contains("$ref"));
+    }
+
+    #[test]
+    fn bounds_and_defaults_stand_in_the_schema() {
+        let weight = schema_at(
+            &KeyPath::top("upstream")
+                .index(3)
+                .key("endpoints")
+                .index(0)
+                .key("weight"),
+        );
+        let weight = weight.unwrap();
+        assert_eq!(
+            (&weight["minimum"], &weight["maximum"], &weight["default"]),
+            (&1.into(), &1000.into(), &1.into())
+        );
+        let vip = schema_at(&KeyPath::top("vip").index(0)).unwrap();
+        assert_eq!(vip["additionalProperties"], false);
+        assert_eq!(choices(&vip["properties"]["steering"])[0].0, "flow-hash");
+        assert_eq!(vip["properties"]["ports"]["minItems"], 1);
+    }
+}

@@ -1,0 +1,113 @@
+//! The resolved configuration: checked, every default filled in, every name turned into what it names.
+//!
+//! It knows nothing of the running node: `compile` joins it with the registry of state cells to a `Snapshot`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+
+use super::snapshot::{Admin, Balancer, Cluster, Dataplane, Node, Readiness, Respond, UpstreamProtocol, Vip};
+use crate::router::{HostPattern, PathPattern};
+
+/// A configuration that was accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The file it came from.
+    pub source: PathBuf,
+    /// `[node]`.
+    pub node: Node,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[dataplane]`.
+    pub dataplane: Option<Dataplane>,
+    /// `[cluster]`, with the key's content.
+    pub cluster: Option<Cluster>,
+    /// `[[vip]]`, in the file's order.
+    pub vips: Vec<Vip>,
+    /// `[[listener]]`, in the file's order.
+    pub listeners: Vec<ListenerSettings>,
+    /// `[[route]]`, in the file's order.
+    pub routes: Vec<Arc<RouteSettings>>,
+    /// `[[upstream]]`, in the file's order.
+    pub upstreams: Vec<Arc<UpstreamSettings>>,
+}
+
+/// `[[listener]]`, with the routes that name it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerSettings {
+    /// Unique.
+    pub name: String,
+    /// Where it accepts.
+    pub address: SocketAddr,
+    /// In the file's order.
+    pub routes: Vec<Arc<RouteSettings>>,
+}
+
+/// `[[route]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteSettings {
+    /// Unique.
+    pub name: String,
+    /// Not empty; [`HostPattern::Any`] alone where none was given.
+    pub hosts: Vec<HostPattern>,
+    /// The path.
+    pub path: PathPattern,
+    /// Empty: every method.
+    pub methods: Vec<Method>,
+    /// What happens to a request.
+    pub action: ActionSettings,
+    /// From the request's head to the response's.
+    pub timeout: Duration,
+}
+
+/// What a route does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ActionSettings {
+    /// Sends the request on.
+    Upstream(Arc<UpstreamSettings>),
+    /// Answers by itself.
+    Respond(Respond),
+}
+
+/// `[[upstream]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamSettings {
+    /// Unique.
+    pub name: String,
+    /// Which endpoint takes a request.
+    pub balancer: Balancer,
+    /// What is spoken to the endpoints.
+    pub protocol: UpstreamProtocol,
+    /// Bound of a connection attempt.
+    pub connect_timeout: Duration,
+    /// Idle connections kept per endpoint on this node.
+    pub idle_per_endpoint: usize,
+    /// Addresses and weights; not empty, addresses distinct.
+    pub endpoints: Vec<(SocketAddr, u32)>,
+    /// `health.readiness`.
+    pub readiness: Option<Readiness>,
+}
+
+impl Settings {
+    /// Tables and keys in which `next` differs and that a running node cannot take over: they want a restart.
+    pub fn restart_needed(&self, next: &Self) -> Vec<&'static str> {
+        let (node, other) = (&self.node, &next.node);
+        let differences = [
+            ("node.name", node.name != other.name),
+            ("node.address", node.address != other.address),
+            ("node.address_v6", node.address_v6 != other.address_v6),
+            ("node.workers", node.workers != other.workers),
+            ("admin", self.admin != next.admin),
+            ("dataplane", self.dataplane != next.dataplane),
+            ("cluster", self.cluster != next.cluster),
+        ];
+        differences
+            .into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(name, _)| name)
+            .collect()
+    }
+}

@@ -1,0 +1,49 @@
+//! What the defaults depend on outside the file: cores, who runs the program, where its state lies.
+
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+
+use super::limits;
+
+/// The machine and the user, as far as defaults depend on them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Cores this process may use.
+    pub cores: usize,
+    /// Directory of the state that outlives the process.
+    pub state_directory: PathBuf,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    pub fn here() -> Self {
+        let cores = available_parallelism()
+            .map_or(1, usize::from)
+            .min(limits::WORKERS_MAX);
+        Self {
+            cores,
+            state_directory: state_directory(),
+        }
+    }
+
+    /// Where the admin token lies unless the file says otherwise.
+    pub fn token_file(&self) -> PathBuf {
+        self.state_directory.join("admin.token")
+    }
+}
+
+/// `/var/lib/gateway` as root, else `gateway` below `$XDG_STATE_HOME` or `~/.local/state`.
+fn state_directory() -> PathBuf {
+    if nix::unistd::geteuid().is_root() {
+        return PathBuf::from("/var/lib/gateway");
+    }
+    let directory = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let base =
+        directory("XDG_STATE_HOME").or_else(|| directory("HOME").map(|home| home.join(".local/state")));
+    base.unwrap_or_else(|| Path::new("/tmp").join(format!("user-{}", nix::unistd::geteuid())))
+        .join("gateway")
+}

@@ -1,0 +1,87 @@
+//! Does it make sense? Names, references, addresses that fit each other, and what one key asks of another.
+//!
+//! Types, bounds and required keys were checked by `shape`; where it found something, the value is absent here and
+//! nobody complains a second time. One file for each kind of table; the order is that of [`Settings`].
+
+mod cluster;
+mod dataplane;
+mod listeners;
+mod names;
+mod node;
+mod patterns;
+mod routes;
+mod upstreams;
+
+use std::time::Duration;
+
+pub use node::admin_listen;
+
+use super::given::{Given, Time, time_text};
+use super::path::KeyPath;
+use super::problem::Problems;
+use super::settings::Settings;
+use super::surroundings::Surroundings;
+
+/// Resolves what is given; what is wrong with it stands in `problems` afterwards.
+///
+/// `None` only where there are problems.
+pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Problems<'_>) -> Option<Settings> {
+    let node = node::node(given, surroundings, problems);
+    let admin = node::admin(given, surroundings, problems);
+    let dataplane = dataplane::dataplane(given, problems);
+    let vips = dataplane::vips(given, problems);
+    let cluster = cluster::cluster(given, problems);
+    let upstreams = upstreams::upstreams(given, problems);
+    let mut listeners = listeners::listeners(given, problems);
+    let routes = routes::routes(given, &upstreams, &mut listeners, problems);
+    listeners::serve_all_vips(given, &vips, &listeners, problems);
+
+    if given.listener.is_none() && given.vip.is_none() && given.node.is_some() {
+        let remedy = "add a [[listener]] with a [[route]] for L7, or [dataplane] with a [[vip]] for steering";
+        problems.add(
+            &KeyPath::top("listener"),
+            "there is neither a listener nor a VIP: nothing would run",
+            remedy,
+        );
+    }
+    if problems.count() > 0 {
+        return None;
+    }
+    let source = problems.document().file().to_owned();
+    let (node, admin) = (node?, admin?);
+    Some(Settings {
+        source,
+        node,
+        admin,
+        dataplane,
+        cluster,
+        vips,
+        listeners,
+        routes,
+        upstreams,
+    })
+}
+
+/// A length of time, the default where none is given.
+fn time(
+    given: Option<Time>,
+    default: Duration,
+    bounds: std::ops::RangeInclusive<Duration>,
+    path: &KeyPath,
+    problems: &mut Problems<'_>,
+) -> Duration {
+    let Some(Time(time)) = given else { return default };
+    if !bounds.contains(&time) {
+        let remedy = format!(
+            "write \"{}\" to \"{}\"",
+            time_text(*bounds.start()),
+            time_text(*bounds.end())
+        );
+        problems.add(
+            path,
+            format!("{} is out of range", problems.document().seen(path)),
+            remedy,
+        );
+    }
+    time
+}

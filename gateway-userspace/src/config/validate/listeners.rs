@@ -1,0 +1,116 @@
+//! `[[listener]]`, and that every TCP VIP port has one.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::names::Names;
+use super::node::admin_listen;
+use crate::config::given::Given;
+use crate::config::limits;
+use crate::config::path::KeyPath;
+use crate::config::problem::Problems;
+use crate::config::settings::ListenerSettings;
+use crate::config::snapshot::{AdminListen, Transport, Vip};
+
+/// `[[listener]]`, without routes yet.
+pub fn listeners(given: &Given, problems: &mut Problems<'_>) -> Vec<ListenerSettings> {
+    let path = KeyPath::top("listener");
+    let mut names = Names::new("listener");
+    let mut taken: Vec<(SocketAddr, KeyPath)> = Vec::new();
+    let mut listeners = Vec::new();
+    let admin = given
+        .admin
+        .as_ref()
+        .and_then(|admin| admin.listen.as_deref())
+        .unwrap_or(limits::ADMIN_LISTEN);
+    for (index, listener) in given.listener.iter().flatten().enumerate() {
+        let path = path.index(index);
+        let name = names.declare(listener.name.as_ref(), &path.key("name"), problems);
+        let Some(address) = listener.address else { continue };
+        let path = path.key("address");
+        if problems.is_known_at(&path) {
+            continue;
+        }
+        if address.port() == 0 {
+            problems.add(
+                &path,
+                format!("{address} has no port"),
+                "write a port from 1 to 65535",
+            );
+        }
+        if address.ip().is_multicast() {
+            problems.add(
+                &path,
+                format!("{} takes no connections", address.ip()),
+                "write an address of this machine",
+            );
+        }
+        if let Some((other, first)) = taken.iter().find(|(other, _)| collide(*other, address)) {
+            let line = problems.document().line(first);
+            let fault = format!("{address} is taken already by {first} (line {line}: {other})");
+            problems.add(
+                &path,
+                fault,
+                "write another address or port, or remove one; [::] takes IPv4 as well",
+            );
+        }
+        if matches!(admin_listen(admin), Ok(AdminListen::Tcp(admin)) if serves(address, admin)) {
+            let fault = format!("{address} is where the admin API listens ({admin})");
+            problems.add(&path, fault, "write another port here or for admin.listen");
+        }
+        taken.push((address, path));
+        listeners.extend(name.map(|name| ListenerSettings {
+            name,
+            address,
+            routes: Vec::new(),
+        }));
+    }
+    listeners
+}
+
+/// Whether two listening addresses are the same, or one says what the other says with more words.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let are_wildcards = one.ip().is_unspecified() && other.ip().is_unspecified();
+    one == other || (one.port() == other.port() && are_wildcards)
+}
+
+/// Whether a listener there accepts connections to that address. Wildcard IPv6 sockets take IPv4 too.
+fn serves(listener: SocketAddr, address: SocketAddr) -> bool {
+    let fits = match listener.ip() {
+        IpAddr::V6(v6) if v6.is_unspecified() => true,
+        IpAddr::V4(v4) if v4.is_unspecified() => address.is_ipv4(),
+        ip => ip == address.ip(),
+    };
+    fits && listener.port() == address.port()
+}
+
+/// The kernel passes on only what somebody accepts: a VIP's TCP port without a listener would refuse every client.
+pub fn serve_all_vips(
+    given: &Given,
+    vips: &[Vip],
+    listeners: &[ListenerSettings],
+    problems: &mut Problems<'_>,
+) {
+    // What is missing may be what is wrong.
+    if problems.is_known_below(&KeyPath::top("listener")) || problems.is_known_below(&KeyPath::top("vip")) {
+        return;
+    }
+    let ports = |index: usize| given.vip.as_ref()?.get(index)?.ports.as_ref();
+    for (index, vip) in vips
+        .iter()
+        .enumerate()
+        .filter(|(_, vip)| vip.protocol == Transport::Tcp)
+    {
+        for (position, port) in ports(index).into_iter().flatten().enumerate() {
+            let address = SocketAddr::new(vip.address, *port);
+            if listeners.iter().any(|listener| serves(listener.address, address)) {
+                continue;
+            }
+            let wildcard = if vip.address.is_ipv4() { "0.0.0.0" } else { "[::]" };
+            let path = KeyPath::top("vip").index(index).key("ports").index(position);
+            let fault = format!("no listener accepts on {address}");
+            let remedy =
+                format!("add a [[listener]] with address = \"{wildcard}:{port}\", or remove the port");
+            problems.add(&path, fault, remedy);
+        }
+    }
+}

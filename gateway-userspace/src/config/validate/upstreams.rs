@@ -1,0 +1,121 @@
+//! `[[upstream]]`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::names::Names;
+use super::{patterns, time};
+use crate::config::given::{self, Given};
+use crate::config::limits;
+use crate::config::path::KeyPath;
+use crate::config::problem::Problems;
+use crate::config::settings::UpstreamSettings;
+use crate::config::snapshot::{Balancer, Readiness, UpstreamProtocol};
+
+/// `[[upstream]]`.
+pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<UpstreamSettings>> {
+    let mut names = Names::new("upstream");
+    let mut upstreams = Vec::new();
+    for (index, upstream) in given.upstream.iter().flatten().enumerate() {
+        let path = KeyPath::top("upstream").index(index);
+        let name = names.declare(upstream.name.as_ref(), &path.key("name"), problems);
+        let endpoints = endpoints(upstream, &path.key("endpoints"), problems);
+        let connect_timeout = time(
+            upstream.connect_timeout,
+            limits::CONNECT_TIMEOUT,
+            limits::TIME_MIN..=limits::CONNECT_TIMEOUT_MAX,
+            &path.key("connect_timeout"),
+            problems,
+        );
+        let readiness = upstream
+            .health
+            .as_ref()
+            .and_then(|health| health.readiness.as_ref());
+        let readiness_path = path.key("health").key("readiness");
+        let readiness = readiness.and_then(|given| self::readiness(given, &readiness_path, problems));
+        let Some(name) = name else { continue };
+        upstreams.push(Arc::new(UpstreamSettings {
+            name,
+            balancer: upstream.balancer.unwrap_or(Balancer::RoundRobin),
+            protocol: upstream.protocol.unwrap_or(UpstreamProtocol::Http1),
+            connect_timeout,
+            idle_per_endpoint: upstream.idle_per_endpoint.unwrap_or(limits::IDLE_PER_ENDPOINT),
+            endpoints,
+            readiness,
+        }));
+    }
+    upstreams
+}
+
+fn endpoints(
+    upstream: &given::Upstream,
+    path: &KeyPath,
+    problems: &mut Problems<'_>,
+) -> Vec<(SocketAddr, u32)> {
+    let mut endpoints: Vec<(SocketAddr, u32)> = Vec::new();
+    for (index, endpoint) in upstream.endpoints.iter().flatten().enumerate() {
+        let path = path.index(index).key("address");
+        let Some(address) = endpoint.address else { continue };
+        if address.ip().is_unspecified() || address.ip().is_multicast() {
+            let remedy = "write the address of the machine that serves";
+            problems.add(
+                &path,
+                format!("nobody can be connected to at {}", address.ip()),
+                remedy,
+            );
+        } else if address.port() == 0 {
+            problems.add(
+                &path,
+                format!("{address} has no port"),
+                "write a port from 1 to 65535",
+            );
+        } else if endpoints.iter().any(|(other, _)| *other == address) {
+            let remedy = "remove one; give the other a higher weight if it is to take more";
+            problems.add(
+                &path,
+                format!("{address} is an endpoint of this upstream already"),
+                remedy,
+            );
+        }
+        endpoints.push((address, endpoint.weight.unwrap_or(limits::WEIGHT)));
+    }
+    endpoints
+}
+
+fn readiness(given: &given::Readiness, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Readiness> {
+    let mut check_time = |given, default, shortest, key: &str| {
+        time(
+            given,
+            default,
+            shortest..=limits::CHECK_TIME_MAX,
+            &path.key(key),
+            problems,
+        )
+    };
+    let interval = check_time(
+        given.interval,
+        limits::CHECK_INTERVAL,
+        limits::CHECK_INTERVAL_MIN,
+        "interval",
+    );
+    let timeout = check_time(given.timeout, limits::CHECK_TIMEOUT, limits::TIME_MIN, "timeout");
+    let http = given.http.clone()?;
+    // A query is welcome here: nothing is matched against it.
+    let (target, _) = http.split_once('?').unwrap_or((&http, ""));
+    if let Err((fault, remedy)) = patterns::path(target) {
+        problems.add(&path.key("http"), fault, remedy);
+    } else if http.parse::<http::uri::PathAndQuery>().is_err() || http.contains(['{', '}']) {
+        problems.add(
+            &path.key("http"),
+            format!("\"{http}\" cannot be asked for"),
+            "write it as in \"/readyz\"",
+        );
+    }
+    Some(Readiness {
+        http,
+        interval,
+        timeout,
+        rise: given.rise.unwrap_or(limits::CHECK_RISE),
+        fall: given.fall.unwrap_or(limits::CHECK_FALL),
+    })
+}

@@ -1,0 +1,109 @@
+//! What the kernel counted, summed over its CPUs.
+
+use aya::Ebpf;
+use aya::maps::{MapData, PerCpuArray};
+use gateway_common::abi::{self, Count};
+use gateway_common::verdict::{Fate, Reason};
+use serde::Serialize;
+
+use super::L4Error;
+use super::maps::take;
+
+/// Packets that ended for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ReasonCount {
+    /// Why.
+    pub reason: &'static str,
+    /// `pass`, `drop` or `transmit`.
+    pub action: &'static str,
+    /// Frames since the program was first attached.
+    pub packets: u64,
+    /// Their bytes, Ethernet included.
+    pub bytes: u64,
+}
+
+/// The counters in the kernel.
+pub struct Counters {
+    reasons: PerCpuArray<MapData, Count>,
+    vips: PerCpuArray<MapData, Count>,
+    nodes: PerCpuArray<MapData, Count>,
+}
+
+impl std::fmt::Debug for Counters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Counters").finish_non_exhaustive()
+    }
+}
+
+impl Counters {
+    /// Takes the counters out of a loaded object.
+    ///
+    /// # Errors
+    /// The object is not what this program expects.
+    pub fn take(object: &mut Ebpf) -> Result<Self, L4Error> {
+        let mut typed = |name| {
+            let map = take(object, name)?;
+            PerCpuArray::try_from(map).map_err(|source| L4Error::Map {
+                action: "read",
+                map: name,
+                source,
+            })
+        };
+        Ok(Self {
+            reasons: typed(abi::REASON_COUNTS)?,
+            vips: typed(abi::VIP_COUNTS)?,
+            nodes: typed(abi::NODE_COUNTS)?,
+        })
+    }
+
+    /// Every reason with its packets.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn reasons(&self) -> Result<Vec<ReasonCount>, L4Error> {
+        let count = |reason: &Reason| {
+            let count = sum(&self.reasons, *reason as u32, abi::REASON_COUNTS)?;
+            let action = match reason.fate() {
+                Fate::Pass => "pass",
+                Fate::Drop => "drop",
+                Fate::Transmit => "transmit",
+            };
+            Ok(ReasonCount {
+                reason: reason.name(),
+                action,
+                packets: count.packets,
+                bytes: count.bytes,
+            })
+        };
+        Reason::ALL.iter().map(count).collect()
+    }
+
+    /// What came for the VIP of that number.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn vip(&self, id: u16) -> Result<Count, L4Error> {
+        sum(&self.vips, u32::from(id), abi::VIP_COUNTS)
+    }
+
+    /// What was sent to the node of that number.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn node(&self, id: u16) -> Result<Count, L4Error> {
+        sum(&self.nodes, u32::from(id), abi::NODE_COUNTS)
+    }
+}
+
+fn sum(map: &PerCpuArray<MapData, Count>, index: u32, name: &'static str) -> Result<Count, L4Error> {
+    let values = map.get(&index, 0).map_err(|source| L4Error::Map {
+        action: "read",
+        map: name,
+        source,
+    })?;
+    let add = |sum: Count, count: &Count| Count {
+        packets: sum.packets + count.packets,
+        bytes: sum.bytes + count.bytes,
+    };
+    Ok(values.iter().fold(Count::default(), add))
+}

@@ -1,0 +1,282 @@
+//! The node's data plane: set up once, told of every change, taken down on stop.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use gateway_common::abi::VIPS_MAX;
+use gateway_common::vip::VipId;
+use rtnetlink::Handle;
+use serde::Serialize;
+
+use super::counters::ReasonCount;
+use super::desired::{self, Desired, Neighbours};
+use super::interfaces::{self, Attached};
+use super::loader::{self, Loaded, Reused};
+use super::owners::OwnersCache;
+use super::pins::Pins;
+use super::{L4Error, addresses, neighbours, plan};
+use crate::config::snapshot::{Dataplane, Snapshot};
+use crate::view::View;
+
+/// The kernel program of this node, and what user space knows of it.
+pub struct DataPlane {
+    loaded: Loaded,
+    pins: Pins,
+    netlink: Handle,
+    config: Dataplane,
+    now: Desired,
+    vip_ids: HashMap<String, VipId>,
+    local_addresses: HashSet<IpAddr>,
+    neighbours: Neighbours,
+    cache: OwnersCache,
+}
+
+impl std::fmt::Debug for DataPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataPlane")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a change did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Writes and waits.
+    pub steps: usize,
+    /// All of it, with computing the tables.
+    pub took: Duration,
+}
+
+/// What an operator sees of the data plane.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Interfaces with the program on them; `None`: there is no program.
+    pub interfaces: BTreeMap<String, Option<Attached>>,
+    /// Packets by reason; those that never occurred are left out.
+    pub verdicts: Vec<ReasonCount>,
+    /// Packets by VIP.
+    pub vips: BTreeMap<String, u64>,
+    /// Packets sent to other nodes, by their number.
+    pub steered: BTreeMap<u16, u64>,
+}
+
+impl DataPlane {
+    /// Loads the program, over what an earlier life pinned, and attaches it. Tables come with the first `publish`.
+    ///
+    /// # Errors
+    /// Whatever keeps the program from running here, with the remedy; nothing is left behind then that was not there
+    /// before.
+    pub async fn start(config: &Dataplane, node: &str) -> Result<Self, L4Error> {
+        for interface in config.interfaces.iter().chain(&config.cluster_interfaces) {
+            interfaces::index(interface)?;
+        }
+        if !nix::unistd::geteuid().is_root() && std::fs::metadata(&config.pin_directory).is_err() {
+            return Err(L4Error::NotPermitted);
+        }
+        let (connection, netlink, _) = rtnetlink::new_connection().map_err(|source| L4Error::Netlink {
+            action: "open a netlink socket".to_owned(),
+            source: source.into(),
+        })?;
+        tokio::spawn(connection);
+        let pins = Pins::open(&config.pin_directory, node)?;
+        let had_links = !pins.linked_interfaces()?.is_empty();
+        match Self::load_and_attach(config, &pins, &netlink).await {
+            Ok((loaded, now)) => Ok(Self {
+                loaded,
+                pins,
+                netlink,
+                config: config.clone(),
+                now,
+                vip_ids: HashMap::new(),
+                local_addresses: HashSet::new(),
+                neighbours: Neighbours::new(),
+                cache: OwnersCache::default(),
+            }),
+            Err(error) => {
+                if !had_links && let Err(also) = pins.remove() {
+                    tracing::warn!(error = %also, "the pins of the failed start are left");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn load_and_attach(
+        config: &Dataplane,
+        pins: &Pins,
+        netlink: &Handle,
+    ) -> Result<(Loaded, Desired), L4Error> {
+        let mut loaded = loader::load(config, pins)?;
+        let now = loaded.maps.contents()?;
+        let indices: Result<Vec<u32>, L4Error> = config
+            .cluster_interfaces
+            .iter()
+            .map(|name| interfaces::index(name))
+            .collect();
+        loaded.maps.set_cluster_interfaces(&indices?)?;
+        for interface in &config.interfaces {
+            if let Err(error) = loader::attach(&mut loaded.object, pins, interface, config.mode) {
+                return Err(name_the_other(error, netlink).await);
+            }
+        }
+        if loaded.reused == Reused::Pinned {
+            tracing::info!("steering goes on over the maps that an earlier life pinned");
+        }
+        Ok((loaded, now))
+    }
+
+    /// Brings maps and addresses to what snapshot and view say.
+    ///
+    /// # Errors
+    /// A map or an address cannot be written; what was written forwards.
+    pub async fn publish(&mut self, snapshot: &Snapshot, view: &View) -> Result<Published, L4Error> {
+        let started = Instant::now();
+        self.name_vips(snapshot);
+        let vips: HashSet<IpAddr> = snapshot.vips.iter().map(|vip| vip.address).collect();
+        for address in vips.difference(&self.local_addresses) {
+            addresses::add(&self.netlink, *address).await?;
+        }
+        self.local_addresses.extend(&vips);
+        self.neighbours = neighbours::resolve(&self.netlink, &others(snapshot, view)).await?;
+        let next = desired::desired(snapshot, view, &self.neighbours, &self.vip_ids, &mut self.cache);
+        let steps = plan::plan(&self.now, &next);
+        for step in &steps {
+            self.loaded.maps.carry_out(step)?;
+        }
+        self.now = next;
+        let gone: Vec<IpAddr> = self.local_addresses.difference(&vips).copied().collect();
+        for address in gone {
+            addresses::remove(&self.netlink, address).await?;
+            self.local_addresses.remove(&address);
+        }
+        Ok(Published {
+            steps: steps.len(),
+            took: started.elapsed(),
+        })
+    }
+
+    /// Looks again for the next hops; `true` if any has changed, so that it is time to publish.
+    ///
+    /// # Errors
+    /// Netlink does not answer.
+    pub async fn neighbours_changed(&self, snapshot: &Snapshot, view: &View) -> Result<bool, L4Error> {
+        Ok(neighbours::resolve(&self.netlink, &others(snapshot, view)).await? != self.neighbours)
+    }
+
+    /// Packets by reason.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub fn counters(&self) -> Result<Vec<ReasonCount>, L4Error> {
+        self.loaded.counters.reasons()
+    }
+
+    /// What an operator sees.
+    ///
+    /// # Errors
+    /// The counters cannot be read, or netlink does not answer.
+    pub async fn status(&self) -> Result<Status, L4Error> {
+        let mut interfaces = BTreeMap::new();
+        for name in &self.config.interfaces {
+            let attached = interfaces::attached(&self.netlink, name, interfaces::index(name)?).await?;
+            interfaces.insert(name.clone(), attached);
+        }
+        let mut verdicts = self.counters()?;
+        verdicts.retain(|count| count.packets > 0);
+        let mut vips = BTreeMap::new();
+        for (name, id) in &self.vip_ids {
+            vips.insert(name.clone(), self.loaded.counters.vip(id.0)?.packets);
+        }
+        let mut steered = BTreeMap::new();
+        for id in self.now.nodes.keys() {
+            let count = self.loaded.counters.node(id.0)?;
+            if count.packets > 0 {
+                steered.insert(id.0, count.packets);
+            }
+        }
+        Ok(Status {
+            interfaces,
+            verdicts,
+            vips,
+            steered,
+        })
+    }
+
+    /// Detaches the program and removes all that was set up: links, maps, addresses.
+    ///
+    /// # Errors
+    /// The first thing that could not be removed; the rest is removed all the same.
+    pub async fn stop(self) -> Result<(), L4Error> {
+        let mut result = Ok(());
+        let Self {
+            loaded,
+            pins,
+            netlink,
+            local_addresses,
+            ..
+        } = self;
+        drop(loaded);
+        if let Err(error) = pins.remove() {
+            result = Err(error);
+        }
+        for address in local_addresses {
+            let removed = addresses::remove(&netlink, address).await;
+            if result.is_ok() {
+                result = removed;
+            }
+        }
+        result
+    }
+
+    /// Gives each VIP a number for its counters, which it keeps for as long as it is configured.
+    fn name_vips(&mut self, snapshot: &Snapshot) {
+        self.vip_ids
+            .retain(|name, _| snapshot.vips.iter().any(|vip| vip.name == *name));
+        for vip in &snapshot.vips {
+            if !self.vip_ids.contains_key(&vip.name) {
+                let taken: HashSet<u16> = self.vip_ids.values().map(|id| id.0).collect();
+                let free = (1..=VIPS_MAX as u16).find(|id| !taken.contains(id)).unwrap_or(0);
+                self.vip_ids.insert(vip.name.clone(), VipId(free));
+            }
+        }
+    }
+}
+
+fn others(snapshot: &Snapshot, view: &View) -> Vec<IpAddr> {
+    let others = view
+        .members
+        .iter()
+        .filter(|member| member.name != snapshot.node.name);
+    others.flat_map(desired::addresses).collect()
+}
+
+/// Adds to an error about another program which one it is.
+async fn name_the_other(error: L4Error, netlink: &Handle) -> L4Error {
+    let L4Error::AnotherProgram { interface, .. } = error else {
+        return error;
+    };
+    let attached = match interfaces::index(&interface) {
+        Ok(index) => interfaces::attached(netlink, &interface, index)
+            .await
+            .ok()
+            .flatten(),
+        Err(_) => None,
+    };
+    let program = attached.map(|attached| {
+        let name = aya::programs::loaded_programs()
+            .filter_map(Result::ok)
+            .find(|info| info.id() == attached.program)
+            .and_then(|info| info.name_as_str().map(str::to_owned));
+        format!(
+            " (id {}, name {})",
+            attached.program,
+            name.as_deref().unwrap_or("unknown")
+        )
+    });
+    L4Error::AnotherProgram {
+        interface,
+        program: program.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,198 @@
+//! Loads the kernel program and attaches it: over what an earlier life pinned, where there is any.
+//!
+//! A link that is pinned gets the new program by one atomic swap, so that a restart never detaches.
+
+use aya::maps::MapData;
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use gateway_common::abi;
+
+use super::counters::Counters;
+use super::maps::Maps;
+use super::pins::Pins;
+use super::{L4Error, interfaces, kernel_log, object};
+use crate::config::snapshot::{AttachMode, Dataplane};
+
+/// A program in the kernel, with its maps.
+pub struct Loaded {
+    /// What user space writes.
+    pub maps: Maps,
+    /// What the kernel counts.
+    pub counters: Counters,
+    /// Holds the program and whatever is not pinned.
+    pub object: Ebpf,
+    /// Whether the maps are those of an earlier life.
+    pub reused: Reused,
+}
+
+/// Whether maps outlived the process that made them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reused {
+    /// They did: flows and counters go on.
+    Pinned,
+    /// They are new.
+    Nothing,
+}
+
+/// Loads the program, over pinned maps where those fit the configuration.
+///
+/// # Errors
+/// No object, no rights, no BTF, or the kernel refuses the program.
+pub fn load(config: &Dataplane, pins: &Pins) -> Result<Loaded, L4Error> {
+    if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Err(L4Error::NoBtf);
+    }
+    let sizes = [
+        (abi::FLOWS, config.flow_table_entries),
+        (abi::SLOT_WORDS, abi::slot_words(config.tables)),
+        (abi::HALVES, abi::table_half(config.tables)),
+    ];
+    let mut reused = Reused::Nothing;
+    if pins.map(abi::FLOWS).exists() {
+        reused = Reused::Pinned;
+        if !sizes
+            .iter()
+            .all(|(name, entries)| has_entries(pins, name, *entries))
+        {
+            tracing::warn!("the sizes of the maps have changed: the flow table and the counters start anew");
+            pins.forget_maps()?;
+            reused = Reused::Nothing;
+        }
+    }
+    let paths: Vec<_> = abi::PINNED_MAPS
+        .iter()
+        .map(|name| (*name, pins.map(name)))
+        .collect();
+    let level = kernel_log::level();
+    let mut loader = EbpfLoader::new();
+    loader.override_global(aya_log::LEVEL, &level, false);
+    for (name, entries) in sizes {
+        loader.map_max_entries(name, entries);
+    }
+    for (name, path) in &paths {
+        loader.map_pin_path(name, path);
+    }
+    let mut object = loader.load(object::bytes()?).map_err(refused)?;
+    kernel_log::follow(&mut object);
+    let maps = Maps::take(&mut object, config.tables)?;
+    let counters = Counters::take(&mut object)?;
+    program(&mut object)?
+        .load()
+        .map_err(|error| L4Error::Load(error.into()))?;
+    Ok(Loaded {
+        maps,
+        counters,
+        object,
+        reused,
+    })
+}
+
+/// Attaches the program to one interface and pins the link.
+///
+/// # Errors
+/// Another program is attached, or the driver refuses this one.
+pub fn attach(object: &mut Ebpf, pins: &Pins, interface: &str, mode: AttachMode) -> Result<(), L4Error> {
+    let index = interfaces::index(interface)?;
+    let path = pins.link(interface);
+    let program = program(object)?;
+    if path.exists() {
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| L4Error::Load(error);
+        let pinned = PinnedLink::from_pin(&path).map_err(|error| failed(error.into()))?;
+        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(error.into()))?;
+        match program.attach_to_link(link) {
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                // The interface was removed and made again: the link leads nowhere.
+                tracing::debug!(interface, %error, "the pinned link is of no use");
+                std::fs::remove_file(&path).map_err(|source| L4Error::File {
+                    action: "remove",
+                    path: path.clone(),
+                    source,
+                })?;
+            }
+        }
+    }
+    let modes: &[(XdpMode, &'static str)] = match mode {
+        AttachMode::Auto => &[(XdpMode::Driver, "native"), (XdpMode::Skb, "generic")],
+        AttachMode::Native => &[(XdpMode::Driver, "native")],
+        AttachMode::Generic => &[(XdpMode::Skb, "generic")],
+    };
+    let mut last = L4Error::NoInterface {
+        name: interface.to_owned(),
+        present: Vec::new(),
+    };
+    for (kernel_mode, name) in modes {
+        match program.attach_to_if_index(index, *kernel_mode) {
+            Ok(id) => {
+                if *name == "generic" && mode == AttachMode::Auto {
+                    tracing::warn!(
+                        interface,
+                        "the driver has no native XDP: attached in generic mode, which is several times slower"
+                    );
+                }
+                let link = program
+                    .take_link(id)
+                    .map_err(|error| L4Error::Load(error.into()))?;
+                let link = FdLink::try_from(link).map_err(|error| L4Error::Load(error.into()))?;
+                let pinned = link.pin(&path).map_err(|error| L4Error::Load(error.into()))?;
+                tracing::debug!(interface, mode = name, link = ?pinned, "attached");
+                return Ok(());
+            }
+            Err(error) if is_busy(&error) => {
+                return Err(L4Error::AnotherProgram {
+                    interface: interface.to_owned(),
+                    program: String::new(),
+                });
+            }
+            Err(error) => {
+                last = L4Error::Attach {
+                    interface: interface.to_owned(),
+                    mode: name,
+                    source: error,
+                };
+            }
+        }
+    }
+    Err(last)
+}
+
+fn program(object: &mut Ebpf) -> Result<&mut Xdp, L4Error> {
+    let missing = L4Error::Missing {
+        kind: "program",
+        name: abi::PROGRAM,
+    };
+    let Some(program) = object.program_mut(abi::PROGRAM) else {
+        return Err(missing);
+    };
+    program.try_into().map_err(|_| missing)
+}
+
+fn has_entries(pins: &Pins, name: &str, entries: u32) -> bool {
+    let info = MapData::from_pin(pins.map(name))
+        .ok()
+        .and_then(|map| map.info().ok());
+    info.is_some_and(|info| info.max_entries() == entries)
+}
+
+fn is_busy(error: &ProgramError) -> bool {
+    let code = match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    };
+    matches!(code, Some(libc::EBUSY | libc::EEXIST))
+}
+
+fn refused(error: EbpfError) -> L4Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && error.raw_os_error() == Some(libc::EPERM)
+        {
+            return L4Error::NotPermitted;
+        }
+        cause = error.source();
+    }
+    L4Error::Load(error.into())
+}

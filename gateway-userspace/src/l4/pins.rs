@@ -1,0 +1,158 @@
+//! Where maps and links are pinned, so that steering outlives user space; and the lock that makes one process their
+//! only writer.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use gateway_common::abi::{ABI_VERSION, PINNED_MAPS};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::L4Error;
+
+/// The pin directory of one node, locked for as long as this lives.
+#[derive(Debug)]
+pub struct Pins {
+    directory: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Pins {
+    /// Makes the node's directory below `parent` and locks it.
+    ///
+    /// # Errors
+    /// `parent` is not on bpffs, cannot be written, or another process holds the node's directory.
+    pub fn open(parent: &Path, node: &str) -> Result<Self, L4Error> {
+        let existing = parent
+            .ancestors()
+            .find(|path| path.exists())
+            .unwrap_or(Path::new("/"));
+        let file_system = statfs(existing).map_err(|error| L4Error::File {
+            action: "look at",
+            path: existing.to_owned(),
+            source: error.into(),
+        })?;
+        if file_system.filesystem_type() != BPF_FS_MAGIC {
+            return Err(L4Error::NoBpffs {
+                path: parent.to_owned(),
+            });
+        }
+        let directory = parent.join(node);
+        let failed = |action| {
+            move |source: io::Error, path: &Path| L4Error::File {
+                action,
+                path: path.to_owned(),
+                source,
+            }
+        };
+        fs::create_dir_all(&directory).map_err(|error| failed("make")(error, &directory))?;
+        let file = File::open(&directory).map_err(|error| failed("open")(error, &directory))?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Err(L4Error::Locked { path: directory }),
+            Err((_, error)) => return Err(failed("lock")(error.into(), &directory)),
+        };
+        let pins = Self {
+            directory,
+            _lock: lock,
+        };
+        pins.forget_other_versions()?;
+        Ok(pins)
+    }
+
+    /// Where a map is pinned. The version is part of the name: other layouts are never reused.
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("v{ABI_VERSION}_{name}"))
+    }
+
+    /// Where the link of an interface is pinned.
+    pub fn link(&self, interface: &str) -> PathBuf {
+        self.directory.join(format!("link_{interface}"))
+    }
+
+    /// The node's directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Interfaces whose links are pinned.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn linked_interfaces(&self) -> Result<Vec<String>, L4Error> {
+        let names = self.names()?;
+        Ok(names
+            .iter()
+            .filter_map(|name| name.strip_prefix("link_"))
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// Forgets the maps, so that the next load makes new ones. A program that is attached keeps its own.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn forget_maps(&self) -> Result<(), L4Error> {
+        PINNED_MAPS
+            .iter()
+            .try_for_each(|name| remove_file(&self.map(name)))
+    }
+
+    /// Removes every pin and the node's directory. What only the pins kept is gone with them.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn remove(self) -> Result<(), L4Error> {
+        for name in self.names()? {
+            remove_file(&self.directory.join(name))?;
+        }
+        let failed = |source| L4Error::File {
+            action: "remove",
+            path: self.directory.clone(),
+            source,
+        };
+        fs::remove_dir(&self.directory).map_err(failed)?;
+        // The parent is shared by nodes: it goes with the last of them.
+        if let Some(parent) = self.directory.parent()
+            && fs::remove_dir(parent).is_err()
+        {
+            tracing::debug!(directory = %parent.display(), "kept: other nodes have pins there");
+        }
+        Ok(())
+    }
+
+    fn forget_other_versions(&self) -> Result<(), L4Error> {
+        for name in self.names()? {
+            let is_current = PINNED_MAPS.iter().any(|map| self.map(map).ends_with(&name));
+            if !is_current && !name.starts_with("link_") {
+                remove_file(&self.directory.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> Result<Vec<String>, L4Error> {
+        let failed = |source| L4Error::File {
+            action: "read",
+            path: self.directory.clone(),
+            source,
+        };
+        let entries = fs::read_dir(&self.directory).map_err(failed)?;
+        let names: io::Result<Vec<String>> = entries
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .collect();
+        names.map_err(failed)
+    }
+}
+
+fn remove_file(path: &Path) -> Result<(), L4Error> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(L4Error::File {
+            action: "remove",
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}

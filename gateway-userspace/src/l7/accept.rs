@@ -1,0 +1,137 @@
+//! Accepting from one listening socket, from its first connection to the last one in its queue.
+//!
+//! Closing is done in three steps, for what a closed socket still had in its queue is reset (`tcp_migrate_req` is 0):
+//! go on accepting until nobody came for a while; let no new handshake begin; accept what was in handshake.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::bind;
+use super::connection;
+use super::worker::Worker;
+
+/// First pause after an accept that failed; doubled up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Longest pause after an accept that failed.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+/// Closing: nobody came for so long.
+const QUIET: Duration = Duration::from_millis(100);
+/// Closing: where somebody always comes, new handshakes are refused after this.
+const OPEN_MAX: Duration = Duration::from_secs(1);
+/// Closing: handshakes that began before may take so long after the last one ended, and twice this in all.
+const HANDSHAKE: Duration = Duration::from_millis(250);
+
+/// A listening socket that this worker accepts from.
+pub(super) struct Listening {
+    /// As configured: its identity.
+    pub(super) address: SocketAddr,
+    segment_bytes_max: Cell<Option<u16>>,
+    closing: Cell<Closing>,
+    changed: Notify,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    No,
+    Asked,
+}
+
+impl Listening {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self { address, segment_bytes_max: Cell::new(None), closing: Cell::new(Closing::No), changed: Notify::new() }
+    }
+
+    /// Asks [`run`] to empty the queue and end.
+    pub(super) fn close(&self) {
+        self.closing.set(Closing::Asked);
+        self.changed.notify_one();
+    }
+
+    /// Asks [`run`] to give new connections that segment size; it was set before the socket listened, too.
+    pub(super) fn retune(&self, segment_bytes_max: Option<u16>) {
+        if segment_bytes_max.is_some() && self.segment_bytes_max.replace(segment_bytes_max) != segment_bytes_max {
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// Accepts until the listener is closed and its queue is empty.
+pub(super) async fn run(worker: Rc<Worker>, listening: Rc<Listening>, socket: Rc<TcpListener>) {
+    let mut pause = PAUSE_MIN;
+    while listening.closing.get() == Closing::No {
+        if !worker.has_room() {
+            worker.counters.full.add(1);
+            while !worker.has_room() && listening.closing.get() == Closing::No {
+                // A bound on the wait, as `gone` wakes one listener of several.
+                drop(tokio::time::timeout(PAUSE_MAX, worker.gone.notified()).await);
+            }
+        }
+        tokio::select! {
+            biased;
+            () = listening.changed.notified() => retune(&listening, &socket),
+            accepted = socket.accept() => take(&worker, &listening, accepted, &mut pause).await,
+        }
+    }
+    empty(&worker, &listening, &socket, Instant::now() + OPEN_MAX, QUIET).await;
+    if let Err(error) = bind::refuse_new(&*socket) {
+        tracing::warn!(%error, address = %listening.address, "closing a listener: connections that begin now may be reset");
+    }
+    empty(&worker, &listening, &socket, Instant::now() + 2 * HANDSHAKE, HANDSHAKE).await;
+    drop(socket);
+    worker.closed(&listening);
+}
+
+/// Accepts until nobody came for `quiet`, or `end`.
+async fn empty(worker: &Rc<Worker>, listening: &Rc<Listening>, socket: &TcpListener, end: Instant, quiet: Duration) {
+    let mut pause = PAUSE_MIN;
+    loop {
+        let until = end.min(Instant::now() + quiet);
+        let Ok(accepted) = timeout_at(until, socket.accept()).await else {
+            return;
+        };
+        take(worker, listening, accepted, &mut pause).await;
+    }
+}
+
+fn retune(listening: &Listening, socket: &TcpListener) {
+    let Some(bytes) = listening.segment_bytes_max.get() else { return };
+    if let Err(error) = bind::set_segment_bytes_max(socket, bytes) {
+        tracing::warn!(%error, address = %listening.address, bytes, "setting the segment size of new connections");
+    }
+}
+
+async fn take(
+    worker: &Rc<Worker>,
+    listening: &Rc<Listening>,
+    accepted: io::Result<(TcpStream, SocketAddr)>,
+    pause: &mut Duration,
+) {
+    match accepted {
+        Ok((stream, client)) => {
+            *pause = PAUSE_MIN;
+            connection::spawn(worker, listening.address, stream, client);
+        }
+        // The client gave up while it stood in the queue.
+        Err(error) if is_of_connection(&error) => worker.counters.accept_errors.add(1),
+        Err(error) => {
+            if *pause == PAUSE_MIN {
+                tracing::warn!(%error, address = %listening.address, "accepting; trying again after a pause");
+            }
+            worker.counters.accept_errors.add(1);
+            sleep(*pause).await;
+            *pause = (*pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+fn is_of_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

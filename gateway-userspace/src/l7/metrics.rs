@@ -1,0 +1,218 @@
+//! Counters of the request's way: plain atomics, each written by one worker only, summed when they are read.
+//!
+//! A worker resolves the cells of its routes once for each snapshot, so a request costs a few uncontended additions
+//! and no look-up by label. `collect` turns them into text.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::error::ProxyError;
+use crate::config::snapshot::Snapshot;
+
+/// Upper ends of the duration histogram, in microseconds; beyond the last: infinity.
+pub(super) const BUCKETS_MICROS: [u64; 13] = [
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
+];
+
+/// Status classes: none (the client got no answer), then 1xx to 5xx.
+pub(super) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The route label of requests that no route took.
+pub(super) const UNROUTED: &str = "-";
+
+/// A number that one thread writes and any thread may read.
+#[derive(Debug, Default)]
+pub(crate) struct Cell64(AtomicU64);
+
+impl Cell64 {
+    /// Adds, as the only writer: no locked instruction.
+    pub(crate) fn add(&self, value: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(value), Ordering::Relaxed);
+    }
+
+    /// Subtracts one, as the only writer.
+    pub(crate) fn less(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One worker's counters of one route of one listener.
+#[derive(Debug, Default)]
+pub(crate) struct RouteCounters {
+    pub(super) classes: [Cell64; CLASSES.len()],
+    /// Requests at most as long as the bucket and longer than the one before.
+    pub(super) buckets: [Cell64; BUCKETS_MICROS.len() + 1],
+    pub(super) sum_micros: Cell64,
+}
+
+impl RouteCounters {
+    /// Counts a request that ended.
+    pub(crate) fn count(&self, status: Option<u16>, total: Duration) {
+        let class = status.map_or(0, |status| usize::from(status / 100));
+        if let Some(cell) = self.classes.get(class) {
+            cell.add(1);
+        }
+        let micros = u64::try_from(total.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS_MICROS.partition_point(|&end| end < micros);
+        if let Some(cell) = self.buckets.get(bucket) {
+            cell.add(1);
+        }
+        self.sum_micros.add(micros);
+    }
+}
+
+/// One worker's counters that belong to no route.
+#[derive(Debug)]
+pub(crate) struct WorkerCounters {
+    /// Connections under way.
+    pub(crate) open: Cell64,
+    pub(crate) accepted: Cell64,
+    pub(crate) accept_errors: Cell64,
+    /// Times that accepting paused because the worker held its most connections.
+    pub(crate) full: Cell64,
+    /// Connections that were closed for a time limit.
+    pub(crate) timed_out: Cell64,
+    /// Connection tasks that panicked.
+    pub(crate) panics_connection: Cell64,
+    /// Stream tasks (HTTP/2) that panicked.
+    pub(crate) panics_stream: Cell64,
+    /// Picks among endpoints that all fail.
+    pub(crate) panic_picks: Cell64,
+    /// Requests sent again because a reused connection was gone.
+    pub(crate) resent: Cell64,
+    /// By [`ProxyError::index`].
+    pub(crate) failures: Box<[Cell64]>,
+    /// Requests that ended, in whatever way.
+    pub(crate) ended: Cell64,
+}
+
+impl Default for WorkerCounters {
+    fn default() -> Self {
+        let cell = Cell64::default;
+        Self {
+            open: cell(),
+            accepted: cell(),
+            accept_errors: cell(),
+            full: cell(),
+            timed_out: cell(),
+            panics_connection: cell(),
+            panics_stream: cell(),
+            panic_picks: cell(),
+            resent: cell(),
+            failures: ProxyError::ALL.iter().map(|_| cell()).collect(),
+            ended: cell(),
+        }
+    }
+}
+
+impl WorkerCounters {
+    pub(crate) fn failed(&self, error: ProxyError) {
+        if let Some(cell) = self.failures.get(error.index()) {
+            cell.add(1);
+        }
+    }
+}
+
+/// Listener and route.
+type RouteKey = (String, String);
+type RouteCells = BTreeMap<RouteKey, Vec<Arc<RouteCounters>>>;
+
+/// All counters of the node's workers.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    workers: Mutex<Vec<Arc<WorkerCounters>>>,
+    /// By route, one cell for each worker; routes that are configured no more are forgotten.
+    routes: Mutex<RouteCells>,
+}
+
+impl Metrics {
+    /// A new worker's cells.
+    pub(super) fn add_worker(&self) -> Arc<WorkerCounters> {
+        let counters = Arc::new(WorkerCounters::default());
+        self.workers().push(Arc::clone(&counters));
+        counters
+    }
+
+    /// The cell of that worker, made if it is new. Called when a worker takes a snapshot, never by a request.
+    pub(super) fn route(&self, listener: &str, route: &str, worker: usize) -> Arc<RouteCounters> {
+        let mut routes = self.routes();
+        let cells = routes.entry((listener.to_owned(), route.to_owned())).or_default();
+        while cells.len() <= worker {
+            cells.push(Arc::default());
+        }
+        cells.get(worker).cloned().unwrap_or_default()
+    }
+
+    /// Forgets routes that the snapshot has no more, so that their number stays bounded by the configuration's.
+    pub(super) fn retain(&self, snapshot: &Snapshot) {
+        self.routes().retain(|(listener, route), _| {
+            snapshot
+                .listeners
+                .iter()
+                .filter(|l| l.name == *listener)
+                .any(|l| route == UNROUTED || l.routes.iter().any(|r| r.name == *route))
+        });
+    }
+
+    pub(super) fn workers(&self) -> MutexGuard<'_, Vec<Arc<WorkerCounters>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn routes(&self) -> MutexGuard<'_, RouteCells> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connections under way on all workers.
+    pub fn connections_open(&self) -> u64 {
+        self.workers().iter().map(|worker| worker.open.get()).sum()
+    }
+
+    /// Panics caught since the start, on all workers.
+    pub fn panics(&self) -> u64 {
+        let sum = |w: &Arc<WorkerCounters>| w.panics_connection.get() + w.panics_stream.get();
+        self.workers().iter().map(sum).sum()
+    }
+
+    /// Requests that failed for that reason, on all workers.
+    pub fn failures(&self, error: ProxyError) -> u64 {
+        let one = |w: &Arc<WorkerCounters>| w.failures.get(error.index()).map_or(0, Cell64::get);
+        self.workers().iter().map(one).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_falls_into_one_class_and_one_bucket() {
+        let rows = [
+            (Some(200), 0, 2, 0),
+            (Some(204), 1_000, 2, 0),
+            (Some(404), 1_001, 4, 1),
+            (Some(599), 10_000_000, 5, 12),
+            (None, 10_000_001, 0, 13),
+        ];
+        for (status, micros, class, bucket) in rows {
+            let counters = RouteCounters::default();
+            counters.count(status, Duration::from_micros(micros));
+            assert_eq!(counters.classes[class].get(), 1, "{status:?}");
+            assert_eq!(counters.buckets[bucket].get(), 1, "{micros} µs");
+            assert_eq!(counters.sum_micros.get(), micros);
+        }
+    }
+
+    #[test]
+    fn cells_survive_as_long_as_their_route_is_configured() {
+        let metrics = Metrics::default();
+        metrics.route("web", "users", 1).count(Some(200), Duration::ZERO);
+        assert_eq!(metrics.route("web", "users", 1).classes[2].get(), 1);
+        assert_eq!(metrics.route("web", "users", 0).classes[2].get(), 0);
+    }
+}

@@ -1,0 +1,128 @@
+//! New connections to an endpoint, and the tasks that drive them.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::RequestBody;
+use crate::l7::error::ProxyError;
+
+/// Bytes buffered per HTTP/1 connection, which bounds a response's head too.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// HTTP/2: bytes of a response body in flight, per stream.
+const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// HTTP/2: bytes of response bodies in flight, per connection.
+const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// HTTP/2: request bytes buffered per stream.
+const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// HTTP/2: bytes of a decoded response head.
+const H2_HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// HTTP/2: between two pings, and how long one may stay without answer.
+const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// A new HTTP/1 connection, and how long it took.
+pub(super) async fn http1(
+    address: SocketAddr,
+    limit: Duration,
+) -> Result<(http1::SendRequest<RequestBody>, Duration), ProxyError> {
+    let (stream, time) = tcp(address, limit).await?;
+    let handshake = http1::Builder::new()
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .handshake(TokioIo::new(stream));
+    let (sender, connection) = handshake.await.map_err(|error| unusable(address, &error))?;
+    drop(tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, endpoint = %address, "a connection to an endpoint ended");
+        }
+    }));
+    Ok((sender, time))
+}
+
+/// A new HTTP/2 connection, the streams that the endpoint allows on it at any time, and how long it took.
+pub(super) async fn http2(
+    address: SocketAddr,
+    limit: Duration,
+) -> Result<(http2::SendRequest<RequestBody>, Rc<Cell<usize>>, Duration), ProxyError> {
+    let (stream, time) = tcp(address, limit).await?;
+    let handshake = http2::Builder::new(Local)
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
+        .max_header_list_size(H2_HEAD_BYTES_MAX)
+        .keep_alive_interval(H2_PING_INTERVAL)
+        .keep_alive_timeout(H2_PING_INTERVAL)
+        .handshake(TokioIo::new(stream));
+    let (sender, connection) = handshake.await.map_err(|error| unusable(address, &error))?;
+    let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
+    let told = Rc::clone(&allowed);
+    drop(tokio::task::spawn_local(async move {
+        let mut connection = pin!(connection);
+        let end = poll_fn(|context| {
+            let outcome = connection.as_mut().poll(context);
+            told.set(connection.as_ref().get_ref().current_max_send_streams());
+            outcome
+        });
+        if let Err(error) = end.await {
+            tracing::debug!(%error, endpoint = %address, "a connection to an endpoint ended");
+        }
+    }));
+    Ok((sender, allowed, time))
+}
+
+async fn tcp(address: SocketAddr, limit: Duration) -> Result<(TcpStream, Duration), ProxyError> {
+    let begin = Instant::now();
+    match timeout(limit, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, endpoint = %address, "setting TCP_NODELAY");
+            }
+            Ok((stream, begin.elapsed()))
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%error, endpoint = %address, "connecting to an endpoint");
+            Err(cause(&error))
+        }
+        Err(_) => {
+            tracing::debug!(endpoint = %address, ?limit, "connecting to an endpoint took too long");
+            Err(ProxyError::ConnectTimeout)
+        }
+    }
+}
+
+/// The endpoint's fault, or that of this machine.
+fn cause(error: &io::Error) -> ProxyError {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL) => {
+            ProxyError::LocalExhausted
+        }
+        _ => ProxyError::ConnectFailed,
+    }
+}
+
+fn unusable(address: SocketAddr, error: &hyper::Error) -> ProxyError {
+    tracing::debug!(%error, endpoint = %address, "beginning HTTP with an endpoint");
+    ProxyError::ConnectFailed
+}
+
+/// Runs hyper's tasks on the worker's own thread.
+#[derive(Clone, Copy)]
+struct Local;
+
+impl<F> hyper::rt::Executor<F> for Local
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        drop(tokio::task::spawn_local(async move { drop(future.await) }));
+    }
+}

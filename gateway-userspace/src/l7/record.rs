@@ -1,0 +1,263 @@
+//! How each request ends: with one log line, one reason, and its counters.
+//!
+//! A [`Record`] is begun when a request's head is read and travels with the request; whatever happens to that
+//! (answered, refused, broken off, dropped with its connection, unwound by a panic), its end writes the line.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use tokio::time::Instant;
+
+use super::body::Meter;
+use super::connection::Connection;
+use super::error::{Fault, ProxyError};
+use super::pool::Pool;
+use super::resolved::{ResolvedListener, ResolvedRoute};
+use super::worker::State;
+use crate::telemetry::access_log::line::Line;
+
+/// What is known of a request so far.
+pub(crate) struct Record {
+    connection: Rc<Connection>,
+    /// Of the snapshot that decides.
+    pub(super) listener: Rc<ResolvedListener>,
+    route: Option<Rc<ResolvedRoute>>,
+    /// Where it was last tried.
+    endpoint: Option<Rc<Pool>>,
+    upstream: UpstreamSeen,
+    /// When its head was read.
+    pub(super) start: Instant,
+    method: Method,
+    version: Version,
+    /// As the client sent it, readable or not.
+    pub(super) host: Option<HeaderValue>,
+    path: Option<PathAndQuery>,
+    pub(super) request_id: HeaderValue,
+    meter: Option<Rc<Meter>>,
+    status: Option<StatusCode>,
+    tries: u32,
+    connect: Option<Duration>,
+    first_byte: Option<Duration>,
+    bytes_out: u64,
+    end: End,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum UpstreamSeen {
+    No,
+    Yes,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Not known: what drops the record now is an abort.
+    Open,
+    Complete,
+    Failed(ProxyError),
+}
+
+impl Record {
+    /// A request's head is read.
+    pub(super) fn begin(connection: &Rc<Connection>, request: &http::request::Parts) -> Box<Self> {
+        connection.begin();
+        let resolved = connection.worker.resolved();
+        Box::new(Self {
+            listener: connection.listener(&resolved),
+            route: None,
+            endpoint: None,
+            upstream: UpstreamSeen::No,
+            start: Instant::now(),
+            method: request.method.clone(),
+            version: request.version,
+            host: request.headers.get(http::header::HOST).cloned(),
+            path: request.uri.path_and_query().cloned(),
+            request_id: super::headers::request_id(&request.headers)
+                .cloned()
+                .unwrap_or_else(|| connection.worker.request_ids.next()),
+            meter: None,
+            status: None,
+            tries: 0,
+            connect: None,
+            first_byte: None,
+            bytes_out: 0,
+            end: End::Open,
+            connection: Rc::clone(connection),
+        })
+    }
+
+    /// The path that is matched and forwarded.
+    pub(super) fn target(&mut self, uri: &Uri) {
+        self.path = uri.path_and_query().cloned();
+    }
+
+    pub(super) fn routed(&mut self, route: &Rc<ResolvedRoute>) {
+        self.route = Some(Rc::clone(route));
+    }
+
+    pub(super) fn body(&mut self, meter: Option<Rc<Meter>>) {
+        self.meter = meter;
+    }
+
+    /// Another try, at that endpoint.
+    pub(super) fn tries(&mut self, pool: &Rc<Pool>) {
+        self.upstream = UpstreamSeen::Yes;
+        self.endpoint = Some(Rc::clone(pool));
+        self.tries += 1;
+    }
+
+    /// Where it was last tried.
+    pub(super) fn endpoint(&self) -> Option<&Rc<Pool>> {
+        self.endpoint.as_ref()
+    }
+
+    pub(super) fn connected(&mut self, time: Duration) {
+        self.connect = Some(time);
+    }
+
+    /// The upstream's response head came.
+    pub(super) fn answered(&mut self) {
+        self.first_byte = Some(self.start.elapsed());
+    }
+
+    /// The client's body broke off, or the client with it.
+    pub(super) fn is_body_broken(&self) -> bool {
+        self.meter.as_ref().is_some_and(|meter| meter.is_broken())
+    }
+
+    /// The client gets this status.
+    pub(super) fn status(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// Bytes of the response's body went to the client.
+    pub(super) fn sent(&mut self, bytes: u64) {
+        self.bytes_out += bytes;
+    }
+
+    /// The response is whole. A reason that was set before stays.
+    pub(super) fn complete(&mut self) {
+        if self.end == End::Open {
+            self.end = End::Complete;
+        }
+    }
+
+    /// The request failed, for that reason.
+    pub(super) fn fail(&mut self, error: ProxyError) {
+        self.end = End::Failed(error);
+    }
+
+    fn failure(&self) -> Option<ProxyError> {
+        match self.end {
+            End::Complete => None,
+            End::Failed(error) => Some(error),
+            End::Open if std::thread::panicking() => Some(ProxyError::Panic),
+            End::Open if self.connection.worker.state.get() == State::Cutting => Some(ProxyError::DrainLimit),
+            End::Open => Some(ProxyError::ClientClosed),
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let worker = &self.connection.worker;
+        let failure = self.failure();
+        let total = self.start.elapsed();
+        let status = self.status.map(|status| status.as_u16());
+        let counters = self.route.as_ref().map_or(&self.listener.unrouted, |route| &route.counters);
+        counters.count(status, total);
+        worker.counters.ended.add(1);
+        if let Some(error) = failure {
+            worker.counters.failed(error);
+        }
+        let line = Line {
+            time: worker.clock.wall(self.start),
+            client: self.connection.client,
+            listener: self.listener.name(),
+            route: self.route.as_ref().map(|route| route.name()),
+            upstream: match self.upstream {
+                UpstreamSeen::Yes => self.route.as_ref().and_then(|route| route.upstream_name()),
+                UpstreamSeen::No => None,
+            },
+            endpoint: self.endpoint.as_ref().map(|pool| pool.address),
+            method: self.method.as_str(),
+            host: self.host.as_ref().map_or(b"-", |host| host.as_bytes()),
+            path: self.path.as_ref().map_or("-", |path| path.path()),
+            version: version(self.version),
+            status,
+            reason: failure.map_or("ok", ProxyError::reason),
+            fault: failure.map_or(Fault::None, ProxyError::fault).as_str(),
+            tries: self.tries,
+            bytes_in: self.meter.as_ref().map_or(0, |meter| meter.bytes()),
+            bytes_out: self.bytes_out,
+            connect: self.connect,
+            first_byte: self.first_byte,
+            total,
+            snapshot: self.listener.snapshot,
+            request_id: self.request_id.as_bytes(),
+        };
+        worker.log.add(|text| line.write(text));
+        self.connection.end();
+    }
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
+    }
+}
+
+/// Makes request ids that no other worker and no other life of the program makes: 8 hexadecimal digits of chance,
+/// 4 of the worker, 12 of a counter.
+pub(super) struct RequestIds {
+    prefix: u64,
+    last: Cell<u64>,
+}
+
+impl RequestIds {
+    pub(super) fn new(worker: usize) -> Self {
+        let worker = u64::try_from(worker & 0xffff).unwrap_or(0);
+        Self { prefix: u64::from(rand::random::<u32>()) << 16 | worker, last: Cell::new(0) }
+    }
+
+    /// The next one.
+    pub(super) fn next(&self) -> HeaderValue {
+        let counter = self.last.get().wrapping_add(1);
+        self.last.set(counter);
+        let mut text = [0; 24];
+        let (prefix, count) = text.split_at_mut(12);
+        write_hex(prefix, self.prefix);
+        write_hex(count, counter);
+        HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    }
+}
+
+/// The lowest digits, as many as there is room for.
+fn write_hex(out: &mut [u8], mut value: u64) {
+    for digit in out.iter_mut().rev() {
+        *digit = match u8::try_from(value & 15) {
+            Ok(low @ 0..=9) => b'0' + low,
+            Ok(low) => b'a' + low - 10,
+            Err(_) => b'0',
+        };
+        value >>= 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn request_ids_differ_among_workers_and_requests() {
+        let workers = [RequestIds::new(0), RequestIds::new(1)];
+        let ids: HashSet<_> = (0..200).map(|i| workers[i % 2].next()).collect();
+        assert_eq!(ids.len(), 200);
+        assert!(ids.iter().all(|id| id.len() == 24));
+    }
+}

@@ -1,0 +1,217 @@
+//! A snapshot as one worker sees it: every name resolved to this worker's own counters, pools and turns.
+//!
+//! Built once for each snapshot and worker, so that a request looks nothing up by name. Pools of endpoints that stay
+//! are taken over, with their idle connections; those of endpoints that go close when their last request has ended.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method};
+use tokio::time::Instant;
+
+use super::balance::{Candidate, RoundRobin};
+use super::error::ProxyError;
+use super::metrics::{Metrics, RouteCounters, UNROUTED};
+use super::pool::Pool;
+use crate::config::snapshot::{Listener, NodeHeader, Respond, Route, RouteAction, Snapshot, Upstream, UpstreamProtocol};
+use crate::registry::Readiness;
+use crate::router::Lookup;
+
+/// One worker's view of one snapshot.
+pub(crate) struct Resolved {
+    pub(super) snapshot: Arc<Snapshot>,
+    listeners: Vec<Rc<ResolvedListener>>,
+    upstreams: HashMap<String, Rc<ResolvedUpstream>>,
+}
+
+/// A listener with its routes.
+pub(crate) struct ResolvedListener {
+    /// Number of the snapshot it is of.
+    pub(super) snapshot: u64,
+    listener: Arc<Listener>,
+    /// In the order of the router's indices.
+    routes: Vec<Rc<ResolvedRoute>>,
+    /// Counts what no route takes.
+    pub(super) unrouted: Arc<RouteCounters>,
+    /// Sent with each response, if it is to be.
+    pub(super) node_header: Option<HeaderValue>,
+}
+
+/// A route with its counters.
+pub(crate) struct ResolvedRoute {
+    route: Arc<Route>,
+    /// `None`: the route answers by itself.
+    upstream: Option<Rc<ResolvedUpstream>>,
+    pub(super) counters: Arc<RouteCounters>,
+}
+
+/// What a route does, resolved.
+pub(super) enum Action<'r> {
+    Forward(&'r Rc<ResolvedUpstream>),
+    Respond(&'r Respond),
+}
+
+/// An upstream with this worker's turn and pools.
+pub(crate) struct ResolvedUpstream {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) turn: RoundRobin,
+    pub(super) endpoints: Vec<ResolvedEndpoint>,
+}
+
+/// An endpoint with this worker's pool.
+pub(crate) struct ResolvedEndpoint {
+    weight: u32,
+    pub(super) pool: Rc<Pool>,
+}
+
+impl Candidate for ResolvedEndpoint {
+    fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.pool.state.readiness()
+    }
+}
+
+impl Resolved {
+    pub(super) fn new(
+        snapshot: Arc<Snapshot>,
+        before: Option<&Self>,
+        worker: usize,
+        workers: usize,
+        metrics: &Metrics,
+    ) -> Self {
+        let mut upstreams = HashMap::new();
+        let routed = snapshot.listeners.iter().flat_map(|listener| &listener.routes);
+        let routed = routed.filter_map(|route| match &route.action {
+            RouteAction::Upstream(upstream) => Some(upstream),
+            RouteAction::Respond(_) => None,
+        });
+        for upstream in snapshot.upstreams.iter().chain(routed) {
+            if !upstreams.contains_key(&upstream.name) {
+                let held = before.and_then(|before| before.upstreams.get(&upstream.name));
+                let resolved = ResolvedUpstream::new(upstream, held.map(Rc::as_ref), worker, workers);
+                upstreams.insert(upstream.name.clone(), Rc::new(resolved));
+            }
+        }
+        let node_header = match snapshot.node.node_header {
+            NodeHeader::Sent => HeaderValue::from_str(&snapshot.node.name).ok(),
+            NodeHeader::Omitted => None,
+        };
+        let listeners = snapshot.listeners.iter().map(|listener| {
+            let route = |route: &Arc<Route>| {
+                Rc::new(ResolvedRoute {
+                    upstream: match &route.action {
+                        RouteAction::Upstream(upstream) => upstreams.get(&upstream.name).cloned(),
+                        RouteAction::Respond(_) => None,
+                    },
+                    counters: metrics.route(&listener.name, &route.name, worker),
+                    route: Arc::clone(route),
+                })
+            };
+            Rc::new(ResolvedListener {
+                snapshot: snapshot.number,
+                routes: listener.routes.iter().map(route).collect(),
+                unrouted: metrics.route(&listener.name, UNROUTED, worker),
+                listener: Arc::clone(listener),
+                node_header: node_header.clone(),
+            })
+        });
+        Self { listeners: listeners.collect(), upstreams, snapshot }
+    }
+
+    /// The listener at a configured address.
+    pub(super) fn listener(&self, address: SocketAddr) -> Option<Rc<ResolvedListener>> {
+        let found = self.listeners.iter().find(|held| held.listener.address == address);
+        found.cloned()
+    }
+
+    /// Closes what was idle for too long.
+    pub(super) fn evict(&self, now: Instant) {
+        for upstream in self.upstreams.values() {
+            for endpoint in &upstream.endpoints {
+                endpoint.pool.evict(now);
+            }
+        }
+    }
+}
+
+impl ResolvedListener {
+    pub(super) fn name(&self) -> &str {
+        &self.listener.name
+    }
+
+    /// Which route takes a request.
+    ///
+    /// # Errors
+    /// [`ProxyError::NoRoute`], [`ProxyError::MethodNotAllowed`].
+    pub(super) fn route(&self, host: &str, path: &str, method: &Method) -> Result<Rc<ResolvedRoute>, ProxyError> {
+        match self.listener.router.find(host, path, method) {
+            Lookup::Found(index) => self.routes.get(index.0).cloned().ok_or(ProxyError::NoRoute),
+            Lookup::MethodNotAllowed => Err(ProxyError::MethodNotAllowed),
+            Lookup::NotFound => Err(ProxyError::NoRoute),
+        }
+    }
+
+    /// What `Allow` says beside a 405.
+    pub(super) fn allowed(&self, host: &str, path: &str) -> Option<HeaderValue> {
+        let methods = self.listener.router.allowed(host, path);
+        let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+        HeaderValue::from_str(&names.join(", ")).ok()
+    }
+}
+
+impl ResolvedRoute {
+    pub(super) fn name(&self) -> &str {
+        &self.route.name
+    }
+
+    pub(super) fn upstream_name(&self) -> Option<&str> {
+        self.upstream.as_ref().map(|resolved| resolved.upstream.name.as_str())
+    }
+
+    /// From the request's head to the response's.
+    pub(super) fn timeout(&self) -> Duration {
+        self.route.timeout
+    }
+
+    /// What is to be done.
+    ///
+    /// # Errors
+    /// [`ProxyError::NoEndpoint`]: cannot be, as every upstream of a route was resolved with it.
+    pub(super) fn action(&self) -> Result<Action<'_>, ProxyError> {
+        match (&self.route.action, &self.upstream) {
+            (RouteAction::Respond(respond), _) => Ok(Action::Respond(respond)),
+            (RouteAction::Upstream(_), Some(upstream)) => Ok(Action::Forward(upstream)),
+            (RouteAction::Upstream(_), None) => Err(ProxyError::NoEndpoint),
+        }
+    }
+}
+
+impl ResolvedUpstream {
+    fn new(upstream: &Arc<Upstream>, held: Option<&Self>, worker: usize, workers: usize) -> Self {
+        let idle_max = (upstream.idle_per_endpoint / workers.max(1)).max(1);
+        let endpoints: Vec<_> = upstream
+            .endpoints
+            .iter()
+            .map(|endpoint| {
+                let same = held.and_then(|held| {
+                    let of = |other: &&ResolvedEndpoint| other.pool.is_for(endpoint, upstream.protocol);
+                    held.endpoints.iter().find(of).map(|found| Rc::clone(&found.pool))
+                });
+                let pool = same.unwrap_or_else(|| Rc::new(Pool::new(endpoint, upstream.protocol)));
+                pool.set_idle_max(idle_max);
+                ResolvedEndpoint { weight: endpoint.weight, pool }
+            })
+            .collect();
+        Self { turn: RoundRobin::new(&endpoints, worker), endpoints, upstream: Arc::clone(upstream) }
+    }
+
+    pub(super) fn protocol(&self) -> UpstreamProtocol {
+        self.upstream.protocol
+    }
+}

@@ -1,0 +1,342 @@
+//! One worker: a thread, its runtime, and all that only this thread touches.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+
+use hyper_util::rt::TokioTimer;
+use hyper_util::server::conn::auto;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::Shared;
+use super::accept::{self, Listening};
+use super::connection::{Connection, Leave};
+use super::executor::LocalExecutor;
+use super::mailbox::{Drain, Mailbox, NewSocket, Orders};
+use super::metrics::WorkerCounters;
+use super::record::RequestIds;
+use super::resolved::Resolved;
+use super::workers::{Drained, Keeping};
+use crate::config::snapshot::Snapshot;
+use crate::telemetry::access_log::LineBuffer;
+
+/// How often limits of connections and pools are looked at; they are exact within one such step.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+/// How long connections of a removed listener may take to end.
+const LISTENER_DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// HTTP/2: streams a client may have open.
+const H2_STREAMS_MAX: u32 = 100;
+/// HTTP/2: bytes of a request body in flight, per stream.
+const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// HTTP/2: bytes of request bodies in flight, per connection.
+const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// HTTP/2: response bytes buffered per stream.
+const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// HTTP/2: bytes of a decoded head.
+const H2_HEAD_BYTES_MAX: u32 = 16 * 1024;
+/// HTTP/2: between two pings, and how long one may stay without answer.
+const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
+/// HTTP/1: bytes buffered per connection, which bounds the head too.
+const H1_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// What a worker is made from.
+pub(super) struct Plan {
+    pub(super) index: usize,
+    /// Workers of the node.
+    pub(super) workers: usize,
+    pub(super) connections_max: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) mailbox: Arc<Mailbox>,
+}
+
+/// Starts the thread; its runtime is made here, so that a failure is the caller's.
+pub(super) fn spawn(plan: Plan) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new()
+        .name(format!("worker-{}", plan.index))
+        .spawn(move || run(&runtime, plan))
+}
+
+fn run(runtime: &tokio::runtime::Runtime, plan: Plan) {
+    let mailbox = Arc::clone(&plan.mailbox);
+    let worker = Rc::new(Worker::new(plan));
+    let tasks = LocalSet::new();
+    let (before, drain) = tasks.block_on(runtime, worker.live(&mailbox));
+    // What is still there is cut off: each request's record ends with its task, and sees this.
+    worker.state.set(State::Cutting);
+    let cut = worker.active_requests();
+    let finished = worker.counters.ended.get().saturating_sub(before);
+    {
+        // Tasks drop sockets and timers, which belong to the runtime.
+        let _entered = runtime.enter();
+        drop(tasks);
+    }
+    worker.connections.borrow_mut().clear();
+    worker.log.hand_over();
+    if drain.done.send(Drained { finished, cut }).is_err() {
+        tracing::debug!(finished, cut, "a worker ended and nobody waited for it");
+    }
+}
+
+/// What the worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Serving,
+    /// The limit of a drain.
+    Draining(Instant),
+    Cutting,
+}
+
+/// All that belongs to one worker's thread.
+pub(crate) struct Worker {
+    index: usize,
+    workers: usize,
+    connections_max: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) counters: Arc<WorkerCounters>,
+    pub(super) log: LineBuffer,
+    pub(super) request_ids: RequestIds,
+    pub(super) server: auto::Builder<LocalExecutor>,
+    pub(super) clock: Clock,
+    pub(super) state: Cell<State>,
+    keeping: Cell<Keeping>,
+    resolved: RefCell<Rc<Resolved>>,
+    listening: RefCell<Vec<Rc<Listening>>>,
+    connections: RefCell<HashMap<u64, Rc<Connection>>>,
+    last_connection: Cell<u64>,
+    /// A connection or a listener is gone.
+    pub(super) gone: Notify,
+}
+
+impl Worker {
+    fn new(plan: Plan) -> Self {
+        let counters = plan.shared.metrics.add_worker();
+        let snapshot = plan.shared.snapshot.load_full();
+        let resolved = Resolved::new(snapshot, None, plan.index, plan.workers, &plan.shared.metrics);
+        Self {
+            index: plan.index,
+            workers: plan.workers,
+            connections_max: plan.connections_max,
+            log: LineBuffer::new(Arc::clone(&plan.shared.access_log)),
+            request_ids: RequestIds::new(plan.index),
+            server: server(LocalExecutor { counters: Arc::clone(&counters) }),
+            clock: Clock::default(),
+            state: Cell::new(State::Serving),
+            keeping: Cell::default(),
+            resolved: RefCell::new(Rc::new(resolved)),
+            listening: RefCell::default(),
+            connections: RefCell::default(),
+            last_connection: Cell::new(0),
+            gone: Notify::new(),
+            counters,
+            shared: plan.shared,
+        }
+    }
+
+    /// Until a drain has ended; returns the requests that had ended when it began.
+    async fn live(self: &Rc<Self>, mailbox: &Mailbox) -> (u64, Drain) {
+        let this = Rc::clone(self);
+        drop(tokio::task::spawn_local(async move { this.log.run().await }));
+        let mut sweep = interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut drain: Option<(u64, Drain)> = None;
+        loop {
+            tokio::select! {
+                orders = mailbox.take() => {
+                    if let Some(order) = self.obey(orders) {
+                        let before = drain.take().map_or(self.counters.ended.get(), |(before, _)| before);
+                        drain = Some((before, order));
+                    }
+                }
+                now = sweep.tick() => self.sweep(now),
+                () = self.gone.notified() => {}
+            }
+            drain = match drain {
+                Some((before, order)) if self.is_empty() || order.until <= Instant::now() => return (before, order),
+                other => other,
+            };
+        }
+    }
+
+    fn obey(self: &Rc<Self>, orders: Orders) -> Option<Drain> {
+        for socket in orders.sockets {
+            self.listen(socket);
+        }
+        if let Some(next) = orders.snapshot {
+            self.follow(&next);
+        }
+        if let Some(keeping) = orders.keeping {
+            self.keeping.set(keeping);
+        }
+        let drain = orders.drain?;
+        self.state.set(State::Draining(drain.until));
+        for listening in self.listening.borrow().iter() {
+            listening.close();
+        }
+        self.sweep(Instant::now());
+        Some(drain)
+    }
+
+    fn listen(self: &Rc<Self>, new: NewSocket) {
+        let socket = match TcpListener::from_std(new.socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(%error, address = %new.address, "handing a listening socket to a worker; it accepts nothing");
+                return;
+            }
+        };
+        let listening = Rc::new(Listening::new(new.address));
+        self.listening.borrow_mut().push(Rc::clone(&listening));
+        drop(tokio::task::spawn_local(accept::run(Rc::clone(self), listening, Rc::new(socket))));
+    }
+
+    /// Closes listeners that the snapshot has no more, and takes the snapshot at once: idle pools of endpoints
+    /// that are gone must not wait for a request.
+    fn follow(&self, next: &Snapshot) {
+        for listening in self.listening.borrow().iter() {
+            match next.listeners.iter().find(|listener| listener.address == listening.address) {
+                None => listening.close(),
+                Some(listener) => listening.retune(listener.segment_bytes_max),
+            }
+        }
+        drop(self.resolved());
+    }
+
+    /// The snapshot in force, as this worker sees it. Called once for each request.
+    pub(super) fn resolved(&self) -> Rc<Resolved> {
+        let current = self.shared.snapshot.load();
+        let held = Rc::clone(&self.resolved.borrow());
+        if Arc::ptr_eq(&current, &held.snapshot) {
+            return held;
+        }
+        let current = arc_swap::Guard::into_inner(current);
+        let next = Rc::new(Resolved::new(current, Some(&held), self.index, self.workers, &self.shared.metrics));
+        *self.resolved.borrow_mut() = Rc::clone(&next);
+        next
+    }
+
+    /// Whether another connection fits.
+    pub(super) fn has_room(&self) -> bool {
+        self.connections.borrow().len() < self.connections_max
+    }
+
+    pub(super) fn add(&self, connection: Rc<Connection>) -> u64 {
+        let id = self.last_connection.get() + 1;
+        self.last_connection.set(id);
+        self.connections.borrow_mut().insert(id, connection);
+        self.counters.accepted.add(1);
+        self.counters.open.add(1);
+        id
+    }
+
+    pub(super) fn remove(&self, id: u64) {
+        if self.connections.borrow_mut().remove(&id).is_some() {
+            self.counters.open.less();
+        }
+        self.gone.notify_one();
+    }
+
+    /// A listener's socket is closed: its connections are to end.
+    pub(super) fn closed(&self, listening: &Rc<Listening>) {
+        self.listening.borrow_mut().retain(|other| !Rc::ptr_eq(other, listening));
+        let by = Some(Instant::now() + LISTENER_DRAIN_MAX);
+        let reopened = |address: SocketAddr| self.listening.borrow().iter().any(|other| other.address == address);
+        if !reopened(listening.address) {
+            for connection in self.connections.borrow().values() {
+                if connection.address == listening.address {
+                    connection.leave(Leave { by });
+                }
+            }
+        }
+        self.gone.notify_one();
+    }
+
+    /// Whether connections are to end after the response under way, and by when.
+    pub(super) fn leave(&self) -> Option<Leave> {
+        match (self.state.get(), self.keeping.get()) {
+            (State::Draining(by), _) => Some(Leave { by: Some(by) }),
+            (_, Keeping::Ended) => Some(Leave { by: None }),
+            _ => None,
+        }
+    }
+
+    fn sweep(&self, now: Instant) {
+        self.clock.read(now);
+        for connection in self.connections.borrow().values() {
+            connection.check(now, self.leave());
+        }
+        self.resolved.borrow().evict(now);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.connections.borrow().is_empty() && self.listening.borrow().is_empty()
+    }
+
+    fn active_requests(&self) -> u64 {
+        self.connections.borrow().values().map(|c| u64::from(c.active())).sum()
+    }
+}
+
+fn server(executor: LocalExecutor) -> auto::Builder<LocalExecutor> {
+    let mut builder = auto::Builder::new(executor);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // Head and idle limits are `connection`'s: hyper has one timer for both.
+        .header_read_timeout(None)
+        .max_buf_size(H1_BUFFER_BYTES_MAX)
+        .pipeline_flush(true)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
+        .max_header_list_size(H2_HEAD_BYTES_MAX)
+        .keep_alive_interval(H2_PING_INTERVAL)
+        .keep_alive_timeout(H2_PING_INTERVAL);
+    builder
+}
+
+/// Time that is cheap to read and good enough for limits of seconds; and the wall clock of log lines.
+pub(super) struct Clock {
+    coarse: Cell<Instant>,
+    wall: Cell<(Instant, SystemTime)>,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { coarse: Cell::new(now), wall: Cell::new((now, SystemTime::now())) }
+    }
+}
+
+impl Clock {
+    fn read(&self, now: Instant) {
+        self.coarse.set(now);
+        self.wall.set((Instant::now(), SystemTime::now()));
+    }
+
+    /// The time of the last sweep.
+    pub(super) fn coarse(&self) -> Instant {
+        self.coarse.get()
+    }
+
+    /// The wall clock at an instant.
+    pub(super) fn wall(&self, at: Instant) -> SystemTime {
+        let (anchor, wall) = self.wall.get();
+        match at.checked_duration_since(anchor) {
+            Some(later) => wall + later,
+            None => wall - anchor.duration_since(at),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The control side of the workers: start, prepare, commit, drain.
+//!
+//! A change of listeners is made in two steps, so that a configuration whose sockets cannot be opened changes
+//! nothing: [`Workers::prepare`] opens what is new, [`Workers::commit`] swaps the snapshot and hands the sockets over.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::bind::{self, BindError};
+use super::mailbox::{Drain, Mailbox, NewSocket};
+use super::worker;
+use crate::config::snapshot::Snapshot;
+
+/// Descriptors that are kept free of connections: listeners, maps, files, checks, the admin API.
+const DESCRIPTORS_RESERVED: u64 = 512;
+/// Descriptors of a proxied request: the client's connection and the upstream's.
+const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+/// Connections a worker holds at most, whatever the descriptors allow: some 10 kB each.
+const CONNECTIONS_PER_WORKER_MAX: u64 = 65_536;
+/// And at least, so that a tiny limit shows as accept errors and not as a stop.
+const CONNECTIONS_PER_WORKER_MIN: u64 = 16;
+
+/// Whether clients' connections are kept for further requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keeping {
+    /// They are.
+    #[default]
+    Kept,
+    /// Each ends with its next response (`Connection: close`, GOAWAY); new ones are still accepted. What a node does
+    /// that is drained but still runs: clients move on to others, and `Kept` undoes it.
+    Ended,
+}
+
+/// What became of the requests that were under way when a drain began, or came during it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Requests that ended by themselves.
+    pub finished: u64,
+    /// Requests that were cut off when the limit was reached.
+    pub cut: u64,
+}
+
+/// Sockets that are open and listen, but that no worker accepts from yet. Dropping it closes them.
+#[derive(Debug)]
+pub struct Prepared {
+    listeners: Vec<Opened>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    address: SocketAddr,
+    local: SocketAddr,
+    /// One for each worker.
+    sockets: Vec<TcpListener>,
+}
+
+/// The worker threads.
+#[derive(Debug)]
+pub struct Workers {
+    shared: Arc<Shared>,
+    crew: Vec<Member>,
+    /// Where each configured address really listens: the same but for port 0.
+    bound: Mutex<HashMap<SocketAddr, SocketAddr>>,
+}
+
+#[derive(Debug)]
+struct Member {
+    mailbox: Arc<Mailbox>,
+    thread: JoinHandle<()>,
+}
+
+impl Workers {
+    /// Starts as many threads as the snapshot asks for. They accept nothing before the first [`Workers::commit`].
+    ///
+    /// Raises the soft limit of open files to the hard one, as each connection takes two.
+    ///
+    /// # Errors
+    /// A thread or its runtime could not be made, or the limits not be read.
+    pub fn start(shared: Arc<Shared>) -> io::Result<Self> {
+        let count = shared.snapshot.load().node.workers.max(1);
+        let connections_max = connections_per_worker(raise_descriptors()?, count);
+        let mut crew = Vec::with_capacity(count);
+        for index in 0..count {
+            let mailbox = Arc::new(Mailbox::default());
+            let plan = worker::Plan {
+                index,
+                workers: count,
+                connections_max,
+                shared: Arc::clone(&shared),
+                mailbox: Arc::clone(&mailbox),
+            };
+            let thread = worker::spawn(plan)?;
+            crew.push(Member { mailbox, thread });
+        }
+        tracing::info!(workers = count, connections_max, "workers started; connections_max is for each");
+        Ok(Self { shared, crew, bound: Mutex::default() })
+    }
+
+    /// Opens the sockets of all listeners that are new in `next`, one for each worker, and touches nothing else.
+    ///
+    /// A listener is known by its address: under another name it stays open.
+    ///
+    /// # Errors
+    /// A socket that cannot be opened; all others of this call are closed again.
+    pub fn prepare(&self, next: &Snapshot) -> Result<Prepared, BindError> {
+        let bound = self.bound();
+        let mut listeners = Vec::new();
+        for listener in &next.listeners {
+            if bound.contains_key(&listener.address) {
+                continue;
+            }
+            let (sockets, local) = bind::open(listener, self.crew.len())?;
+            listeners.push(Opened { address: listener.address, local, sockets });
+        }
+        Ok(Prepared { listeners })
+    }
+
+    /// Puts `next` in force: the next request is decided by it; new sockets are accepted from, removed ones are
+    /// emptied and closed, and their connections end after the requests under way.
+    ///
+    /// `prepared` must come from [`Workers::prepare`] with the same snapshot, with no other commit between.
+    pub fn commit(&self, prepared: Prepared, next: Arc<Snapshot>) {
+        if next.node.workers != self.crew.len() {
+            tracing::warn!(
+                running = self.crew.len(),
+                configured = next.node.workers,
+                "another number of workers takes effect at the next start"
+            );
+        }
+        self.shared.snapshot.store(Arc::clone(&next));
+        self.shared.metrics.retain(&next);
+        let mut shares: Vec<Vec<NewSocket>> = self.crew.iter().map(|_| Vec::new()).collect();
+        let mut bound = self.bound();
+        bound.retain(|address, _| next.listeners.iter().any(|listener| listener.address == *address));
+        for Opened { address, local, sockets } in prepared.listeners {
+            bound.insert(address, local);
+            for (share, socket) in shares.iter_mut().zip(sockets) {
+                share.push(NewSocket { address, socket });
+            }
+        }
+        drop(bound);
+        for (member, sockets) in self.crew.iter().zip(shares) {
+            member.mailbox.post(|orders| {
+                orders.sockets.extend(sockets);
+                orders.snapshot = Some(Arc::clone(&next));
+            });
+        }
+    }
+
+    /// Says whether clients' connections are kept; holds until it is said otherwise.
+    pub fn keep_connections(&self, keeping: Keeping) {
+        for member in &self.crew {
+            member.mailbox.post(|orders| orders.keeping = Some(keeping));
+        }
+    }
+
+    /// Where a configured address really listens: what port 0 became.
+    pub fn local_address(&self, configured: SocketAddr) -> Option<SocketAddr> {
+        self.bound().get(&configured).copied()
+    }
+
+    /// Worker threads that ended though nobody stopped them: a fault in this program, which makes the node unready.
+    pub fn dead(&self) -> usize {
+        self.crew.iter().filter(|member| member.thread.is_finished()).count()
+    }
+
+    /// Stops: accepts what is queued and nothing more, ends idle connections, lets requests under way finish until
+    /// `limit`, then cuts them off. All threads have ended when it returns, and all log lines are handed over.
+    ///
+    /// # Cancel safety
+    /// Dropped, the workers go on draining and end at the limit.
+    pub async fn drain(mut self, limit: Duration) -> Drained {
+        let crew = std::mem::take(&mut self.crew);
+        let ends: Vec<_> = crew.iter().map(|member| member.end(Instant::now() + limit)).collect();
+        let mut sum = Drained::default();
+        for end in ends {
+            match end.await {
+                Ok(drained) => {
+                    sum.finished += drained.finished;
+                    sum.cut += drained.cut;
+                }
+                Err(_) => tracing::error!("a worker was gone before it was drained"),
+            }
+        }
+        for member in crew {
+            // It said that it is done: what is left of it takes no time.
+            if member.thread.join().is_err() {
+                tracing::error!("a worker panicked at its end");
+            }
+        }
+        sum
+    }
+
+    fn bound(&self) -> MutexGuard<'_, HashMap<SocketAddr, SocketAddr>> {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Member {
+    fn end(&self, until: Instant) -> oneshot::Receiver<Drained> {
+        let (done, end) = oneshot::channel();
+        self.mailbox.post(|orders| orders.drain = Some(Drain { until, done }));
+        end
+    }
+}
+
+/// Without [`Workers::drain`] the threads end at once, and cut what is under way.
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for member in &self.crew {
+            drop(member.end(Instant::now()));
+        }
+    }
+}
+
+/// Raises the soft limit of open files to the hard one; returns what holds now.
+fn raise_descriptors() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft >= hard {
+        return Ok(soft);
+    }
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => Ok(hard),
+        Err(error) => {
+            tracing::warn!(%error, soft, hard, "raising the limit of open files; the soft limit stays");
+            Ok(soft)
+        }
+    }
+}
+
+fn connections_per_worker(descriptors: u64, workers: usize) -> usize {
+    let workers = u64::try_from(workers).unwrap_or(1).max(1);
+    let each = descriptors.saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_CONNECTION / workers;
+    let each = each.clamp(CONNECTIONS_PER_WORKER_MIN, CONNECTIONS_PER_WORKER_MAX);
+    usize::try_from(each).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_divided_among_workers() {
+        let rows = [(20_000, 1, 9_744), (20_000, 2, 4_872), (100, 4, 16), (10_000_000, 2, 65_536)];
+        for (descriptors, workers, each) in rows {
+            assert_eq!(connections_per_worker(descriptors, workers), each, "{descriptors} for {workers}");
+        }
+    }
+}
