@@ -73,7 +73,21 @@ impl Tree {
                 files.push(File::new(path, &text));
             }
         }
-        Ok(Self { files })
+        Ok(Self::new(files))
+    }
+
+    /// Marks the files that their parents declare to be for tests only.
+    fn new(mut files: Vec<File>) -> Self {
+        let modules: Vec<String> = files.iter().flat_map(File::test_modules).collect();
+        for file in &mut files {
+            let stem = file.path.trim_end_matches(".rs");
+            let within = |module: &String| {
+                stem.strip_prefix(module.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            file.is_test |= modules.iter().any(within);
+        }
+        Self { files }
     }
 
     /// Rust files.
@@ -97,9 +111,7 @@ impl Tree {
     /// A tree for tests: paths and texts.
     #[cfg(test)]
     fn of(files: &[(&str, &str)]) -> Self {
-        Self {
-            files: files.iter().map(|(path, text)| File::new(path, text)).collect(),
-        }
+        Self::new(files.iter().map(|(path, text)| File::new(path, text)).collect())
     }
 }
 
@@ -111,22 +123,34 @@ struct File {
     text: String,
     /// The text as Rust code, if it is any.
     code: Option<Code>,
+    /// True for a file that holds nothing but tests.
+    is_test: bool,
 }
 
 impl File {
     fn new(path: &str, text: &str) -> Self {
         let code = path.ends_with(".rs").then(|| Code::new(text));
+        // Integration tests: `tests/` inside a package. The package `tests` itself is a library.
+        let is_test = path.split('/').skip(1).any(|part| part == "tests");
         Self {
             path: path.into(),
             text: text.into(),
             code,
+            is_test,
         }
     }
 
-    /// True for a file that holds nothing but tests.
-    fn is_test(&self) -> bool {
-        let mut parts = self.path.split('/').skip(1);
-        self.path.ends_with("/tests.rs") || parts.any(|part| part == "tests")
+    /// Modules in files of their own that this file declares for tests only, as paths without `.rs`.
+    fn test_modules(&self) -> Vec<String> {
+        let (folder, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
+        let stem = name.trim_end_matches(".rs");
+        let folder = if ["lib", "main"].contains(&stem) {
+            folder.to_string()
+        } else {
+            format!("{folder}/{stem}")
+        };
+        let names = self.code.iter().flat_map(Code::test_modules);
+        names.map(|name| format!("{folder}/{name}")).collect()
     }
 
     fn fault(&self, line: usize, rule: &'static str, remedy: impl Into<String>) -> Fault {
@@ -188,6 +212,23 @@ mod tests {
         assert!(
             shown.last().unwrap().starts_with("b/src/lib.rs:1: module-docs: "),
             "{shown:?}"
+        );
+    }
+
+    #[test]
+    fn modules_declared_for_tests_are_tests() {
+        let parent = ("a/src/b.rs", "//! x\n#[cfg(test)]\nmod simulation;\nmod real;\n");
+        let bad = "//! x\nfn f() { g().unwrap(); }\n";
+        let files = [
+            parent,
+            ("a/src/b/simulation.rs", bad),
+            ("a/src/b/simulation/runs.rs", bad),
+            ("a/src/b/real.rs", bad),
+        ];
+        let faults = check(&Tree::of(&files), &[]);
+        assert_eq!(
+            faults.iter().map(|fault| fault.path.as_str()).collect::<Vec<_>>(),
+            ["a/src/b/real.rs"]
         );
     }
 

@@ -61,6 +61,10 @@ fn look_up(tree: &Tree, span: &str) -> Result<(), String> {
     if !parts.iter().all(|part| names(part)) || is_foreign(tree, modules) {
         return Ok(());
     }
+    if !module_files(tree, &parts).is_empty() {
+        // The last word is a module, too.
+        return Ok(());
+    }
     let found = module_files(tree, modules);
     if found.is_empty() {
         return Err(format!(

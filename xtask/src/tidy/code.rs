@@ -36,6 +36,15 @@ impl Code {
         self.before_tests
     }
 
+    /// Names of modules that are declared for tests only, and stand in files of their own.
+    pub fn test_modules(&self) -> Vec<String> {
+        let items = test_items(&self.lines).filter_map(|(_, item)| item.strip_suffix(';'));
+        items
+            .filter_map(|item| item.split_once("mod "))
+            .map(|(_, name)| name.trim().into())
+            .collect()
+    }
+
     /// All lines as one text, for what may go over several.
     pub fn text(&self) -> String {
         self.lines.join("\n")
@@ -44,14 +53,22 @@ impl Code {
 
 /// The line, from 0, of `#[cfg(test)]` before a module with a body.
 fn tests_start(lines: &[String]) -> Option<usize> {
+    let mut modules = test_items(lines).filter(|(_, item)| item.contains("mod ") && item.ends_with('{'));
+    modules.next().map(|(index, _)| index)
+}
+
+/// Each `#[cfg(test)]`, by its line from 0, with the first line of the item after it.
+fn test_items(lines: &[String]) -> impl Iterator<Item = (usize, &str)> {
     let marks = lines
         .iter()
         .enumerate()
         .filter(|(_, line)| line.trim().starts_with("#[cfg(test)]"));
-    marks.map(|(index, _)| index).find(|index| {
+    marks.filter_map(|(index, _)| {
         let mut after = lines.iter().skip(index + 1).map(|line| line.trim());
-        let item = after.find(|line| !line.is_empty() && !line.starts_with("#["));
-        item.is_some_and(|item| item.contains("mod ") && item.ends_with('{'))
+        Some((
+            index,
+            after.find(|line| !line.is_empty() && !line.starts_with("#["))?,
+        ))
     })
 }
 

@@ -25,7 +25,7 @@ fn shape(file: &File, code: &Code, faults: &mut Vec<Fault>) {
         ));
     }
     let length = code.count_before_tests();
-    if length > LINES_MAX && !file.is_test() {
+    if length > LINES_MAX && !file.is_test {
         let remedy = format!(
             "{length} lines before the tests, {LINES_MAX} at most: move an idea to a file of its own"
         );
@@ -60,7 +60,7 @@ fn words(file: &File, code: &Code, faults: &mut Vec<Fault>) {
             ));
         }
     }
-    if file.is_test() {
+    if file.is_test {
         return;
     }
     for (line, text) in code.lines_before_tests() {
@@ -121,7 +121,6 @@ mod tests {
             &(code(LINES_MAX + 1) + &tests),
             &[(LINES_MAX + 1, "file-length")],
         );
-        finds("a/src/b/tests.rs", &code(LINES_MAX + 1), &[]);
         finds("a/tests/b.rs", &code(LINES_MAX + 1), &[]);
     }
 
