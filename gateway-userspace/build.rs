@@ -4,6 +4,7 @@
 //! Writes `kernel_object.rs` into `OUT_DIR`, with `pub static KERNEL_OBJECT: Option<&[u8]>`.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use std::{env, fs, io};
 
 /// Names another object than `target/ebpf/gateway.o`; empty means none.
@@ -64,8 +65,21 @@ fn object() -> io::Result<Option<Vec<u8>>> {
 
 /// Watches the folder, not the file: cargo takes a watched file that is absent for a change, in every build.
 fn watch(folder: &Path) {
+    let fresh = !folder.exists();
     // Where the folder cannot be made, nothing will ever appear in it, and there is nothing to watch.
-    if fs::create_dir_all(folder).is_ok() {
-        println!("cargo::rerun-if-changed={}", folder.display());
+    if fs::create_dir_all(folder).is_err() {
+        return;
     }
+    println!("cargo::rerun-if-changed={}", folder.display());
+    if fresh && let Err(error) = backdate(folder) {
+        println!(
+            "cargo::warning=the next build runs this once more, needlessly: {}: {error}",
+            folder.display()
+        );
+    }
+}
+
+/// Gives a folder that was made just now an earlier time: else it is newer than this run, a change for the next one.
+fn backdate(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.set_modified(SystemTime::now() - Duration::from_secs(3_600))
 }

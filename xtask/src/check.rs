@@ -25,18 +25,42 @@ pub enum CargoDeny {
 /// Names every check that failed; the details are on the screen.
 pub fn check(root: &Path, cargo_deny: CargoDeny, commands: &[String]) -> Result<()> {
     let results = [
-        ("fmt", steps::step("fmt: layout of the source", || cargo(root, &["fmt", "--all", "--check"]))),
-        ("tidy", steps::step("tidy: the house rules", || tidy::tidy(root, commands))),
-        ("dependencies", steps::step("dependencies: licences, sources, bans", || deny::check(root, cargo_deny))),
-        ("clippy", steps::step("clippy: the host's crates", || {
-            cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
-        })),
+        (
+            "fmt",
+            steps::step("fmt: layout of the source", || {
+                cargo(root, &["fmt", "--all", "--check"])
+            }),
+        ),
+        (
+            "tidy",
+            steps::step("tidy: the house rules", || tidy::tidy(root, commands)),
+        ),
+        (
+            "dependencies",
+            steps::step("dependencies: licences, sources, bans", || {
+                deny::check(root, cargo_deny)
+            }),
+        ),
+        (
+            "clippy",
+            steps::step("clippy: the host's crates", || {
+                cargo(
+                    root,
+                    &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+                )
+            }),
+        ),
         ("clippy for bpf", kernel(root)),
-        ("docs", steps::step("docs: every link in the documentation leads somewhere", || {
-            let mut command = workspace::cargo(root);
-            command.args(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-D warnings");
-            steps::run(&mut command)
-        })),
+        (
+            "docs",
+            steps::step("docs: every link in the documentation leads somewhere", || {
+                let mut command = workspace::cargo(root);
+                command
+                    .args(["doc", "--no-deps", "--workspace"])
+                    .env("RUSTDOCFLAGS", "-D warnings");
+                steps::run(&mut command)
+            }),
+        ),
     ];
     let count = results.len();
     let mut failed = Vec::new();
@@ -62,12 +86,20 @@ fn kernel(root: &Path) -> Result<()> {
     let toolchain = ebpf::obtain(root, ebpf::Way::Auto)?;
     if has_clippy(&toolchain) {
         return steps::step(&format!("clippy: the kernel program, with {toolchain}"), || {
-            steps::run(toolchain.cargo(root, "clippy").args(["--release", "--", "-D", "warnings"]))
+            steps::run(
+                toolchain
+                    .cargo(root, "clippy")
+                    .args(["--release", "--", "-D", "warnings"]),
+            )
         });
     }
     let heading = "warnings of the kernel program, as errors (its compiler has no clippy)";
     steps::step(heading, || {
-        steps::run(toolchain.cargo(root, "rustc").args(["--release", "--", "-D", "warnings"]))
+        steps::run(
+            toolchain
+                .cargo(root, "rustc")
+                .args(["--release", "--", "-D", "warnings"]),
+        )
     })
 }
 
@@ -76,7 +108,9 @@ fn has_clippy(toolchain: &Toolchain) -> bool {
     if toolchain.has_clippy() {
         return true;
     }
-    let Some(package) = toolchain.clippy_package() else { return false };
+    let Some(package) = toolchain.clippy_package() else {
+        return false;
+    };
     match Apt::find().and_then(|apt| apt.install(&[package], "clippy for the kernel's compiler")) {
         Ok(()) => toolchain.has_clippy(),
         Err(error) => {

@@ -15,7 +15,10 @@ use crate::{ebpf, privilege, programs, steps, workspace};
 /// # Errors
 /// Without root, or when a build fails; else it does not return.
 pub fn demo(root: &Path, arguments: &[String]) -> Result<()> {
-    privilege::require_root("demo", "it makes network namespaces and loads a kernel program into them")?;
+    privilege::require_root(
+        "demo",
+        "it makes network namespaces and loads a kernel program into them",
+    )?;
     programs::install_missing()?;
     ebpf::build(root, ebpf::Way::Auto)?;
     build_binaries(root)?;
@@ -32,8 +35,19 @@ pub fn demo(root: &Path, arguments: &[String]) -> Result<()> {
 /// # Errors
 /// When they do not compile.
 pub fn build_binaries(root: &Path) -> Result<()> {
-    steps::step("building the daemon and the lab (some minutes the first time)", || {
-        let build = ["build", "--workspace", "--exclude", "gateway-ebpf", "--exclude", "xtask", "--bins"];
-        steps::run(workspace::cargo(root).args(build))
-    })
+    steps::step(
+        "building the daemon and the lab (some minutes the first time)",
+        || {
+            let build = [
+                "build",
+                "--workspace",
+                "--exclude",
+                "gateway-ebpf",
+                "--exclude",
+                "xtask",
+                "--bins",
+            ];
+            steps::run(workspace::cargo(root).args(build))
+        },
+    )
 }

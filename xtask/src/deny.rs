@@ -34,16 +34,26 @@ pub fn check(root: &Path, cargo_deny: CargoDeny) -> Result<()> {
     let rules = Rules::parse(&text).context("deny.toml")?;
     let packages = packages(root, &rules)?;
     for (name, versions) in duplicates(&packages) {
-        steps::note(&format!("{name} is there more than once: {}", versions.join(", ")));
+        steps::note(&format!(
+            "{name} is there more than once: {}",
+            versions.join(", ")
+        ));
     }
     let faults = faults(&rules, &packages);
     for fault in &faults {
         eprintln!("{fault}");
     }
     if !faults.is_empty() {
-        bail!("{} of {} dependencies break a rule of deny.toml", faults.len(), packages.len());
+        bail!(
+            "{} of {} dependencies break a rule of deny.toml",
+            faults.len(),
+            packages.len()
+        );
     }
-    steps::note(&format!("{} packages keep the rules of deny.toml", packages.len()));
+    steps::note(&format!(
+        "{} packages keep the rules of deny.toml",
+        packages.len()
+    ));
     run_cargo_deny(root, cargo_deny)
 }
 
@@ -64,8 +74,14 @@ impl Package {
         let (package, licence) = line.split_once('|')?;
         let mut words = package.splitn(3, ' ');
         let (name, version) = (words.next()?, words.next()?.strip_prefix('v')?);
-        let marks = words.next().unwrap_or_default().split(") ").map(|mark| mark.trim_matches(['(', ')', ' ']));
-        let source = marks.filter(|mark| !mark.is_empty() && *mark != "proc-macro" && *mark != "*").last();
+        let marks = words
+            .next()
+            .unwrap_or_default()
+            .split(") ")
+            .map(|mark| mark.trim_matches(['(', ')', ' ']));
+        let source = marks
+            .filter(|mark| !mark.is_empty() && *mark != "proc-macro" && *mark != "*")
+            .last();
         Some(Self {
             name: name.into(),
             version: version.into(),
@@ -82,7 +98,15 @@ impl Package {
 
 fn packages(root: &Path, rules: &Rules) -> Result<BTreeSet<Package>> {
     let mut command = workspace::cargo(root);
-    command.args(["tree", "--workspace", "--prefix", "none", "--format", "{p}|{l}", "--no-dedupe"]);
+    command.args([
+        "tree",
+        "--workspace",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}|{l}",
+        "--no-dedupe",
+    ]);
     command.args(["--edges", "normal,build,dev"]);
     for target in &rules.targets {
         command.args(["--target", target]);
@@ -90,11 +114,16 @@ fn packages(root: &Path, rules: &Rules) -> Result<BTreeSet<Package>> {
     // May take longer than a question, as it downloads what the lock file names.
     let output = command.output().context("running cargo tree")?;
     if !output.status.success() {
-        bail!("cargo tree failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "cargo tree failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.map(|line| Package::parse(line).with_context(|| format!("cargo tree printed `{line}`"))).collect()
+    lines
+        .map(|line| Package::parse(line).with_context(|| format!("cargo tree printed `{line}`")))
+        .collect()
 }
 
 fn faults(rules: &Rules, packages: &BTreeSet<Package>) -> Vec<String> {
@@ -102,14 +131,22 @@ fn faults(rules: &Rules, packages: &BTreeSet<Package>) -> Vec<String> {
     for package in packages.iter().filter(|package| !package.is_local()) {
         let name = format!("{} {}", package.name, package.version);
         if let Some(source) = &package.source {
-            faults.push(format!("{name}: source: comes from {source}; take it from the registry"));
+            faults.push(format!(
+                "{name}: source: comes from {source}; take it from the registry"
+            ));
         }
         if let Some(reason) = rules.banned.get(&package.name) {
             faults.push(format!("{name}: banned: {reason}"));
         }
         if !licence::allowed(&package.licence, &|id| rules.licences.contains(id)) {
-            let licence = if package.licence.is_empty() { "none" } else { &package.licence };
-            faults.push(format!("{name}: licence: {licence} is not among those that deny.toml allows"));
+            let licence = if package.licence.is_empty() {
+                "none"
+            } else {
+                &package.licence
+            };
+            faults.push(format!(
+                "{name}: licence: {licence} is not among those that deny.toml allows"
+            ));
         }
     }
     faults
@@ -134,12 +171,21 @@ fn run_cargo_deny(root: &Path, wanted: CargoDeny) -> Result<()> {
     } else if wanted == CargoDeny::Install {
         steps::step("building cargo-deny, which takes several minutes, once", || {
             let mut command = workspace::cargo(root);
-            command.args(["install", "cargo-deny", "--locked", "--version", CARGO_DENY_VERSION, "--root"]);
+            command.args([
+                "install",
+                "cargo-deny",
+                "--locked",
+                "--version",
+                CARGO_DENY_VERSION,
+                "--root",
+            ]);
             steps::run(command.arg(&place).env_remove("CARGO_TARGET_DIR"))
         })?;
         own
     } else {
-        steps::note("cargo-deny is not installed (`cargo xtask check --deny` installs it): only the checks above ran");
+        steps::note(
+            "cargo-deny is not installed (`cargo xtask check --deny` installs it): only the checks above ran",
+        );
         return Ok(());
     };
     let mut command = Command::new(program);
@@ -150,7 +196,8 @@ fn run_cargo_deny(root: &Path, wanted: CargoDeny) -> Result<()> {
 mod tests {
     use super::*;
 
-    const RULES: &str = "[licenses]\nallow = [\"MIT\"]\n[bans]\ndeny = [\n{ crate = \"bad\", reason = \"use good\" },\n]\n";
+    const RULES: &str =
+        "[licenses]\nallow = [\"MIT\"]\n[bans]\ndeny = [\n{ crate = \"bad\", reason = \"use good\" },\n]\n";
 
     fn check(lines: &[&str], expected: &[&str]) {
         let packages = lines.iter().map(|line| Package::parse(line).unwrap()).collect();
@@ -163,18 +210,39 @@ mod tests {
 
     #[test]
     fn dependencies_that_break_a_rule_are_named() {
-        check(&["good v1.0.0|MIT", "ours v0.1.0 (/somewhere/ours)|", "macros v1.0.0 (proc-macro)|MIT"], &[]);
+        check(
+            &[
+                "good v1.0.0|MIT",
+                "ours v0.1.0 (/somewhere/ours)|",
+                "macros v1.0.0 (proc-macro)|MIT",
+            ],
+            &[],
+        );
         check(&["bad v1.0.0|MIT"], &["bad 1.0.0: banned: use good"]);
         check(&["left v2.0.0|GPL-3.0"], &["left 2.0.0: licence: GPL-3.0"]);
         check(&["none v2.0.0|"], &["licence: none"]);
-        check(&["fork v0.1.0 (https://example.org/fork#1234)|MIT"], &["source: comes from https://example.org"]);
-        check(&["m v0.1.0 (proc-macro) (https://example.org/m#1)|MIT (*)"], &["source: comes from"]);
+        check(
+            &["fork v0.1.0 (https://example.org/fork#1234)|MIT"],
+            &["source: comes from https://example.org"],
+        );
+        check(
+            &["m v0.1.0 (proc-macro) (https://example.org/m#1)|MIT (*)"],
+            &["source: comes from"],
+        );
     }
 
     #[test]
     fn two_versions_of_a_crate_are_a_duplicate() {
-        let lines = ["syn v1.0.0|MIT", "syn v2.0.0|MIT", "one v1.0.0|MIT", "one v1.0.0|MIT (*)"];
+        let lines = [
+            "syn v1.0.0|MIT",
+            "syn v2.0.0|MIT",
+            "one v1.0.0|MIT",
+            "one v1.0.0|MIT (*)",
+        ];
         let packages = lines.iter().map(|line| Package::parse(line).unwrap()).collect();
-        assert_eq!(duplicates(&packages).into_iter().collect::<Vec<_>>(), [("syn", vec!["1.0.0", "2.0.0"])]);
+        assert_eq!(
+            duplicates(&packages).into_iter().collect::<Vec<_>>(),
+            [("syn", vec!["1.0.0", "2.0.0"])]
+        );
     }
 }

@@ -4,9 +4,16 @@
 //! This file only knows the commands; each has a module that does the work.
 
 mod apt;
+mod check;
+mod demo;
+mod deny;
 mod ebpf;
 mod privilege;
+mod programs;
+mod run;
 mod steps;
+mod test;
+mod tidy;
 mod workspace;
 
 use std::process::ExitCode;
@@ -14,9 +21,15 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use check::CargoDeny;
+
 /// Builds, tests, checks and shows the gateway.
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Task>,
@@ -24,11 +37,36 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Show the gateway at work: real traffic through three nodes, one of which dies (needs root)
+    Demo {
+        /// Options of the demo itself, such as `--json FILE` and `--keep`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+        arguments: Vec<String>,
+    },
+    /// Run every test, those in the kernel and in the lab included (needs root)
+    Test {
+        /// Only tests whose name contains this
+        filter: Option<String>,
+    },
+    /// Check layout, lints, documentation, dependencies and house rules, as CI does
+    Check {
+        /// Install cargo-deny, if it is missing, for its own reading of deny.toml: takes several minutes, once
+        #[arg(long)]
+        deny: bool,
+    },
+    /// Check the house rules alone
+    Tidy,
     /// Build the kernel object; finds the toolchain, or installs it
     BuildEbpf {
         /// Where the compiler comes from
         #[arg(long, value_enum, default_value_t)]
         toolchain: ebpf::Way,
+    },
+    /// Build the daemon with its kernel object, and become `gateway run ARGS`
+    Run {
+        /// Arguments of `gateway run`, such as `--config FILE`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        arguments: Vec<String>,
     },
 }
 
@@ -51,6 +89,51 @@ fn perform(task: Option<Task>) -> Result<()> {
     let root = workspace::root()?;
     match task {
         None => Ok(Arguments::command().print_help()?),
+        Some(Task::Demo { arguments }) => demo::demo(&root, &arguments),
+        Some(Task::Test { filter }) => test::test(&root, filter.as_deref()),
+        Some(Task::Check { deny }) => check::check(
+            &root,
+            if deny {
+                CargoDeny::Install
+            } else {
+                CargoDeny::IfInstalled
+            },
+            &command_names(),
+        ),
+        Some(Task::Tidy) => tidy::tidy(&root, &command_names()),
         Some(Task::BuildEbpf { toolchain }) => ebpf::build(&root, toolchain),
+        Some(Task::Run { arguments }) => run::run(&root, &arguments),
+    }
+}
+
+/// The commands there are, for the rule that documents name no others.
+fn command_names() -> Vec<String> {
+    Arguments::command()
+        .get_subcommands()
+        .map(|command| command.get_name().to_string())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_names_its_commands() {
+        Arguments::command().debug_assert();
+        assert_eq!(
+            command_names(),
+            ["demo", "test", "check", "tidy", "build-ebpf", "run"]
+        );
+    }
+
+    #[test]
+    fn options_of_the_demo_and_the_daemon_pass_through() {
+        let arguments = Arguments::try_parse_from(["xtask", "demo", "--json", "out.json", "--keep"]).unwrap();
+        assert!(matches!(arguments.command, Some(Task::Demo { arguments }) if arguments.len() == 3));
+        let arguments = Arguments::try_parse_from(["xtask", "run", "--", "--config", "a.toml"]).unwrap();
+        assert!(
+            matches!(arguments.command, Some(Task::Run { arguments }) if arguments == ["--config", "a.toml"])
+        );
     }
 }

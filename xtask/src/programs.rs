@@ -8,8 +8,10 @@ use crate::apt::Apt;
 use crate::steps;
 
 /// Program, its Debian package, and what it is for.
-const PROGRAMS: [(&str, &str, &str); 2] =
-    [("ip", "iproute2", "looks into network namespaces"), ("bpftool", "bpftool", "shows what the kernel has loaded")];
+const PROGRAMS: [(&str, &str, &str); 2] = [
+    ("ip", "iproute2", "looks into network namespaces"),
+    ("bpftool", "bpftool", "shows what the kernel has loaded"),
+];
 
 /// Folders that are not on every user's PATH, yet have such programs.
 const SYSTEM_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
@@ -19,12 +21,17 @@ const SYSTEM_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
 /// # Errors
 /// Names the programs that are missing, where they cannot be installed.
 pub fn install_missing() -> Result<()> {
-    let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _, _)| !exists(program)).collect();
+    let missing: Vec<_> = PROGRAMS
+        .iter()
+        .filter(|(program, _, _)| !exists(program))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
     for (program, package, purpose) in &missing {
-        steps::note(&format!("`{program}` is missing: it {purpose}; Debian's package {package} has it"));
+        steps::note(&format!(
+            "`{program}` is missing: it {purpose}; Debian's package {package} has it"
+        ));
     }
     let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
     let names = packages.join(", ");
@@ -36,5 +43,8 @@ pub fn install_missing() -> Result<()> {
 fn exists(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).any(|folder| folder.join(program).exists());
-    on_path || SYSTEM_FOLDERS.iter().any(|folder| Path::new(folder).join(program).exists())
+    on_path
+        || SYSTEM_FOLDERS
+            .iter()
+            .any(|folder| Path::new(folder).join(program).exists())
 }

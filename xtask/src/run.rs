@@ -18,7 +18,11 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<()> {
         let build = ["build", "--package", "gateway-userspace", "--bin", "gateway"];
         steps::run(workspace::cargo(root).args(build))
     })?;
-    become_program(Command::new(workspace::host_binary(root, "gateway")).arg("run").args(arguments))
+    become_program(
+        Command::new(workspace::host_binary(root, "gateway"))
+            .arg("run")
+            .args(arguments),
+    )
 }
 
 /// Replaces this process, so that signals and the exit status are the program's own.

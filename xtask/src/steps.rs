@@ -91,6 +91,8 @@ pub fn ask(command: &mut Command) -> Result<String> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    // A complaint, not a backtrace below it, says what is wrong.
+    command.env("RUST_BACKTRACE", "0");
     let mut child = command.spawn().with_context(|| cannot_start(command))?;
     // Both pipes are read by threads of their own: a full pipe would stop the child for ever.
     let output = child.stdout.take().map(reader);
@@ -116,18 +118,24 @@ pub fn ask(command: &mut Command) -> Result<String> {
         return Ok(output);
     }
     let complaint = joined(complaint)?;
-    let last = complaint
-        .lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("no message");
-    bail!("`{}` ended with {status}: {}", shown(command), last.trim())
+    bail!("`{}` ended with {status}: {}", shown(command), said(&complaint))
 }
 
 /// A command line as one would type it, without its environment.
 pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+/// The line that says most: the last that is marked as an error, else the last.
+fn said(complaint: &str) -> &str {
+    let mut lines = complaint
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .rev();
+    let last = lines.clone().next().unwrap_or("no message");
+    lines.find(|line| line.starts_with("error")).unwrap_or(last)
 }
 
 fn reader(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<std::io::Result<String>> {
@@ -167,11 +175,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_returned_and_a_refusal_quotes_the_last_complaint() {
+    fn an_answer_is_returned_and_a_refusal_quotes_the_complaint() {
         let answer = ask(Command::new("sh").args(["-c", "echo 42"])).unwrap();
         assert_eq!(answer, "42\n");
         let refusal = ask(Command::new("sh").args(["-c", "echo first >&2; echo no such thing >&2; exit 3"]));
         assert!(refusal.unwrap_err().to_string().ends_with("no such thing"));
+    }
+
+    #[test]
+    fn the_marked_line_of_a_complaint_is_quoted_before_the_last() {
+        assert_eq!(said("info: a\nerror: b\n\nhelp: c\n"), "error: b");
+        assert_eq!(said("a\nb\n\n"), "b");
+        assert_eq!(said(""), "no message");
     }
 
     #[test]

@@ -28,7 +28,13 @@ pub fn test(root: &Path, filter: Option<&str>) -> Result<()> {
     let outcome = steps::step("running all tests", || {
         let mut command = workspace::cargo(root);
         command
-            .args(["test", "--workspace", "--exclude", "gateway-ebpf", "--no-fail-fast"])
+            .args([
+                "test",
+                "--workspace",
+                "--exclude",
+                "gateway-ebpf",
+                "--no-fail-fast",
+            ])
             .args(filter)
             .env("GATEWAY_BIN", workspace::host_binary(root, "gateway"));
         if std::io::stdout().is_terminal() {
@@ -40,7 +46,12 @@ pub fn test(root: &Path, filter: Option<&str>) -> Result<()> {
     println!("tests: {} passed, {} failed", tally.passed, tally.failed);
     outcome?;
     if tally.passed == 0 {
-        bail!("no test ran: {}", filter.map_or("none was found".into(), |name| format!("none is named like `{name}`")));
+        bail!(
+            "no test ran: {}",
+            filter.map_or("none was found".into(), |name| format!(
+                "none is named like `{name}`"
+            ))
+        );
     }
     Ok(())
 }
@@ -55,7 +66,10 @@ struct Tally {
 impl Tally {
     /// Reads a line such as `test result: ok. 12 passed; 0 failed; 1 ignored; …`.
     fn count(&mut self, line: &str) {
-        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
+        let Some((_, counts)) = line
+            .strip_prefix("test result: ")
+            .and_then(|rest| rest.split_once(". "))
+        else {
             return;
         };
         for part in counts.split(';') {
@@ -71,7 +85,10 @@ impl Tally {
 /// Runs the tests, passes their output on as it comes, and counts.
 fn stream(command: &mut Command, tally: &mut Tally) -> Result<()> {
     steps::note(&format!("$ {}", steps::shown(command)));
-    let mut child = command.stdout(Stdio::piped()).spawn().context("starting cargo test")?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting cargo test")?;
     if let Some(output) = child.stdout.take() {
         let mut screen = std::io::stdout().lock();
         for line in BufReader::new(output).split(b'\n') {
@@ -92,7 +109,9 @@ fn without_colours(line: &str) -> String {
     let mut rest = line;
     while let Some((before, sequence)) = rest.split_once('\x1b') {
         plain.push_str(before);
-        rest = sequence.split_once(|letter: char| letter.is_ascii_alphabetic()).map_or("", |(_, after)| after);
+        rest = sequence
+            .split_once(|letter: char| letter.is_ascii_alphabetic())
+            .map_or("", |(_, after)| after);
     }
     plain.push_str(rest);
     plain
@@ -118,6 +137,9 @@ mod tests {
 
     #[test]
     fn colours_do_not_hide_a_result() {
-        assert_eq!(without_colours("test result: \x1b[32mok\x1b(B\x1b[m. 1 passed"), "test result: ok. 1 passed");
+        assert_eq!(
+            without_colours("test result: \x1b[32mok\x1b(B\x1b[m. 1 passed"),
+            "test result: ok. 1 passed"
+        );
     }
 }

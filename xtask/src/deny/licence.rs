@@ -4,7 +4,10 @@
 
 /// True when the expression can be met with licences that `known` admits. No expression is never met.
 pub fn allowed(expression: &str, known: &dyn Fn(&str) -> bool) -> bool {
-    let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
+    let spaced = expression
+        .replace('(', " ( ")
+        .replace(')', " ) ")
+        .replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut parser = Parser { words: &words, known };
     parser.either() && parser.words.is_empty()
@@ -41,10 +44,14 @@ impl Parser<'_> {
             let met = self.either();
             return self.take(")") && met;
         }
-        let Some((name, rest)) = self.words.split_first() else { return false };
+        let Some((name, rest)) = self.words.split_first() else {
+            return false;
+        };
         self.words = rest;
         if self.take("WITH") {
-            let Some((exception, rest)) = self.words.split_first() else { return false };
+            let Some((exception, rest)) = self.words.split_first() else {
+                return false;
+            };
             self.words = rest;
             // An exception only adds rights: the licence alone will do.
             return (self.known)(&format!("{name} WITH {exception}")) || (self.known)(name);
@@ -85,7 +92,11 @@ mod tests {
             ("(MIT", false),
             ("MIT ISC", false),
         ] {
-            assert_eq!(allowed(expression, &|id| ["MIT", "ISC"].contains(&id)), met, "{expression}");
+            assert_eq!(
+                allowed(expression, &|id| ["MIT", "ISC"].contains(&id)),
+                met,
+                "{expression}"
+            );
         }
     }
 }

@@ -27,14 +27,22 @@ impl Rules {
         let mut rules = Self::default();
         let (mut section, mut key) = (String::new(), String::new());
         for line in text.lines().map(without_comment) {
-            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')).filter(|_| key.is_empty()) {
+            if let Some(name) = line
+                .strip_prefix('[')
+                .and_then(|line| line.strip_suffix(']'))
+                .filter(|_| key.is_empty())
+            {
                 section = name.trim().into();
                 continue;
             }
             let mut values = line;
             if key.is_empty() {
-                let Some((name, list)) = line.split_once('=') else { continue };
-                let Some(list) = list.trim().strip_prefix('[') else { continue };
+                let Some((name, list)) = line.split_once('=') else {
+                    continue;
+                };
+                let Some(list) = list.trim().strip_prefix('[') else {
+                    continue;
+                };
                 key = name.trim().into();
                 values = list;
             }
@@ -59,7 +67,9 @@ impl Rules {
                 [name, reason] => {
                     self.banned.insert(name.clone(), reason.clone());
                 }
-                _ => bail!("[bans] deny: keep one `{{ crate = \"…\", reason = \"…\" }}` a line, not `{values}`"),
+                _ => bail!(
+                    "[bans] deny: keep one `{{ crate = \"…\", reason = \"…\" }}` a line, not `{values}`"
+                ),
             },
             _ => {}
         }

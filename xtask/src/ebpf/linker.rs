@@ -44,9 +44,9 @@ pub fn obtain(root: &Path, needed: u32) -> Result<PathBuf> {
                 .args(["--features", &format!("llvm-{major}"), "--root"])
                 .arg(&place)
                 .env("LLVM_PREFIX", &prefix)
-            // LLVM, which is optimized already, does its work: what is saved here is build time.
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
-            .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+                // LLVM, which is optimized already, does its work: what is saved here is build time.
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+                .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
                 // A build of its own: nothing of it may land in the workspace's target, or come from its flags.
                 .env_remove("CARGO_TARGET_DIR")
                 .env_remove("RUSTFLAGS")

@@ -69,6 +69,7 @@ pub fn install(root: &Path) -> Result<Compiler> {
                 .args(["--component", "rust-src", "--component", "clippy"])
                 .env("RUSTUP_DOWNLOAD_TIMEOUT", STALL_LIMIT_SECONDS)
                 .env("RUSTUP_MAX_RETRIES", "1")
+                .env("RUST_BACKTRACE", "0")
                 .env_remove("RUSTUP_TOOLCHAIN");
             steps::run_within(&mut command, INSTALL_LIMIT)
         },

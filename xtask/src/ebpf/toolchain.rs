@@ -37,7 +37,11 @@ impl Toolchain {
     /// `cargo SUBCOMMAND` for the kernel program alone, in a target directory of its own.
     pub fn cargo(&self, root: &Path, subcommand: &str) -> Command {
         // By its own name: `cargo clippy` would look for it in rustup's folder first.
-        let mut command = self.compiler.tool(if subcommand == "clippy" { "cargo-clippy" } else { "cargo" });
+        let mut command = self.compiler.tool(if subcommand == "clippy" {
+            "cargo-clippy"
+        } else {
+            "cargo"
+        });
         command
             .args([subcommand, "--package", "gateway-ebpf", "--target", TARGET])
             .current_dir(root)
