@@ -30,11 +30,7 @@ impl Membership {
     ) {
         let judgement = match &self.held {
             None => Judgement::Adopt,
-            Some(held) => judge(
-                &held.lineage,
-                &theirs,
-                &[self.live().as_slice(), their_live].concat(),
-            ),
+            Some(held) => judge(&held.lineage, &theirs, &self.live(), their_live),
         };
         let fork = self
             .held
@@ -66,14 +62,23 @@ impl Membership {
 /// Which of two views to hold, given the lives that either side is connected with.
 ///
 /// Both sides judge by the union of what both know, so that they come to the same result.
-fn judge(mine: &Lineage, theirs: &Lineage, live: &[Life]) -> Judgement {
-    let rank = |lineage: &Lineage| (lineage.members_among(live), lineage.view.number, lineage.digest());
+fn judge(mine: &Lineage, theirs: &Lineage, my_live: &[Life], their_live: &[Life]) -> Judgement {
+    let live = [my_live, their_live].concat();
+    let rank = |lineage: &Lineage| {
+        (
+            lineage.members_among(&live),
+            lineage.view.number,
+            lineage.digest(),
+        )
+    };
     let (my_rank, their_rank) = (rank(mine), rank(theirs));
     match mine.relation(theirs) {
         // A view that keeps under half of those alive was made by a node that hears too little: not followed.
         Relation::Descendant if 2 * their_rank.0 < my_rank.0 => Judgement::Keep,
         Relation::Ancestor if 2 * my_rank.0 < their_rank.0 => Judgement::Retract,
         Relation::Descendant => Judgement::Adopt,
+        // Heard of through a third node only: adopted, it would be taken apart again at once, and so for ever.
+        Relation::Fork if theirs.members_among(my_live) == 0 => Judgement::Keep,
         Relation::Fork if their_rank > my_rank => Judgement::Adopt,
         Relation::Fork | Relation::Ancestor | Relation::Same => Judgement::Keep,
     }
