@@ -220,6 +220,8 @@ impl Watch {
                     Action::Become(readiness) => self.become_(readiness, &check),
                     Action::Probe => next = Some(self.probe(&mut check).await),
                     Action::WaitUntil(due) => {
+                        // What the first probe found is in the cell now.
+                        self.first = None;
                         sleep_until(due).await;
                         next = Some(Event::Due);
                     }
@@ -236,7 +238,6 @@ impl Watch {
         let permit = self.shared.probes.acquire().await.ok();
         let outcome = probe::probe(self.endpoint, self.protocol, &self.settings).await;
         drop(permit);
-        self.first = None;
         match outcome {
             Ok(()) => {
                 self.counters.passed.fetch_add(1, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::body::RequestBody;
-use super::error::{ProxyError, Retry};
+use super::error::{Fault, ProxyError, Retry};
 use super::pool::{Lease, Origin, Pool, Want};
 use super::record::Record;
 use super::worker::Worker;
@@ -40,7 +40,9 @@ pub(super) async fn attempt(
         let (mut lease, origin) = match pool.lease(want, connect_timeout).await {
             Ok(leased) => leased,
             Err(error) => {
-                pool.failed();
+                if error.fault() == Fault::Upstream {
+                    pool.failed();
+                }
                 return Err(Box::new(Failed { error, request: Some(request) }));
             }
         };
@@ -78,7 +80,7 @@ pub(super) async fn attempt(
                 want = Want::Fresh;
             }
             None => {
-                if error.fault() == super::error::Fault::Upstream {
+                if error.fault() == Fault::Upstream {
                     pool.failed();
                 }
                 return Err(Box::new(Failed { error, request: None }));

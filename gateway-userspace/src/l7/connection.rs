@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -34,6 +34,8 @@ const IDLE_MAX: Duration = Duration::from_secs(75);
 const H2_IDLE_MAX: Duration = Duration::from_secs(180);
 /// The client takes no byte of what we hold.
 const STALLED_MAX: Duration = Duration::from_secs(30);
+/// From the order to end in order to the cut, where no request is under way: a client that answers no GOAWAY.
+const FINISH_MAX: Duration = Duration::from_secs(5);
 /// A connection that is to end and has no request is given so long for one, which is answered with
 /// `Connection: close`: closing at once would lose a request that is on its way.
 const LEAVE_GRACE: Duration = Duration::from_secs(1);
@@ -78,8 +80,6 @@ pub(crate) struct Connection {
     pub(super) client: SocketAddr,
     /// The client's address as X-Forwarded-For says it; cloning it allocates nothing.
     pub(super) forwarded_for: HeaderValue,
-    /// The listener's address as configured.
-    pub(super) address: SocketAddr,
     listener: RefCell<Rc<ResolvedListener>>,
     phase: Cell<Phase>,
     since: Cell<Instant>,
@@ -88,18 +88,13 @@ pub(crate) struct Connection {
     blocked_since: Cell<Option<Instant>>,
     leave: Cell<Option<(Leave, Instant)>>,
     order: Cell<Order>,
-    told: Cell<Order>,
+    /// The last order, and when it was given.
+    told: Cell<(Order, Instant)>,
     waker: RefCell<Option<Waker>>,
 }
 
 /// Serves a client until one side has enough.
-pub(super) fn spawn(worker: &Rc<Worker>, address: SocketAddr, stream: TcpStream, client: SocketAddr) {
-    let resolved = worker.resolved();
-    let Some(listener) = resolved.listener(address) else {
-        // Its queue is being emptied, and no connection of it told which routes it had.
-        tracing::debug!(%address, %client, "a connection of a listener that no snapshot has; closed");
-        return;
-    };
+pub(super) fn spawn(worker: &Rc<Worker>, listener: Rc<ResolvedListener>, stream: TcpStream, client: SocketAddr) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, %client, "setting TCP_NODELAY");
     }
@@ -107,7 +102,6 @@ pub(super) fn spawn(worker: &Rc<Worker>, address: SocketAddr, stream: TcpStream,
     let connection = Rc::new(Connection {
         client,
         forwarded_for: forwarded_for(client.ip()),
-        address,
         listener: RefCell::new(listener),
         phase: Cell::new(Phase::Silent),
         since: Cell::new(worker.clock.coarse()),
@@ -116,7 +110,7 @@ pub(super) fn spawn(worker: &Rc<Worker>, address: SocketAddr, stream: TcpStream,
         blocked_since: Cell::new(None),
         leave: Cell::new(None),
         order: Cell::new(Order::None),
-        told: Cell::new(Order::None),
+        told: Cell::new((Order::None, worker.clock.coarse())),
         waker: RefCell::new(None),
         worker: Rc::clone(worker),
     });
@@ -168,7 +162,7 @@ impl Connection {
         if held.snapshot == resolved.snapshot.number {
             return held;
         }
-        match resolved.listener(self.address) {
+        match resolved.listener(held.address()) {
             Some(current) => {
                 *self.listener.borrow_mut() = Rc::clone(&current);
                 current
@@ -177,13 +171,21 @@ impl Connection {
         }
     }
 
+    /// The listener's address as configured.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.listener.borrow().address()
+    }
+
     /// Requests under way.
     pub(super) fn active(&self) -> u32 {
         self.active.get()
     }
 
     /// A request's head is read.
-    pub(super) fn begin(&self) {
+    pub(super) fn begin(&self, version: Version) {
+        if version == Version::HTTP_2 {
+            self.protocol.set(Protocol::Http2);
+        }
         self.active.set(self.active.get() + 1);
         self.phase.set(Phase::Busy);
     }
@@ -206,15 +208,14 @@ impl Connection {
     pub(super) fn received(&self, bytes: &[u8]) {
         match self.phase.get() {
             Phase::Busy | Phase::Head => {}
-            Phase::Silent => {
-                if bytes.starts_with(b"PRI") {
-                    self.protocol.set(Protocol::Http2);
-                }
-                self.enter(Phase::Head);
+            // The preface of HTTP/2: such a connection has no head of its own, and may be opened in advance.
+            Phase::Silent if bytes.starts_with(b"PRI") => {
+                self.protocol.set(Protocol::Http2);
+                self.enter(Phase::Idle);
             }
-            // Pings and the like: an HTTP/2 connection has no head of its own.
+            // Pings and the like.
             Phase::Idle if self.protocol.get() == Protocol::Http2 => {}
-            Phase::Idle => self.enter(Phase::Head),
+            Phase::Silent | Phase::Idle => self.enter(Phase::Head),
         }
     }
 
@@ -251,11 +252,18 @@ impl Connection {
             (Phase::Idle, Protocol::Http2) => H2_IDLE_MAX,
             (Phase::Busy, _) => Duration::MAX,
         };
+        let told = match self.told.get() {
+            (Order::Finish, since) => now.saturating_duration_since(since).min(waited),
+            _ => Duration::ZERO,
+        };
+        if self.phase.get() == Phase::Idle && told >= FINISH_MAX {
+            return self.tell(Order::Cut, now);
+        }
         let stalled = self.blocked_since.get().is_some_and(|since| now.saturating_duration_since(since) >= STALLED_MAX);
         if waited >= limit || stalled {
             self.worker.counters.timed_out.add(1);
             // An idle connection ends in order; from a slow one nothing is to be expected.
-            return self.tell(if self.phase.get() == Phase::Idle { Order::Finish } else { Order::Cut });
+            return self.tell(if self.phase.get() == Phase::Idle { Order::Finish } else { Order::Cut }, now);
         }
         if let Some(leave) = worker_leaves {
             self.leave(leave);
@@ -269,24 +277,24 @@ impl Connection {
 
     fn check_leave(&self, now: Instant, by: Option<Instant>, since: Instant) {
         if by.is_some_and(|by| now >= by) {
-            return self.tell(Order::Cut);
+            return self.tell(Order::Cut, now);
         }
         let grace_is_over = now.saturating_duration_since(since) >= LEAVE_GRACE;
         match (self.phase.get(), self.protocol.get()) {
             // GOAWAY refuses nothing that was sent before it: no grace is needed.
-            (Phase::Busy | Phase::Idle, Protocol::Http2) | (Phase::Busy, _) => self.tell(Order::Finish),
-            (Phase::Idle, Protocol::Http1) if grace_is_over => self.tell(Order::Finish),
-            (Phase::Silent, _) if grace_is_over => self.tell(Order::Cut),
+            (Phase::Busy | Phase::Idle, Protocol::Http2) | (Phase::Busy, _) => self.tell(Order::Finish, now),
+            (Phase::Idle, Protocol::Http1) if grace_is_over => self.tell(Order::Finish, now),
+            (Phase::Silent, _) if grace_is_over => self.tell(Order::Cut, now),
             (Phase::Idle | Phase::Silent | Phase::Head, _) => {}
         }
     }
 
-    fn tell(&self, order: Order) {
-        let told = self.told.get();
+    fn tell(&self, order: Order, now: Instant) {
+        let told = self.told.get().0;
         if told == order || told == Order::Cut {
             return;
         }
-        self.told.set(order);
+        self.told.set((order, now));
         self.order.set(order);
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();

@@ -85,9 +85,10 @@ fn name(host: &[u8]) -> Option<&[u8]> {
     match port.split_first() {
         None => Some(name),
         Some((b':', digits)) => {
-            let readable = !digits.is_empty() && digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit);
-            let value = digits.iter().fold(0_u32, |value, d| value * 10 + u32::from(d - b'0'));
-            (readable && value <= u32::from(u16::MAX)).then_some(name)
+            // `parse` would take a sign, too.
+            let plain = digits.iter().all(u8::is_ascii_digit);
+            let port = str::from_utf8(digits).ok()?.parse::<u16>();
+            (plain && port.is_ok()).then_some(name)
         }
         Some(_) => None,
     }

@@ -147,11 +147,6 @@ impl Pool {
         self.idle.borrow_mut().retain(|idle| fresh(idle.since) && !idle.sender.is_closed());
         self.http2.evict(fresh);
     }
-
-    #[cfg(test)]
-    pub(super) fn idle_count(&self) -> usize {
-        self.idle.borrow().len()
-    }
 }
 
 enum Line {

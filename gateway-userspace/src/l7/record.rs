@@ -62,7 +62,7 @@ enum End {
 impl Record {
     /// A request's head is read.
     pub(super) fn begin(connection: &Rc<Connection>, request: &http::request::Parts) -> Box<Self> {
-        connection.begin();
+        connection.begin(request.version);
         let resolved = connection.worker.resolved();
         Box::new(Self {
             listener: connection.listener(&resolved),

@@ -145,6 +145,11 @@ impl ResolvedListener {
         &self.listener.name
     }
 
+    /// As configured: what tells listeners apart.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.listener.address
+    }
+
     /// Which route takes a request.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, response};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, response, uri};
 use hyper::body::Incoming;
 use tokio::time::timeout_at;
 
@@ -160,24 +160,36 @@ fn address(head: &mut request::Parts, host: HeaderValue, protocol: UpstreamProto
     match protocol {
         UpstreamProtocol::Http1 => {
             if head.uri.authority().is_some() || head.version == Version::HTTP_2 {
-                let mut parts = std::mem::take(&mut head.uri).into_parts();
-                parts.scheme = None;
-                parts.authority = None;
-                head.uri = Uri::from_parts(parts).map_err(|_| ProxyError::PathBad)?;
+                head.uri = Uri::from(path_and_query(&head.uri)?);
                 head.headers.insert(header::HOST, host);
             }
             head.version = Version::HTTP_11;
         }
         UpstreamProtocol::Http2 => {
-            let mut parts = std::mem::take(&mut head.uri).into_parts();
+            let mut parts = uri::Parts::default();
             parts.scheme = Some(Scheme::HTTP);
             parts.authority = Some(Authority::try_from(host.as_bytes()).map_err(|_| ProxyError::HostBad)?);
+            parts.path_and_query = Some(path_and_query(&head.uri)?);
             head.uri = Uri::from_parts(parts).map_err(|_| ProxyError::PathBad)?;
             head.headers.remove(header::HOST);
             head.version = Version::HTTP_2;
         }
     }
     Ok(())
+}
+
+/// With its slash: `http://a.example?x` has none.
+fn path_and_query(uri: &Uri) -> Result<PathAndQuery, ProxyError> {
+    match uri.path_and_query() {
+        Some(whole) if uri.authority().is_none() => Ok(whole.clone()),
+        Some(whole) if whole.as_str().starts_with('/') && whole.as_str().len() > 1 => Ok(whole.clone()),
+        Some(whole) => {
+            let text = whole.as_str();
+            let text = if text.starts_with('/') { text.to_owned() } else { format!("/{text}") };
+            PathAndQuery::try_from(text).map_err(|_| ProxyError::PathBad)
+        }
+        None => Ok(PathAndQuery::from_static("/")),
+    }
 }
 
 fn with_path(uri: &Uri, mut path: String) -> Result<Uri, ProxyError> {

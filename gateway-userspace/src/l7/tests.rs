@@ -1,1 +1,7 @@
-//! placeholder
+//! The request's way against real servers and clients on loopback.
+
+mod drain;
+mod forward;
+mod harness;
+mod limits;
+mod stream;

@@ -194,7 +194,7 @@ impl Worker {
                 return;
             }
         };
-        let listening = Rc::new(Listening::new(new.address));
+        let listening = Rc::new(Listening::new(new.address, &self.resolved()));
         self.listening.borrow_mut().push(Rc::clone(&listening));
         drop(tokio::task::spawn_local(accept::run(Rc::clone(self), listening, Rc::new(socket))));
     }
@@ -204,7 +204,10 @@ impl Worker {
     fn follow(&self, next: &Snapshot) {
         for listening in self.listening.borrow().iter() {
             match next.listeners.iter().find(|listener| listener.address == listening.address) {
-                None => listening.close(),
+                None => {
+                    listening.close();
+                    self.leave_listener(listening.address);
+                }
                 Some(listener) => listening.retune(listener.segment_bytes_max),
             }
         }
@@ -248,16 +251,21 @@ impl Worker {
     /// A listener's socket is closed: its connections are to end.
     pub(super) fn closed(&self, listening: &Rc<Listening>) {
         self.listening.borrow_mut().retain(|other| !Rc::ptr_eq(other, listening));
-        let by = Some(Instant::now() + LISTENER_DRAIN_MAX);
-        let reopened = |address: SocketAddr| self.listening.borrow().iter().any(|other| other.address == address);
-        if !reopened(listening.address) {
-            for connection in self.connections.borrow().values() {
-                if connection.address == listening.address {
-                    connection.leave(Leave { by });
-                }
-            }
+        let is_back = self.listening.borrow().iter().any(|other| other.address == listening.address);
+        if !is_back {
+            // Those that were in its queue.
+            self.leave_listener(listening.address);
         }
         self.gone.notify_one();
+    }
+
+    fn leave_listener(&self, address: SocketAddr) {
+        let by = Some(Instant::now() + LISTENER_DRAIN_MAX);
+        for connection in self.connections.borrow().values() {
+            if connection.address() == address {
+                connection.leave(Leave { by });
+            }
+        }
     }
 
     /// Whether connections are to end after the response under way, and by when.
