@@ -74,7 +74,9 @@ impl Listening {
 
     /// Asks [`run`] to give new connections that segment size; it was set before the socket listened, too.
     pub(super) fn retune(&self, segment_bytes_max: Option<u16>) {
-        if segment_bytes_max.is_some() && self.segment_bytes_max.replace(segment_bytes_max) != segment_bytes_max {
+        if segment_bytes_max.is_some()
+            && self.segment_bytes_max.replace(segment_bytes_max) != segment_bytes_max
+        {
             self.changed.notify_one();
         }
     }
@@ -101,13 +103,26 @@ pub(super) async fn run(worker: Rc<Worker>, listening: Rc<Listening>, socket: Rc
     if let Err(error) = bind::refuse_new(&*socket) {
         tracing::warn!(%error, address = %listening.address, "closing a listener: connections that begin now may be reset");
     }
-    empty(&worker, &listening, &socket, Instant::now() + 2 * HANDSHAKE, HANDSHAKE).await;
+    empty(
+        &worker,
+        &listening,
+        &socket,
+        Instant::now() + 2 * HANDSHAKE,
+        HANDSHAKE,
+    )
+    .await;
     drop(socket);
     worker.closed(&listening);
 }
 
 /// Accepts until nobody came for `quiet`, or `end`.
-async fn empty(worker: &Rc<Worker>, listening: &Rc<Listening>, socket: &TcpListener, end: Instant, quiet: Duration) {
+async fn empty(
+    worker: &Rc<Worker>,
+    listening: &Rc<Listening>,
+    socket: &TcpListener,
+    end: Instant,
+    quiet: Duration,
+) {
     let mut pause = PAUSE_MIN;
     loop {
         let until = end.min(Instant::now() + quiet);
@@ -119,7 +134,9 @@ async fn empty(worker: &Rc<Worker>, listening: &Rc<Listening>, socket: &TcpListe
 }
 
 fn retune(listening: &Listening, socket: &TcpListener) {
-    let Some(bytes) = listening.segment_bytes_max.get() else { return };
+    let Some(bytes) = listening.segment_bytes_max.get() else {
+        return;
+    };
     if let Err(error) = bind::set_segment_bytes_max(socket, bytes) {
         tracing::warn!(%error, address = %listening.address, bytes, "setting the segment size of new connections");
     }
@@ -137,7 +154,9 @@ async fn take(
             match listening.listener(&worker.resolved()) {
                 Some(listener) => connection::spawn(worker, listener, stream, client),
                 // It came and went between two looks of this worker.
-                None => tracing::warn!(address = %listening.address, %client, "a connection that no snapshot has routes for; closed"),
+                None => {
+                    tracing::warn!(address = %listening.address, %client, "a connection that no snapshot has routes for; closed")
+                }
             }
         }
         // The client gave up while it stood in the queue.
@@ -155,5 +174,8 @@ async fn take(
 
 fn is_of_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
 }

@@ -43,7 +43,10 @@ pub(super) async fn attempt(
                 if error.fault() == Fault::Upstream {
                     pool.failed();
                 }
-                return Err(Box::new(Failed { error, request: Some(request) }));
+                return Err(Box::new(Failed {
+                    error,
+                    request: Some(request),
+                }));
             }
         };
         if let Origin::Fresh(time) = origin {
@@ -67,7 +70,10 @@ pub(super) async fn attempt(
             (Origin::Reused, Retry::IfIdempotent) => spare,
             (Origin::Fresh(_), Retry::Safe) => {
                 pool.failed();
-                return Err(Box::new(Failed { error, request: unsent }));
+                return Err(Box::new(Failed {
+                    error,
+                    request: unsent,
+                }));
             }
             _ => None,
         };
@@ -91,7 +97,13 @@ pub(super) async fn attempt(
 
 /// A request that may be sent twice: idempotent (RFC 9110, section 9.2.2) and without a body.
 fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let idempotent = [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS];
+    let idempotent = [
+        Method::GET,
+        Method::HEAD,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
     if !request.body().is_end_stream() || !idempotent.contains(request.method()) {
         return None;
     }

@@ -94,7 +94,12 @@ pub(crate) struct Connection {
 }
 
 /// Serves a client until one side has enough.
-pub(super) fn spawn(worker: &Rc<Worker>, listener: Rc<ResolvedListener>, stream: TcpStream, client: SocketAddr) {
+pub(super) fn spawn(
+    worker: &Rc<Worker>,
+    listener: Rc<ResolvedListener>,
+    stream: TcpStream,
+    client: SocketAddr,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, %client, "setting TCP_NODELAY");
     }
@@ -150,7 +155,9 @@ async fn run(connection: &Rc<Connection>, stream: TcpStream) {
     });
     match end.await {
         Some(Ok(())) => {}
-        Some(Err(error)) => tracing::debug!(%error, client = %connection.client, "a client's connection ended"),
+        Some(Err(error)) => {
+            tracing::debug!(%error, client = %connection.client, "a client's connection ended")
+        }
         None => tracing::debug!(client = %connection.client, "a client's connection was cut"),
     }
 }
@@ -259,11 +266,21 @@ impl Connection {
         if self.phase.get() == Phase::Idle && told >= FINISH_MAX {
             return self.tell(Order::Cut, now);
         }
-        let stalled = self.blocked_since.get().is_some_and(|since| now.saturating_duration_since(since) >= STALLED_MAX);
+        let stalled = self
+            .blocked_since
+            .get()
+            .is_some_and(|since| now.saturating_duration_since(since) >= STALLED_MAX);
         if waited >= limit || stalled {
             self.worker.counters.timed_out.add(1);
             // An idle connection ends in order; from a slow one nothing is to be expected.
-            return self.tell(if self.phase.get() == Phase::Idle { Order::Finish } else { Order::Cut }, now);
+            return self.tell(
+                if self.phase.get() == Phase::Idle {
+                    Order::Finish
+                } else {
+                    Order::Cut
+                },
+                now,
+            );
         }
         if let Some(leave) = worker_leaves {
             self.leave(leave);

@@ -101,8 +101,16 @@ impl Workers {
             let thread = worker::spawn(plan)?;
             crew.push(Member { mailbox, thread });
         }
-        tracing::info!(workers = count, connections_max, "workers started; connections_max is for each");
-        Ok(Self { shared, crew, bound: Mutex::default() })
+        tracing::info!(
+            workers = count,
+            connections_max,
+            "workers started; connections_max is for each"
+        );
+        Ok(Self {
+            shared,
+            crew,
+            bound: Mutex::default(),
+        })
     }
 
     /// Opens the sockets of all listeners that are new in `next`, one for each worker, and touches nothing else.
@@ -119,7 +127,11 @@ impl Workers {
                 continue;
             }
             let (sockets, local) = bind::open(listener, self.crew.len())?;
-            listeners.push(Opened { address: listener.address, local, sockets });
+            listeners.push(Opened {
+                address: listener.address,
+                local,
+                sockets,
+            });
         }
         Ok(Prepared { listeners })
     }
@@ -141,7 +153,12 @@ impl Workers {
         let mut shares: Vec<Vec<NewSocket>> = self.crew.iter().map(|_| Vec::new()).collect();
         let mut bound = self.bound();
         bound.retain(|address, _| next.listeners.iter().any(|listener| listener.address == *address));
-        for Opened { address, local, sockets } in prepared.listeners {
+        for Opened {
+            address,
+            local,
+            sockets,
+        } in prepared.listeners
+        {
             bound.insert(address, local);
             for (share, socket) in shares.iter_mut().zip(sockets) {
                 share.push(NewSocket { address, socket });
@@ -170,7 +187,10 @@ impl Workers {
 
     /// Worker threads that ended though nobody stopped them: a fault in this program, which makes the node unready.
     pub fn dead(&self) -> usize {
-        self.crew.iter().filter(|member| member.thread.is_finished()).count()
+        self.crew
+            .iter()
+            .filter(|member| member.thread.is_finished())
+            .count()
     }
 
     /// Stops: accepts what is queued and nothing more, ends idle connections, lets requests under way finish until
@@ -180,7 +200,10 @@ impl Workers {
     /// Dropped, the workers go on draining and end at the limit.
     pub async fn drain(mut self, limit: Duration) -> Drained {
         let crew = std::mem::take(&mut self.crew);
-        let ends: Vec<_> = crew.iter().map(|member| member.end(Instant::now() + limit)).collect();
+        let ends: Vec<_> = crew
+            .iter()
+            .map(|member| member.end(Instant::now() + limit))
+            .collect();
         let mut sum = Drained::default();
         for end in ends {
             match end.await {
@@ -208,7 +231,8 @@ impl Workers {
 impl Member {
     fn end(&self, until: Instant) -> oneshot::Receiver<Drained> {
         let (done, end) = oneshot::channel();
-        self.mailbox.post(|orders| orders.drain = Some(Drain { until, done }));
+        self.mailbox
+            .post(|orders| orders.drain = Some(Drain { until, done }));
         end
     }
 }
@@ -250,9 +274,18 @@ mod tests {
 
     #[test]
     fn descriptors_are_divided_among_workers() {
-        let rows = [(20_000, 1, 9_744), (20_000, 2, 4_872), (100, 4, 16), (10_000_000, 2, 65_536)];
+        let rows = [
+            (20_000, 1, 9_744),
+            (20_000, 2, 4_872),
+            (100, 4, 16),
+            (10_000_000, 2, 65_536),
+        ];
         for (descriptors, workers, each) in rows {
-            assert_eq!(connections_per_worker(descriptors, workers), each, "{descriptors} for {workers}");
+            assert_eq!(
+                connections_per_worker(descriptors, workers),
+                each,
+                "{descriptors} for {workers}"
+            );
         }
     }
 }

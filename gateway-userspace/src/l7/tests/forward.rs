@@ -1,6 +1,5 @@
 //! What is sent on, what comes back, and what the log says of it.
 
-
 use super::harness::*;
 use crate::config::snapshot::{NodeHeader, UpstreamProtocol};
 use std::time::Duration;
@@ -12,8 +11,14 @@ async fn http1_and_http2_meet_on_both_sides() {
     let echo = Server::echo().await;
     for workers in [1, 2] {
         for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
-            let gateway = Gateway::start(&Setup { protocol, ..Setup::new(workers, &[echo.address]) });
-            for mut client in [Client::http1(gateway.address()).await, Client::http2(gateway.address()).await] {
+            let gateway = Gateway::start(&Setup {
+                protocol,
+                ..Setup::new(workers, &[echo.address])
+            });
+            for mut client in [
+                Client::http1(gateway.address()).await,
+                Client::http2(gateway.address()).await,
+            ] {
                 let request = client.request("POST", "/up/a?b=c").body(full("hello")).unwrap();
                 let (client_version, scheme) = match client {
                     Client::One(_) => ("1.1", ""),
@@ -58,10 +63,15 @@ async fn connections_to_an_endpoint_are_used_again() {
 #[tokio::test]
 async fn a_hundred_requests_at_once_share_one_http2_connection() {
     let server = Server::named("a").await;
-    let setup = Setup { protocol: UpstreamProtocol::Http2, ..Setup::new(1, &[server.address]) };
+    let setup = Setup {
+        protocol: UpstreamProtocol::Http2,
+        ..Setup::new(1, &[server.address])
+    };
     let gateway = Gateway::start(&setup);
     let address = gateway.address();
-    let all: Vec<_> = (0..90).map(|_| tokio::spawn(async move { get(address, "/up").await.status })).collect();
+    let all: Vec<_> = (0..90)
+        .map(|_| tokio::spawn(async move { get(address, "/up").await.status }))
+        .collect();
     for one in all {
         assert_eq!(one.await.unwrap(), 200);
     }
@@ -92,7 +102,11 @@ async fn an_endpoint_that_is_down_costs_no_request() {
     }
     let lines = gateway.lines(10).await;
     assert!(lines.iter().any(|line| line.contains("tries=2")), "{lines:#?}");
-    assert!(lines.iter().all(|line| line.contains("reason=ok") && line.contains(&format!("endpoint={}", up.address))));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.contains("reason=ok") && line.contains(&format!("endpoint={}", up.address)))
+    );
 }
 
 #[tokio::test]
@@ -103,7 +117,14 @@ async fn all_endpoints_down_is_502_with_the_reason() {
     assert!(answer.text().starts_with("connect-failed: "), "{}", answer.text());
     assert!(answer.header("x-request-id").is_some());
     let lines = gateway.lines(1).await;
-    for field in ["status=502", "reason=connect-failed", "fault=upstream", "tries=2", "upstream=users", "route=all"] {
+    for field in [
+        "status=502",
+        "reason=connect-failed",
+        "fault=upstream",
+        "tries=2",
+        "upstream=users",
+        "route=all",
+    ] {
         assert!(lines[0].contains(field), "{field} in {}", lines[0]);
     }
 }
@@ -114,21 +135,32 @@ async fn no_endpoint_is_503_and_internal() {
     let answer = get(gateway.address(), "/up").await;
     assert_eq!(answer.status, 503);
     let lines = gateway.lines(1).await;
-    assert!(lines[0].contains("reason=no-endpoint fault=internal tries=0"), "{}", lines[0]);
+    assert!(
+        lines[0].contains("reason=no-endpoint fault=internal tries=0"),
+        "{}",
+        lines[0]
+    );
 }
 
 #[tokio::test]
 async fn an_answer_that_takes_too_long_is_504() {
     for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
         let server = Server::start(|_| std::future::pending()).await;
-        let setup = Setup { timeout: Duration::from_millis(50), protocol, ..Setup::new(1, &[server.address]) };
+        let setup = Setup {
+            timeout: Duration::from_millis(50),
+            protocol,
+            ..Setup::new(1, &[server.address])
+        };
         let gateway = Gateway::start(&setup);
         let answer = get(gateway.address(), "/up").await;
         assert_eq!(answer.status, 504);
         assert!(gateway.lines(1).await[0].contains("reason=timeout fault=upstream tries=1"));
         let state = gateway.state(server.address);
         assert_eq!(state.failures.load(std::sync::atomic::Ordering::Relaxed), 1);
-        wait_until("nothing under way", || state.active.load(std::sync::atomic::Ordering::Relaxed) == 0).await;
+        wait_until("nothing under way", || {
+            state.active.load(std::sync::atomic::Ordering::Relaxed) == 0
+        })
+        .await;
     }
 }
 
@@ -141,7 +173,10 @@ async fn a_connect_that_takes_too_long_is_504() {
     socket.listen(0).unwrap();
     let full = socket.local_addr().unwrap().as_socket().unwrap();
     let _held = std::net::TcpStream::connect(full).unwrap();
-    let setup = Setup { connect_timeout: Duration::from_millis(50), ..Setup::new(1, &[full]) };
+    let setup = Setup {
+        connect_timeout: Duration::from_millis(50),
+        ..Setup::new(1, &[full])
+    };
     let gateway = Gateway::start(&setup);
     assert_eq!(get(gateway.address(), "/up").await.status, 504);
     assert!(gateway.lines(1).await[0].contains("reason=connect-timeout"));
@@ -159,7 +194,11 @@ async fn refusals_have_a_status_and_a_reason_each() {
         ("GET /own HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", 400, "host-bad"),
         ("GET /%zz HTTP/1.1\r\nhost: a\r\n\r\n", 400, "path-bad"),
         ("GET /../own HTTP/1.1\r\nhost: a\r\n\r\n", 400, "path-bad"),
-        ("GET /up HTTP/1.1\r\nhost: a\r\nconnection: host\r\n\r\n", 400, "connection-bad"),
+        (
+            "GET /up HTTP/1.1\r\nhost: a\r\nconnection: host\r\n\r\n",
+            400,
+            "connection-bad",
+        ),
     ];
     for (index, (request, status, reason)) in rows.iter().enumerate() {
         let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
@@ -167,9 +206,19 @@ async fn refusals_have_a_status_and_a_reason_each() {
         let mut answer = [0; 4096];
         let read = stream.read(&mut answer).await.unwrap();
         let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer}");
-        assert!(answer.contains(&format!("\r\n\r\n{reason}: ")), "{request:?}: {answer}");
-        assert_eq!(answer.contains("\r\nallow: POST\r\n"), *reason == "method-not-allowed", "{answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request:?}: {answer}"
+        );
+        assert!(
+            answer.contains(&format!("\r\n\r\n{reason}: ")),
+            "{request:?}: {answer}"
+        );
+        assert_eq!(
+            answer.contains("\r\nallow: POST\r\n"),
+            *reason == "method-not-allowed",
+            "{answer}"
+        );
         let lines = gateway.lines(index + 1).await;
         let field = format!("status={status} reason={reason} fault=downstream");
         assert!(lines[index].contains(&field), "{field} in {}", lines[index]);
@@ -181,7 +230,11 @@ async fn what_is_matched_is_what_is_forwarded() {
     let echo = Server::echo().await;
     let gateway = Gateway::start(&Setup::new(1, &[echo.address]));
     let answer = get(gateway.address(), "/own/../up/./x?y=/../z").await;
-    assert!(answer.text().starts_with("GET /up/x?y=/../z HTTP/1.1\n"), "{}", answer.text());
+    assert!(
+        answer.text().starts_with("GET /up/x?y=/../z HTTP/1.1\n"),
+        "{}",
+        answer.text()
+    );
     assert!(gateway.lines(1).await[0].contains("path=/up/x "));
 }
 
@@ -189,10 +242,17 @@ async fn what_is_matched_is_what_is_forwarded() {
 async fn the_node_names_itself_only_where_it_is_told_to() {
     let server = Server::named("a").await;
     for (node_header, expected) in [(NodeHeader::Sent, Some("gw-1")), (NodeHeader::Omitted, None)] {
-        let setup = Setup { node_header, ..Setup::new(1, &[server.address]) };
+        let setup = Setup {
+            node_header,
+            ..Setup::new(1, &[server.address])
+        };
         let gateway = Gateway::start(&setup);
         for path in ["/up", "/own", "/none"] {
-            assert_eq!(get(gateway.address(), path).await.header("x-gateway-node"), expected, "{path}");
+            assert_eq!(
+                get(gateway.address(), path).await.header("x-gateway-node"),
+                expected,
+                "{path}"
+            );
         }
     }
 }
@@ -225,7 +285,10 @@ async fn hop_by_hop_fields_end_here() {
 async fn head_gets_the_length_and_nothing_more() {
     let server = Server::named("four").await;
     let gateway = Gateway::start(&Setup::new(1, &[server.address]));
-    for mut client in [Client::http1(gateway.address()).await, Client::http2(gateway.address()).await] {
+    for mut client in [
+        Client::http1(gateway.address()).await,
+        Client::http2(gateway.address()).await,
+    ] {
         for (path, length) in [("/up", "4"), ("/own", "3")] {
             let request = client.request("HEAD", path).body(full("")).unwrap();
             let answer = client.ask(request).await.unwrap();
@@ -233,7 +296,13 @@ async fn head_gets_the_length_and_nothing_more() {
             assert_eq!(answer.header("content-length"), Some(length), "{path}");
         }
     }
-    assert!(gateway.lines(4).await.iter().all(|line| line.contains("reason=ok")));
+    assert!(
+        gateway
+            .lines(4)
+            .await
+            .iter()
+            .all(|line| line.contains("reason=ok"))
+    );
     assert_eq!(server.connections(), 1, "a connection is used again after HEAD");
 }
 
@@ -252,7 +321,10 @@ async fn closes_after(answers: usize) -> std::net::SocketAddr {
                     break;
                 }
                 count += 1;
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                    .await
+                    .unwrap();
             }
         }
     });
@@ -263,16 +335,32 @@ async fn closes_after(answers: usize) -> std::net::SocketAddr {
 async fn a_reused_connection_that_died_is_replaced_once_for_requests_that_may_be_repeated() {
     let address = closes_after(3).await;
     let gateway = Gateway::start(&Setup::new(1, &[address]));
-    assert_eq!(get(gateway.address(), "/up").await.status, 200, "on a new connection");
-    assert_eq!(get(gateway.address(), "/up").await.status, 200, "sent again on another");
+    assert_eq!(
+        get(gateway.address(), "/up").await.status,
+        200,
+        "on a new connection"
+    );
+    assert_eq!(
+        get(gateway.address(), "/up").await.status,
+        200,
+        "sent again on another"
+    );
     let mut client = Client::http1(gateway.address()).await;
     let request = client.request("POST", "/up").body(full("pay")).unwrap();
     let answer = client.ask(request).await.unwrap();
     assert_eq!(answer.status, 502, "it may have been received");
-    assert!(answer.text().starts_with("upstream-closed: "), "{}", answer.text());
+    assert!(
+        answer.text().starts_with("upstream-closed: "),
+        "{}",
+        answer.text()
+    );
     let lines = gateway.lines(3).await;
     assert!(lines[1].contains("reason=ok fault=none tries=2"), "{}", lines[1]);
-    assert!(lines[2].contains("reason=upstream-closed fault=upstream tries=1"), "{}", lines[2]);
+    assert!(
+        lines[2].contains("reason=upstream-closed fault=upstream tries=1"),
+        "{}",
+        lines[2]
+    );
 }
 
 #[tokio::test]
@@ -313,9 +401,15 @@ async fn metrics_add_up_over_workers() {
         "gateway_request_duration_seconds_count{listener=\"web-0\",route=\"all\"} 10".to_owned(),
         "gateway_connections_accepted_total 11".to_owned(),
         "gateway_access_log_dropped_total 0".to_owned(),
-        format!("gateway_endpoint_requests_total{{upstream=\"users\",endpoint=\"{}\"}} 10", server.address),
+        format!(
+            "gateway_endpoint_requests_total{{upstream=\"users\",endpoint=\"{}\"}} 10",
+            server.address
+        ),
     ] {
-        assert!(text.lines().any(|have| have == line), "{line} is missing in\n{text}");
+        assert!(
+            text.lines().any(|have| have == line),
+            "{line} is missing in\n{text}"
+        );
     }
 }
 
@@ -328,5 +422,8 @@ async fn a_reload_decides_the_next_request_and_keeps_connections() {
     gateway.reload(&Setup::new(2, &[new.address]));
     assert_eq!(client.get("/up").await.unwrap().text(), "new");
     let lines = gateway.lines(2).await;
-    assert!(lines[0].contains("snapshot=1 ") && lines[1].contains("snapshot=2 "), "{lines:#?}");
+    assert!(
+        lines[0].contains("snapshot=1 ") && lines[1].contains("snapshot=2 "),
+        "{lines:#?}"
+    );
 }

@@ -20,8 +20,8 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::snapshot::{
-    Admin, AdminListen, Balancer, Endpoint, Listener, Node, NodeHeader, Respond, Route, RouteAction, Snapshot, Upstream,
-    UpstreamProtocol,
+    Admin, AdminListen, Balancer, Endpoint, Listener, Node, NodeHeader, Respond, Route, RouteAction,
+    Snapshot, Upstream, UpstreamProtocol,
 };
 use crate::l7::{Shared, Workers};
 use crate::registry::{EndpointState, Registry};
@@ -104,9 +104,16 @@ impl Setup {
             readiness: None,
         });
         let route = |name: &str, action: RouteAction| {
-            Arc::new(Route { name: name.into(), action, timeout: self.timeout })
+            Arc::new(Route {
+                name: name.into(),
+                action,
+                timeout: self.timeout,
+            })
         };
-        let respond = Respond { status: StatusCode::OK, body: Bytes::from_static(b"own") };
+        let respond = Respond {
+            status: StatusCode::OK,
+            body: Bytes::from_static(b"own"),
+        };
         let routes = vec![
             route("all", RouteAction::Upstream(Arc::clone(&upstream))),
             route("own", RouteAction::Respond(respond.clone())),
@@ -115,7 +122,9 @@ impl Setup {
         let listener = |(index, address): (usize, &SocketAddr)| {
             let mut router = Router::default();
             let mut add = |path: PathPattern, methods: &[Method], index| {
-                router.insert(&HostPattern::Any, &path, methods, RouteIndex(index)).unwrap();
+                router
+                    .insert(&HostPattern::Any, &path, methods, RouteIndex(index))
+                    .unwrap();
             };
             add(PathPattern::Prefix("/up".into()), &[], 0);
             add(PathPattern::Exact("/own".into()), &[], 1);
@@ -139,7 +148,10 @@ impl Setup {
                 workers: self.workers,
                 node_header: self.node_header,
             },
-            admin: Admin { listen: AdminListen::Tcp("127.0.0.1:0".parse().unwrap()), token_file: "none".into() },
+            admin: Admin {
+                listen: AdminListen::Tcp("127.0.0.1:0".parse().unwrap()),
+                token_file: "none".into(),
+            },
             dataplane: None,
             cluster: None,
             vips: Vec::new(),
@@ -168,7 +180,13 @@ impl Gateway {
         let workers = Workers::start(Arc::clone(&shared)).unwrap();
         let prepared = workers.prepare(&snapshot).unwrap();
         workers.commit(prepared, snapshot);
-        Self { workers, shared, registry, number: 1, lines }
+        Self {
+            workers,
+            shared,
+            registry,
+            number: 1,
+            lines,
+        }
     }
 
     pub(super) fn reload(&mut self, setup: &Setup) {
@@ -319,7 +337,9 @@ impl Client {
 
     pub(super) async fn http2(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
         tokio::spawn(async move { drop(connection.await.map_err(|error| error.to_string())) });
         Self::Two(sender)
     }
@@ -349,11 +369,17 @@ impl Client {
     pub(super) async fn ask(&mut self, request: Request<Body>) -> hyper::Result<Answer> {
         let (head, body) = self.send(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+        Ok(Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        })
     }
 
     pub(super) async fn get(&mut self, path: &str) -> hyper::Result<Answer> {
-        let request = self.request("GET", path).body(Empty::new().map_err(|never| match never {}).boxed());
+        let request = self
+            .request("GET", path)
+            .body(Empty::new().map_err(|never| match never {}).boxed());
         self.ask(request.unwrap()).await
     }
 

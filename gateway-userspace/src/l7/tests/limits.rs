@@ -14,11 +14,16 @@ async fn idle_connections_to_an_endpoint_are_bounded_per_node() {
         http::Response::new(full("a"))
     })
     .await;
-    let setup = Setup { idle_per_endpoint: 2, ..Setup::new(1, &[server.address]) };
+    let setup = Setup {
+        idle_per_endpoint: 2,
+        ..Setup::new(1, &[server.address])
+    };
     let gateway = Gateway::start(&setup);
     let address = gateway.address();
     for _ in 0..2 {
-        let all: Vec<_> = (0..6).map(|_| tokio::spawn(async move { get(address, "/up").await.status })).collect();
+        let all: Vec<_> = (0..6)
+            .map(|_| tokio::spawn(async move { get(address, "/up").await.status }))
+            .collect();
         for one in all {
             assert_eq!(one.await.unwrap(), 200);
         }
@@ -41,7 +46,10 @@ async fn a_pipeline_is_answered_in_order() {
         .unwrap();
     let mut answers = String::new();
     stream.read_to_string(&mut answers).await.unwrap();
-    let places: Vec<_> = ["GET /up/1", "\r\n\r\nown", "GET /up/2"].iter().map(|part| answers.find(part).unwrap()).collect();
+    let places: Vec<_> = ["GET /up/1", "\r\n\r\nown", "GET /up/2"]
+        .iter()
+        .map(|part| answers.find(part).unwrap())
+        .collect();
     assert!(places.is_sorted(), "{answers}");
     gateway.lines(3).await;
 }

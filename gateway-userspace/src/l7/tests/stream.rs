@@ -30,8 +30,13 @@ impl http_body::Body for Fed {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        self.0.poll_recv(context).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        self.0
+            .poll_recv(context)
+            .map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 
@@ -47,7 +52,13 @@ const TEN_MEGABYTES: usize = 10 * 1024 * 1024;
 impl Big {
     fn body(left: usize) -> (Body, Arc<AtomicUsize>) {
         let made = Arc::new(AtomicUsize::new(0));
-        (Body::new(Self { left, made: Arc::clone(&made) }), made)
+        (
+            Body::new(Self {
+                left,
+                made: Arc::clone(&made),
+            }),
+            made,
+        )
     }
 }
 
@@ -55,7 +66,10 @@ impl http_body::Body for Big {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
@@ -71,7 +85,10 @@ fn protocols() -> [UpstreamProtocol; 2] {
 }
 
 async fn clients(gateway: &Gateway) -> [Client; 2] {
-    [Client::http1(gateway.address()).await, Client::http2(gateway.address()).await]
+    [
+        Client::http1(gateway.address()).await,
+        Client::http2(gateway.address()).await,
+    ]
 }
 
 #[tokio::test]
@@ -91,7 +108,10 @@ async fn first_bytes_arrive_before_the_body_ended_both_ways() {
     })
     .await;
     for protocol in protocols() {
-        let gateway = Gateway::start(&Setup { protocol, ..Setup::new(1, &[mirror.address]) });
+        let gateway = Gateway::start(&Setup {
+            protocol,
+            ..Setup::new(1, &[mirror.address])
+        });
         for mut client in clients(&gateway).await {
             let (feed, body) = fed();
             let request = client.request("POST", "/up").body(body).unwrap();
@@ -101,7 +121,11 @@ async fn first_bytes_arrive_before_the_body_ended_both_ways() {
             for (sent, next) in [("one", Some("two")), ("two", Some("three")), ("three", None)] {
                 let mut got = Vec::new();
                 while got.len() < sent.len() {
-                    let frame = tokio::time::timeout(SOON, answer.frame()).await.unwrap().unwrap().unwrap();
+                    let frame = tokio::time::timeout(SOON, answer.frame())
+                        .await
+                        .unwrap()
+                        .unwrap()
+                        .unwrap();
                     got.extend_from_slice(&frame.into_data().unwrap());
                 }
                 assert_eq!(got, sent.as_bytes(), "before the next was sent");
@@ -114,7 +138,12 @@ async fn first_bytes_arrive_before_the_body_ended_both_ways() {
             assert!(rest.is_empty(), "{rest:?}");
         }
         let lines = gateway.lines(2).await;
-        assert!(lines.iter().all(|line| line.contains("reason=ok") && line.contains("bytes_in=11 bytes_out=11")), "{lines:#?}");
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.contains("reason=ok") && line.contains("bytes_in=11 bytes_out=11")),
+            "{lines:#?}"
+        );
     }
 }
 
@@ -132,9 +161,15 @@ async fn ten_megabytes_pass_both_ways_whole() {
     .await;
     for workers in [1, 2] {
         for protocol in protocols() {
-            let gateway = Gateway::start(&Setup { protocol, ..Setup::new(workers, &[length.address]) });
+            let gateway = Gateway::start(&Setup {
+                protocol,
+                ..Setup::new(workers, &[length.address])
+            });
             for mut client in clients(&gateway).await {
-                let request = client.request("POST", "/up").body(Big::body(TEN_MEGABYTES).0).unwrap();
+                let request = client
+                    .request("POST", "/up")
+                    .body(Big::body(TEN_MEGABYTES).0)
+                    .unwrap();
                 let answer = client.ask(request).await.unwrap();
                 assert_eq!((answer.status, answer.body.len()), (200, TEN_MEGABYTES));
             }
@@ -160,9 +195,15 @@ async fn a_client_that_does_not_read_holds_the_upstream_back() {
             }
         })
         .await;
-        let gateway = Gateway::start(&Setup { protocol, ..Setup::new(1, &[server.address]) });
+        let gateway = Gateway::start(&Setup {
+            protocol,
+            ..Setup::new(1, &[server.address])
+        });
         let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
-        stream.write_all(b"GET /up HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /up HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
         let mut first = [0; 16];
         stream.read_exact(&mut first).await.unwrap();
         let made = made.lock().await.clone().unwrap();
@@ -179,7 +220,10 @@ async fn a_client_that_does_not_read_holds_the_upstream_back() {
         }
         drop(stream);
         let line = gateway.lines(1).await.remove(0);
-        assert!(line.contains("status=200 reason=client-closed fault=downstream"), "{line}");
+        assert!(
+            line.contains("status=200 reason=client-closed fault=downstream"),
+            "{line}"
+        );
     }
 }
 
@@ -187,16 +231,29 @@ async fn a_client_that_does_not_read_holds_the_upstream_back() {
 async fn a_client_that_goes_away_while_it_waits_is_logged_once_and_cancels_the_request() {
     for protocol in protocols() {
         let server = Server::start(|_| std::future::pending()).await;
-        let gateway = Gateway::start(&Setup { protocol, ..Setup::new(1, &[server.address]) });
+        let gateway = Gateway::start(&Setup {
+            protocol,
+            ..Setup::new(1, &[server.address])
+        });
         let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
-        stream.write_all(b"GET /up HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /up HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
         let state = gateway.state(server.address);
         wait_until("under way", || state.active.load(Ordering::Relaxed) == 1).await;
         drop(stream);
         let line = gateway.lines(1).await.remove(0);
-        assert!(line.contains("status=- reason=client-closed fault=downstream tries=1"), "{line}");
+        assert!(
+            line.contains("status=- reason=client-closed fault=downstream tries=1"),
+            "{line}"
+        );
         wait_until("given up", || state.active.load(Ordering::Relaxed) == 0).await;
-        assert_eq!(state.failures.load(Ordering::Relaxed), 0, "a client's cancellation is no failure of the endpoint");
+        assert_eq!(
+            state.failures.load(Ordering::Relaxed),
+            0,
+            "a client's cancellation is no failure of the endpoint"
+        );
     }
 }
 
@@ -208,9 +265,15 @@ async fn a_body_that_breaks_off_is_the_clients_fault_and_no_failure_of_the_endpo
             Response::new(full(if body.is_ok() { "whole" } else { "broken" }))
         })
         .await;
-        let gateway = Gateway::start(&Setup { protocol, ..Setup::new(1, &[server.address]) });
+        let gateway = Gateway::start(&Setup {
+            protocol,
+            ..Setup::new(1, &[server.address])
+        });
         let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
-        stream.write_all(b"POST /up HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf").await.unwrap();
+        stream
+            .write_all(b"POST /up HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf")
+            .await
+            .unwrap();
         let state = gateway.state(server.address);
         wait_until("under way", || state.active.load(Ordering::Relaxed) == 1).await;
         drop(stream);
@@ -229,15 +292,24 @@ async fn an_upstream_that_breaks_off_in_its_body_ends_the_response_and_is_its_fa
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut head = [0; 4096];
             assert!(stream.read(&mut head).await.unwrap() > 0);
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+                .await
+                .unwrap();
         }
     });
     let gateway = Gateway::start(&Setup::new(1, &[address]));
     for (index, mut client) in clients(&gateway).await.into_iter().enumerate() {
-        assert!(client.get("/up").await.is_err(), "the client sees that it is not whole");
+        assert!(
+            client.get("/up").await.is_err(),
+            "the client sees that it is not whole"
+        );
         let lines = gateway.lines(index + 1).await;
         let line = &lines[index];
-        assert!(line.contains("status=200 reason=response-body-broken fault=upstream"), "{line}");
+        assert!(
+            line.contains("status=200 reason=response-body-broken fault=upstream"),
+            "{line}"
+        );
         assert!(line.contains("bytes_out=4 "), "{line}");
     }
 }
@@ -247,14 +319,32 @@ async fn trailers_pass_from_http2_to_http2() {
     let server = Server::start(|_| async {
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
-        Response::new(full("data").with_trailers(async move { Some(Ok(trailers)) }).boxed())
+        Response::new(
+            full("data")
+                .with_trailers(async move { Some(Ok(trailers)) })
+                .boxed(),
+        )
     })
     .await;
-    let setup = Setup { protocol: UpstreamProtocol::Http2, ..Setup::new(1, &[server.address]) };
+    let setup = Setup {
+        protocol: UpstreamProtocol::Http2,
+        ..Setup::new(1, &[server.address])
+    };
     let gateway = Gateway::start(&setup);
     let mut client = Client::http2(gateway.address()).await;
-    let request = client.request("GET", "/up").header("te", "trailers").body(full("")).unwrap();
-    let collected = client.send(request).await.unwrap().into_body().collect().await.unwrap();
+    let request = client
+        .request("GET", "/up")
+        .header("te", "trailers")
+        .body(full(""))
+        .unwrap();
+    let collected = client
+        .send(request)
+        .await
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap();
     assert_eq!(collected.trailers().unwrap().get("grpc-status").unwrap(), "0");
     assert!(gateway.lines(1).await[0].contains("reason=ok"));
 }
