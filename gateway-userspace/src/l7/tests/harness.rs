@@ -172,12 +172,16 @@ pub(super) struct Gateway {
 
 impl Gateway {
     pub(super) fn start(setup: &Setup) -> Self {
+        Self::start_with(setup, 10_000)
+    }
+
+    pub(super) fn start_with(setup: &Setup, connections_max: usize) -> Self {
         let registry = Registry::default();
         let snapshot = Arc::new(setup.snapshot(1, &registry));
         let lines = Lines::default();
         let log = Arc::new(AccessLog::start(lines.clone()).unwrap());
         let shared = Shared::new(Arc::clone(&snapshot), log);
-        let workers = Workers::start(Arc::clone(&shared)).unwrap();
+        let workers = Workers::start_with(Arc::clone(&shared), setup.workers, connections_max).unwrap();
         let prepared = workers.prepare(&snapshot).unwrap();
         workers.commit(prepared, snapshot);
         Self {
@@ -321,6 +325,13 @@ impl Answer {
     }
 }
 
+/// As real clients do it: with Nagle's algorithm an HTTP/2 upload waits 40 ms for each window.
+async fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
 /// A client with one connection.
 pub(super) enum Client {
     One(http1::SendRequest<Body>),
@@ -329,14 +340,14 @@ pub(super) enum Client {
 
 impl Client {
     pub(super) async fn http1(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+        let stream = connect(address).await;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(async move { drop(connection.await.map_err(|error| error.to_string())) });
         Self::One(sender)
     }
 
     pub(super) async fn http2(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+        let stream = connect(address).await;
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .unwrap();
