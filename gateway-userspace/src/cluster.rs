@@ -187,7 +187,10 @@ impl Drop for Cluster {
 }
 
 /// Adds the metrics of the view; names begin with `gateway_`.
-pub fn register_metrics(registry: &mut prometheus_client::registry::Registry, views: watch::Receiver<Arc<View>>) {
+pub fn register_metrics(
+    registry: &mut prometheus_client::registry::Registry,
+    views: watch::Receiver<Arc<View>>,
+) {
     registry.register_collector(Box::new(collect::Views(views)));
 }
 

@@ -83,15 +83,33 @@ async fn serve(settings: Settings) -> Result<()> {
     cluster::register_metrics(&mut metrics, views.clone());
     let (sender, commands) = mpsc::channel(COMMANDS_MAX);
     let reasons = Arc::new(Reasons::default());
-    let handle = Arc::new(Handle { commands: sender, reasons: Arc::clone(&reasons), metrics });
+    let handle = Arc::new(Handle {
+        commands: sender,
+        reasons: Arc::clone(&reasons),
+        metrics,
+    });
     let (stop_admin, admin_stopped) = oneshot::channel::<()>();
     let admin = tokio::spawn(admin::serve(admin_socket, token, handle, async {
         // Ends with the message or with its sender: either way the node stops.
         drop(admin_stopped.await);
     }));
-    tracing::info!(node = snapshot.node.name, snapshot = snapshot.number, "the node has started");
+    tracing::info!(
+        node = snapshot.node.name,
+        snapshot = snapshot.number,
+        "the node has started"
+    );
 
-    let parts = Parts { settings, registry, shared, workers, checks, dataplane, cluster, announcer, views };
+    let parts = Parts {
+        settings,
+        registry,
+        shared,
+        workers,
+        checks,
+        dataplane,
+        cluster,
+        announcer,
+        views,
+    };
     let mut controller = Controller::new(parts, reasons);
     controller.run(commands, signals.stop()).await;
     let drained = controller.stop(signals.stop()).await;
@@ -100,13 +118,20 @@ async fn serve(settings: Settings) -> Result<()> {
         tracing::warn!(%error, "the admin API did not end well");
     }
     access_log.flush(FLUSH_LIMIT);
-    tracing::info!(finished = drained.finished, cut = drained.cut, "the node has stopped");
+    tracing::info!(
+        finished = drained.finished,
+        cut = drained.cut,
+        "the node has stopped"
+    );
     Ok(())
 }
 
 /// Who answers for the VIPs, where this node is to.
 fn announcer(snapshot: &Snapshot) -> Result<Option<Announcer>> {
-    let announces = snapshot.cluster.as_ref().is_some_and(|cluster| cluster.announce == Announce::Vip);
+    let announces = snapshot
+        .cluster
+        .as_ref()
+        .is_some_and(|cluster| cluster.announce == Announce::Vip);
     match &snapshot.dataplane {
         Some(dataplane) if announces => {
             // Checked here, for this comes first and its error would name the socket.
@@ -121,7 +146,9 @@ fn announcer(snapshot: &Snapshot) -> Result<Option<Announcer>> {
 
 /// Another number after each start: seconds, which do not repeat while any entry of the flow table lives.
 fn incarnation() -> u32 {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     // Two starts within a second differ in the low bits.
     (seconds as u32) << 4 | (std::process::id() & 0xf)
 }

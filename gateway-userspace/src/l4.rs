@@ -4,8 +4,8 @@
 //! [`dataplane::DataPlane`] does it. Knows the snapshot and the view, and nothing of `l7` or `cluster`.
 
 pub mod addresses;
-pub mod counters;
 pub mod collect;
+pub mod counters;
 pub mod dataplane;
 pub mod desired;
 pub mod error;

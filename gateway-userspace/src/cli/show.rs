@@ -329,13 +329,13 @@ mod tests {
             String::new()
         }
 
-        fn status(&self) -> Answer<'_, Status> {
+        fn status(&self) -> Answer<'_, Result<Status, ApiError>> {
             let left = self.connections.load(Ordering::Relaxed).saturating_sub(1);
             self.connections.store(left, Ordering::Relaxed);
-            Box::pin(async move { node_status(NodeState::Draining, left) })
+            Box::pin(async move { Ok(node_status(NodeState::Draining, left)) })
         }
 
-        fn nodes(&self) -> Answer<'_, Vec<Node>> {
+        fn nodes(&self) -> Answer<'_, Result<Vec<Node>, ApiError>> {
             let node = Node {
                 name: "gw-2".to_owned(),
                 addresses: vec!["10.0.0.12".parse().unwrap()],
@@ -346,7 +346,7 @@ mod tests {
                 view: 4,
                 incarnation: 2,
             };
-            Box::pin(async { vec![node] })
+            Box::pin(async { Ok(vec![node]) })
         }
 
         fn drain(&self) -> Answer<'_, Result<NodeState, ApiError>> {

@@ -18,7 +18,12 @@ impl Collector for Views {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let view = self.0.borrow().clone();
         let number = i64::try_from(view.number).unwrap_or(i64::MAX);
-        let mut metric = encoder.encode_descriptor("gateway_view", "Number of the view in force", None, MetricType::Gauge)?;
+        let mut metric = encoder.encode_descriptor(
+            "gateway_view",
+            "Number of the view in force",
+            None,
+            MetricType::Gauge,
+        )?;
         metric.encode_gauge(&number)?;
         let mut metric = encoder.encode_descriptor(
             "gateway_member_weight",
@@ -28,7 +33,9 @@ impl Collector for Views {
         )?;
         for member in &view.members {
             let labels = [("node", member.name.as_str())];
-            metric.encode_family(&labels)?.encode_gauge(&i64::from(member.weight))?;
+            metric
+                .encode_family(&labels)?
+                .encode_gauge(&i64::from(member.weight))?;
         }
         Ok(())
     }

@@ -251,11 +251,12 @@ mod tests {
             &["cluster_interfaces[0]: \"eth1\" is not among dataplane.interfaces"],
         );
         check(
-            &format!("{NODE}{WEB}[dataplane]\ninterfaces=['a/b','eth0','eth0']\n"),
-            &[
-                "\"a/b\" is not the name of an interface",
-                "interfaces[2]: \"eth0\" stands here twice",
-            ],
+            &format!("{NODE}{WEB}[dataplane]\ninterfaces=['a/b']\n"),
+            &["\"a/b\" is not the name of an interface"],
+        );
+        check(
+            &format!("{NODE}{WEB}[dataplane]\ninterfaces=['eth0','eth1']\n"),
+            &["interfaces: 2 entries are too many; list at most 1"],
         );
         check(
             &format!("{NODE}{WEB}[defaults]\ntimeout='2h'\n"),

@@ -124,11 +124,22 @@ impl Controller {
         {
             cluster.set_state(State::Draining);
             let name = self.snapshot().node.name.clone();
-            self.follow(|view| view.member(&name).is_none_or(|me| me.weight == 0)).await;
+            self.follow(|view| view.member(&name).is_none_or(|me| me.weight == 0))
+                .await;
             sleep(SETTLE).await;
         }
         self.parts.workers.keep_connections(Keeping::Ended);
-        let Parts { workers, cluster, dataplane, announcer, checks, mut views, shared, settings, .. } = self.parts;
+        let Parts {
+            workers,
+            cluster,
+            dataplane,
+            announcer,
+            checks,
+            mut views,
+            shared,
+            settings,
+            ..
+        } = self.parts;
         tracing::info!(limit = ?DRAIN_LIMIT, "finishing the requests under way");
         // While they finish, this node still directs: views are followed.
         let snapshot = shared.snapshot.load_full();
@@ -176,7 +187,10 @@ impl Controller {
         if let Some(dataplane) = dataplane
             && let Err(error) = dataplane.stop().await
         {
-            tracing::error!(error = &error as &dyn std::error::Error, "something of the data plane is left behind");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "something of the data plane is left behind"
+            );
         }
         result
     }
@@ -221,18 +235,23 @@ impl Controller {
             }
         }
         let (snapshot, view) = (self.snapshot(), self.view());
-        let Some(dataplane) = &self.parts.dataplane else { return };
+        let Some(dataplane) = &self.parts.dataplane else {
+            return;
+        };
         if view.number == 0 {
             return;
         }
-        let is_due = ticks.is_multiple_of(TICKS_PER_NEIGHBOUR_ROUND) || dataplane.has_unresolved(&snapshot, &view);
+        let is_due =
+            ticks.is_multiple_of(TICKS_PER_NEIGHBOUR_ROUND) || dataplane.has_unresolved(&snapshot, &view);
         if self.unpublished.is_some() {
             self.publish_view().await;
         } else if is_due {
             match dataplane.neighbours_changed(&snapshot, &view).await {
                 Ok(true) => self.publish_view().await,
                 Ok(false) => {}
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "looking for neighbours"),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "looking for neighbours")
+                }
             }
         }
     }
@@ -251,7 +270,9 @@ impl Controller {
     /// Drains or undrains.
     fn change(&mut self, state: NodeState) -> Result<NodeState, ApiError> {
         if self.first_round == FirstRound::Waiting {
-            return Err(ApiError::Conflict("the node still joins: ask again once it is ready".to_owned()));
+            return Err(ApiError::Conflict(
+                "the node still joins: ask again once it is ready".to_owned(),
+            ));
         }
         let (cluster_state, keeping) = match state {
             NodeState::Draining => (State::Draining, Keeping::Ended),
@@ -293,22 +314,33 @@ impl Controller {
             reasons.push(format!("the node is {}", self.state.word()));
         }
         if self.first_round == FirstRound::Waiting {
-            reasons.push(format!("{} endpoints were not checked yet", self.parts.checks.unchecked()));
+            reasons.push(format!(
+                "{} endpoints were not checked yet",
+                self.parts.checks.unchecked()
+            ));
         }
         let view = self.view();
         if view.number == 0 {
             reasons.push("there is no view of the cluster yet".to_owned());
         } else if view.member(&self.parts.settings.node.name).is_none() {
-            reasons.push(format!("view {} of the cluster does not have this node", view.number));
+            reasons.push(format!(
+                "view {} of the cluster does not have this node",
+                view.number
+            ));
         }
         if let Some(error) = &self.unpublished {
             reasons.push(error.clone());
         }
         let dead = self.parts.workers.dead();
         if dead > 0 {
-            reasons.push(format!("{dead} workers have ended: restart the node, and report it"));
+            reasons.push(format!(
+                "{dead} workers have ended: restart the node, and report it"
+            ));
         }
-        if let Some(recent) = self.panics.too_many(Instant::now(), self.parts.shared.metrics.panics()) {
+        if let Some(recent) = self
+            .panics
+            .too_many(Instant::now(), self.parts.shared.metrics.panics())
+        {
             reasons.push(format!("{recent} panics in the last minute: see the log"));
         }
         self.reasons.set(reasons);

@@ -50,7 +50,11 @@ impl Panics {
     /// Takes the counter's value at that time; says how many panics came in the window, if those are too many.
     pub fn too_many(&mut self, now: Instant, total: u64) -> Option<u64> {
         self.seen.push_back((now, total));
-        while self.seen.front().is_some_and(|(at, _)| now.duration_since(*at) > PANICS_WINDOW) {
+        while self
+            .seen
+            .front()
+            .is_some_and(|(at, _)| now.duration_since(*at) > PANICS_WINDOW)
+        {
             self.seen.pop_front();
         }
         let before = self.seen.front().map_or(total, |(_, total)| *total);
@@ -68,9 +72,17 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut panics = Panics::default();
-        assert_eq!(panics.too_many(at(0), 100), None, "what was before the start does not count");
+        assert_eq!(
+            panics.too_many(at(0), 100),
+            None,
+            "what was before the start does not count"
+        );
         assert_eq!(panics.too_many(at(10), 110), None);
         assert_eq!(panics.too_many(at(20), 111), Some(11));
-        assert_eq!(panics.too_many(at(81), 112), None, "a minute later, the first ten are forgotten");
+        assert_eq!(
+            panics.too_many(at(81), 112),
+            None,
+            "a minute later, the first ten are forgotten"
+        );
     }
 }

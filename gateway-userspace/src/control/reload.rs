@@ -27,7 +27,8 @@ impl Controller {
 
     async fn try_reload(&mut self) -> Result<u64, ApiError> {
         let source = self.parts.settings.source.clone();
-        let settings: Settings = config::load(&source).map_err(|refused| ApiError::Refused(refused.to_string()))?;
+        let settings: Settings =
+            config::load(&source).map_err(|refused| ApiError::Refused(refused.to_string()))?;
         let needs_restart = self.parts.settings.restart_needed(&settings);
         if !needs_restart.is_empty() {
             return Err(ApiError::Refused(format!(
@@ -46,7 +47,10 @@ impl Controller {
             && let Err(error) = dataplane.publish(&next, &view).await
         {
             if let Err(also) = dataplane.publish(&old, &view).await {
-                tracing::error!(error = &also as &dyn std::error::Error, "the old tables cannot be restored");
+                tracing::error!(
+                    error = &also as &dyn std::error::Error,
+                    "the old tables cannot be restored"
+                );
             }
             return Err(failed(error));
         }

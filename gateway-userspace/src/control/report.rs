@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use super::controller::Controller;
 use crate::admin::status::{
-    AttachedMode, Dataplane, Interface, Member, Node, NodeState, Status, VerdictCount, listeners, upstreams, vips,
+    AttachedMode, Dataplane, Interface, Member, Node, NodeState, Status, VerdictCount, listeners, upstreams,
+    vips,
 };
 use crate::cluster::{NodeStatus, State};
 use crate::l4;
@@ -46,7 +47,10 @@ impl Controller {
         match dataplane.status().await {
             Ok(status) => Some(described(status, vips(&self.snapshot()))),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the data plane does not tell its state");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the data plane does not tell its state"
+                );
                 None
             }
         }
@@ -84,7 +88,11 @@ fn described(status: l4::Status, vips: Vec<crate::admin::status::Vip>) -> Datapl
             l4::interfaces::Mode::Generic => AttachedMode::Generic,
             l4::interfaces::Mode::Native | l4::interfaces::Mode::Other => AttachedMode::Native,
         };
-        Some(Interface { name, mode, program: attached.program })
+        Some(Interface {
+            name,
+            mode,
+            program: attached.program,
+        })
     };
     let verdict = |count: &l4::counters::ReasonCount| VerdictCount {
         reason: count.reason.to_owned(),

@@ -30,7 +30,10 @@ pub struct Collected {
 impl Collected {
     /// Counters without names yet.
     pub fn new(counters: Counters) -> Arc<Self> {
-        Arc::new(Self { counters, names: Mutex::default() })
+        Arc::new(Self {
+            counters,
+            names: Mutex::default(),
+        })
     }
 
     /// The names; each change of configuration or view writes them anew.
@@ -46,24 +49,50 @@ pub struct L4(pub Arc<Collected>);
 impl Collector for L4 {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         // A map that cannot be read has no figures: zero would be a lie.
-        let Ok(reasons) = self.0.counters.reasons() else { return Ok(()) };
-        let mut packets = describe(&mut encoder, "gateway_packets", "Frames by what became of them, and why")?;
+        let Ok(reasons) = self.0.counters.reasons() else {
+            return Ok(());
+        };
+        let mut packets = describe(
+            &mut encoder,
+            "gateway_packets",
+            "Frames by what became of them, and why",
+        )?;
         for count in &reasons {
-            add(&mut packets, &[("action", count.action), ("reason", count.reason)], count.packets)?;
+            add(
+                &mut packets,
+                &[("action", count.action), ("reason", count.reason)],
+                count.packets,
+            )?;
         }
-        let mut bytes = describe(&mut encoder, "gateway_packet_bytes", "Bytes of these frames, Ethernet included")?;
+        let mut bytes = describe(
+            &mut encoder,
+            "gateway_packet_bytes",
+            "Bytes of these frames, Ethernet included",
+        )?;
         for count in &reasons {
-            add(&mut bytes, &[("action", count.action), ("reason", count.reason)], count.bytes)?;
+            add(
+                &mut bytes,
+                &[("action", count.action), ("reason", count.reason)],
+                count.bytes,
+            )?;
         }
         let names = self.0.names();
         let mut vips = describe(&mut encoder, "gateway_vip_packets", "Frames for a VIP")?;
         for (id, name) in &names.vips {
-            let Ok(count) = self.0.counters.vip(*id) else { continue };
+            let Ok(count) = self.0.counters.vip(*id) else {
+                continue;
+            };
             add(&mut vips, &[("vip", name.as_str())], count.packets)?;
         }
-        let mut nodes = describe(&mut encoder, "gateway_steered_packets", "Frames sent to another node")?;
+        let mut nodes = describe(
+            &mut encoder,
+            "gateway_steered_packets",
+            "Frames sent to another node",
+        )?;
         for (id, name) in &names.nodes {
-            let Ok(count) = self.0.counters.node(*id) else { continue };
+            let Ok(count) = self.0.counters.node(*id) else {
+                continue;
+            };
             add(&mut nodes, &[("node", name.as_str())], count.packets)?;
         }
         Ok(())
@@ -79,5 +108,7 @@ fn describe<'e>(
 }
 
 fn add<S: EncodeLabelSet>(metric: &mut MetricEncoder<'_>, labels: &S, value: u64) -> fmt::Result {
-    metric.encode_family(labels)?.encode_counter::<NoLabelSet, u64, u64>(&value, None)
+    metric
+        .encode_family(labels)?
+        .encode_counter::<NoLabelSet, u64, u64>(&value, None)
 }

@@ -172,7 +172,9 @@ impl DataPlane {
 
     /// Whether a member's hardware address is not known yet, so that nothing can be sent to it.
     pub fn has_unresolved(&self, snapshot: &Snapshot, view: &View) -> bool {
-        others(snapshot, view).iter().any(|address| !self.neighbours.contains_key(address))
+        others(snapshot, view)
+            .iter()
+            .any(|address| !self.neighbours.contains_key(address))
     }
 
     /// The counters, for the metrics.
@@ -247,8 +249,16 @@ impl DataPlane {
 
     fn name_counters(&self, view: &View) {
         let mut names = self.counted.names();
-        names.vips = self.vip_ids.iter().map(|(name, id)| (id.0, name.clone())).collect();
-        names.nodes = view.members.iter().map(|member| (member.id.0, member.name.clone())).collect();
+        names.vips = self
+            .vip_ids
+            .iter()
+            .map(|(name, id)| (id.0, name.clone()))
+            .collect();
+        names.nodes = view
+            .members
+            .iter()
+            .map(|member| (member.id.0, member.name.clone()))
+            .collect();
     }
 
     /// Gives each VIP a number for its counters, which it keeps for as long as it is configured.

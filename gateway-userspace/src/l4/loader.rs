@@ -75,7 +75,9 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
     let mut object = loader.load(object::bytes()?).map_err(refused)?;
     kernel_log::follow(&mut object);
     // The program first: its instructions name the maps by descriptors, which must be open until then.
-    program(&mut object)?.load().map_err(|error| L4Error::Load(error.into()))?;
+    program(&mut object)?
+        .load()
+        .map_err(|error| L4Error::Load(error.into()))?;
     let maps = Maps::take(&mut object, config.tables)?;
     let counters = Counters::take(&mut object)?;
     Ok((Loaded { maps, object, reused }, counters))
