@@ -88,6 +88,12 @@ impl Record {
         })
     }
 
+    /// When a request that may take so long is given up.
+    pub(super) fn deadline(&self, timeout: Duration) -> Instant {
+        let a_day_hence = self.start + Duration::from_hours(24);
+        self.start.checked_add(timeout).unwrap_or(a_day_hence)
+    }
+
     /// The path that is matched and forwarded.
     pub(super) fn target(&mut self, uri: &Uri) {
         self.path = uri.path_and_query().cloned();

@@ -55,6 +55,8 @@ pub(super) async fn serve(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let (head, body) = request.into_parts();
     let mut record = Record::begin(&connection, &head);
+    #[cfg(test)]
+    super::tests::panic_if_asked(&head);
     let method = head.method.clone();
     let version = head.version;
     let answer = match decide(&connection, head, body, &mut record).await {
@@ -115,7 +117,7 @@ async fn decide(
     head.extensions.clear();
     let (body, meter) = RequestBody::new(body);
     record.body(meter);
-    let deadline = record.start + route.timeout();
+    let deadline = record.deadline(route.timeout());
     let request = Request::from_parts(head, body);
     match timeout_at(deadline, forward(connection, upstream, request, record)).await {
         Ok(Ok((response, lease))) => Ok(Answer::Upstream(response, lease)),
