@@ -122,6 +122,11 @@ impl L7 {
                 total(|w| &w.accepted),
             ),
             (
+                "gateway_connections_unreadable",
+                "Client connections whose bytes were no HTTP",
+                total(|w| &w.unreadable),
+            ),
+            (
                 "gateway_connections_timed_out",
                 "Client connections closed for a time limit",
                 total(|w| &w.timed_out),

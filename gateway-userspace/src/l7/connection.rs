@@ -83,8 +83,7 @@ async fn run(connection: &Rc<Connection>, stream: TcpStream) {
     let theirs = Rc::clone(connection);
     let service = service_fn(move |request| serve::serve(Rc::clone(&theirs), request));
     let stream = TokioIo::new(ClientStream::new(stream, Rc::clone(connection)));
-    let server = connection.worker.server.clone();
-    let mut http = pin!(server.serve_connection(stream, service));
+    let mut http = pin!(connection.worker.server.serve_connection(stream, service));
     let end = poll_fn(|context| {
         connection.park(context.waker());
         match connection.order.take() {
@@ -97,6 +96,11 @@ async fn run(connection: &Rc<Connection>, stream: TcpStream) {
     match end.await {
         Some(Ok(())) => {}
         Some(Err(error)) => {
+            let is_unreadable = |error: &hyper::Error| error.is_parse() && !error.is_incomplete_message();
+            if error.downcast_ref().is_some_and(is_unreadable) {
+                // Hyper answered by itself: no request, so no line.
+                connection.worker.counters.unreadable.add(1);
+            }
             tracing::debug!(%error, client = %connection.client, "a client's connection ended")
         }
         None => tracing::debug!(client = %connection.client, "a client's connection was cut"),

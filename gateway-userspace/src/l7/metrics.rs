@@ -83,6 +83,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) accept_errors: Cell64,
     /// Times that accepting paused because the worker held its most connections.
     pub(crate) full: Cell64,
+    /// Connections whose bytes were no HTTP; the client got a bare 400 or 431.
+    pub(crate) unreadable: Cell64,
     /// Connections that were closed for a time limit.
     pub(crate) timed_out: Cell64,
     /// Connection tasks that panicked.
@@ -107,6 +109,7 @@ impl Default for WorkerCounters {
             accepted: cell(),
             accept_errors: cell(),
             full: cell(),
+            unreadable: cell(),
             timed_out: cell(),
             panics_connection: cell(),
             panics_stream: cell(),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
 use super::body::Meter;
@@ -61,8 +61,8 @@ enum End {
 
 impl Record {
     /// A request's head is read.
-    pub(super) fn begin(connection: &Rc<Connection>, request: &http::request::Parts) -> Box<Self> {
-        connection.begin(request.version);
+    pub(super) fn begin<B>(connection: &Rc<Connection>, request: &Request<B>) -> Box<Self> {
+        connection.begin(request.version());
         let resolved = connection.worker.resolved();
         Box::new(Self {
             listener: connection.listener(&resolved),
@@ -70,11 +70,11 @@ impl Record {
             endpoint: None,
             upstream: UpstreamSeen::No,
             start: Instant::now(),
-            method: request.method.clone(),
-            version: request.version,
-            host: request.headers.get(http::header::HOST).cloned(),
-            path: request.uri.path_and_query().cloned(),
-            request_id: super::headers::request_id(&request.headers)
+            method: request.method().clone(),
+            version: request.version(),
+            host: request.headers().get(http::header::HOST).cloned(),
+            path: request.uri().path_and_query().cloned(),
+            request_id: super::headers::request_id(request.headers())
                 .cloned()
                 .unwrap_or_else(|| connection.worker.request_ids.next()),
             meter: None,
@@ -86,6 +86,12 @@ impl Record {
             end: End::Open,
             connection: Rc::clone(connection),
         })
+    }
+
+    /// When a request that may take so long is given up.
+    pub(super) fn deadline(&self, timeout: Duration) -> Instant {
+        let a_day_hence = self.start + Duration::from_hours(24);
+        self.start.checked_add(timeout).unwrap_or(a_day_hence)
     }
 
     /// The path that is matched and forwarded.
@@ -111,6 +117,13 @@ impl Record {
     /// Where it was last tried.
     pub(super) fn endpoint(&self) -> Option<&Rc<Pool>> {
         self.endpoint.as_ref()
+    }
+
+    /// The endpoint did not answer in time.
+    pub(super) fn endpoint_failed(&self) {
+        if let Some(pool) = &self.endpoint {
+            pool.failed();
+        }
     }
 
     pub(super) fn connected(&mut self, time: Duration) {

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -25,7 +26,7 @@ use super::host::Host;
 use super::path;
 use super::pool::Lease;
 use super::record::Record;
-use super::resolved::{Action, ResolvedUpstream};
+use super::resolved::{Action, ResolvedRoute};
 use crate::config::snapshot::{Respond, UpstreamProtocol};
 
 /// Endpoints asked for one request at most, whatever their number: with three that cannot be reached, a fourth
@@ -35,6 +36,11 @@ const ENDPOINTS_TRIED_MAX: usize = 3;
 /// What a request comes to, before it becomes a response.
 enum Answer {
     Upstream(Response<Incoming>, Lease),
+    Short(Short),
+}
+
+/// An answer that no upstream gave.
+enum Short {
     Own(Respond),
     Refused {
         error: ProxyError,
@@ -42,9 +48,15 @@ enum Answer {
     },
 }
 
-impl From<ProxyError> for Answer {
+impl From<ProxyError> for Short {
     fn from(error: ProxyError) -> Self {
         Self::Refused { error, allow: None }
+    }
+}
+
+impl From<ProxyError> for Answer {
+    fn from(error: ProxyError) -> Self {
+        Self::Short(error.into())
     }
 }
 
@@ -53,23 +65,39 @@ pub(super) async fn serve(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let (head, body) = request.into_parts();
-    let mut record = Record::begin(&connection, &head);
-    let method = head.method.clone();
-    let version = head.version;
-    let answer = match decide(&connection, head, body, &mut record).await {
-        Ok(answer) | Err(answer) => answer,
+    let (method, version) = (request.method().clone(), request.version());
+    let mut record = Record::begin(&connection, &request);
+    // Not one async block with what follows: what lives across an await is copied whenever hyper moves this future.
+    let answer = match admit(&connection, request, &mut record) {
+        Ok((route, request)) => {
+            let deadline = record.deadline(route.timeout());
+            let answered = {
+                let forwarded = pin!(forward(&connection, &route, request, &mut record));
+                timeout_at(deadline, forwarded).await.ok()
+            };
+            answered.unwrap_or_else(|| {
+                record.endpoint_failed();
+                ProxyError::Timeout.into()
+            })
+        }
+        Err(short) => Answer::Short(short),
     };
     Ok(respond(&connection, answer, &method, version, record))
 }
 
-/// Admit, route, balance, attempt. Both outcomes are answers; `Err` is the short way out.
-async fn decide(
+/// Reads, routes and rewrites a request that is to be forwarded.
+///
+/// # Errors
+/// The short way out: a refusal, or an answer of our own.
+fn admit(
     connection: &Rc<Connection>,
-    mut head: request::Parts,
-    body: Incoming,
+    request: Request<Incoming>,
     record: &mut Record,
-) -> Result<Answer, Answer> {
+) -> Result<(Rc<ResolvedRoute>, Request<RequestBody>), Short> {
+    #[cfg(test)]
+    super::tests::panic_if_asked(&request);
+    let (mut head, body) = request.into_parts();
+
     // Admit: what can be read in two ways goes no further.
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(ProxyError::MethodRefused.into());
@@ -90,15 +118,15 @@ async fn decide(
             let allow = (error == ProxyError::MethodNotAllowed)
                 .then(|| listener.allowed(host.name(), head.uri.path()))
                 .flatten();
-            Answer::Refused { error, allow }
+            Short::Refused { error, allow }
         })?;
     record.routed(&route);
-    let upstream = match route.action()? {
-        Action::Respond(respond) => return Ok(Answer::Own(respond.clone())),
-        Action::Forward(upstream) => upstream,
+    let protocol = match route.action()? {
+        Action::Respond(respond) => return Err(Short::Own(respond.clone())),
+        Action::Forward(upstream) => upstream.protocol(),
     };
 
-    // Rewrite, balance, attempt.
+    // Rewrite.
     let hop = headers::Hop {
         client: &connection.forwarded_for,
         scheme: "http",
@@ -111,65 +139,57 @@ async fn decide(
         },
     };
     headers::to_upstream(&mut head.headers, &hop)?;
-    address(&mut head, host.value, upstream.protocol())?;
+    address(&mut head, host.value, protocol)?;
     head.extensions.clear();
     let (body, meter) = RequestBody::new(body);
     record.body(meter);
-    let deadline = record.start + route.timeout();
-    let request = Request::from_parts(head, body);
-    match timeout_at(deadline, forward(connection, upstream, request, record)).await {
-        Ok(Ok((response, lease))) => Ok(Answer::Upstream(response, lease)),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => {
-            if let Some(pool) = record.endpoint() {
-                pool.failed();
-            }
-            Err(ProxyError::Timeout.into())
-        }
-    }
+    Ok((route, Request::from_parts(head, body)))
 }
 
-/// Asks endpoints until one answers, as long as nothing of the request was sent.
+/// Balance and attempt: asks endpoints until one answers, as long as nothing of the request was sent.
 async fn forward(
-    connection: &Rc<Connection>,
-    upstream: &ResolvedUpstream,
+    connection: &Connection,
+    route: &ResolvedRoute,
     mut request: Request<RequestBody>,
     record: &mut Record,
-) -> Result<(Response<Incoming>, Lease), ProxyError> {
+) -> Answer {
     let worker = &connection.worker;
+    let upstream = match route.action() {
+        Ok(Action::Forward(upstream)) => upstream,
+        Ok(Action::Respond(respond)) => return Answer::Short(Short::Own(respond.clone())),
+        Err(error) => return error.into(),
+    };
     let connect_timeout = upstream.upstream.connect_timeout;
     let mut tried = [usize::MAX; ENDPOINTS_TRIED_MAX];
     let mut last = ProxyError::NoEndpoint;
     for count in 0..ENDPOINTS_TRIED_MAX {
-        let Some((index, mode)) = upstream
-            .turn
-            .pick(&upstream.endpoints, tried.get(..count).unwrap_or_default())
-        else {
-            return Err(last);
+        let before = tried.get(..count).unwrap_or_default();
+        let Some((index, mode)) = upstream.turn.pick(&upstream.endpoints, before) else {
+            break;
         };
         if mode == Mode::Panic {
             worker.counters.panic_picks.add(1);
         }
         let (Some(endpoint), Some(slot)) = (upstream.endpoints.get(index), tried.get_mut(count)) else {
-            return Err(last);
+            break;
         };
         *slot = index;
         match attempt(worker, &endpoint.pool, connect_timeout, request, record).await {
-            Ok(answered) => return Ok(answered),
+            Ok((response, lease)) => return Answer::Upstream(response, lease),
             Err(failed) => {
                 let Failed {
                     error,
                     request: unsent,
                 } = *failed;
+                last = error;
                 match unsent {
                     Some(unsent) if error.retry() == Retry::Safe => request = unsent,
-                    _ => return Err(error),
+                    _ => break,
                 }
-                last = error;
             }
         }
     }
-    Err(last)
+    last.into()
 }
 
 /// Turns the target into what the upstream's protocol wants: path alone with Host, or the whole with an authority.
@@ -246,8 +266,8 @@ fn respond(
         }
         // Nobody asked for another protocol: Upgrade is not forwarded.
         Answer::Upstream(..) => refusal(ProxyError::UpstreamProtocol, None, method, record),
-        Answer::Own(respond) => own(respond.status, respond.body, method, record),
-        Answer::Refused { error, allow } => refusal(error, allow, method, record),
+        Answer::Short(Short::Own(respond)) => own(respond.status, respond.body, method, record),
+        Answer::Short(Short::Refused { error, allow }) => refusal(error, allow, method, record),
     };
     if let Some(node) = node {
         response.headers_mut().insert(headers::NODE, node);

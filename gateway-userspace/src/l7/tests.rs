@@ -6,3 +6,8 @@ mod forward;
 mod harness;
 mod limits;
 mod stream;
+
+/// A fault in this program, on demand.
+pub(super) fn panic_if_asked<B>(request: &http::Request<B>) {
+    assert!(!request.headers().contains_key("x-test-panic"), "asked to panic");
+}

@@ -154,7 +154,11 @@ impl LineBuffer {
 
     /// Adds the line that `write` writes; the line end is added here.
     pub fn add(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut text = self.text.borrow_mut();
+        let Ok(mut text) = self.text.try_borrow_mut() else {
+            // `write` panicked and this is another request's line, written while the stack unwinds.
+            self.log.counters.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
         if text.is_empty() {
             self.filling.notify_one();
         }

@@ -61,6 +61,56 @@ async fn connections_beyond_the_most_wait_and_are_served_when_one_ends() {
 }
 
 #[tokio::test]
+async fn a_panic_ends_its_connection_or_stream_alone_and_is_counted_and_logged() {
+    let gateway = Gateway::start(&Setup::new(1, &[]));
+    let mut other = Client::http1(gateway.address()).await;
+    assert_eq!(other.get("/own").await.unwrap().status, 200);
+    for mut client in [
+        Client::http1(gateway.address()).await,
+        Client::http2(gateway.address()).await,
+    ] {
+        let request = client.request("GET", "/own").header("x-test-panic", "1");
+        assert!(client.ask(request.body(full("")).unwrap()).await.is_err());
+        if let Client::Two(_) = client {
+            assert_eq!(
+                client.get("/own").await.unwrap().status,
+                200,
+                "a stream's panic ends that stream"
+            );
+        }
+    }
+    assert_eq!(other.get("/own").await.unwrap().status, 200);
+    let lines = gateway.lines(5).await;
+    let panics = lines
+        .iter()
+        .filter(|line| line.contains("status=- reason=panic fault=internal"));
+    assert_eq!(panics.count(), 2, "{lines:#?}");
+    assert_eq!(gateway.shared.metrics.panics(), 2);
+    assert_eq!(gateway.workers.dead(), 0);
+    wait_until("the panicked connection is gone", || {
+        gateway.shared.metrics.connections_open() <= 2
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_http_are_counted() {
+    let gateway = Gateway::start(&Setup::new(1, &[]));
+    let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+    stream
+        .write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS client\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    wait_until("counted", || {
+        gateway.shared.metrics.workers()[0].unreadable.get() == 1
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_pipeline_is_answered_in_order() {
     let echo = Server::echo().await;
     let gateway = Gateway::start(&Setup::new(1, &[echo.address]));
