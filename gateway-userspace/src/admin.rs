@@ -5,7 +5,7 @@
 //! | `GET /livez` | no | 200 `{"live":true}` |
 //! | `GET /readyz` | no | 200 or 503 [`Ready`](status::Ready) |
 //! | `GET /metrics` | yes | 200 OpenMetrics text |
-//! | `GET /v1/status` | yes | 200 [`Status`](status::Status) |
+//! | `GET /v1/status` | yes | 200 [`Status`] |
 //! | `GET /v1/nodes` | yes | 200 [`Nodes`](status::Nodes) |
 //! | `POST /v1/drain`, `POST /v1/undrain` | yes | 200 [`Changed`](status::Changed), 409 where it cannot be |
 //! | `POST /v1/reload` | yes | 200 [`Reloaded`](status::Reloaded), 422 where the configuration is refused |
@@ -39,10 +39,10 @@ pub trait Api: Send + Sync {
     fn ready(&self) -> Result<(), Vec<String>>;
     /// All metrics as OpenMetrics text.
     fn metrics(&self) -> String;
-    /// The node in one view.
-    fn status(&self) -> Answer<'_, Status>;
+    /// The node in one view; refused only while it stops.
+    fn status(&self) -> Answer<'_, Result<Status, ApiError>>;
     /// The nodes of the cluster as this one knows them; a single node alone where there is no cluster.
-    fn nodes(&self) -> Answer<'_, Vec<Node>>;
+    fn nodes(&self) -> Answer<'_, Result<Vec<Node>, ApiError>>;
     /// Takes no new connections, and gives this node's share to the others. Returns before the last connection ended.
     fn drain(&self) -> Answer<'_, Result<NodeState, ApiError>>;
     /// Undoes a drain.

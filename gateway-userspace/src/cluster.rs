@@ -6,6 +6,7 @@
 
 pub mod announce;
 pub mod arp;
+mod collect;
 pub mod heartbeat;
 pub mod lineage;
 pub mod membership;
@@ -183,6 +184,11 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Adds the metrics of the view; names begin with `gateway_`.
+pub fn register_metrics(registry: &mut prometheus_client::registry::Registry, views: watch::Receiver<Arc<View>>) {
+    registry.register_collector(Box::new(collect::Views(views)));
 }
 
 fn bind(listen: SocketAddr) -> Result<UdpSocket, ClusterError> {

@@ -1,1 +1,14 @@
-//! control.
+//! The control thread of a running node: what it publishes, and what operators ask of it.
+//!
+//! One loop owns all parts that change ([`controller`]); the admin API talks to it by commands ([`handle`]), so that a
+//! reload, a new view and a drain never overlap.
+
+pub mod command;
+pub mod controller;
+pub mod handle;
+pub mod health;
+pub mod reload;
+pub mod report;
+
+pub use controller::{Controller, Parts};
+pub use handle::Handle;

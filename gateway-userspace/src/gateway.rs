@@ -1,15 +1,156 @@
-//! The running node: wires its parts, and stops them in order.
+//! The running node: starts its parts in order, and stops them in order.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Runs a node until it is told to stop.
+use anyhow::{Context, Result};
+use prometheus_client::registry::Registry as Metrics;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::cluster::Cluster;
+use crate::cluster::announce::Announcer;
+use crate::config::snapshot::{Announce, Snapshot};
+use crate::config::{self, Settings};
+use crate::control::command::COMMANDS_MAX;
+use crate::control::health::Reasons;
+use crate::control::{Controller, Handle, Parts};
+use crate::health::Checks;
+use crate::l4::DataPlane;
+use crate::l7::{Shared, Workers};
+use crate::registry::Registry;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::logging;
+use crate::view::View;
+use crate::{admin, cluster, health, l4, l7};
+
+/// How long the last access-log lines may take to be written.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// Runs a node until it is told to stop by SIGTERM or SIGINT.
+///
+/// This thread is the control thread; workers, heartbeats and the announcer have theirs.
 ///
 /// # Errors
-/// A refused configuration, or whatever keeps the node from running.
-pub fn run(config: &Path) -> anyhow::Result<()> {
-    let settings = crate::config::load(config)?;
-    anyhow::bail!(
-        "node {}: the parts of the node are not wired on this branch",
-        settings.node.name
-    )
+/// A refused configuration ([`config::Refused`]), or whatever keeps the node from running; nothing is left behind then.
+pub fn run(config: &Path) -> Result<()> {
+    let settings = config::load(config)?;
+    logging::init()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot make the control thread's runtime")?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> Result<()> {
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let registry = Registry::default();
+    let snapshot = Arc::new(config::compile(&settings, &registry, 1));
+    let token = admin::Token::load_or_make(&snapshot.admin.token_file)?;
+    let admin_socket = admin::bind(&snapshot.admin.listen)?;
+    let access_log = Arc::new(AccessLog::stdout().context("cannot start the access log")?);
+    let shared = Shared::new(Arc::clone(&snapshot), Arc::clone(&access_log));
+    let workers = Workers::start(Arc::clone(&shared)).context("cannot start the workers")?;
+    let prepared = workers.prepare(&snapshot)?;
+    // Views come from the cluster, or there is one for ever; its sender must live as long.
+    let incarnation = incarnation();
+    let (_alone, alone) = watch::channel(Arc::new(View::alone(&snapshot.node, incarnation)));
+    let (cluster, views) = match &snapshot.cluster {
+        Some(config) => {
+            let (cluster, views) = Cluster::start(config, &snapshot.node, incarnation)?;
+            (Some(cluster), views)
+        }
+        None => (None, alone),
+    };
+    let announcer = announcer(&snapshot)?;
+    // The kernel's side last: whatever fails before leaves nothing in the kernel.
+    let dataplane = match &snapshot.dataplane {
+        Some(config) => Some(DataPlane::start(config, &snapshot.node.name).await?),
+        None => None,
+    };
+    workers.commit(prepared, Arc::clone(&snapshot));
+    let checks = Checks::start(tokio::runtime::Handle::current());
+    checks.apply(&snapshot);
+
+    let mut metrics = Metrics::default();
+    l7::register_metrics(&mut metrics, &shared);
+    health::register_metrics(&mut metrics, &checks);
+    if let Some(dataplane) = &dataplane {
+        l4::register_metrics(&mut metrics, dataplane);
+    }
+    cluster::register_metrics(&mut metrics, views.clone());
+    let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+    let reasons = Arc::new(Reasons::default());
+    let handle = Arc::new(Handle { commands: sender, reasons: Arc::clone(&reasons), metrics });
+    let (stop_admin, admin_stopped) = oneshot::channel::<()>();
+    let admin = tokio::spawn(admin::serve(admin_socket, token, handle, async {
+        // Ends with the message or with its sender: either way the node stops.
+        drop(admin_stopped.await);
+    }));
+    tracing::info!(node = snapshot.node.name, snapshot = snapshot.number, "the node has started");
+
+    let parts = Parts { settings, registry, shared, workers, checks, dataplane, cluster, announcer, views };
+    let mut controller = Controller::new(parts, reasons);
+    controller.run(commands, signals.stop()).await;
+    let drained = controller.stop(signals.stop()).await;
+    drop(stop_admin);
+    if let Err(error) = admin.await.context("the admin API ended early")? {
+        tracing::warn!(%error, "the admin API did not end well");
+    }
+    access_log.flush(FLUSH_LIMIT);
+    tracing::info!(finished = drained.finished, cut = drained.cut, "the node has stopped");
+    Ok(())
+}
+
+/// Who answers for the VIPs, where this node is to.
+fn announcer(snapshot: &Snapshot) -> Result<Option<Announcer>> {
+    let announces = snapshot.cluster.as_ref().is_some_and(|cluster| cluster.announce == Announce::Vip);
+    match &snapshot.dataplane {
+        Some(dataplane) if announces => {
+            // Checked here, for this comes first and its error would name the socket.
+            for interface in &dataplane.interfaces {
+                l4::interfaces::index(interface)?;
+            }
+            Ok(Some(Announcer::start(&dataplane.interfaces)?))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Another number after each start: seconds, which do not repeat while any entry of the flow table lives.
+fn incarnation() -> u32 {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    // Two starts within a second differ in the low bits.
+    (seconds as u32) << 4 | (std::process::id() & 0xf)
+}
+
+/// The signals that a node obeys.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Ready when the node is told to stop. A hang-up is no such order: the access log goes to standard output, which
+    /// has nothing to reopen.
+    async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return tracing::info!("SIGTERM: stopping"),
+                _ = self.interrupt.recv() => return tracing::info!("SIGINT: stopping"),
+                _ = self.hang_up.recv() => tracing::info!("SIGHUP: there is no log file to reopen"),
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@
 
 pub mod addresses;
 pub mod counters;
+pub mod collect;
 pub mod dataplane;
 pub mod desired;
 pub mod error;
@@ -21,3 +22,8 @@ pub mod plan;
 
 pub use dataplane::{DataPlane, Status};
 pub use error::L4Error;
+
+/// Adds the metrics of the kernel program; names begin with `gateway_`.
+pub fn register_metrics(registry: &mut prometheus_client::registry::Registry, dataplane: &DataPlane) {
+    registry.register_collector(Box::new(collect::L4(dataplane.collected())));
+}

@@ -3,9 +3,19 @@
 //! They want root and the kernel object, and fail without. Labs are serialised by `support::one_at_a_time`: the machine
 //! is small, and three nodes on two cores miss heartbeats when a second lab runs beside them.
 
+#![expect(clippy::expect_used, reason = "helpers of tests fail as the tests do")]
+
+#[path = "end_to_end/failover.rs"]
+mod failover;
 #[path = "end_to_end/lab.rs"]
 mod lab;
+#[path = "end_to_end/lifecycle.rs"]
+mod lifecycle;
 #[path = "end_to_end/load.rs"]
 mod load;
+#[path = "end_to_end/start.rs"]
+mod start;
 #[path = "end_to_end/support.rs"]
 mod support;
+#[path = "end_to_end/traffic.rs"]
+mod traffic;

@@ -142,13 +142,8 @@ where
                 Bytes::from(api.metrics()),
             )
         }
-        Endpoint::Status => json(StatusCode::OK, &api.status().await),
-        Endpoint::Nodes => json(
-            StatusCode::OK,
-            &Nodes {
-                nodes: api.nodes().await,
-            },
-        ),
+        Endpoint::Status => outcome(api.status().await),
+        Endpoint::Nodes => outcome(api.nodes().await.map(|nodes| Nodes { nodes })),
         Endpoint::Drain => outcome(api.drain().await.map(|state| Changed { state })),
         Endpoint::Undrain => outcome(api.undrain().await.map(|state| Changed { state })),
         Endpoint::Reload => outcome(api.reload().await.map(|snapshot| Reloaded { snapshot })),

@@ -239,3 +239,276 @@ fn status_head(status: &Status, style: Style) -> String {
     table.row(["load".into(), load.into()]);
     table.text(style)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread::JoinHandle;
+
+    use gateway::admin::status::{
+        AttachedMode, Dataplane, Endpoint, Interface, Listener, Node, RefusedReload, Upstream, VerdictCount,
+    };
+    use gateway::admin::{Answer, Api, ApiError, Token, bind, serve};
+    use gateway::config::snapshot::AdminListen;
+    use tokio::sync::oneshot;
+
+    use super::super::client::ClientError;
+    use super::super::told;
+    use super::*;
+
+    /// A node with connections that end one by one, each time somebody looks.
+    struct Fading {
+        connections: AtomicU64,
+    }
+
+    fn node_status(state: NodeState, connections: u64) -> Status {
+        Status {
+            node: "gw-1".to_owned(),
+            version: "0.1.0".to_owned(),
+            snapshot: 3,
+            config: "/etc/g.toml".to_owned(),
+            uptime_s: 61,
+            state,
+            ready: false,
+            reasons: vec!["it drains".to_owned()],
+            view: 4,
+            members: vec![Member {
+                name: "gw-1".to_owned(),
+                weight: 0,
+                incarnation: 1,
+            }],
+            dataplane: Some(Dataplane {
+                interfaces: vec![Interface {
+                    name: "eth0".to_owned(),
+                    mode: AttachedMode::Native,
+                    program: 7,
+                }],
+                vips: Vec::new(),
+                verdicts: vec![VerdictCount {
+                    reason: "owner".to_owned(),
+                    action: "tx".to_owned(),
+                    packets: 2,
+                    bytes: 120,
+                }],
+            }),
+            connections,
+            active_requests: 0,
+            listeners: vec![Listener {
+                name: "web".to_owned(),
+                address: "[::]:80".parse().unwrap(),
+                routes: 2,
+            }],
+            upstreams: vec![Upstream {
+                name: "users".to_owned(),
+                endpoints: vec![Endpoint {
+                    address: "10.0.1.1:80".parse().unwrap(),
+                    weight: 1,
+                    readiness: EndpointReadiness::Failing,
+                    active: 0,
+                    requests: 5,
+                    failures: 1,
+                }],
+            }],
+            last_refused: Some(RefusedReload::new(
+                std::time::UNIX_EPOCH,
+                "g.toml:1: odd; mend it".to_owned(),
+            )),
+        }
+    }
+
+    impl Api for Fading {
+        fn ready(&self) -> Result<(), Vec<String>> {
+            Ok(())
+        }
+
+        fn metrics(&self) -> String {
+            String::new()
+        }
+
+        fn status(&self) -> Answer<'_, Status> {
+            let left = self.connections.load(Ordering::Relaxed).saturating_sub(1);
+            self.connections.store(left, Ordering::Relaxed);
+            Box::pin(async move { node_status(NodeState::Draining, left) })
+        }
+
+        fn nodes(&self) -> Answer<'_, Vec<Node>> {
+            let node = Node {
+                name: "gw-2".to_owned(),
+                addresses: vec!["10.0.0.12".parse().unwrap()],
+                weight: 1,
+                state: NodeState::Ready,
+                alive: false,
+                last_heard_ms: Some(1200),
+                view: 4,
+                incarnation: 2,
+            };
+            Box::pin(async { vec![node] })
+        }
+
+        fn drain(&self) -> Answer<'_, Result<NodeState, ApiError>> {
+            Box::pin(async { Ok(NodeState::Draining) })
+        }
+
+        fn undrain(&self) -> Answer<'_, Result<NodeState, ApiError>> {
+            Box::pin(async { Err(ApiError::Conflict("the node leaves".to_owned())) })
+        }
+
+        fn reload(&self) -> Answer<'_, Result<u64, ApiError>> {
+            Box::pin(async { Err(ApiError::Refused("g.toml:1: odd; mend it\n1 problem".to_owned())) })
+        }
+    }
+
+    /// A served node, on a thread and in a directory of its own.
+    struct Running {
+        scratch: PathBuf,
+        address: SocketAddr,
+        stop: oneshot::Sender<()>,
+        thread: JoinHandle<()>,
+    }
+
+    impl Running {
+        fn start(name: &str, connections: u64) -> Self {
+            let scratch = std::env::temp_dir().join(format!("gateway-show-{name}-{}", std::process::id()));
+            std::fs::create_dir(&scratch).unwrap();
+            let token = Token::load_or_make(&scratch.join("token")).unwrap();
+            let bound = bind(&AdminListen::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+            let address = bound.address().unwrap();
+            let (stop, stopped) = oneshot::channel();
+            let api = Arc::new(Fading {
+                connections: AtomicU64::new(connections),
+            });
+            let thread = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                runtime
+                    .block_on(serve(bound, token, api, async move { drop(stopped.await) }))
+                    .unwrap();
+            });
+            Self {
+                scratch,
+                address,
+                stop,
+                thread,
+            }
+        }
+
+        fn client(&self, token: &str) -> Client {
+            Client::new(AdminListen::Tcp(self.address), self.scratch.join(token))
+        }
+
+        fn stop(self) {
+            self.stop.send(()).unwrap();
+            self.thread.join().unwrap();
+            std::fs::remove_dir_all(&self.scratch).unwrap();
+        }
+    }
+
+    #[test]
+    fn answers_and_errors_of_the_node_reach_the_operator() {
+        let running = Running::start("errors", 1);
+        let client = running.client("token");
+        assert_eq!(
+            client.ask::<Status>(Method::GET, "/v1/status").unwrap().0.node,
+            "gw-1"
+        );
+        assert_eq!(
+            client.ask::<Nodes>(Method::GET, "/v1/nodes").unwrap().0.nodes[0].name,
+            "gw-2"
+        );
+        let refused = told(&reload(&client, Form::Json).unwrap_err());
+        assert_eq!(refused, ("g.toml:1: odd; mend it\n1 problem".to_owned(), 64));
+        let conflict = told(&undrain(&client, Form::Json).unwrap_err());
+        assert_eq!(
+            conflict,
+            (
+                "gateway: the node answered 409 Conflict: the node leaves".to_owned(),
+                1
+            )
+        );
+        let absent = running
+            .client("absent")
+            .ask::<Status>(Method::GET, "/v1/status")
+            .unwrap_err();
+        assert!(matches!(absent, ClientError::Token(_)), "{absent}");
+        let wrong = running.scratch.join("wrong");
+        std::fs::write(&wrong, "0123456789abcdef").unwrap();
+        std::fs::set_permissions(&wrong, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let wrong = running
+            .client("wrong")
+            .ask::<Status>(Method::GET, "/v1/status")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            wrong.contains("/wrong: name the file that its admin.token_file names"),
+            "{wrong}"
+        );
+        running.stop();
+        let gone = client
+            .ask::<Status>(Method::GET, "/v1/status")
+            .unwrap_err()
+            .to_string();
+        assert!(gone.contains("is `gateway run` running?"), "{gone}");
+    }
+
+    #[test]
+    fn drain_waits_for_the_last_connection_and_no_longer_than_it_may() {
+        let running = Running::start("drain", 3);
+        drain(
+            &running.client("token"),
+            Form::Json,
+            Some(Duration::from_secs(60)),
+        )
+        .unwrap();
+        running.stop();
+        let running = Running::start("drain-long", 1000);
+        let late = drain(&running.client("token"), Form::Json, Some(Duration::ZERO))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            late.starts_with("999 connections with 0 requests are still open after 0s"),
+            "{late}"
+        );
+        running.stop();
+    }
+
+    #[test]
+    fn something_else_on_the_port_is_named_as_such() {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = other.local_addr().unwrap();
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = other.accept().unwrap();
+            std::io::Write::write_all(&mut stream, b"220 mail ready\r\n").unwrap();
+        });
+        let running = Running::start("other", 1);
+        let client = Client::new(AdminListen::Tcp(address), running.scratch.join("token"));
+        let odd = client
+            .ask::<Status>(Method::GET, "/v1/status")
+            .unwrap_err()
+            .to_string();
+        assert!(odd.contains("does not answer as an admin API"), "{odd}");
+        thread.join().unwrap();
+        running.stop();
+    }
+
+    #[test]
+    fn status_shows_what_an_operator_looks_for() {
+        let text = status_text(&node_status(NodeState::Draining, 2), Style::Plain);
+        for wanted in [
+            "node       gw-1, version 0.1.0, up 1m 1s\n",
+            "ready      no: it drains\n",
+            "view       4: gw-1 (weight 0)\n",
+            "dataplane  eth0 native (program 7)\n",
+            "configuration refused at 1970-01-01T00:00:00Z; the one before stays in force\ng.toml:1: odd; mend it\n",
+            "tx       owner   2        120\n",
+            "users     10.0.1.1:80  failing    1       0       5         1\n",
+        ] {
+            assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");
+        }
+    }
+}

@@ -24,6 +24,8 @@ mod calling;
 mod judging;
 mod leading;
 
+use calling::Receiver;
+
 /// Between two heartbeats to a node: five of them fit into [`DEATH`], so that four in a row may be lost.
 pub const TICK: Duration = Duration::from_millis(100);
 
@@ -48,8 +50,12 @@ pub const REFUSED: Duration = Duration::from_millis(300);
 /// How long a dead node is still called, so that a healed cut is noticed from both sides. Seeds are called for ever.
 pub const FORGET: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a node that left, or an address that nobody answers at, is still called.
+/// How long a node that left is still called: it may say its farewell again.
 pub const FORGET_LEFT: Duration = Duration::from_secs(10);
+
+/// How long an address is passed on after its node was last heard, and called where nobody answers: longer than a
+/// machine takes to start again, so that nodes find each other even if their common seed dies meanwhile.
+pub const GOSSIP: Duration = Duration::from_secs(600);
 
 /// What happens to a node.
 #[derive(Clone, Debug)]
@@ -130,12 +136,12 @@ impl Membership {
             Event::State(state) if state != self.me.state => {
                 self.me.state = state;
                 self.lead(now, &mut actions);
-                self.send_to_all(&mut actions);
+                self.send_to_all(now, &mut actions);
             }
             Event::Weight(weight) if weight != self.me.weight => {
                 self.me.weight = weight;
                 self.lead(now, &mut actions);
-                self.send_to_all(&mut actions);
+                self.send_to_all(now, &mut actions);
             }
             Event::State(_) | Event::Weight(_) => {}
         }
@@ -187,7 +193,7 @@ impl Membership {
             peer.unheard(now) < limit
         });
         self.addresses
-            .retain(|_, learnt_at| now.saturating_sub(*learnt_at) < FORGET_LEFT);
+            .retain(|_, learnt_at| now.saturating_sub(*learnt_at) < GOSSIP);
         let led = actions.len();
         self.lead(now, actions);
         if !actions
@@ -195,7 +201,7 @@ impl Membership {
             .skip(led)
             .any(|action| matches!(action, Action::Send(..)))
         {
-            self.send_to_all(actions);
+            self.send_to_all(now, actions);
         }
     }
 
@@ -227,7 +233,10 @@ impl Membership {
             return;
         }
         self.number_seen = self.number_seen.max(heartbeat.number_seen).max(heartbeat.number);
-        let echoed = heartbeat.echo == Some(self.me.incarnation);
+        let echoed = heartbeat
+            .echo
+            .is_some_and(|echo| echo.incarnation == self.me.incarnation);
+        let challenge = self.sequence.saturating_add(1);
         let full = self.peers.len() >= PEERS_MAX;
         match self.peers.get_mut(&name) {
             None if full => {
@@ -235,39 +244,33 @@ impl Membership {
                 return;
             }
             None => {
-                let peer = Peer::new(&heartbeat, now);
+                let peer = Peer::new(&heartbeat, self.me.incarnation, now);
                 actions.push(Action::Notice(Notice::Heard {
                     name: name.clone(),
                     address: peer.listen(),
                 }));
                 self.peers.insert(name.clone(), peer);
-                // It learns at once that it is heard, and need not wait for a tick.
-                self.send(
-                    heartbeat.sender.listen,
-                    Some(heartbeat.sender.incarnation),
-                    None,
-                    actions,
-                );
+                self.send(Receiver::greeted(&heartbeat), now, actions);
             }
             Some(peer) => match peer.lifetime(heartbeat.sender.incarnation) {
                 Lifetime::Past => return,
-                Lifetime::New if !echoed => {
+                Lifetime::New if !peer.is_proven(&heartbeat, self.me.incarnation, challenge) => {
                     // A new life, or a recording of an old one: only who answers this is alive.
-                    self.send(
-                        heartbeat.sender.listen,
-                        Some(heartbeat.sender.incarnation),
-                        None,
-                        actions,
-                    );
+                    self.send(Receiver::greeted(&heartbeat), now, actions);
                     return;
                 }
                 Lifetime::New => {
-                    peer.begin_life(&heartbeat, now);
-                    actions.push(Action::Notice(Notice::Restarted { name: name.clone() }));
+                    let (ended, begun) = (peer.profile.incarnation, heartbeat.sender.incarnation);
+                    peer.begin_life(&heartbeat, self.me.incarnation, now);
+                    actions.push(Action::Notice(Notice::Restarted {
+                        name: name.clone(),
+                        ended,
+                        begun,
+                    }));
                 }
                 Lifetime::Current => {
                     let before = (peer.hearing, peer.profile.state);
-                    peer.hear(&heartbeat, now);
+                    peer.hear(&heartbeat, self.me.incarnation, now);
                     if before.0 == Hearing::Silent {
                         let address = peer.listen();
                         actions.push(Action::Notice(Notice::Heard {
@@ -317,6 +320,10 @@ impl Membership {
             .collect();
         live.sort_unstable();
         live
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        self.held.as_ref().map(|held| held.digest)
     }
 
     fn number(&self) -> u64 {

@@ -73,6 +73,15 @@ impl Life {
     }
 }
 
+/// The last that one node heard of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Echo {
+    /// Its life.
+    pub incarnation: u32,
+    /// The number of its last heartbeat.
+    pub sequence: u64,
+}
+
 /// One heartbeat, made for one receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
@@ -80,11 +89,11 @@ pub struct Heartbeat {
     pub sender: Profile,
     /// Grows with each heartbeat of this life, whoever gets it.
     pub sequence: u64,
-    /// The incarnation of the receiver that the sender hears; `None`: it hears nothing from it.
+    /// What the sender hears of the receiver; `None`: nothing.
     ///
     /// It makes a connection that works one way only look dead from both ends, and proves that this
-    /// heartbeat is not a recording from before the receiver started.
-    pub echo: Option<u32>,
+    /// heartbeat was sent after one that the receiver sent.
+    pub echo: Option<Echo>,
     /// Where nodes that the sender hears can be reached; at most [`GOSSIP_MAX`].
     pub peers: Vec<SocketAddr>,
     /// Lives that the sender is connected with both ways, its own among them, leaving ones not; sorted.

@@ -33,10 +33,14 @@ pub enum Notice {
         name: String,
     },
     /// Another node runs as a new process.
-    #[error("node {name} has restarted: its old life is over")]
+    #[error("node {name} has restarted: its life {ended} is over, life {begun} begins")]
     Restarted {
         /// Its name.
         name: String,
+        /// The incarnation that was.
+        ended: u32,
+        /// The incarnation that is.
+        begun: u32,
     },
     /// Another node is ready for something else now.
     #[error("node {name} is now {state:?}")]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::lineage::Digest;
-use super::message::{Heartbeat, Life, Profile, State};
+use super::message::{Echo, Heartbeat, Life, Profile, State};
 
 /// Earlier lives remembered for each node, so that late or repeated heartbeats of theirs are not taken for a new life.
 const PAST_LIVES_MAX: usize = 16;
@@ -20,8 +20,10 @@ pub struct Peer {
     pub heard_at: Duration,
     /// Whether it is heard at all.
     pub hearing: Hearing,
-    /// The incarnation that it hears of us.
-    pub echo: Option<u32>,
+    /// Number of its last heartbeat.
+    pub sequence: u64,
+    /// What it hears of us.
+    pub echo: Option<Echo>,
     /// Number of the view it holds; 0: none.
     pub number: u64,
     /// Digest of the view it holds.
@@ -29,6 +31,8 @@ pub struct Peer {
     /// Lives that it is connected with.
     pub live: Vec<Life>,
     past: Vec<u32>,
+    /// A life that may have begun, and the number of our heartbeat that it must echo to prove it.
+    claim: Option<Echo>,
 }
 
 /// Whether a node is heard.
@@ -53,27 +57,37 @@ pub enum Lifetime {
 
 impl Peer {
     /// A node heard for the first time.
-    pub fn new(heartbeat: &Heartbeat, now: Duration) -> Peer {
+    pub fn new(heartbeat: &Heartbeat, my_incarnation: u32, now: Duration) -> Peer {
         let mut peer = Peer {
             profile: heartbeat.sender.clone(),
             heard_at: now,
             hearing: Hearing::Heard,
+            sequence: 0,
             echo: None,
             number: 0,
             digest: None,
             live: Vec::new(),
             past: Vec::new(),
+            claim: None,
         };
-        peer.hear(heartbeat, now);
+        peer.hear(heartbeat, my_incarnation, now);
         peer
     }
 
     /// Takes in what the current life says.
-    pub fn hear(&mut self, heartbeat: &Heartbeat, now: Duration) {
+    ///
+    /// An echo of another life of ours changes nothing: it greets somebody who is, or was, called like us.
+    pub fn hear(&mut self, heartbeat: &Heartbeat, my_incarnation: u32, now: Duration) {
         self.profile = heartbeat.sender.clone();
         self.heard_at = now;
         self.hearing = Hearing::Heard;
-        self.echo = heartbeat.echo;
+        self.sequence = heartbeat.sequence;
+        if heartbeat
+            .echo
+            .is_none_or(|echo| echo.incarnation == my_incarnation)
+        {
+            self.echo = heartbeat.echo;
+        }
         self.number = heartbeat.number;
         self.digest = heartbeat.digest;
         self.live.clone_from(&heartbeat.live);
@@ -90,16 +104,38 @@ impl Peer {
         }
     }
 
+    /// Whether this heartbeat of a new life answers one that we sent after we first heard of that life.
+    ///
+    /// If not, it may be late or recorded, and our heartbeat with number `challenge` must be sent for an answer: a life
+    /// that is taken for over is never heard again, so no old datagram must be able to end one.
+    pub fn is_proven(&mut self, heartbeat: &Heartbeat, my_incarnation: u32, challenge: u64) -> bool {
+        let incarnation = heartbeat.sender.incarnation;
+        match self.claim.filter(|claim| claim.incarnation == incarnation) {
+            Some(claim) => heartbeat
+                .echo
+                .is_some_and(|echo| echo.incarnation == my_incarnation && echo.sequence >= claim.sequence),
+            None => {
+                self.claim = Some(Echo {
+                    incarnation,
+                    sequence: challenge,
+                });
+                false
+            }
+        }
+    }
+
     /// Ends the current life and begins that of the heartbeat.
-    pub fn begin_life(&mut self, heartbeat: &Heartbeat, now: Duration) {
+    pub fn begin_life(&mut self, heartbeat: &Heartbeat, my_incarnation: u32, now: Duration) {
         self.past.insert(0, self.profile.incarnation);
         self.past.truncate(PAST_LIVES_MAX);
-        self.hear(heartbeat, now);
+        self.claim = None;
+        self.echo = None;
+        self.hear(heartbeat, my_incarnation, now);
     }
 
     /// Whether both hear each other: a connection that works one way only is as good as none.
     pub fn is_connected(&self, my_incarnation: u32) -> bool {
-        self.hearing == Hearing::Heard && self.echo == Some(my_incarnation)
+        self.hearing == Hearing::Heard && self.echo.is_some_and(|echo| echo.incarnation == my_incarnation)
     }
 
     /// Whether it is connected and means to stay.

@@ -286,7 +286,7 @@ mod tests {
     use rand::{Rng, RngExt, SeedableRng};
 
     use super::*;
-    use crate::cluster::message::{Life, Profile, State};
+    use crate::cluster::message::{Echo, Life, Profile, State};
 
     fn heartbeat() -> Heartbeat {
         let sender = Profile {
@@ -301,7 +301,10 @@ mod tests {
         let lineage = Lineage::next(&Lineage::origin([3, 4]), &[&sender], 1);
         Heartbeat {
             sequence: 1,
-            echo: Some(3),
+            echo: Some(Echo {
+                incarnation: 3,
+                sequence: 9,
+            }),
             peers: vec!["[fd00::1]:7946".parse().unwrap()],
             live: vec![sender.life()],
             number_seen: 1,
@@ -448,7 +451,10 @@ mod tests {
         let heartbeat = Heartbeat {
             sender: profile(0),
             sequence: u64::MAX,
-            echo: Some(u32::MAX),
+            echo: Some(Echo {
+                incarnation: u32::MAX,
+                sequence: u64::MAX,
+            }),
             peers: vec![profile(0).listen; GOSSIP_MAX],
             live: vec![Life(u64::MAX); PEERS_MAX + 1],
             number_seen: NUMBER_MAX,

@@ -11,6 +11,7 @@ use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
+use super::limits;
 use super::path::KeyPath;
 use super::problem::{Problem, Refused, refuse};
 
@@ -56,11 +57,13 @@ impl Document {
             places: HashMap::new(),
         };
         let (table, errors) = DeTable::parse_recoverable(text);
+        let (listed, unlisted) = errors.split_at(errors.len().min(limits::PROBLEMS_MAX));
         refuse(
-            errors
+            listed
                 .iter()
                 .map(|error| document.syntax_problem(error))
                 .collect(),
+            unlisted.len(),
         )?;
         let mut foreign = Vec::new();
         let value = document.table(&KeyPath::default(), table.get_ref(), &mut foreign);

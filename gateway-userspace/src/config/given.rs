@@ -152,7 +152,10 @@ pub struct Cluster {
 #[serde(deny_unknown_fields)]
 pub struct Defaults {
     /// From a request's head to the response's head.
-    #[schemars(extend("default" = time_text(limits::TIMEOUT)))]
+    #[schemars(extend(
+        "default" = time_text(limits::TIMEOUT),
+        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::TIMEOUT_MAX)]
+    ))]
     pub timeout: Option<Time>,
 }
 
@@ -226,7 +229,10 @@ pub struct Route {
     /// An answer without any upstream. Exactly one of `upstream` and `respond`.
     pub respond: Option<Respond>,
     /// From a request's head to the response's head; beyond it the client gets 504. Default: `defaults.timeout`.
-    #[schemars(extend("examples" = ["3s"]))]
+    #[schemars(extend(
+        "examples" = ["3s"],
+        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::TIMEOUT_MAX)]
+    ))]
     pub timeout: Option<Time>,
 }
 
@@ -277,7 +283,10 @@ pub struct Upstream {
     #[schemars(extend("default" = UpstreamProtocol::Http1))]
     pub protocol: Option<UpstreamProtocol>,
     /// Bound of one connection attempt.
-    #[schemars(extend("default" = time_text(limits::CONNECT_TIMEOUT)))]
+    #[schemars(extend(
+        "default" = time_text(limits::CONNECT_TIMEOUT),
+        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::CONNECT_TIMEOUT_MAX)]
+    ))]
     pub connect_timeout: Option<Time>,
     /// Idle connections kept for each endpoint on this node, divided among its workers.
     #[schemars(range(min = 0, max = limits::IDLE_PER_ENDPOINT_MAX), extend("default" = limits::IDLE_PER_ENDPOINT))]
@@ -319,10 +328,16 @@ pub struct Readiness {
     #[schemars(extend("examples" = ["/readyz"]))]
     pub http: Option<String>,
     /// Between two checks of one endpoint.
-    #[schemars(extend("default" = time_text(limits::CHECK_INTERVAL)))]
+    #[schemars(extend(
+        "default" = time_text(limits::CHECK_INTERVAL),
+        "x-range" = [time_text(limits::CHECK_INTERVAL_MIN), time_text(limits::CHECK_TIME_MAX)]
+    ))]
     pub interval: Option<Time>,
     /// Bound of one check.
-    #[schemars(extend("default" = time_text(limits::CHECK_TIMEOUT)))]
+    #[schemars(extend(
+        "default" = time_text(limits::CHECK_TIMEOUT),
+        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::CHECK_TIME_MAX)]
+    ))]
     pub timeout: Option<Time>,
     /// Successes in a row that make a failing endpoint ready.
     #[schemars(range(min = 1, max = limits::CHECK_COUNT_MAX), extend("default" = limits::CHECK_RISE))]

@@ -259,7 +259,7 @@ mod tests {
         );
         check(
             &format!("{NODE}{WEB}[defaults]\ntimeout='2h'\n"),
-            &["defaults.timeout: '2h' is out of range; write \"1ms\""],
+            &["defaults.timeout: \"2h\" is out of range; write \"1ms\""],
         );
         for (listen, fault) in [
             ("10.0.0.1:9900", "can be reached from other machines"),
@@ -338,7 +338,7 @@ mod tests {
             ),
             &[
                 "readiness.http: \"readyz\" does not start with /",
-                "interval: '1ms' is out of range; write \"100ms\"",
+                "interval: \"1ms\" is out of range; write \"100ms\"",
             ],
         );
     }
@@ -427,6 +427,63 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("line 2 is not UTF-8")
+        );
+    }
+
+    #[test]
+    fn no_text_makes_a_check_panic_and_every_refusal_has_lines_of_that_text() {
+        let text = fs::read_to_string(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../examples/three-nodes.toml"
+        ))
+        .unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let without = |index: usize| [&lines[..index], &lines[index + 1..]].concat().join("\n");
+        let twice = |index: usize| [&lines[..=index], &lines[index..]].concat().join("\n");
+        let cut = (0..text.len())
+            .step_by(7)
+            .filter_map(|end| text.get(..end).map(str::to_owned));
+        let odd = [
+            "\u{feff}",
+            "[[[[",
+            "a=[1",
+            "node=[[]]\n",
+            "[node]\nname=[]\n",
+            "node.name.x=1\n",
+            "'",
+            "\0",
+        ];
+        let texts = cut
+            .chain((0..lines.len()).map(without))
+            .chain((0..lines.len()).map(twice))
+            .chain(odd.map(str::to_owned));
+        for text in texts {
+            let Err(refused) = loaded(&text) else { continue };
+            let last = text.lines().count().max(1);
+            for problem in refused.problems() {
+                assert!(
+                    problem.line.is_some_and(|line| (1..=last).contains(&line)),
+                    "{problem} in:\n{text}"
+                );
+                assert!(
+                    !problem.fault.is_empty() && !problem.remedy.is_empty(),
+                    "{problem}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn problems_are_bounded_however_many_there_are() {
+        let keys: String = (0..5000).map(|n| format!("zz{n} = 1\n")).collect();
+        let refused = loaded(&format!("{keys}{NODE}{WEB}")).unwrap_err();
+        assert_eq!(refused.problems().len(), limits::PROBLEMS_MAX);
+        let summary = "5000 problems, the first 100 listed; nothing was changed";
+        assert!(refused.to_string().ends_with(summary), "{refused}");
+        let endpoints = "{address='10.0.0.1:80'},".repeat(5000);
+        check(
+            &format!("{NODE}{WEB}[[upstream]]\nname='u'\nendpoints=[{endpoints}]\n"),
+            &["upstream[0].endpoints: 5000 entries are too many; list at most 1024"],
         );
     }
 

@@ -88,6 +88,8 @@ impl fmt::Display for Refused {
 pub struct Problems<'d> {
     document: &'d Document,
     found: Vec<Problem>,
+    /// Those above [`limits::PROBLEMS_MAX`], which are counted and not kept.
+    unlisted: usize,
 }
 
 impl<'d> Problems<'d> {
@@ -96,6 +98,7 @@ impl<'d> Problems<'d> {
         Self {
             document,
             found: Vec::new(),
+            unlisted: 0,
         }
     }
 
@@ -107,6 +110,10 @@ impl<'d> Problems<'d> {
     /// Adds one, unless one at the same place or above it is known already: what follows from a problem is none.
     pub fn add(&mut self, path: &KeyPath, fault: impl Into<String>, remedy: impl Into<String>) {
         if self.is_known_at(path) {
+            return;
+        }
+        if self.found.len() >= limits::PROBLEMS_MAX {
+            self.unlisted += 1;
             return;
         }
         self.found.push(Problem {
@@ -151,20 +158,20 @@ impl<'d> Problems<'d> {
     /// # Errors
     /// All problems, where there is one.
     pub fn into_result(self) -> Result<(), Refused> {
-        refuse(self.found)
+        refuse(self.found, self.unlisted)
     }
 }
 
-/// Sorts, bounds and refuses.
+/// Sorts, bounds and refuses; `unlisted` are more that were counted only.
 ///
 /// # Errors
 /// All of them, where there is one.
-pub fn refuse(mut problems: Vec<Problem>) -> Result<(), Refused> {
+pub fn refuse(mut problems: Vec<Problem>, unlisted: usize) -> Result<(), Refused> {
     if problems.is_empty() {
         return Ok(());
     }
     problems.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
-    let unlisted = problems.len().saturating_sub(limits::PROBLEMS_MAX);
+    let unlisted = unlisted + problems.len().saturating_sub(limits::PROBLEMS_MAX);
     problems.truncate(limits::PROBLEMS_MAX);
     Err(Refused { problems, unlisted })
 }

@@ -103,7 +103,10 @@ fn kind(schema: &Value) -> String {
     }
     let of = |key: &str| schema.get(key).and_then(Value::as_str).unwrap_or_default();
     let kind = match (of("type"), of("format")) {
-        ("string", "time-span") => "time".to_owned(),
+        ("string", "time-span") => match (schema.pointer("/x-range/0"), schema.pointer("/x-range/1")) {
+            (Some(least), Some(most)) => format!("time, `{least}` to `{most}`"),
+            _ => "time".to_owned(),
+        },
         ("string", "socket-address") => "address and port".to_owned(),
         ("string", "ipv4") => "IPv4 address".to_owned(),
         ("string", "ipv6") => "IPv6 address".to_owned(),
@@ -155,7 +158,10 @@ fn description(schema: &Value) -> String {
         .and_then(Value::as_str)
         .unwrap_or_default();
     // A bar would end the cell of a table.
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('|', "\\|")
 }
 
 #[cfg(test)]

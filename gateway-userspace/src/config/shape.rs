@@ -3,7 +3,7 @@
 //! What is wrong is reported and taken out, so that the rest can still be read and checked. The schema says what is
 //! right; serde finds values of a wrong type.
 
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 use serde_path_to_error::Segment;
 
 use super::given::Given;
@@ -39,67 +39,101 @@ fn check(path: &KeyPath, schema: &Value, value: &mut Value, problems: &mut Probl
             problems.add(path, fault, remedy);
             *value = placeholder(schema);
         }
-        Value::Object(members) => {
-            let Some(known) = schema.get("properties").and_then(Value::as_object) else {
-                return;
-            };
-            let unknown: Vec<String> = members
-                .keys()
-                .filter(|key| !known.contains_key(*key))
-                .cloned()
-                .collect();
-            for key in unknown {
-                let names = || known.keys().map(String::as_str);
-                let remedy = match nearest(&key, names()) {
-                    Some(near) => format!("did you mean {near}?"),
-                    None => format!("known here: {}", listed(names())),
-                };
-                problems.add(&path.key(&key), "unknown key", remedy);
-                members.remove(&key);
-            }
-            for key in schema
-                .get("required")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-            {
-                if !members.contains_key(key) {
-                    let remedy = known
-                        .get(key)
-                        .map_or_else(String::new, |schema| addition(key, schema));
-                    problems.add(&path.key(key), "is missing", remedy);
-                }
-            }
-            for (key, schema) in known {
-                if let Some(value) = members.get_mut(key) {
-                    check(&path.key(key), schema, value, problems);
-                }
-            }
-        }
-        Value::Array(items) => {
-            let count = items.len() as u64;
-            let bound = |key: &str| schema.get(key).and_then(Value::as_u64);
-            if bound("minItems").is_some_and(|min| count < min) {
-                problems.add(path, "the list is empty", expectation(schema));
-            }
-            if let Some(max) = bound("maxItems").filter(|max| count > *max) {
-                problems.add(
-                    path,
-                    format!("{count} entries are too many"),
-                    format!("list at most {max}"),
-                );
-            }
-            let Some(schema) = schema.get("items") else { return };
-            for (index, item) in items.iter_mut().enumerate() {
-                check(&path.index(index), schema, item, problems);
-            }
-        }
+        Value::Object(members) => check_table(path, schema, members, problems),
+        Value::Array(items) => check_list(path, schema, items, problems),
         Value::Number(number) if !is_in_range(number, schema) => {
             problems.add(path, format!("{number} is out of range"), expectation(schema));
             *value = placeholder(schema);
         }
+        Value::String(text) => {
+            if let Some(remedy) = time_out_of_range(text, schema) {
+                problems.add(path, format!("\"{text}\" is out of range"), remedy);
+                *value = placeholder(schema);
+            }
+        }
         _ => {}
+    }
+}
+
+/// What to write instead of a length of time that is shorter or longer than its schema says.
+fn time_out_of_range(text: &str, schema: &Value) -> Option<String> {
+    let bound = |index: usize| schema.get("x-range")?.get(index)?.as_str();
+    let (least, most) = (bound(0)?, bound(1)?);
+    let time = |text: &str| humantime::parse_duration(text).ok();
+    let given = time(text)?;
+    let is_within = time(least)? <= given && given <= time(most)?;
+    (!is_within).then(|| format!("write \"{least}\" to \"{most}\""))
+}
+
+fn check_table(
+    path: &KeyPath,
+    schema: &Value,
+    members: &mut Map<String, Value>,
+    problems: &mut Problems<'_>,
+) {
+    let Some(known) = schema.get("properties").and_then(Value::as_object) else {
+        return;
+    };
+    let unknown: Vec<String> = members
+        .keys()
+        .filter(|key| !known.contains_key(*key))
+        .cloned()
+        .collect();
+    let mut meant: Vec<&str> = Vec::new();
+    for key in unknown {
+        let names = || known.keys().map(String::as_str);
+        let remedy = match nearest(&key, names()) {
+            Some(near) => {
+                meant.push(near);
+                format!("did you mean {near}?")
+            }
+            None => format!("known here: {}", listed(names())),
+        };
+        problems.add(&path.key(&key), "unknown key", remedy);
+        members.remove(&key);
+    }
+    let required = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    for key in required.filter_map(Value::as_str) {
+        // One that is there under a wrong name is not missing as well.
+        if !members.contains_key(key) && !meant.contains(&key) {
+            let remedy = known
+                .get(key)
+                .map_or_else(String::new, |schema| addition(key, schema));
+            problems.add(&path.key(key), "is missing", remedy);
+        }
+    }
+    for (key, schema) in known {
+        if let Some(value) = members.get_mut(key) {
+            check(&path.key(key), schema, value, problems);
+        }
+    }
+}
+
+fn check_list(path: &KeyPath, schema: &Value, items: &mut Vec<Value>, problems: &mut Problems<'_>) {
+    let bound = |key: &str| {
+        schema
+            .get(key)
+            .and_then(Value::as_u64)
+            .and_then(|bound| usize::try_from(bound).ok())
+    };
+    if bound("minItems").is_some_and(|min| items.len() < min) {
+        problems.add(path, "the list is empty", expectation(schema));
+    }
+    if let Some(max) = bound("maxItems").filter(|max| items.len() > *max) {
+        problems.add(
+            path,
+            format!("{} entries are too many", items.len()),
+            format!("list at most {max}"),
+        );
+        items.truncate(max);
+    }
+    let Some(schema) = schema.get("items") else { return };
+    for (index, item) in items.iter_mut().enumerate() {
+        check(&path.index(index), schema, item, problems);
     }
 }
 
@@ -269,11 +303,12 @@ fn placeholder(schema: &Value) -> Value {
         schema.get("type").and_then(Value::as_str),
         schema.get("format").and_then(Value::as_str),
     ) {
-        (Some("object"), _) => Value::Object(serde_json::Map::new()),
+        (Some("object"), _) => Value::Object(Map::new()),
         (Some("array"), _) => Value::Array(Vec::new()),
         (Some("integer"), _) => schema.get("minimum").cloned().unwrap_or_else(|| Value::from(0)),
         (Some("boolean"), _) => Value::Bool(false),
         (_, Some("socket-address")) => Value::from("0.0.0.0:0"),
+        (_, Some("time-span")) => Value::from("1s"),
         _ => Value::from(choices(schema).first().map_or("", |(name, _)| *name)),
     }
 }
@@ -306,13 +341,7 @@ mod tests {
     fn what_does_not_have_the_right_shape_is_named_with_its_line_and_a_remedy() {
         check_text("[node]\nname = \"a\"\n", &[]);
         check_text("", &["t.toml:1: node: is missing; add a table [node]"]);
-        check_text(
-            "[nod]\n",
-            &[
-                "t.toml:1: nod: unknown key; did you mean node?",
-                "node: is missing",
-            ],
-        );
+        check_text("[nod]\n", &["t.toml:1: nod: unknown key; did you mean node?"]);
         check_text(
             "[node]\nname='a'\nzzz=1\n",
             &["node.zzz: unknown key; known here: name, address, address_v6"],

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use node::admin_listen;
 
-use super::given::{Given, Time, time_text};
+use super::given::{Given, Time};
 use super::path::KeyPath;
 use super::problem::Problems;
 use super::settings::Settings;
@@ -63,25 +63,6 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
 }
 
 /// A length of time, the default where none is given.
-fn time(
-    given: Option<Time>,
-    default: Duration,
-    bounds: std::ops::RangeInclusive<Duration>,
-    path: &KeyPath,
-    problems: &mut Problems<'_>,
-) -> Duration {
-    let Some(Time(time)) = given else { return default };
-    if !bounds.contains(&time) {
-        let remedy = format!(
-            "write \"{}\" to \"{}\"",
-            time_text(*bounds.start()),
-            time_text(*bounds.end())
-        );
-        problems.add(
-            path,
-            format!("{} is out of range", problems.document().seen(path)),
-            remedy,
-        );
-    }
-    time
+fn time(given: Option<Time>, default: Duration) -> Duration {
+    given.map_or(default, |Time(time)| time)
 }

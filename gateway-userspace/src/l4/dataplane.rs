@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway_common::abi::VIPS_MAX;
@@ -9,7 +10,8 @@ use gateway_common::vip::VipId;
 use rtnetlink::Handle;
 use serde::Serialize;
 
-use super::counters::ReasonCount;
+use super::collect::Collected;
+use super::counters::{Counters, ReasonCount};
 use super::desired::{self, Desired, Neighbours};
 use super::interfaces::{self, Attached};
 use super::loader::{self, Loaded, Reused};
@@ -22,6 +24,7 @@ use crate::view::View;
 /// The kernel program of this node, and what user space knows of it.
 pub struct DataPlane {
     loaded: Loaded,
+    counted: Arc<Collected>,
     pins: Pins,
     netlink: Handle,
     config: Dataplane,
@@ -83,8 +86,9 @@ impl DataPlane {
         let pins = Pins::open(&config.pin_directory, node)?;
         let had_links = !pins.linked_interfaces()?.is_empty();
         match Self::load_and_attach(config, &pins, &netlink).await {
-            Ok((loaded, now)) => Ok(Self {
+            Ok((loaded, counters, now)) => Ok(Self {
                 loaded,
+                counted: Collected::new(counters),
                 pins,
                 netlink,
                 config: config.clone(),
@@ -107,8 +111,8 @@ impl DataPlane {
         config: &Dataplane,
         pins: &Pins,
         netlink: &Handle,
-    ) -> Result<(Loaded, Desired), L4Error> {
-        let mut loaded = loader::load(config, pins)?;
+    ) -> Result<(Loaded, Counters, Desired), L4Error> {
+        let (mut loaded, counters) = loader::load(config, pins)?;
         let now = loaded.maps.contents()?;
         let indices: Result<Vec<u32>, L4Error> = config
             .cluster_interfaces
@@ -124,7 +128,7 @@ impl DataPlane {
         if loaded.reused == Reused::Pinned {
             tracing::info!("steering goes on over the maps that an earlier life pinned");
         }
-        Ok((loaded, now))
+        Ok((loaded, counters, now))
     }
 
     /// Brings maps and addresses to what snapshot and view say.
@@ -134,6 +138,7 @@ impl DataPlane {
     pub async fn publish(&mut self, snapshot: &Snapshot, view: &View) -> Result<Published, L4Error> {
         let started = Instant::now();
         self.name_vips(snapshot);
+        self.name_counters(view);
         let vips: HashSet<IpAddr> = snapshot.vips.iter().map(|vip| vip.address).collect();
         for address in vips.difference(&self.local_addresses) {
             addresses::add(&self.netlink, *address).await?;
@@ -165,12 +170,22 @@ impl DataPlane {
         Ok(neighbours::resolve(&self.netlink, &others(snapshot, view)).await? != self.neighbours)
     }
 
+    /// Whether a member's hardware address is not known yet, so that nothing can be sent to it.
+    pub fn has_unresolved(&self, snapshot: &Snapshot, view: &View) -> bool {
+        others(snapshot, view).iter().any(|address| !self.neighbours.contains_key(address))
+    }
+
+    /// The counters, for the metrics.
+    pub fn collected(&self) -> Arc<Collected> {
+        Arc::clone(&self.counted)
+    }
+
     /// Packets by reason.
     ///
     /// # Errors
     /// The counters cannot be read.
     pub fn counters(&self) -> Result<Vec<ReasonCount>, L4Error> {
-        self.loaded.counters.reasons()
+        self.counted.counters.reasons()
     }
 
     /// What an operator sees.
@@ -187,11 +202,11 @@ impl DataPlane {
         verdicts.retain(|count| count.packets > 0);
         let mut vips = BTreeMap::new();
         for (name, id) in &self.vip_ids {
-            vips.insert(name.clone(), self.loaded.counters.vip(id.0)?.packets);
+            vips.insert(name.clone(), self.counted.counters.vip(id.0)?.packets);
         }
         let mut steered = BTreeMap::new();
         for id in self.now.nodes.keys() {
-            let count = self.loaded.counters.node(id.0)?;
+            let count = self.counted.counters.node(id.0)?;
             if count.packets > 0 {
                 steered.insert(id.0, count.packets);
             }
@@ -228,6 +243,12 @@ impl DataPlane {
             }
         }
         result
+    }
+
+    fn name_counters(&self, view: &View) {
+        let mut names = self.counted.names();
+        names.vips = self.vip_ids.iter().map(|(name, id)| (id.0, name.clone())).collect();
+        names.nodes = view.members.iter().map(|member| (member.id.0, member.name.clone())).collect();
     }
 
     /// Gives each VIP a number for its counters, which it keeps for as long as it is configured.

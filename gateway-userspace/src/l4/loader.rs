@@ -19,8 +19,6 @@ use crate::config::snapshot::{AttachMode, Dataplane};
 pub struct Loaded {
     /// What user space writes.
     pub maps: Maps,
-    /// What the kernel counts.
-    pub counters: Counters,
     /// Holds the program and whatever is not pinned.
     pub object: Ebpf,
     /// Whether the maps are those of an earlier life.
@@ -40,7 +38,7 @@ pub enum Reused {
 ///
 /// # Errors
 /// No object, no rights, no BTF, or the kernel refuses the program.
-pub fn load(config: &Dataplane, pins: &Pins) -> Result<Loaded, L4Error> {
+pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Error> {
     if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
         return Err(L4Error::NoBtf);
     }
@@ -81,12 +79,7 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<Loaded, L4Error> {
     program(&mut object)?
         .load()
         .map_err(|error| L4Error::Load(error.into()))?;
-    Ok(Loaded {
-        maps,
-        counters,
-        object,
-        reused,
-    })
+    Ok((Loaded { maps, object, reused }, counters))
 }
 
 /// Attaches the program to one interface and pins the link.

@@ -35,8 +35,14 @@ impl Membership {
             .held
             .as_ref()
             .is_none_or(|held| self.live_peers().all(|peer| peer.digest == Some(held.digest)));
-        // A view won against one with a higher number: numbers must not seem to fall for ever.
-        let outnumbered = self.held.is_some() && acknowledged && current.view.number < self.number_seen;
+        // A view won against one with a higher number: numbers must not seem to fall for ever. But while anyone
+        // holds another view, that comes first: two sides would outbid each other.
+        let undisputed = || {
+            self.peers
+                .values()
+                .all(|p| p.hearing == Hearing::Silent || p.digest == self.digest())
+        };
+        let outnumbered = self.held.is_some() && current.view.number < self.number_seen && undisputed();
         let waited = acknowledged || now.saturating_sub(self.held_at) >= ACKNOWLEDGE;
         if outnumbered || (changed && (someone_gone || waited)) {
             actions.push(Action::Notice(Notice::Made {
@@ -44,7 +50,7 @@ impl Membership {
                 members: next.view.members.len(),
             }));
             self.hold(next, now, actions);
-            self.send_to_all(actions);
+            self.send_to_all(now, actions);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Directed tests: one behaviour each. What happens in between is tested by `simulation`.
 
+use super::super::message::Echo;
 use super::super::simulation::Network;
 use super::*;
 
@@ -230,6 +231,44 @@ fn glitch_that_only_one_side_noticed_moves_nothing_on_the_other() {
 }
 
 #[test]
+fn glitch_of_one_among_five_is_not_followed() {
+    for length in (450..700).step_by(10) {
+        let mut network = agreed(5);
+        (1..5).for_each(|other| network.cut(0, other));
+        network.run(ms(length));
+        network.heal();
+        network.run(ms(1500));
+        network.assert_agreed("after a glitch");
+        for i in 1..5 {
+            for view in network.published(i).iter().filter(|v| v.number > 5) {
+                assert!(view.members.len() >= 4, "{length} ms: {view:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn two_sides_with_a_bystander_between_them_do_not_outbid_each_other() {
+    for bystander in [State::Joining, State::Leaving] {
+        let mut network = agreed(3);
+        if bystander == State::Joining {
+            network.crash(0);
+            network.start(0);
+        } else {
+            network.set_state(0, State::Leaving);
+        }
+        network.cut(1, 2);
+        network.run(ms(1500));
+        let made = network.published(1).len();
+        network.run(ms(2000));
+        assert_eq!(network.published(1).len(), made, "{bystander:?}");
+        network.heal();
+        network.run(ms(1000));
+        network.assert_agreed("after the cut between two healed");
+    }
+}
+
+#[test]
 fn half_cut_off_pair_still_comes_to_one_view() {
     let mut network = agreed(3);
     network.cut(0, 1); // n2 hears both
@@ -247,13 +286,29 @@ fn half_cut_off_pair_still_comes_to_one_view() {
 #[test]
 fn recording_of_a_dead_life_is_not_a_restart() {
     let mut network = agreed(3);
-    let mut recorded = network.last_sent(0).unwrap();
-    recorded.sender.incarnation = 999; // a life from before anybody here started
-    recorded.echo = Some(4711);
-    network.inject(1, recorded);
-    network.run(ms(500));
+    let mine = network.nodes(1)[0].incarnation;
+    let before = network.view(1);
+    // A life from before anybody here started, and one that n1 has just missed.
+    for (incarnation, echo) in [(4711, 4711), (999, mine)] {
+        let mut recorded = network.last_sent(0).unwrap();
+        recorded.sender.incarnation = incarnation;
+        recorded.echo = Some(Echo {
+            incarnation: echo,
+            sequence: 1,
+        });
+        for sequence in 1..4 {
+            network.inject(
+                1,
+                Heartbeat {
+                    sequence,
+                    ..recorded.clone()
+                },
+            );
+            network.run(ms(300));
+        }
+    }
     assert!(network.deaths().is_empty());
-    assert_eq!(members(&network, 1).len(), 3);
+    assert_eq!(network.view(1), before);
 }
 
 #[test]

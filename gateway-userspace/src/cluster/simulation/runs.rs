@@ -10,6 +10,10 @@ use crate::cluster::message::State;
 /// Runs with faults; each takes some milliseconds.
 const RUNS: u64 = 400;
 
+/// Seeds beyond these that once failed: two sides that outbid each other through a third, restarts while all seeds
+/// were dead, a late datagram of an old life.
+const ONCE_FAILED: [u64; 3] = [1_039, 6_362, 10_786];
+
 /// After the last fault all live nodes hold one view within this: a bootstrap (1 s), a death (0.6 s), two merges.
 const CONVERGENCE: Duration = Duration::from_millis(3000);
 
@@ -86,7 +90,7 @@ fn run_with_faults(seed: u64) {
 fn nodes_agree_after_any_faults() {
     match std::env::var("GATEWAY_SIMULATION_SEED") {
         Ok(seed) => run_with_faults(seed.parse().unwrap()),
-        Err(_) => (0..RUNS).for_each(run_with_faults),
+        Err(_) => (0..RUNS).chain(ONCE_FAILED).for_each(run_with_faults),
     }
 }
 

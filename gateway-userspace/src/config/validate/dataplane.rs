@@ -90,9 +90,6 @@ pub fn vips(given: &Given, problems: &mut Problems<'_>) -> Vec<Vip> {
     for (index, vip) in given.vip.iter().flatten().enumerate() {
         let path = path.index(index);
         let name = names.declare(vip.name.as_ref(), &path.key("name"), problems);
-        if let Some(address) = vip.address {
-            check_address(address, given, &path.key("address"), problems);
-        }
         if given.dataplane.is_none() {
             let remedy = "add [dataplane] with its interfaces; or, for L7 only, remove the VIP and give a \
                           [[listener]] an address of this machine";
@@ -101,6 +98,9 @@ pub fn vips(given: &Given, problems: &mut Problems<'_>) -> Vec<Vip> {
                 "a VIP is steered by the data plane, and there is no [dataplane]",
                 remedy,
             );
+        }
+        if let Some(address) = vip.address {
+            check_address(address, given, &path.key("address"), problems);
         }
         let protocol = vip.protocol.unwrap_or(Transport::Tcp);
         let mut ports = vip.ports.clone().unwrap_or_default();

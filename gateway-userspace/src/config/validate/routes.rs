@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -24,9 +23,8 @@ pub fn routes(
     listeners: &mut [ListenerSettings],
     problems: &mut Problems<'_>,
 ) -> Vec<Arc<RouteSettings>> {
-    let defaults_path = KeyPath::top("defaults").key("timeout");
     let default = given.defaults.as_ref().and_then(|defaults| defaults.timeout);
-    let default = timeout(default, limits::TIMEOUT, &defaults_path, problems);
+    let default = super::time(default, limits::TIMEOUT);
     let references = References::collect(given);
     let mut names = Names::new("route");
     let mut lookups: HashMap<String, Lookup> = HashMap::new();
@@ -40,7 +38,7 @@ pub fn routes(
             .matching
             .as_ref()
             .and_then(|m| matching(m, &path.key("match"), problems));
-        let timeout = timeout(route.timeout, default, &path.key("timeout"), problems);
+        let timeout = super::time(route.timeout, default);
         let (Some(name), Some((hosts, pattern, methods)), Some(action)) = (name, matching, action) else {
             continue;
         };
@@ -67,21 +65,6 @@ pub fn routes(
         routes.push(route);
     }
     routes
-}
-
-fn timeout(
-    given: Option<given::Time>,
-    default: Duration,
-    path: &KeyPath,
-    problems: &mut Problems<'_>,
-) -> Duration {
-    super::time(
-        given,
-        default,
-        limits::TIME_MIN..=limits::TIMEOUT_MAX,
-        path,
-        problems,
-    )
 }
 
 /// The names that routes may refer to.
@@ -297,15 +280,15 @@ impl Lookup {
                     format!("route \"{name}\" (line {line}) takes {method} {pattern} for {host} already");
                 problems.add(&match_path, fault, "change one of the two, or remove it");
             }
-            if let Err(fault) = self
+            if let Err(text) = self
                 .router
                 .insert(host, &route.path, &route.methods, RouteIndex(self.count))
             {
-                problems.add(
-                    &match_path,
-                    fault,
-                    "change this route or the one that is in its way",
-                );
+                // The router says what is wrong and what to do, in that order.
+                let (fault, remedy) = text
+                    .split_once("; ")
+                    .unwrap_or((&text, "change this route, or the one in its way"));
+                problems.add(&match_path, fault, remedy);
             }
         }
         self.count += 1;

@@ -20,13 +20,6 @@ pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<Upstream
         let path = KeyPath::top("upstream").index(index);
         let name = names.declare(upstream.name.as_ref(), &path.key("name"), problems);
         let endpoints = endpoints(upstream, &path.key("endpoints"), problems);
-        let connect_timeout = time(
-            upstream.connect_timeout,
-            limits::CONNECT_TIMEOUT,
-            limits::TIME_MIN..=limits::CONNECT_TIMEOUT_MAX,
-            &path.key("connect_timeout"),
-            problems,
-        );
         let readiness = upstream
             .health
             .as_ref()
@@ -38,7 +31,7 @@ pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<Upstream
             name,
             balancer: upstream.balancer.unwrap_or(Balancer::RoundRobin),
             protocol: upstream.protocol.unwrap_or(UpstreamProtocol::Http1),
-            connect_timeout,
+            connect_timeout: time(upstream.connect_timeout, limits::CONNECT_TIMEOUT),
             idle_per_endpoint: upstream.idle_per_endpoint.unwrap_or(limits::IDLE_PER_ENDPOINT),
             endpoints,
             readiness,
@@ -83,22 +76,6 @@ fn endpoints(
 }
 
 fn readiness(given: &given::Readiness, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Readiness> {
-    let mut check_time = |given, default, shortest, key: &str| {
-        time(
-            given,
-            default,
-            shortest..=limits::CHECK_TIME_MAX,
-            &path.key(key),
-            problems,
-        )
-    };
-    let interval = check_time(
-        given.interval,
-        limits::CHECK_INTERVAL,
-        limits::CHECK_INTERVAL_MIN,
-        "interval",
-    );
-    let timeout = check_time(given.timeout, limits::CHECK_TIMEOUT, limits::TIME_MIN, "timeout");
     let http = given.http.clone()?;
     // A query is welcome here: nothing is matched against it.
     let (target, _) = http.split_once('?').unwrap_or((&http, ""));
@@ -113,8 +90,8 @@ fn readiness(given: &given::Readiness, path: &KeyPath, problems: &mut Problems<'
     }
     Some(Readiness {
         http,
-        interval,
-        timeout,
+        interval: time(given.interval, limits::CHECK_INTERVAL),
+        timeout: time(given.timeout, limits::CHECK_TIMEOUT),
         rise: given.rise.unwrap_or(limits::CHECK_RISE),
         fall: given.fall.unwrap_or(limits::CHECK_FALL),
     })

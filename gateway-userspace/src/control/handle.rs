@@ -1,0 +1,67 @@
+//! The admin API's side of the control loop: sends commands, waits for answers.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry as Metrics;
+use tokio::sync::{mpsc, oneshot};
+
+use super::command::Command;
+use super::health::Reasons;
+use crate::admin::status::{Node, NodeState, Status};
+use crate::admin::{Answer, Api, ApiError};
+
+/// What the admin API holds of the running node.
+#[derive(Debug)]
+pub struct Handle {
+    /// To the control loop.
+    pub commands: mpsc::Sender<Command>,
+    /// Read without asking the loop.
+    pub reasons: Arc<Reasons>,
+    /// Read without asking the loop.
+    pub metrics: Metrics,
+}
+
+impl Handle {
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, ApiError> {
+        let stopping = || ApiError::Conflict("the node is stopping".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+}
+
+impl Api for Handle {
+    fn ready(&self) -> Result<(), Vec<String>> {
+        let reasons = self.reasons.get();
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.metrics) {
+            Ok(()) => text,
+            Err(error) => format!("# the metrics cannot be written: {error}\n# EOF\n"),
+        }
+    }
+
+    fn status(&self) -> Answer<'_, Result<Status, ApiError>> {
+        Box::pin(self.ask(Command::Status))
+    }
+
+    fn nodes(&self) -> Answer<'_, Result<Vec<Node>, ApiError>> {
+        Box::pin(self.ask(Command::Nodes))
+    }
+
+    fn drain(&self) -> Answer<'_, Result<NodeState, ApiError>> {
+        Box::pin(async { self.ask(Command::Drain).await? })
+    }
+
+    fn undrain(&self) -> Answer<'_, Result<NodeState, ApiError>> {
+        Box::pin(async { self.ask(Command::Undrain).await? })
+    }
+
+    fn reload(&self) -> Answer<'_, Result<u64, ApiError>> {
+        Box::pin(async { self.ask(Command::Reload).await? })
+    }
+}

@@ -1,0 +1,67 @@
+//! A change of configuration: load, validate, compile, open the sockets, then publish; or refuse, and change nothing.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::controller::Controller;
+use crate::admin::ApiError;
+use crate::admin::status::RefusedReload;
+use crate::config::{self, Settings};
+
+impl Controller {
+    /// Reads the configuration anew and publishes it; the number of the new snapshot.
+    ///
+    /// # Errors
+    /// The configuration is refused, wants a restart, or its sockets cannot be opened; the old one stays in force.
+    pub async fn reload(&mut self) -> Result<u64, ApiError> {
+        let result = self.try_reload().await;
+        self.last_refused = match &result {
+            Ok(_) => None,
+            Err(error) => {
+                tracing::warn!(reason = %error, "the new configuration is refused, the old one stays");
+                Some(RefusedReload::new(SystemTime::now(), error.to_string()))
+            }
+        };
+        result
+    }
+
+    async fn try_reload(&mut self) -> Result<u64, ApiError> {
+        let source = self.parts.settings.source.clone();
+        let settings: Settings = config::load(&source).map_err(|refused| ApiError::Refused(refused.to_string()))?;
+        let needs_restart = self.parts.settings.restart_needed(&settings);
+        if !needs_restart.is_empty() {
+            return Err(ApiError::Refused(format!(
+                "{}: {} cannot change while the node runs: restart it, or undo the change",
+                source.display(),
+                needs_restart.join(", ")
+            )));
+        }
+        let old = self.snapshot();
+        let next = Arc::new(config::compile(&settings, &self.parts.registry, old.number + 1));
+        let prepared = self.parts.workers.prepare(&next).map_err(failed)?;
+        // The new sockets queue already: the kernel may steer to them. Removed ones close only after it stopped to.
+        let view = self.view();
+        if let Some(dataplane) = self.parts.dataplane.as_mut()
+            && view.number > 0
+            && let Err(error) = dataplane.publish(&next, &view).await
+        {
+            if let Err(also) = dataplane.publish(&old, &view).await {
+                tracing::error!(error = &also as &dyn std::error::Error, "the old tables cannot be restored");
+            }
+            return Err(failed(error));
+        }
+        self.parts.workers.commit(prepared, Arc::clone(&next));
+        self.parts.checks.apply(&next);
+        if let Some(cluster) = &self.parts.cluster {
+            cluster.set_weight(next.node.weight);
+        }
+        self.parts.settings = settings;
+        self.announce();
+        tracing::info!(snapshot = next.number, config = %source.display(), "the new configuration is in force");
+        Ok(next.number)
+    }
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> ApiError {
+    ApiError::Failed(format!("{:#}", anyhow::Error::from(error)))
+}

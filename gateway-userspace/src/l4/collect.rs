@@ -1,0 +1,83 @@
+//! The kernel's counters as metrics: by reason, by VIP, by the node that packets were sent to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+use super::counters::Counters;
+
+/// Names of what the kernel counts by number.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// VIPs.
+    pub vips: BTreeMap<u16, String>,
+    /// Nodes.
+    pub nodes: BTreeMap<u16, String>,
+}
+
+/// The counters and their names, shared by the data plane and the metrics.
+#[derive(Debug)]
+pub struct Collected {
+    /// In the kernel.
+    pub counters: Counters,
+    names: Mutex<Names>,
+}
+
+impl Collected {
+    /// Counters without names yet.
+    pub fn new(counters: Counters) -> Arc<Self> {
+        Arc::new(Self { counters, names: Mutex::default() })
+    }
+
+    /// The names; each change of configuration or view writes them anew.
+    pub fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Encodes all of `l4` at each scrape.
+#[derive(Debug)]
+pub struct L4(pub Arc<Collected>);
+
+impl Collector for L4 {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        // A map that cannot be read has no figures: zero would be a lie.
+        let Ok(reasons) = self.0.counters.reasons() else { return Ok(()) };
+        let mut packets = describe(&mut encoder, "gateway_packets", "Frames by what became of them, and why")?;
+        for count in &reasons {
+            add(&mut packets, &[("action", count.action), ("reason", count.reason)], count.packets)?;
+        }
+        let mut bytes = describe(&mut encoder, "gateway_packet_bytes", "Bytes of these frames, Ethernet included")?;
+        for count in &reasons {
+            add(&mut bytes, &[("action", count.action), ("reason", count.reason)], count.bytes)?;
+        }
+        let names = self.0.names();
+        let mut vips = describe(&mut encoder, "gateway_vip_packets", "Frames for a VIP")?;
+        for (id, name) in &names.vips {
+            let Ok(count) = self.0.counters.vip(*id) else { continue };
+            add(&mut vips, &[("vip", name.as_str())], count.packets)?;
+        }
+        let mut nodes = describe(&mut encoder, "gateway_steered_packets", "Frames sent to another node")?;
+        for (id, name) in &names.nodes {
+            let Ok(count) = self.0.counters.node(*id) else { continue };
+            add(&mut nodes, &[("node", name.as_str())], count.packets)?;
+        }
+        Ok(())
+    }
+}
+
+fn describe<'e>(
+    encoder: &'e mut DescriptorEncoder<'_>,
+    name: &'e str,
+    help: &'e str,
+) -> Result<MetricEncoder<'e>, fmt::Error> {
+    encoder.encode_descriptor(name, help, None, MetricType::Counter)
+}
+
+fn add<S: EncodeLabelSet>(metric: &mut MetricEncoder<'_>, labels: &S, value: u64) -> fmt::Result {
+    metric.encode_family(labels)?.encode_counter::<NoLabelSet, u64, u64>(&value, None)
+}

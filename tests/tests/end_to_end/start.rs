@@ -1,0 +1,251 @@
+//! Starts that cannot succeed: one sentence that names the remedy, and nothing left behind.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use gateway_tests::lab::node::Node;
+use gateway_tests::lab::pass;
+use gateway_tests::lab::settings::INTERFACE;
+use gateway_tests::lab::wait::wait_until;
+use gateway_tests::lab::wire::XdpMode;
+use gateway_tests::lab::{Lab, Plan};
+
+use crate::support::one_at_a_time;
+
+/// A start that fails does so at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The user and group `nobody` and `nogroup`.
+const NOBODY: u32 = 65_534;
+
+/// Exit code of a failure while running.
+const FAILURE: i32 = 1;
+
+/// Exit code of a bad configuration.
+const BAD_CONFIGURATION: i32 = 64;
+
+/// Who runs the program.
+#[derive(Clone, Copy, PartialEq)]
+enum User {
+    Root,
+    Nobody,
+}
+
+/// Runs the program until it ends by itself.
+fn run(node: &Node, user: User, program: &std::path::Path) -> Output {
+    let mut command = Command::new(program);
+    command.arg("run").arg("--config").arg(&node.files().config);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if user == User::Nobody {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let mut child = node.spawn(command).expect("a process");
+    let ended = wait_until(Instant::now() + PATIENCE, || {
+        child.try_wait().expect("a look at the process")
+    });
+    if ended.is_none() {
+        child.kill().expect("a kill");
+    }
+    let output = child.wait_with_output().expect("its output");
+    assert!(
+        ended.is_some(),
+        "it runs on: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+fn lab() -> (Lab, Plan) {
+    let plan = Plan::new().expect("the gateway's program");
+    (Lab::raise(&plan).expect("a lab"), plan)
+}
+
+/// Checks the exit code, that one line tells the fault and its remedy, and that nothing is left.
+fn check(node: &Node, what: &str, output: &Output, code: i32, named: &[&str], left: &[String]) {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{what}: {text}");
+    for word in named {
+        assert!(text.contains(word), "{what}: nothing about {word:?} in: {text}");
+    }
+    if code == FAILURE {
+        // The program's own last word, beside what it logged on its way.
+        let told = text.lines().filter(|line| line.starts_with("gateway: ")).count();
+        assert_eq!(told, 1, "{what}: one sentence, not: {text}");
+    }
+    assert_eq!(node.leftovers().expect("a look"), left, "{what} left something");
+}
+
+#[test]
+fn starts_that_cannot_succeed_name_the_remedy_and_leave_nothing() {
+    let _turn = one_at_a_time();
+    let (lab, plan) = lab();
+    let node = &lab.nodes()[0];
+    let good = node.config();
+    let port_taken = node
+        .namespace()
+        .run(|| std::net::TcpListener::bind("[::]:81").expect("a listener"))
+        .expect("a job");
+    // What is wrong, the right text, the wrong text, exit code, what the message must name.
+    let rows: [(&str, &str, &str, i32, &[&str]); 6] = [
+        (
+            "no such interface",
+            "interfaces = [\"eth0\"]",
+            "interfaces = [\"eth7\"]",
+            FAILURE,
+            &["eth7", "eth0"],
+        ),
+        (
+            "no bpffs",
+            "pin_directory = \"/sys/fs/bpf",
+            "pin_directory = \"/run/nowhere",
+            FAILURE,
+            &["bpf"],
+        ),
+        (
+            "admin port taken",
+            "127.0.0.1:9900",
+            "127.0.0.1:81",
+            FAILURE,
+            &["81"],
+        ),
+        (
+            "cluster address of another",
+            "listen = \"10.77.0.11:7946\"",
+            "listen = \"10.77.0.99:7946\"",
+            FAILURE,
+            &["10.77.0.99"],
+        ),
+        (
+            "unknown key",
+            "node_header = true",
+            "node_headre = true",
+            BAD_CONFIGURATION,
+            &["node_headre", "node_header"],
+        ),
+        (
+            "unknown upstream",
+            "upstream = \"pool\"",
+            "upstream = \"pond\"",
+            BAD_CONFIGURATION,
+            &["pond"],
+        ),
+    ];
+    for (what, right, wrong, code, named) in rows {
+        assert!(good.contains(right), "{what}: {right:?} is in the configuration");
+        node.write_config(&good.replacen(right, wrong, 1))
+            .expect("a file");
+        let output = run(node, User::Root, &plan.program);
+        check(node, what, &output, code, named, &[]);
+    }
+    drop(port_taken);
+}
+
+#[test]
+fn a_taken_port_is_named_and_nothing_is_left() {
+    let _turn = one_at_a_time();
+    let (lab, plan) = lab();
+    let node = &lab.nodes()[0];
+    let taken = node
+        .namespace()
+        .run(|| std::net::TcpListener::bind("[::]:80").expect("a listener"))
+        .expect("a job");
+    let output = run(node, User::Root, &plan.program);
+    check(node, "port taken", &output, FAILURE, &["80"], &[]);
+    drop(taken);
+}
+
+#[test]
+fn several_faults_of_a_configuration_are_told_at_once() {
+    let _turn = one_at_a_time();
+    let (lab, plan) = lab();
+    let node = &lab.nodes()[0];
+    let bad = node
+        .config()
+        .replacen("weight = 1", "weight = 0", 1)
+        .replacen("steering = \"flow-hash\"", "steering = \"flow-hsah\"", 1)
+        .replacen("upstream = \"pool\"", "upstream = \"pond\"", 1);
+    node.write_config(&bad).expect("a file");
+    let output = run(node, User::Root, &plan.program);
+    check(
+        node,
+        "three faults",
+        &output,
+        BAD_CONFIGURATION,
+        &["weight", "flow-hsah", "pond"],
+        &[],
+    );
+}
+
+#[test]
+fn without_root_the_data_plane_is_refused_with_the_remedy() {
+    let _turn = one_at_a_time();
+    let (lab, _) = lab();
+    let node = &lab.nodes()[0];
+    // Where `nobody` may read it: a home directory may be closed to others.
+    let program = lab.directory().join("gateway");
+    std::fs::copy(Plan::new().expect("a plan").program, &program).expect("a copy");
+    // Without a cluster: its key is root's, as it should be.
+    let config = node.config();
+    let (head, rest) = config.split_once("[cluster]").expect("a cluster table");
+    let (_, tail) = rest.split_once("[defaults]").expect("a table after it");
+    let alone = format!("{head}[defaults]{tail}").replacen(
+        &node.files().token.display().to_string(),
+        "/tmp/gateway-lab-nobody.token",
+        1,
+    );
+    node.write_config(&alone).expect("a file");
+    let output = run(node, User::Nobody, &program);
+    check(node, "not root", &output, FAILURE, &["root"], &[]);
+    assert!(
+        !std::path::Path::new("/tmp/gateway-lab-nobody.token").exists(),
+        "a token was left behind"
+    );
+}
+
+#[test]
+fn another_xdp_program_in_the_way_is_left_alone() {
+    let _turn = one_at_a_time();
+    let (lab, plan) = lab();
+    let node = &lab.nodes()[0];
+    let other = node
+        .namespace()
+        .run(|| pass::attach(&[INTERFACE.to_owned()]))
+        .expect("a job")
+        .expect("a program");
+    let there = node.leftovers().expect("a look");
+    let output = run(node, User::Root, &plan.program);
+    check(
+        node,
+        "another program",
+        &output,
+        FAILURE,
+        &["XDP program", INTERFACE],
+        &there,
+    );
+    assert_eq!(
+        node.xdp_mode().expect("a mode"),
+        XdpMode::Native,
+        "the other program stays"
+    );
+    drop(other);
+    assert_eq!(node.xdp_mode().expect("a mode"), XdpMode::Absent);
+}
+
+#[test]
+fn a_second_gateway_of_the_same_node_is_refused() {
+    let _turn = one_at_a_time();
+    let (lab, plan) = lab();
+    let node = &lab.nodes()[0];
+    node.start().expect("a start");
+    node.wait_ready().expect("a ready node");
+    let there = node.leftovers().expect("a look");
+    let output = run(node, User::Root, &plan.program);
+    check(node, "a second one", &output, FAILURE, &[], &there);
+    node.wait_ready().expect("the first runs on");
+    assert!(node.stop().expect("an end").success());
+    assert_eq!(node.leftovers().expect("a look"), Vec::<String>::new());
+}
