@@ -69,9 +69,9 @@ impl Toolchain {
         let llvm = compiler.llvm_major()?;
         let linker = linker::obtain(root, llvm)?;
         let description = format!(
-            "{compiler} {}, bpf-linker {}",
+            "{compiler} {} and bpf-linker {}",
             compiler.release()?,
-            linker.display()
+            linker::VERSION
         );
         Ok(Self {
             compiler,
