@@ -80,7 +80,11 @@ impl Checks {
             unchecked: watch::Sender::new(0),
             counters: Mutex::default(),
         };
-        Self { runtime, running: Mutex::default(), shared: Arc::new(shared) }
+        Self {
+            runtime,
+            running: Mutex::default(),
+            shared: Arc::new(shared),
+        }
     }
 
     /// Starts checks that are new in the snapshot, stops those it has no more, and leaves the others alone.
@@ -101,9 +105,9 @@ impl Checks {
             }
         }
         running.retain(|key, task| {
-            let stays = wanted
-                .get(key)
-                .is_some_and(|(settings, protocol, _)| task.settings == **settings && task.protocol == *protocol);
+            let stays = wanted.get(key).is_some_and(|(settings, protocol, _)| {
+                task.settings == **settings && task.protocol == *protocol
+            });
             if !stays {
                 task.handle.abort();
             }
@@ -129,7 +133,11 @@ impl Checks {
             first: Some(FirstProbe::new(Arc::clone(&self.shared))),
             shared: Arc::clone(&self.shared),
         };
-        Task { settings: settings.clone(), protocol, handle: self.runtime.spawn(watch.run()) }
+        Task {
+            settings: settings.clone(),
+            protocol,
+            handle: self.runtime.spawn(watch.run()),
+        }
     }
 
     /// Waits until each endpoint that is checked was probed once, at most [`FIRST_ROUND_MAX`]: what `/readyz`
@@ -192,7 +200,9 @@ impl FirstProbe {
 
 impl Drop for FirstProbe {
     fn drop(&mut self) {
-        self.0.unchecked.send_modify(|count| *count = count.saturating_sub(1));
+        self.0
+            .unchecked
+            .send_modify(|count| *count = count.saturating_sub(1));
     }
 }
 
@@ -220,6 +230,8 @@ impl Watch {
                     Action::Become(readiness) => self.become_(readiness, &check),
                     Action::Probe => next = Some(self.probe(&mut check).await),
                     Action::WaitUntil(due) => {
+                        // What the first probe found is in the cell now.
+                        self.first = None;
                         sleep_until(due).await;
                         next = Some(Event::Due);
                     }
@@ -236,7 +248,6 @@ impl Watch {
         let permit = self.shared.probes.acquire().await.ok();
         let outcome = probe::probe(self.endpoint, self.protocol, &self.settings).await;
         drop(permit);
-        self.first = None;
         match outcome {
             Ok(()) => {
                 self.counters.passed.fetch_add(1, Ordering::Relaxed);

@@ -55,7 +55,11 @@ pub struct Shared {
 impl Shared {
     /// What the workers of a node need to begin with that snapshot.
     pub fn new(snapshot: Arc<Snapshot>, access_log: Arc<AccessLog>) -> Arc<Self> {
-        Arc::new(Self { snapshot: ArcSwap::new(snapshot), metrics: Metrics::default(), access_log })
+        Arc::new(Self {
+            snapshot: ArcSwap::new(snapshot),
+            metrics: Metrics::default(),
+            access_log,
+        })
     }
 }
 

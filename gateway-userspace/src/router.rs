@@ -127,13 +127,14 @@ impl Router {
 
     /// The tables that may answer for a host, the most specific first.
     fn tables<'r>(&'r self, host: &'r str) -> impl Iterator<Item = &'r Paths> {
-        let exact = (!self.exact.is_empty())
-            .then(|| self.exact.get(host))
-            .flatten();
+        let exact = (!self.exact.is_empty()).then(|| self.exact.get(host)).flatten();
         let suffixes = if self.wildcard.is_empty() { "" } else { host };
         let wildcard = std::iter::successors(parent(suffixes), |suffix| parent(suffix))
             .filter_map(|suffix| self.wildcard.get(suffix));
-        exact.into_iter().chain(wildcard).chain(std::iter::once(&self.any))
+        exact
+            .into_iter()
+            .chain(wildcard)
+            .chain(std::iter::once(&self.any))
     }
 }
 
@@ -214,13 +215,28 @@ mod tests {
             ("elsewhere.org", "/x", FOUND(0), "no pattern but any"),
             ("a.example.com", "/x", FOUND(1), "one label under a wildcard"),
             ("a.b.example.com", "/x", FOUND(1), "two labels under a wildcard"),
-            ("example.com", "/x", FOUND(4), "a wildcard does not match its own suffix"),
+            (
+                "example.com",
+                "/x",
+                FOUND(4),
+                "a wildcard does not match its own suffix",
+            ),
             ("a.api.example.com", "/x", FOUND(2), "the longer wildcard"),
-            ("api.example.com", "/x", FOUND(1), "the longer wildcard needs a label"),
+            (
+                "api.example.com",
+                "/x",
+                FOUND(1),
+                "the longer wildcard needs a label",
+            ),
             ("v1.api.example.com", "/only", FOUND(3), "exact host"),
             ("v1.api.example.com", "/x", FOUND(2), "exact host lacks the path"),
             ("notexample.com", "/x", FOUND(0), "suffixes are whole labels"),
-            ("a.post.example.org", "/x", FOUND(0), "a wildcard's methods reject, any takes it"),
+            (
+                "a.post.example.org",
+                "/x",
+                FOUND(0),
+                "a wildcard's methods reject, any takes it",
+            ),
             ("", "/x", FOUND(0), "an empty host"),
         ];
         for (h, p, expected, why) in rows {
@@ -252,8 +268,12 @@ mod tests {
             ("/users/7/files", FOUND(4), "exact with a parameter over prefix"),
             ("/users/7/files/a/b", FOUND(3), "the longer prefix"),
             ("/users/me/files/a", FOUND(3), "backtracks out of a literal"),
-            ("/users/files/new", FOUND(2), "no pattern has it but the prefix"),
-            ("/x/files/new", FOUND(6), "a parameter first"),
+            (
+                "/users/files/new",
+                FOUND(6),
+                "a parameter first, over a longer literal prefix",
+            ),
+            ("/users/files/old", FOUND(2), "no pattern has it but the prefix"),
             ("/users/me/files/list", FOUND(7), "literal to the end"),
             ("/usersx", Lookup::NotFound, "prefixes are whole segments"),
             ("/", FOUND(5), "the root"),
@@ -261,7 +281,11 @@ mod tests {
             ("/static/a/b/c", FOUND(8), "longer prefix"),
             ("/dir/", FOUND(10), "exact with a slash at the end"),
             ("/dir", Lookup::NotFound, "exact without it is another path"),
-            ("//", Lookup::NotFound, "empty segments match nothing by themselves"),
+            (
+                "//",
+                Lookup::NotFound,
+                "empty segments match nothing by themselves",
+            ),
         ];
         for (p, expected, why) in rows {
             assert_eq!(table.find("h", p, &Method::GET), expected, "{why}: {p}");
@@ -284,7 +308,13 @@ mod tests {
             ("h", "/b/1", "GET", FOUND(2), "parameter"),
             ("h", "/b/1", "POST", FOUND(3), "prefix takes what it rejects"),
             ("h", "/b/1", "PUT", Lookup::MethodNotAllowed, "neither"),
-            ("h", "/c", "DELETE", FOUND(4), "any host takes what the exact one rejects"),
+            (
+                "h",
+                "/c",
+                "DELETE",
+                FOUND(4),
+                "any host takes what the exact one rejects",
+            ),
             ("h", "/c", "POST", Lookup::MethodNotAllowed, "no host"),
             ("h", "/d", "POST", Lookup::NotFound, "no path"),
         ];
@@ -305,8 +335,20 @@ mod tests {
             ("", "/{x}/y*", ""),
         ]);
         let rows = [
-            ("a.example", "/users/{name}", "POST GET", "GET", "same shape and a method of it"),
-            ("", "/p/*", "", "same", "a slash at the end of a prefix says nothing"),
+            (
+                "a.example",
+                "/users/{name}",
+                "POST GET",
+                "GET",
+                "same shape and a method of it",
+            ),
+            (
+                "",
+                "/p/*",
+                "",
+                "same",
+                "a slash at the end of a prefix says nothing",
+            ),
             ("", "/p", "", "same", "exact twice"),
             ("", "/{other}/y*", "", "same", "parameters differ in name only"),
             ("", "p", "", "begin with", "no slash"),
@@ -334,7 +376,12 @@ mod tests {
             "a refused pattern leaves nothing behind"
         );
         table
-            .insert(&host("a.example"), &path("/users/{other}"), &methods("POST"), RouteIndex(4))
+            .insert(
+                &host("a.example"),
+                &path("/users/{other}"),
+                &methods("POST"),
+                RouteIndex(4),
+            )
             .unwrap();
         assert_eq!(table.find("a.example", "/users/1", &Method::POST), FOUND(4));
     }

@@ -89,7 +89,8 @@ pub struct Admin {
 #[serde(deny_unknown_fields)]
 #[schemars(extend("required" = ["interfaces"]))]
 pub struct Dataplane {
-    /// Interfaces that the XDP program is attached to: those on which packets for VIPs arrive.
+    /// Interface that the XDP program is attached to: the one on which packets for VIPs arrive, and by which the other
+    /// nodes are reached, for packets to them leave by it too. So there is exactly one.
     #[schemars(length(min = 1, max = limits::INTERFACES_MAX), extend("examples" = [["eth0"]]))]
     pub interfaces: Option<Vec<String>>,
     /// How the program is attached.
@@ -99,7 +100,7 @@ pub struct Dataplane {
     #[schemars(extend("default" = Encapsulation::Ipip))]
     pub encapsulation: Option<Encapsulation>,
     /// Interfaces that encapsulated packets are taken from; each must stand in `interfaces` too. Default: all of them.
-    #[schemars(length(min = 1, max = limits::INTERFACES_MAX), extend("examples" = [["eth1"]]))]
+    #[schemars(length(min = 1, max = limits::INTERFACES_MAX), extend("examples" = [["eth0"]]))]
     pub cluster_interfaces: Option<Vec<String>>,
     /// Connections that the kernel remembers on this node; above it the oldest are forgotten and steered by table.
     #[schemars(

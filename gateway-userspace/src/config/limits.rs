@@ -32,7 +32,7 @@ pub const FLOW_TABLE_ENTRIES: u32 = 1_000_000;
 pub const FLOW_TABLE_ENTRIES_MIN: u32 = 1_024;
 /// Above this the table takes more than 1 GB of kernel memory.
 pub const FLOW_TABLE_ENTRIES_MAX: u32 = 16_777_216;
-/// Maglev tables, one for each distinct set of members and weights; 512 kB of kernel memory each.
+/// Maglev tables, one for each distinct set of members and weights; 1 MB of kernel memory each.
 pub const TABLES_MAX: u32 = 64;
 /// Below this directory on bpffs the node's maps and links are pinned.
 pub const PIN_DIRECTORY: &str = "/sys/fs/bpf/gateway";
@@ -42,8 +42,9 @@ pub const PATH_MTU: u16 = 1500;
 pub const PATH_MTU_MIN: u16 = 1280;
 /// Largest path MTU: jumbo frames.
 pub const PATH_MTU_MAX: u16 = 9000;
-/// Interfaces at most: one attachment each.
-pub const INTERFACES_MAX: usize = 16;
+/// Interfaces at most: packets for another node leave by the interface that the client's packet came in by, so the
+/// other nodes must be reached through every one of them.
+pub const INTERFACES_MAX: usize = 1;
 /// Characters of an interface's name (`IFNAMSIZ` in if.h, less the terminating zero).
 pub const INTERFACE_CHARS_MAX: usize = 15;
 

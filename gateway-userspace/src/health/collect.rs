@@ -19,9 +19,17 @@ type Reader = fn(&Counters) -> &AtomicU64;
 impl Collector for Health {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let rows: [(&str, &str, Reader); 3] = [
-            ("gateway_checks_passed", "Readiness checks that passed", |c| &c.passed),
-            ("gateway_checks_failed", "Readiness checks that failed", |c| &c.failed),
-            ("gateway_check_transitions", "Changes of an endpoint's readiness", |c| &c.transitions),
+            ("gateway_checks_passed", "Readiness checks that passed", |c| {
+                &c.passed
+            }),
+            ("gateway_checks_failed", "Readiness checks that failed", |c| {
+                &c.failed
+            }),
+            (
+                "gateway_check_transitions",
+                "Changes of an endpoint's readiness",
+                |c| &c.transitions,
+            ),
         ];
         let counters = self.0.counters().clone();
         for (name, help, read) in rows {

@@ -45,7 +45,11 @@ pub(super) async fn probe(
 ) -> Result<(), Fault> {
     let answer = timeout(settings.timeout, ask(endpoint, protocol, &settings.http)).await;
     let status = answer.map_err(|_| Fault::Timeout(settings.timeout))??;
-    if status.is_success() || status.is_redirection() { Ok(()) } else { Err(Fault::Status(status)) }
+    if status.is_success() || status.is_redirection() {
+        Ok(())
+    } else {
+        Err(Fault::Status(status))
+    }
 }
 
 async fn ask(endpoint: SocketAddr, protocol: UpstreamProtocol, path: &str) -> Result<StatusCode, Fault> {
@@ -73,7 +77,9 @@ async fn ask(endpoint: SocketAddr, protocol: UpstreamProtocol, path: &str) -> Re
                 .header(header::USER_AGENT, USER_AGENT)
                 .body(Empty::<Bytes>::new())
                 .map_err(Fault::Path)?;
-            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.map_err(Fault::Http)?;
+            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io)
+                .await
+                .map_err(Fault::Http)?;
             until_answered(connection, sender.send_request(request)).await
         }
     }

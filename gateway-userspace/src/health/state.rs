@@ -90,7 +90,11 @@ impl Check {
     }
 
     fn count(&mut self, outcome: Outcome) -> Option<Action> {
-        self.streak = if self.outcome == outcome { self.streak.saturating_add(1) } else { 1 };
+        self.streak = if self.outcome == outcome {
+            self.streak.saturating_add(1)
+        } else {
+            1
+        };
         self.outcome = outcome;
         let next = match (self.readiness, outcome) {
             (Readiness::Unknown, Outcome::Passed) => Readiness::Ready,
@@ -136,8 +140,18 @@ mod tests {
         let rows: &[(Readiness, &str, &[Readiness], &str)] = &[
             (Unknown, "p", &[Ready], "the first success counts"),
             (Unknown, "f", &[Failing], "the first failure counts"),
-            (Ready, "ffpfff", &[Ready, Ready, Ready, Ready, Ready, Failing], "fall in a row"),
-            (Failing, "pfpp", &[Failing, Failing, Failing, Ready], "rise in a row"),
+            (
+                Ready,
+                "ffpfff",
+                &[Ready, Ready, Ready, Ready, Ready, Failing],
+                "fall in a row",
+            ),
+            (
+                Failing,
+                "pfpp",
+                &[Failing, Failing, Failing, Ready],
+                "rise in a row",
+            ),
             (Ready, "ppp", &[Ready; 3], "nothing changes"),
         ];
         for (start, outcomes, expected, why) in rows {
@@ -145,7 +159,11 @@ mod tests {
             let now = Instant::now();
             let mut state = *start;
             for (outcome, expected) in outcomes.chars().zip(*expected) {
-                let event = if outcome == 'p' { Event::Passed } else { Event::Failed };
+                let event = if outcome == 'p' {
+                    Event::Passed
+                } else {
+                    Event::Failed
+                };
                 let actions: Vec<_> = check.step(event, now).collect();
                 for action in &actions {
                     if let Action::Become(next) = action {
@@ -153,7 +171,10 @@ mod tests {
                     }
                 }
                 assert_eq!(state, *expected, "{why}");
-                assert!(matches!(actions.last(), Some(Action::WaitUntil(_))), "{why}: it goes on");
+                assert!(
+                    matches!(actions.last(), Some(Action::WaitUntil(_))),
+                    "{why}: it goes on"
+                );
             }
         }
     }
@@ -162,7 +183,10 @@ mod tests {
     fn probes_begin_at_once_and_are_spread_around_the_interval() {
         let mut check = Check::new(&settings(), Unknown, 0);
         let now = Instant::now();
-        assert_eq!(check.step(Event::Started, now).collect::<Vec<_>>(), [Action::Probe]);
+        assert_eq!(
+            check.step(Event::Started, now).collect::<Vec<_>>(),
+            [Action::Probe]
+        );
         let mut waits = Vec::new();
         for _ in 0..100 {
             let Some(Action::WaitUntil(due)) = check.step(Event::Passed, now).last() else {

@@ -1,9 +1,7 @@
 //! Checks against real servers on loopback.
 
 use super::*;
-use crate::config::snapshot::{
-    Admin, AdminListen, Balancer, Node, NodeHeader, Upstream,
-};
+use crate::config::snapshot::{Admin, AdminListen, Balancer, Node, NodeHeader, Upstream};
 use crate::registry::Registry;
 use std::sync::atomic::AtomicU16;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -107,16 +105,30 @@ async fn endpoints_follow_their_checks_and_keep_their_state_across_snapshots() {
     status.store(302, Ordering::Relaxed);
     wait_until("ready again", || state(up) == Readiness::Ready).await;
 
-    let again = snapshot(&registry, &[up], Some(Settings { rise: 3, ..settings() }));
+    let again = snapshot(
+        &registry,
+        &[up],
+        Some(Settings {
+            rise: 3,
+            ..settings()
+        }),
+    );
     checks.apply(&again);
     assert_eq!(state(up), Readiness::Ready, "a changed check does not forget");
-    assert_eq!(checks.running().len(), 1, "the check of the removed endpoint stopped");
+    assert_eq!(
+        checks.running().len(),
+        1,
+        "the check of the removed endpoint stopped"
+    );
 
     let without = snapshot(&registry, &[down], None);
     checks.apply(&without);
     assert_eq!(state(down), Readiness::Ready, "without a check all are ready");
     assert!(checks.running().is_empty());
-    assert_eq!(checks.unchecked(), 0);
+    wait_until("stopped checks wait for no first probe", || {
+        checks.unchecked() == 0
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,14 +136,20 @@ async fn an_endpoint_that_never_answers_fails_by_its_timeout_and_not_for_ever() 
     let registry = Registry::default();
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
-    let slow = Settings { timeout: Duration::from_secs(60), ..settings() };
+    let slow = Settings {
+        timeout: Duration::from_secs(60),
+        ..settings()
+    };
     let checks = Checks::start(Handle::current());
     let given = snapshot(&registry, &[address], Some(slow));
     checks.apply(&given);
     assert_eq!(checks.first_round_done().await, FirstRound::Late(1));
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(checks.first_round_done().await, FirstRound::Done);
-    assert_eq!(registry.endpoint("users", address).readiness(), Readiness::Failing);
+    assert_eq!(
+        registry.endpoint("users", address).readiness(),
+        Readiness::Failing
+    );
 }
 
 #[tokio::test]

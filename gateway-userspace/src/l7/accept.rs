@@ -3,7 +3,7 @@
 //! Closing is done in three steps, for what a closed socket still had in its queue is reset (`tcp_migrate_req` is 0):
 //! go on accepting until nobody came for a while; let no new handshake begin; accept what was in handshake.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::bind;
 use super::connection;
+use super::resolved::{Resolved, ResolvedListener};
 use super::worker::Worker;
 
 /// First pause after an accept that failed; doubled up to [`PAUSE_MAX`].
@@ -32,6 +33,8 @@ const HANDSHAKE: Duration = Duration::from_millis(250);
 pub(super) struct Listening {
     /// As configured: its identity.
     pub(super) address: SocketAddr,
+    /// As the last snapshot that had it: who stands in the queue of a removed listener is served by that.
+    listener: RefCell<Option<Rc<ResolvedListener>>>,
     segment_bytes_max: Cell<Option<u16>>,
     closing: Cell<Closing>,
     changed: Notify,
@@ -44,8 +47,23 @@ enum Closing {
 }
 
 impl Listening {
-    pub(super) fn new(address: SocketAddr) -> Self {
-        Self { address, segment_bytes_max: Cell::new(None), closing: Cell::new(Closing::No), changed: Notify::new() }
+    pub(super) fn new(address: SocketAddr, resolved: &Resolved) -> Self {
+        Self {
+            address,
+            listener: RefCell::new(resolved.listener(address)),
+            segment_bytes_max: Cell::new(None),
+            closing: Cell::new(Closing::No),
+            changed: Notify::new(),
+        }
+    }
+
+    /// What its connections are served by.
+    fn listener(&self, resolved: &Resolved) -> Option<Rc<ResolvedListener>> {
+        let mut held = self.listener.borrow_mut();
+        if let Some(current) = resolved.listener(self.address) {
+            *held = Some(current);
+        }
+        held.clone()
     }
 
     /// Asks [`run`] to empty the queue and end.
@@ -56,7 +74,9 @@ impl Listening {
 
     /// Asks [`run`] to give new connections that segment size; it was set before the socket listened, too.
     pub(super) fn retune(&self, segment_bytes_max: Option<u16>) {
-        if segment_bytes_max.is_some() && self.segment_bytes_max.replace(segment_bytes_max) != segment_bytes_max {
+        if segment_bytes_max.is_some()
+            && self.segment_bytes_max.replace(segment_bytes_max) != segment_bytes_max
+        {
             self.changed.notify_one();
         }
     }
@@ -83,13 +103,26 @@ pub(super) async fn run(worker: Rc<Worker>, listening: Rc<Listening>, socket: Rc
     if let Err(error) = bind::refuse_new(&*socket) {
         tracing::warn!(%error, address = %listening.address, "closing a listener: connections that begin now may be reset");
     }
-    empty(&worker, &listening, &socket, Instant::now() + 2 * HANDSHAKE, HANDSHAKE).await;
+    empty(
+        &worker,
+        &listening,
+        &socket,
+        Instant::now() + 2 * HANDSHAKE,
+        HANDSHAKE,
+    )
+    .await;
     drop(socket);
     worker.closed(&listening);
 }
 
 /// Accepts until nobody came for `quiet`, or `end`.
-async fn empty(worker: &Rc<Worker>, listening: &Rc<Listening>, socket: &TcpListener, end: Instant, quiet: Duration) {
+async fn empty(
+    worker: &Rc<Worker>,
+    listening: &Rc<Listening>,
+    socket: &TcpListener,
+    end: Instant,
+    quiet: Duration,
+) {
     let mut pause = PAUSE_MIN;
     loop {
         let until = end.min(Instant::now() + quiet);
@@ -101,7 +134,9 @@ async fn empty(worker: &Rc<Worker>, listening: &Rc<Listening>, socket: &TcpListe
 }
 
 fn retune(listening: &Listening, socket: &TcpListener) {
-    let Some(bytes) = listening.segment_bytes_max.get() else { return };
+    let Some(bytes) = listening.segment_bytes_max.get() else {
+        return;
+    };
     if let Err(error) = bind::set_segment_bytes_max(socket, bytes) {
         tracing::warn!(%error, address = %listening.address, bytes, "setting the segment size of new connections");
     }
@@ -116,7 +151,13 @@ async fn take(
     match accepted {
         Ok((stream, client)) => {
             *pause = PAUSE_MIN;
-            connection::spawn(worker, listening.address, stream, client);
+            match listening.listener(&worker.resolved()) {
+                Some(listener) => connection::spawn(worker, listener, stream, client),
+                // It came and went between two looks of this worker.
+                None => {
+                    tracing::warn!(address = %listening.address, %client, "a connection that no snapshot has routes for; closed")
+                }
+            }
         }
         // The client gave up while it stood in the queue.
         Err(error) if is_of_connection(&error) => worker.counters.accept_errors.add(1),
@@ -133,5 +174,8 @@ async fn take(
 
 fn is_of_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
 }

@@ -9,7 +9,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::body::RequestBody;
-use super::error::{ProxyError, Retry};
+use super::error::{Fault, ProxyError, Retry};
 use super::pool::{Lease, Origin, Pool, Want};
 use super::record::Record;
 use super::worker::Worker;
@@ -40,8 +40,13 @@ pub(super) async fn attempt(
         let (mut lease, origin) = match pool.lease(want, connect_timeout).await {
             Ok(leased) => leased,
             Err(error) => {
-                pool.failed();
-                return Err(Box::new(Failed { error, request: Some(request) }));
+                if error.fault() == Fault::Upstream {
+                    pool.failed();
+                }
+                return Err(Box::new(Failed {
+                    error,
+                    request: Some(request),
+                }));
             }
         };
         if let Origin::Fresh(time) = origin {
@@ -65,7 +70,10 @@ pub(super) async fn attempt(
             (Origin::Reused, Retry::IfIdempotent) => spare,
             (Origin::Fresh(_), Retry::Safe) => {
                 pool.failed();
-                return Err(Box::new(Failed { error, request: unsent }));
+                return Err(Box::new(Failed {
+                    error,
+                    request: unsent,
+                }));
             }
             _ => None,
         };
@@ -78,7 +86,7 @@ pub(super) async fn attempt(
                 want = Want::Fresh;
             }
             None => {
-                if error.fault() == super::error::Fault::Upstream {
+                if error.fault() == Fault::Upstream {
                     pool.failed();
                 }
                 return Err(Box::new(Failed { error, request: None }));
@@ -89,7 +97,13 @@ pub(super) async fn attempt(
 
 /// A request that may be sent twice: idempotent (RFC 9110, section 9.2.2) and without a body.
 fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let idempotent = [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS];
+    let idempotent = [
+        Method::GET,
+        Method::HEAD,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
     if !request.body().is_end_stream() || !idempotent.contains(request.method()) {
         return None;
     }

@@ -35,7 +35,9 @@ pub(crate) struct RoundRobin {
 impl RoundRobin {
     /// Each worker begins at another endpoint, so that few requests do not all reach the first.
     pub(crate) fn new<C: Candidate>(endpoints: &[C], worker: usize) -> Self {
-        let turn = Self { ahead: endpoints.iter().map(|_| Cell::new(0)).collect() };
+        let turn = Self {
+            ahead: endpoints.iter().map(|_| Cell::new(0)).collect(),
+        };
         for _ in 0..worker.checked_rem(endpoints.len()).unwrap_or(0) {
             turn.next(endpoints, |_| true);
         }
@@ -51,7 +53,11 @@ impl RoundRobin {
             }
         }
         let best = best?;
-        let mode = if best == rank(Readiness::Failing) { Mode::Panic } else { Mode::Normal };
+        let mode = if best == rank(Readiness::Failing) {
+            Mode::Panic
+        } else {
+            Mode::Normal
+        };
         let index = self.next(endpoints, |index| {
             !tried.contains(&index) && endpoints.get(index).is_some_and(|e| rank(e.readiness()) >= best)
         })?;
@@ -117,7 +123,10 @@ mod tests {
     #[test]
     fn unknown_ones_wait_for_the_ready_and_failing_ones_for_all() {
         assert_eq!(picks(&[(1, Unknown), (1, Ready), (1, Failing)], 3), [1, 1, 1]);
-        assert_eq!(picks(&[(1, Unknown), (1, Unknown), (1, Failing)], 4), [0, 1, 0, 1]);
+        assert_eq!(
+            picks(&[(1, Unknown), (1, Unknown), (1, Failing)], 4),
+            [0, 1, 0, 1]
+        );
         assert_eq!(picks(&[(1, Failing), (1, Failing)], 4), [0, 1, 0, 1]);
         let turn = RoundRobin::new(&[(1, Failing)], 0);
         assert_eq!(turn.pick(&[(1, Failing)], &[]), Some((0, Mode::Panic)));
@@ -130,13 +139,21 @@ mod tests {
         assert_eq!(turn.pick(&endpoints, &[0]), Some((1, Mode::Normal)));
         assert_eq!(turn.pick(&endpoints, &[0, 1]), Some((2, Mode::Panic)));
         assert_eq!(turn.pick(&endpoints, &[0, 1, 2]), None);
-        assert_eq!(RoundRobin::new::<(u32, Readiness)>(&[], 3).pick::<(u32, Readiness)>(&[], &[]), None);
+        assert_eq!(
+            RoundRobin::new::<(u32, Readiness)>(&[], 3).pick::<(u32, Readiness)>(&[], &[]),
+            None
+        );
     }
 
     #[test]
     fn workers_begin_at_different_endpoints() {
         let endpoints = [(1, Ready), (1, Ready)];
-        let first = |worker| RoundRobin::new(&endpoints, worker).pick(&endpoints, &[]).unwrap().0;
+        let first = |worker| {
+            RoundRobin::new(&endpoints, worker)
+                .pick(&endpoints, &[])
+                .unwrap()
+                .0
+        };
         assert_eq!([first(0), first(1), first(2)], [0, 1, 0]);
     }
 }

@@ -53,11 +53,19 @@ pub(super) fn open(listener: &Listener, count: usize) -> Result<(Vec<TcpListener
     Ok((sockets, address))
 }
 
-fn listen(address: SocketAddr, segment_bytes_max: Option<u16>) -> Result<TcpListener, (&'static str, io::Error)> {
+fn listen(
+    address: SocketAddr,
+    segment_bytes_max: Option<u16>,
+) -> Result<TcpListener, (&'static str, io::Error)> {
     let at = |step: &'static str| move |source: io::Error| (step, source);
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).map_err(at("making a socket"))?;
-    socket.set_nonblocking(true).map_err(at("making it non-blocking"))?;
-    socket.set_reuse_address(true).map_err(at("setting SO_REUSEADDR"))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+        .map_err(at("making a socket"))?;
+    socket
+        .set_nonblocking(true)
+        .map_err(at("making it non-blocking"))?;
+    socket
+        .set_reuse_address(true)
+        .map_err(at("setting SO_REUSEADDR"))?;
     socket.set_reuse_port(true).map_err(at("setting SO_REUSEPORT"))?;
     if address.is_ipv6() {
         // `[::]` serves IPv4 too, whatever net.ipv6.bindv6only says.
@@ -67,7 +75,9 @@ fn listen(address: SocketAddr, segment_bytes_max: Option<u16>) -> Result<TcpList
     }
     if let Some(bytes) = segment_bytes_max {
         // Before listen: connections inherit it, and clients learn it from the SYN-ACK.
-        socket.set_tcp_mss(u32::from(bytes)).map_err(at("setting TCP_MAXSEG"))?;
+        socket
+            .set_tcp_mss(u32::from(bytes))
+            .map_err(at("setting TCP_MAXSEG"))?;
     }
     socket.bind(&SockAddr::from(address)).map_err(at("bind"))?;
     socket.listen(BACKLOG).map_err(at("listen"))?;
@@ -76,9 +86,15 @@ fn listen(address: SocketAddr, segment_bytes_max: Option<u16>) -> Result<TcpList
 
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "another program has this port: stop it, or choose another (`ss -ltnp` shows which)",
-        io::ErrorKind::AddrNotAvailable => "no interface has this address: add it, or listen on `[::]` or `0.0.0.0`",
-        io::ErrorKind::PermissionDenied => "ports below 1024 want CAP_NET_BIND_SERVICE: grant it, or choose another port",
+        io::ErrorKind::AddrInUse => {
+            "another program has this port: stop it, or choose another (`ss -ltnp` shows which)"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface has this address: add it, or listen on `[::]` or `0.0.0.0`"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 want CAP_NET_BIND_SERVICE: grant it, or choose another port"
+        }
         _ => "see the cause",
     }
 }
@@ -166,7 +182,10 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
         let text = open(&listener(&address, None), 2).unwrap_err().to_string();
-        assert!(text.contains("web") && text.contains(&address) && text.contains("another program"), "{text}");
+        assert!(
+            text.contains("web") && text.contains(&address) && text.contains("another program"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -175,7 +194,11 @@ mod tests {
         let queued = TcpStream::connect(address).unwrap();
         refuse_new(&sockets[0]).unwrap();
         let late = TcpStream::connect_timeout(&address, Duration::from_millis(200));
-        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut, "its SYN is dropped, not answered");
+        assert_eq!(
+            late.unwrap_err().kind(),
+            io::ErrorKind::TimedOut,
+            "its SYN is dropped, not answered"
+        );
         let (_, peer) = sockets[0].accept().unwrap();
         assert_eq!(peer, queued.local_addr().unwrap());
     }

@@ -51,7 +51,13 @@ impl RequestBody {
             return (Self::EMPTY, None);
         }
         let meter = Rc::new(Meter::default());
-        (Self(Some(Streamed { body, meter: Rc::clone(&meter) })), Some(meter))
+        (
+            Self(Some(Streamed {
+                body,
+                meter: Rc::clone(&meter),
+            })),
+            Some(meter),
+        )
     }
 }
 
@@ -59,7 +65,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let Some(streamed) = &mut self.0 else {
             return Poll::Ready(None);
         };
@@ -76,11 +85,15 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|streamed| streamed.body.is_end_stream())
+        self.0
+            .as_ref()
+            .is_none_or(|streamed| streamed.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |streamed| streamed.body.size_hint())
+        self.0
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), |streamed| streamed.body.size_hint())
     }
 }
 
@@ -94,7 +107,10 @@ pub(crate) struct ResponseBody {
 enum Source {
     /// Of our own; taken when it was sent.
     Own(Option<Bytes>),
-    Upstream { body: Incoming, lease: Option<Lease> },
+    Upstream {
+        body: Incoming,
+        lease: Option<Lease>,
+    },
 }
 
 impl ResponseBody {
@@ -106,11 +122,20 @@ impl ResponseBody {
 
     /// An endpoint's; `lease` ends with it.
     pub(super) fn upstream(body: Incoming, lease: Lease, record: Box<Record>) -> Self {
-        Self::new(Source::Upstream { body, lease: Some(lease) }, record)
+        Self::new(
+            Source::Upstream {
+                body,
+                lease: Some(lease),
+            },
+            record,
+        )
     }
 
     fn new(source: Source, record: Box<Record>) -> Self {
-        let mut this = Self { source, record: Some(record) };
+        let mut this = Self {
+            source,
+            record: Some(record),
+        };
         if this.is_end_stream() {
             // Nobody will poll it. The record stays until hyper took the head.
             this.release();
@@ -142,7 +167,10 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let this = &mut *self;
         let polled = match &mut this.source {
             Source::Own(body) => Poll::Ready(body.take().map(|bytes| Ok(Frame::data(bytes)))),

@@ -27,7 +27,9 @@ impl Collector for L7 {
 }
 
 fn counter<S: EncodeLabelSet>(metric: &mut MetricEncoder<'_>, labels: &S, value: u64) -> fmt::Result {
-    metric.encode_family(labels)?.encode_counter::<NoLabelSet, u64, u64>(&value, None)
+    metric
+        .encode_family(labels)?
+        .encode_counter::<NoLabelSet, u64, u64>(&value, None)
 }
 
 fn sum(cells: &[Arc<RouteCounters>], cell: impl Fn(&RouteCounters) -> Option<&Cell64>) -> u64 {
@@ -46,7 +48,11 @@ impl L7 {
         for ((listener, route), cells) in &routes {
             for (index, class) in CLASSES.iter().enumerate() {
                 let value = sum(cells, |one| one.classes.get(index));
-                let labels = [("listener", listener.as_str()), ("route", route.as_str()), ("status", class)];
+                let labels = [
+                    ("listener", listener.as_str()),
+                    ("route", route.as_str()),
+                    ("status", class),
+                ];
                 counter(&mut metric, &labels, value)?;
             }
         }
@@ -57,7 +63,10 @@ impl L7 {
             MetricType::Histogram,
         )?;
         for ((listener, route), cells) in &routes {
-            let ends = BUCKETS_MICROS.iter().map(|&micros| seconds(micros)).chain([f64::INFINITY]);
+            let ends = BUCKETS_MICROS
+                .iter()
+                .map(|&micros| seconds(micros))
+                .chain([f64::INFINITY]);
             let buckets: Vec<(f64, u64)> = ends
                 .enumerate()
                 .map(|(index, end)| (end, sum(cells, |one| one.buckets.get(index))))
@@ -74,7 +83,8 @@ impl L7 {
 
     fn workers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let workers = self.0.metrics.workers().clone();
-        let total = |cell: fn(&WorkerCounters) -> &Cell64| -> u64 { workers.iter().map(|w| cell(w).get()).sum() };
+        let total =
+            |cell: fn(&WorkerCounters) -> &Cell64| -> u64 { workers.iter().map(|w| cell(w).get()).sum() };
         let mut metric = encoder.encode_descriptor(
             "gateway_request_failures",
             "Requests that failed, by reason and whose fault it was",
@@ -86,7 +96,12 @@ impl L7 {
             counter(&mut metric, &labels, self.0.metrics.failures(*error))?;
         }
         encoder
-            .encode_descriptor("gateway_connections_open", "Client connections under way", None, MetricType::Gauge)?
+            .encode_descriptor(
+                "gateway_connections_open",
+                "Client connections under way",
+                None,
+                MetricType::Gauge,
+            )?
             .encode_gauge(&signed(total(|w| &w.open)))?;
         let mut metric = encoder.encode_descriptor(
             "gateway_panics",
@@ -94,17 +109,53 @@ impl L7 {
             None,
             MetricType::Counter,
         )?;
-        counter(&mut metric, &[("place", "connection")], total(|w| &w.panics_connection))?;
+        counter(
+            &mut metric,
+            &[("place", "connection")],
+            total(|w| &w.panics_connection),
+        )?;
         counter(&mut metric, &[("place", "stream")], total(|w| &w.panics_stream))?;
         let plain = [
-            ("gateway_connections_accepted", "Client connections accepted", total(|w| &w.accepted)),
-            ("gateway_connections_timed_out", "Client connections closed for a time limit", total(|w| &w.timed_out)),
-            ("gateway_accept_errors", "Accepts that failed; each is followed by a pause", total(|w| &w.accept_errors)),
-            ("gateway_accept_pauses", "Times a worker held its most connections", total(|w| &w.full)),
-            ("gateway_panic_picks", "Picks among endpoints that all fail their checks", total(|w| &w.panic_picks)),
-            ("gateway_requests_resent", "Requests sent again as a reused connection was gone", total(|w| &w.resent)),
-            ("gateway_access_log_dropped", "Lines lost as the writer was behind", self.0.access_log.dropped()),
-            ("gateway_access_log_written", "Lines written", self.0.access_log.written()),
+            (
+                "gateway_connections_accepted",
+                "Client connections accepted",
+                total(|w| &w.accepted),
+            ),
+            (
+                "gateway_connections_timed_out",
+                "Client connections closed for a time limit",
+                total(|w| &w.timed_out),
+            ),
+            (
+                "gateway_accept_errors",
+                "Accepts that failed; each is followed by a pause",
+                total(|w| &w.accept_errors),
+            ),
+            (
+                "gateway_accept_pauses",
+                "Times a worker held its most connections",
+                total(|w| &w.full),
+            ),
+            (
+                "gateway_panic_picks",
+                "Picks among endpoints that all fail their checks",
+                total(|w| &w.panic_picks),
+            ),
+            (
+                "gateway_requests_resent",
+                "Requests sent again as a reused connection was gone",
+                total(|w| &w.resent),
+            ),
+            (
+                "gateway_access_log_dropped",
+                "Lines lost as the writer was behind",
+                self.0.access_log.dropped(),
+            ),
+            (
+                "gateway_access_log_written",
+                "Lines written",
+                self.0.access_log.written(),
+            ),
         ];
         for (name, help, value) in plain {
             encoder
@@ -121,7 +172,11 @@ impl L7 {
         for upstream in &snapshot.upstreams {
             for endpoint in &upstream.endpoints {
                 if known.insert((upstream.name.as_str(), endpoint.address)) {
-                    rows.push((upstream.name.as_str(), endpoint.address.to_string(), &endpoint.state));
+                    rows.push((
+                        upstream.name.as_str(),
+                        endpoint.address.to_string(),
+                        &endpoint.state,
+                    ));
                 }
             }
         }
@@ -140,8 +195,12 @@ impl L7 {
             let labels = [("upstream", *upstream), ("endpoint", endpoint.as_str())];
             metric.encode_family(&labels)?.encode_gauge(&value)?;
         }
-        let mut metric =
-            encoder.encode_descriptor("gateway_endpoint_active", "Requests under way", None, MetricType::Gauge)?;
+        let mut metric = encoder.encode_descriptor(
+            "gateway_endpoint_active",
+            "Requests under way",
+            None,
+            MetricType::Gauge,
+        )?;
         for (upstream, endpoint, state) in &rows {
             let labels = [("upstream", *upstream), ("endpoint", endpoint.as_str())];
             let value = i64::from(state.active.load(Ordering::Relaxed));

@@ -137,8 +137,17 @@ mod tests {
         assert_eq!(codes.len(), ProxyError::ALL.len());
         for (index, error) in ProxyError::ALL.iter().enumerate() {
             assert_eq!(error.index(), index);
-            assert!(error.reason().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{error:?}");
-            assert!(error.status().is_client_error() || error.status().is_server_error(), "{error:?}");
+            assert!(
+                error
+                    .reason()
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'-'),
+                "{error:?}"
+            );
+            assert!(
+                error.status().is_client_error() || error.status().is_server_error(),
+                "{error:?}"
+            );
         }
     }
 }

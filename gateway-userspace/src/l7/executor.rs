@@ -24,7 +24,11 @@ where
         drop(tokio::task::spawn_local(async move {
             if let Err(Panicked(message)) = caught(future).await {
                 counters.panics_stream.add(1);
-                tracing::error!(place = "stream", message, "a task panicked; its stream ends, the connection goes on");
+                tracing::error!(
+                    place = "stream",
+                    message,
+                    "a task panicked; its stream ends, the connection goes on"
+                );
             }
         }));
     }

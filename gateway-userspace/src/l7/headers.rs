@@ -167,7 +167,13 @@ fn remove_named(headers: &mut HeaderMap) -> Result<(), ProxyError> {
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, HTTP2_SETTINGS] {
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HTTP2_SETTINGS,
+    ] {
         headers.remove(name);
     }
 }
@@ -254,15 +260,43 @@ mod tests {
         type Fields = &'static [(&'static str, &'static str)];
         let rows: &[(Fields, Fields, &str)] = &[
             (&[("accept", "*/*")], &[("accept", "*/*")], "others stay"),
-            (&[("connection", "close, X-Own"), ("x-own", "1")], &[], "what Connection names"),
-            (&[("keep-alive", "timeout=5"), ("proxy-connection", "x"), ("upgrade", "h2c")], &[], "the usual"),
+            (
+                &[("connection", "close, X-Own"), ("x-own", "1")],
+                &[],
+                "what Connection names",
+            ),
+            (
+                &[
+                    ("keep-alive", "timeout=5"),
+                    ("proxy-connection", "x"),
+                    ("upgrade", "h2c"),
+                ],
+                &[],
+                "the usual",
+            ),
             (&[("transfer-encoding", "chunked")], &[], "framing is our own"),
-            (&[("te", "gzip, trailers")], &[("te", "trailers")], "trailers stay"),
+            (
+                &[("te", "gzip, trailers")],
+                &[("te", "trailers")],
+                "trailers stay",
+            ),
             (&[("te", "gzip"), ("connection", "te")], &[], "other codings go"),
-            (&[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-user", "root")], &[], "claims"),
-            (&[("forwarded", "for=6.6.6.6"), ("x-real-ip", "6.6.6.6")], &[], "more claims"),
+            (
+                &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-user", "root")],
+                &[],
+                "claims",
+            ),
+            (
+                &[("forwarded", "for=6.6.6.6"), ("x-real-ip", "6.6.6.6")],
+                &[],
+                "more claims",
+            ),
             (&[("x-request-id", "theirs")], &[], "ours is set"),
-            (&[("cookie", "a=1"), ("cookie", "b=2")], &[("cookie", "a=1; b=2")], "crumbs"),
+            (
+                &[("cookie", "a=1"), ("cookie", "b=2")],
+                &[("cookie", "a=1; b=2")],
+                "crumbs",
+            ),
             (&[("expect", "100-continue")], &[], "we answer it"),
         ];
         for (fields, left, why) in rows {
@@ -276,8 +310,18 @@ mod tests {
 
     #[test]
     fn connection_that_names_what_must_stay_is_refused() {
-        for name in ["host", "Authorization", "cookie", "content-length", "x-forwarded-for"] {
-            assert_eq!(forward(&[("connection", name)]), Err(ProxyError::ConnectionBad), "{name}");
+        for name in [
+            "host",
+            "Authorization",
+            "cookie",
+            "content-length",
+            "x-forwarded-for",
+        ] {
+            assert_eq!(
+                forward(&[("connection", name)]),
+                Err(ProxyError::ConnectionBad),
+                "{name}"
+            );
         }
     }
 
@@ -296,8 +340,17 @@ mod tests {
 
     #[test]
     fn only_plain_request_ids_are_taken_over() {
-        for (id, taken) in [("abc-1_2.3:4", true), ("", false), ("a b", false), ("a\"b", false)] {
-            assert_eq!(request_id(&map(&[("x-request-id", id)])).is_some(), taken, "{id:?}");
+        for (id, taken) in [
+            ("abc-1_2.3:4", true),
+            ("", false),
+            ("a b", false),
+            ("a\"b", false),
+        ] {
+            assert_eq!(
+                request_id(&map(&[("x-request-id", id)])).is_some(),
+                taken,
+                "{id:?}"
+            );
         }
         assert!(request_id(&map(&[("x-request-id", &"a".repeat(129))])).is_none());
     }

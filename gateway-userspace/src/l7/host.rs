@@ -33,7 +33,11 @@ impl Host {
             (None, None) => return Err(ProxyError::HostMissing),
             (None, Some(field)) => field.clone(),
             (Some(authority), field) => {
-                let differs = field.is_some_and(|field| !field.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()));
+                let differs = field.is_some_and(|field| {
+                    !field
+                        .as_bytes()
+                        .eq_ignore_ascii_case(authority.as_str().as_bytes())
+                });
                 if differs && version == http::Version::HTTP_2 {
                     return Err(ProxyError::HostBad);
                 }
@@ -67,7 +71,9 @@ fn name(host: &[u8]) -> Option<&[u8]> {
         let end = host.iter().position(|&b| b == b']')?;
         let (name, rest) = host.split_at_checked(end + 1)?;
         let inside = name.get(1..end)?;
-        let literal = inside.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
+        let literal = inside
+            .iter()
+            .all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
         if inside.is_empty() || !literal {
             return None;
         }
@@ -76,7 +82,9 @@ fn name(host: &[u8]) -> Option<&[u8]> {
         let end = host.iter().position(|&b| b == b':').unwrap_or(host.len());
         let (name, rest) = host.split_at_checked(end)?;
         let name = name.strip_suffix(b".").unwrap_or(name);
-        let plain = name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
+        let plain = name
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
         if name.is_empty() || !plain {
             return None;
         }
@@ -85,9 +93,10 @@ fn name(host: &[u8]) -> Option<&[u8]> {
     match port.split_first() {
         None => Some(name),
         Some((b':', digits)) => {
-            let readable = !digits.is_empty() && digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit);
-            let value = digits.iter().fold(0_u32, |value, d| value * 10 + u32::from(d - b'0'));
-            (readable && value <= u32::from(u16::MAX)).then_some(name)
+            // `parse` would take a sign, too.
+            let plain = digits.iter().all(u8::is_ascii_digit);
+            let port = str::from_utf8(digits).ok()?.parse::<u16>();
+            (plain && port.is_ok()).then_some(name)
         }
         Some(_) => None,
     }
@@ -138,7 +147,13 @@ mod tests {
 
     #[test]
     fn http2_authority_and_host_must_agree() {
-        assert_eq!(read("http://a.example/", &["A.example"], Version::HTTP_2), Ok("a.example".into()));
-        assert_eq!(read("http://a.example/", &["b.example"], Version::HTTP_2), Err(ProxyError::HostBad));
+        assert_eq!(
+            read("http://a.example/", &["A.example"], Version::HTTP_2),
+            Ok("a.example".into())
+        );
+        assert_eq!(
+            read("http://a.example/", &["b.example"], Version::HTTP_2),
+            Err(ProxyError::HostBad)
+        );
     }
 }

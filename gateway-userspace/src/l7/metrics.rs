@@ -13,7 +13,8 @@ use crate::config::snapshot::Snapshot;
 
 /// Upper ends of the duration histogram, in microseconds; beyond the last: infinity.
 pub(super) const BUCKETS_MICROS: [u64; 13] = [
-    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000,
 ];
 
 /// Status classes: none (the client got no answer), then 1xx to 5xx.
@@ -29,12 +30,18 @@ pub(crate) struct Cell64(AtomicU64);
 impl Cell64 {
     /// Adds, as the only writer: no locked instruction.
     pub(crate) fn add(&self, value: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(value), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(value),
+            Ordering::Relaxed,
+        );
     }
 
     /// Subtracts one, as the only writer.
     pub(crate) fn less(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).saturating_sub(1),
+            Ordering::Relaxed,
+        );
     }
 
     pub(crate) fn get(&self) -> u64 {

@@ -37,7 +37,11 @@ pub(crate) fn normalise(path: &str) -> Result<Cow<'_, str>, ProxyError> {
         dotted |= is_dot && after_slash;
         after_slash = byte == b'/';
     }
-    if dotted { resolve(path) } else { Ok(Cow::Borrowed(path)) }
+    if dotted {
+        resolve(path)
+    } else {
+        Ok(Cow::Borrowed(path))
+    }
 }
 
 fn digit(byte: u8) -> Option<u8> {
@@ -82,7 +86,9 @@ fn dots(segment: &str) -> Option<u8> {
     let mut count = 0;
     let mut rest = segment;
     while !rest.is_empty() {
-        let encoded = rest.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("%2e"));
+        let encoded = rest
+            .get(..3)
+            .is_some_and(|start| start.eq_ignore_ascii_case("%2e"));
         rest = match rest.strip_prefix('.') {
             Some(after) => after,
             None if encoded => rest.get(3..)?,
@@ -131,6 +137,9 @@ mod tests {
             let got = normalise(path);
             assert_eq!(got.as_deref().ok(), expected, "{path:?}");
         }
-        assert!(matches!(normalise("/a/.b"), Ok(Cow::Borrowed(_))), "no copy without need");
+        assert!(
+            matches!(normalise("/a/.b"), Ok(Cow::Borrowed(_))),
+            "no copy without need"
+        );
     }
 }

@@ -78,7 +78,9 @@ impl Pool {
 
     /// Whether it can serve that endpoint.
     pub(super) fn is_for(&self, endpoint: &Endpoint, protocol: UpstreamProtocol) -> bool {
-        self.address == endpoint.address && self.protocol == protocol && Arc::ptr_eq(&self.state, &endpoint.state)
+        self.address == endpoint.address
+            && self.protocol == protocol
+            && Arc::ptr_eq(&self.state, &endpoint.state)
     }
 
     /// Idle connections kept at most, by this worker.
@@ -118,7 +120,13 @@ impl Pool {
         };
         self.state.requests.fetch_add(1, Ordering::Relaxed);
         self.state.active.fetch_add(1, Ordering::Relaxed);
-        Ok((Lease { line: Some(line), pool: Rc::clone(self) }, origin))
+        Ok((
+            Lease {
+                line: Some(line),
+                pool: Rc::clone(self),
+            },
+            origin,
+        ))
     }
 
     fn take_idle(&self, want: Want) -> Option<SendRequest<RequestBody>> {
@@ -137,20 +145,20 @@ impl Pool {
     fn put_idle(&self, sender: SendRequest<RequestBody>) {
         let mut idle = self.idle.borrow_mut();
         if !sender.is_closed() && idle.len() < self.idle_max.get() {
-            idle.push_back(Idle { sender, since: Instant::now() });
+            idle.push_back(Idle {
+                sender,
+                since: Instant::now(),
+            });
         }
     }
 
     /// Closes what was idle for too long, or was closed by the other side.
     pub(super) fn evict(&self, now: Instant) {
         let fresh = |since: Instant| now.saturating_duration_since(since) < IDLE_AGE_MAX;
-        self.idle.borrow_mut().retain(|idle| fresh(idle.since) && !idle.sender.is_closed());
+        self.idle
+            .borrow_mut()
+            .retain(|idle| fresh(idle.since) && !idle.sender.is_closed());
         self.http2.evict(fresh);
-    }
-
-    #[cfg(test)]
-    pub(super) fn idle_count(&self) -> usize {
-        self.idle.borrow().len()
     }
 }
 
@@ -206,7 +214,9 @@ fn settle(mut sender: SendRequest<RequestBody>, pool: Rc<Pool>) {
     drop(tokio::task::spawn_local(async move {
         match timeout(SETTLE_MAX, sender.ready()).await {
             Ok(Ok(())) => pool.put_idle(sender),
-            Ok(Err(error)) => tracing::debug!(%error, endpoint = %pool.address, "a connection closed after its response"),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, endpoint = %pool.address, "a connection closed after its response")
+            }
             Err(_) => tracing::debug!(endpoint = %pool.address, "a connection was not idle in time; closed"),
         }
     }));

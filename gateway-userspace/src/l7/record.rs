@@ -62,7 +62,7 @@ enum End {
 impl Record {
     /// A request's head is read.
     pub(super) fn begin(connection: &Rc<Connection>, request: &http::request::Parts) -> Box<Self> {
-        connection.begin();
+        connection.begin(request.version);
         let resolved = connection.worker.resolved();
         Box::new(Self {
             listener: connection.listener(&resolved),
@@ -166,7 +166,10 @@ impl Drop for Record {
         let failure = self.failure();
         let total = self.start.elapsed();
         let status = self.status.map(|status| status.as_u16());
-        let counters = self.route.as_ref().map_or(&self.listener.unrouted, |route| &route.counters);
+        let counters = self
+            .route
+            .as_ref()
+            .map_or(&self.listener.unrouted, |route| &route.counters);
         counters.count(status, total);
         worker.counters.ended.add(1);
         if let Some(error) = failure {
@@ -221,7 +224,10 @@ pub(super) struct RequestIds {
 impl RequestIds {
     pub(super) fn new(worker: usize) -> Self {
         let worker = u64::try_from(worker & 0xffff).unwrap_or(0);
-        Self { prefix: u64::from(rand::random::<u32>()) << 16 | worker, last: Cell::new(0) }
+        Self {
+            prefix: u64::from(rand::random::<u32>()) << 16 | worker,
+            last: Cell::new(0),
+        }
     }
 
     /// The next one.

@@ -16,7 +16,9 @@ use super::balance::{Candidate, RoundRobin};
 use super::error::ProxyError;
 use super::metrics::{Metrics, RouteCounters, UNROUTED};
 use super::pool::Pool;
-use crate::config::snapshot::{Listener, NodeHeader, Respond, Route, RouteAction, Snapshot, Upstream, UpstreamProtocol};
+use crate::config::snapshot::{
+    Listener, NodeHeader, Respond, Route, RouteAction, Snapshot, Upstream, UpstreamProtocol,
+};
 use crate::registry::Readiness;
 use crate::router::Lookup;
 
@@ -121,12 +123,19 @@ impl Resolved {
                 node_header: node_header.clone(),
             })
         });
-        Self { listeners: listeners.collect(), upstreams, snapshot }
+        Self {
+            listeners: listeners.collect(),
+            upstreams,
+            snapshot,
+        }
     }
 
     /// The listener at a configured address.
     pub(super) fn listener(&self, address: SocketAddr) -> Option<Rc<ResolvedListener>> {
-        let found = self.listeners.iter().find(|held| held.listener.address == address);
+        let found = self
+            .listeners
+            .iter()
+            .find(|held| held.listener.address == address);
         found.cloned()
     }
 
@@ -145,11 +154,21 @@ impl ResolvedListener {
         &self.listener.name
     }
 
+    /// As configured: what tells listeners apart.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.listener.address
+    }
+
     /// Which route takes a request.
     ///
     /// # Errors
     /// [`ProxyError::NoRoute`], [`ProxyError::MethodNotAllowed`].
-    pub(super) fn route(&self, host: &str, path: &str, method: &Method) -> Result<Rc<ResolvedRoute>, ProxyError> {
+    pub(super) fn route(
+        &self,
+        host: &str,
+        path: &str,
+        method: &Method,
+    ) -> Result<Rc<ResolvedRoute>, ProxyError> {
         match self.listener.router.find(host, path, method) {
             Lookup::Found(index) => self.routes.get(index.0).cloned().ok_or(ProxyError::NoRoute),
             Lookup::MethodNotAllowed => Err(ProxyError::MethodNotAllowed),
@@ -171,7 +190,9 @@ impl ResolvedRoute {
     }
 
     pub(super) fn upstream_name(&self) -> Option<&str> {
-        self.upstream.as_ref().map(|resolved| resolved.upstream.name.as_str())
+        self.upstream
+            .as_ref()
+            .map(|resolved| resolved.upstream.name.as_str())
     }
 
     /// From the request's head to the response's.
@@ -205,10 +226,17 @@ impl ResolvedUpstream {
                 });
                 let pool = same.unwrap_or_else(|| Rc::new(Pool::new(endpoint, upstream.protocol)));
                 pool.set_idle_max(idle_max);
-                ResolvedEndpoint { weight: endpoint.weight, pool }
+                ResolvedEndpoint {
+                    weight: endpoint.weight,
+                    pool,
+                }
             })
             .collect();
-        Self { turn: RoundRobin::new(&endpoints, worker), endpoints, upstream: Arc::clone(upstream) }
+        Self {
+            turn: RoundRobin::new(&endpoints, worker),
+            endpoints,
+            upstream: Arc::clone(upstream),
+        }
     }
 
     pub(super) fn protocol(&self) -> UpstreamProtocol {

@@ -9,7 +9,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, response};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, response, uri,
+};
 use hyper::body::Incoming;
 use tokio::time::timeout_at;
 
@@ -34,7 +36,10 @@ const ENDPOINTS_TRIED_MAX: usize = 3;
 enum Answer {
     Upstream(Response<Incoming>, Lease),
     Own(Respond),
-    Refused { error: ProxyError, allow: Option<HeaderValue> },
+    Refused {
+        error: ProxyError,
+        allow: Option<HeaderValue>,
+    },
 }
 
 impl From<ProxyError> for Answer {
@@ -79,12 +84,14 @@ async fn decide(
 
     // Route.
     let listener = Rc::clone(&record.listener);
-    let route = listener.route(host.name(), head.uri.path(), &head.method).map_err(|error| {
-        let allow = (error == ProxyError::MethodNotAllowed)
-            .then(|| listener.allowed(host.name(), head.uri.path()))
-            .flatten();
-        Answer::Refused { error, allow }
-    })?;
+    let route = listener
+        .route(host.name(), head.uri.path(), &head.method)
+        .map_err(|error| {
+            let allow = (error == ProxyError::MethodNotAllowed)
+                .then(|| listener.allowed(host.name(), head.uri.path()))
+                .flatten();
+            Answer::Refused { error, allow }
+        })?;
     record.routed(&route);
     let upstream = match route.action()? {
         Action::Respond(respond) => return Ok(Answer::Own(respond.clone())),
@@ -97,7 +104,11 @@ async fn decide(
         scheme: "http",
         host: &host.value,
         request_id: &record.request_id,
-        via: if head.version == Version::HTTP_2 { "2 gateway" } else { "1.1 gateway" },
+        via: if head.version == Version::HTTP_2 {
+            "2 gateway"
+        } else {
+            "1.1 gateway"
+        },
     };
     headers::to_upstream(&mut head.headers, &hop)?;
     address(&mut head, host.value, upstream.protocol())?;
@@ -130,7 +141,10 @@ async fn forward(
     let mut tried = [usize::MAX; ENDPOINTS_TRIED_MAX];
     let mut last = ProxyError::NoEndpoint;
     for count in 0..ENDPOINTS_TRIED_MAX {
-        let Some((index, mode)) = upstream.turn.pick(&upstream.endpoints, tried.get(..count).unwrap_or_default()) else {
+        let Some((index, mode)) = upstream
+            .turn
+            .pick(&upstream.endpoints, tried.get(..count).unwrap_or_default())
+        else {
             return Err(last);
         };
         if mode == Mode::Panic {
@@ -143,7 +157,10 @@ async fn forward(
         match attempt(worker, &endpoint.pool, connect_timeout, request, record).await {
             Ok(answered) => return Ok(answered),
             Err(failed) => {
-                let Failed { error, request: unsent } = *failed;
+                let Failed {
+                    error,
+                    request: unsent,
+                } = *failed;
                 match unsent {
                     Some(unsent) if error.retry() == Retry::Safe => request = unsent,
                     _ => return Err(error),
@@ -156,28 +173,48 @@ async fn forward(
 }
 
 /// Turns the target into what the upstream's protocol wants: path alone with Host, or the whole with an authority.
-fn address(head: &mut request::Parts, host: HeaderValue, protocol: UpstreamProtocol) -> Result<(), ProxyError> {
+fn address(
+    head: &mut request::Parts,
+    host: HeaderValue,
+    protocol: UpstreamProtocol,
+) -> Result<(), ProxyError> {
     match protocol {
         UpstreamProtocol::Http1 => {
             if head.uri.authority().is_some() || head.version == Version::HTTP_2 {
-                let mut parts = std::mem::take(&mut head.uri).into_parts();
-                parts.scheme = None;
-                parts.authority = None;
-                head.uri = Uri::from_parts(parts).map_err(|_| ProxyError::PathBad)?;
+                head.uri = Uri::from(path_and_query(&head.uri)?);
                 head.headers.insert(header::HOST, host);
             }
             head.version = Version::HTTP_11;
         }
         UpstreamProtocol::Http2 => {
-            let mut parts = std::mem::take(&mut head.uri).into_parts();
+            let mut parts = uri::Parts::default();
             parts.scheme = Some(Scheme::HTTP);
             parts.authority = Some(Authority::try_from(host.as_bytes()).map_err(|_| ProxyError::HostBad)?);
+            parts.path_and_query = Some(path_and_query(&head.uri)?);
             head.uri = Uri::from_parts(parts).map_err(|_| ProxyError::PathBad)?;
             head.headers.remove(header::HOST);
             head.version = Version::HTTP_2;
         }
     }
     Ok(())
+}
+
+/// With its slash: `http://a.example?x` has none.
+fn path_and_query(uri: &Uri) -> Result<PathAndQuery, ProxyError> {
+    match uri.path_and_query() {
+        Some(whole) if uri.authority().is_none() => Ok(whole.clone()),
+        Some(whole) if whole.as_str().starts_with('/') && whole.as_str().len() > 1 => Ok(whole.clone()),
+        Some(whole) => {
+            let text = whole.as_str();
+            let text = if text.starts_with('/') {
+                text.to_owned()
+            } else {
+                format!("/{text}")
+            };
+            PathAndQuery::try_from(text).map_err(|_| ProxyError::PathBad)
+        }
+        None => Ok(PathAndQuery::from_static("/")),
+    }
 }
 
 fn with_path(uri: &Uri, mut path: String) -> Result<Uri, ProxyError> {
@@ -216,7 +253,9 @@ fn respond(
         response.headers_mut().insert(headers::NODE, node);
     }
     if version != Version::HTTP_2 && connection.is_leaving() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
@@ -244,12 +283,19 @@ fn own(status: StatusCode, text: Bytes, method: &Method, mut record: Box<Record>
     record.status(status);
     let is_bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let length = HeaderValue::from(text.len());
-    let text = if is_bodiless || method == Method::HEAD { Bytes::new() } else { text };
+    let text = if is_bodiless || method == Method::HEAD {
+        Bytes::new()
+    } else {
+        text
+    };
     let mut head = response::Response::new(()).into_parts().0;
     head.status = status;
     if !is_bodiless {
         head.headers.insert(header::CONTENT_LENGTH, length);
-        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        head.headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
     }
     Response::from_parts(head, ResponseBody::own(text, record))
 }

@@ -21,13 +21,22 @@ impl ClientStream {
     }
 
     fn written<T>(&self, outcome: Poll<T>) -> Poll<T> {
-        self.connection.writes(outcome.is_ready().then_some(()).map_or(Poll::Pending, Poll::Ready));
+        self.connection.writes(
+            outcome
+                .is_ready()
+                .then_some(())
+                .map_or(Poll::Pending, Poll::Ready),
+        );
         outcome
     }
 }
 
 impl AsyncRead for ClientStream {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         match buffer.filled().get(before..) {
@@ -39,7 +48,11 @@ impl AsyncRead for ClientStream {
 }
 
 impl AsyncWrite for ClientStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.written(outcome)
     }

@@ -60,7 +60,9 @@ pub(super) struct Plan {
 
 /// Starts the thread; its runtime is made here, so that a failure is the caller's.
 pub(super) fn spawn(plan: Plan) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     thread::Builder::new()
         .name(format!("worker-{}", plan.index))
         .spawn(move || run(&runtime, plan))
@@ -128,7 +130,9 @@ impl Worker {
             connections_max: plan.connections_max,
             log: LineBuffer::new(Arc::clone(&plan.shared.access_log)),
             request_ids: RequestIds::new(plan.index),
-            server: server(LocalExecutor { counters: Arc::clone(&counters) }),
+            server: server(LocalExecutor {
+                counters: Arc::clone(&counters),
+            }),
             clock: Clock::default(),
             state: Cell::new(State::Serving),
             keeping: Cell::default(),
@@ -161,7 +165,9 @@ impl Worker {
                 () = self.gone.notified() => {}
             }
             drain = match drain {
-                Some((before, order)) if self.is_empty() || order.until <= Instant::now() => return (before, order),
+                Some((before, order)) if self.is_empty() || order.until <= Instant::now() => {
+                    return (before, order);
+                }
                 other => other,
             };
         }
@@ -194,17 +200,28 @@ impl Worker {
                 return;
             }
         };
-        let listening = Rc::new(Listening::new(new.address));
+        let listening = Rc::new(Listening::new(new.address, &self.resolved()));
         self.listening.borrow_mut().push(Rc::clone(&listening));
-        drop(tokio::task::spawn_local(accept::run(Rc::clone(self), listening, Rc::new(socket))));
+        drop(tokio::task::spawn_local(accept::run(
+            Rc::clone(self),
+            listening,
+            Rc::new(socket),
+        )));
     }
 
     /// Closes listeners that the snapshot has no more, and takes the snapshot at once: idle pools of endpoints
     /// that are gone must not wait for a request.
     fn follow(&self, next: &Snapshot) {
         for listening in self.listening.borrow().iter() {
-            match next.listeners.iter().find(|listener| listener.address == listening.address) {
-                None => listening.close(),
+            match next
+                .listeners
+                .iter()
+                .find(|listener| listener.address == listening.address)
+            {
+                None => {
+                    listening.close();
+                    self.leave_listener(listening.address);
+                }
                 Some(listener) => listening.retune(listener.segment_bytes_max),
             }
         }
@@ -219,7 +236,13 @@ impl Worker {
             return held;
         }
         let current = arc_swap::Guard::into_inner(current);
-        let next = Rc::new(Resolved::new(current, Some(&held), self.index, self.workers, &self.shared.metrics));
+        let next = Rc::new(Resolved::new(
+            current,
+            Some(&held),
+            self.index,
+            self.workers,
+            &self.shared.metrics,
+        ));
         *self.resolved.borrow_mut() = Rc::clone(&next);
         next
     }
@@ -247,17 +270,28 @@ impl Worker {
 
     /// A listener's socket is closed: its connections are to end.
     pub(super) fn closed(&self, listening: &Rc<Listening>) {
-        self.listening.borrow_mut().retain(|other| !Rc::ptr_eq(other, listening));
-        let by = Some(Instant::now() + LISTENER_DRAIN_MAX);
-        let reopened = |address: SocketAddr| self.listening.borrow().iter().any(|other| other.address == address);
-        if !reopened(listening.address) {
-            for connection in self.connections.borrow().values() {
-                if connection.address == listening.address {
-                    connection.leave(Leave { by });
-                }
-            }
+        self.listening
+            .borrow_mut()
+            .retain(|other| !Rc::ptr_eq(other, listening));
+        let is_back = self
+            .listening
+            .borrow()
+            .iter()
+            .any(|other| other.address == listening.address);
+        if !is_back {
+            // Those that were in its queue.
+            self.leave_listener(listening.address);
         }
         self.gone.notify_one();
+    }
+
+    fn leave_listener(&self, address: SocketAddr) {
+        let by = Some(Instant::now() + LISTENER_DRAIN_MAX);
+        for connection in self.connections.borrow().values() {
+            if connection.address() == address {
+                connection.leave(Leave { by });
+            }
+        }
     }
 
     /// Whether connections are to end after the response under way, and by when.
@@ -282,7 +316,11 @@ impl Worker {
     }
 
     fn active_requests(&self) -> u64 {
-        self.connections.borrow().values().map(|c| u64::from(c.active())).sum()
+        self.connections
+            .borrow()
+            .values()
+            .map(|c| u64::from(c.active()))
+            .sum()
     }
 }
 
@@ -293,8 +331,9 @@ fn server(executor: LocalExecutor) -> auto::Builder<LocalExecutor> {
         .timer(TokioTimer::new())
         // Head and idle limits are `connection`'s: hyper has one timer for both.
         .header_read_timeout(None)
+        // Not `pipeline_flush`: with it hyper 1.12 buffers without bound for a client that does not read
+        // (`Buffered::can_buffer`). Guarded by `a_client_that_does_not_read_holds_the_upstream_back`.
         .max_buf_size(H1_BUFFER_BYTES_MAX)
-        .pipeline_flush(true)
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(H2_STREAMS_MAX)
@@ -316,7 +355,10 @@ pub(super) struct Clock {
 impl Default for Clock {
     fn default() -> Self {
         let now = Instant::now();
-        Self { coarse: Cell::new(now), wall: Cell::new((now, SystemTime::now())) }
+        Self {
+            coarse: Cell::new(now),
+            wall: Cell::new((now, SystemTime::now())),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
 use super::bind::{self, BindError};
@@ -28,6 +28,9 @@ const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 const CONNECTIONS_PER_WORKER_MAX: u64 = 65_536;
 /// And at least, so that a tiny limit shows as accept errors and not as a stop.
 const CONNECTIONS_PER_WORKER_MIN: u64 = 16;
+
+/// How long a worker may take to end after a drain's limit, if nothing is wrong with it.
+const END_MAX: Duration = Duration::from_secs(2);
 
 /// Whether clients' connections are kept for further requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,7 +91,16 @@ impl Workers {
     pub fn start(shared: Arc<Shared>) -> io::Result<Self> {
         let count = shared.snapshot.load().node.workers.max(1);
         let connections_max = connections_per_worker(raise_descriptors()?, count);
-        let mut crew = Vec::with_capacity(count);
+        Self::start_with(shared, count, connections_max)
+    }
+
+    pub(super) fn start_with(shared: Arc<Shared>, count: usize, connections_max: usize) -> io::Result<Self> {
+        // Made first, so that those already started end where a later one cannot be.
+        let mut this = Self {
+            shared: Arc::clone(&shared),
+            crew: Vec::with_capacity(count),
+            bound: Mutex::default(),
+        };
         for index in 0..count {
             let mailbox = Arc::new(Mailbox::default());
             let plan = worker::Plan {
@@ -99,10 +111,14 @@ impl Workers {
                 mailbox: Arc::clone(&mailbox),
             };
             let thread = worker::spawn(plan)?;
-            crew.push(Member { mailbox, thread });
+            this.crew.push(Member { mailbox, thread });
         }
-        tracing::info!(workers = count, connections_max, "workers started; connections_max is for each");
-        Ok(Self { shared, crew, bound: Mutex::default() })
+        tracing::info!(
+            workers = count,
+            connections_max,
+            "workers started; connections_max is for each"
+        );
+        Ok(this)
     }
 
     /// Opens the sockets of all listeners that are new in `next`, one for each worker, and touches nothing else.
@@ -119,7 +135,11 @@ impl Workers {
                 continue;
             }
             let (sockets, local) = bind::open(listener, self.crew.len())?;
-            listeners.push(Opened { address: listener.address, local, sockets });
+            listeners.push(Opened {
+                address: listener.address,
+                local,
+                sockets,
+            });
         }
         Ok(Prepared { listeners })
     }
@@ -141,7 +161,12 @@ impl Workers {
         let mut shares: Vec<Vec<NewSocket>> = self.crew.iter().map(|_| Vec::new()).collect();
         let mut bound = self.bound();
         bound.retain(|address, _| next.listeners.iter().any(|listener| listener.address == *address));
-        for Opened { address, local, sockets } in prepared.listeners {
+        for Opened {
+            address,
+            local,
+            sockets,
+        } in prepared.listeners
+        {
             bound.insert(address, local);
             for (share, socket) in shares.iter_mut().zip(sockets) {
                 share.push(NewSocket { address, socket });
@@ -170,7 +195,10 @@ impl Workers {
 
     /// Worker threads that ended though nobody stopped them: a fault in this program, which makes the node unready.
     pub fn dead(&self) -> usize {
-        self.crew.iter().filter(|member| member.thread.is_finished()).count()
+        self.crew
+            .iter()
+            .filter(|member| member.thread.is_finished())
+            .count()
     }
 
     /// Stops: accepts what is queued and nothing more, ends idle connections, lets requests under way finish until
@@ -180,21 +208,22 @@ impl Workers {
     /// Dropped, the workers go on draining and end at the limit.
     pub async fn drain(mut self, limit: Duration) -> Drained {
         let crew = std::mem::take(&mut self.crew);
-        let ends: Vec<_> = crew.iter().map(|member| member.end(Instant::now() + limit)).collect();
+        let until = Instant::now() + limit;
+        let ends: Vec<_> = crew.iter().map(|member| member.end(until)).collect();
         let mut sum = Drained::default();
-        for end in ends {
-            match end.await {
-                Ok(drained) => {
+        for (member, end) in crew.into_iter().zip(ends) {
+            match timeout_at(until + END_MAX, end).await {
+                Ok(Ok(drained)) => {
                     sum.finished += drained.finished;
                     sum.cut += drained.cut;
+                    // It said that it is done: what is left of it takes no time.
+                    if member.thread.join().is_err() {
+                        tracing::error!("a worker panicked at its end");
+                    }
                 }
-                Err(_) => tracing::error!("a worker was gone before it was drained"),
-            }
-        }
-        for member in crew {
-            // It said that it is done: what is left of it takes no time.
-            if member.thread.join().is_err() {
-                tracing::error!("a worker panicked at its end");
+                Ok(Err(_)) | Err(_) => {
+                    tracing::error!("a worker did not end when it was told to; it is left behind")
+                }
             }
         }
         sum
@@ -208,7 +237,8 @@ impl Workers {
 impl Member {
     fn end(&self, until: Instant) -> oneshot::Receiver<Drained> {
         let (done, end) = oneshot::channel();
-        self.mailbox.post(|orders| orders.drain = Some(Drain { until, done }));
+        self.mailbox
+            .post(|orders| orders.drain = Some(Drain { until, done }));
         end
     }
 }
@@ -250,9 +280,18 @@ mod tests {
 
     #[test]
     fn descriptors_are_divided_among_workers() {
-        let rows = [(20_000, 1, 9_744), (20_000, 2, 4_872), (100, 4, 16), (10_000_000, 2, 65_536)];
+        let rows = [
+            (20_000, 1, 9_744),
+            (20_000, 2, 4_872),
+            (100, 4, 16),
+            (10_000_000, 2, 65_536),
+        ];
         for (descriptors, workers, each) in rows {
-            assert_eq!(connections_per_worker(descriptors, workers), each, "{descriptors} for {workers}");
+            assert_eq!(
+                connections_per_worker(descriptors, workers),
+                each,
+                "{descriptors} for {workers}"
+            );
         }
     }
 }

@@ -65,10 +65,15 @@ impl Leaves {
                 return Err("says the same as an earlier pattern; remove one of them".to_owned());
             }
             if let Some(method) = methods.iter().find(|method| leaf.methods.contains(method)) {
-                return Err(format!("an earlier pattern takes {method} of the same path; remove one of them"));
+                return Err(format!(
+                    "an earlier pattern takes {method} of the same path; remove one of them"
+                ));
             }
         }
-        self.0.push(Leaf { methods: methods.into(), route });
+        self.0.push(Leaf {
+            methods: methods.into(),
+            route,
+        });
         Ok(())
     }
 }
@@ -122,7 +127,9 @@ impl Paths {
 
     /// Adds the methods of every pattern that has the path.
     pub(super) fn collect_methods(&self, path: &str, methods: &mut Vec<Method>) {
-        let Some(path) = path.strip_prefix('/') else { return };
+        let Some(path) = path.strip_prefix('/') else {
+            return;
+        };
         let mut take = |leaves: &Leaves| {
             methods.extend(leaves.0.iter().flat_map(|leaf| leaf.methods.iter().cloned()));
             None
@@ -154,7 +161,12 @@ impl Node {
     }
 
     /// The route of the prefix with the most segments, and how many; a literal before a parameter.
-    fn longest_prefix(&self, rest: Option<&str>, depth: usize, take: Take<'_>) -> Option<(usize, RouteIndex)> {
+    fn longest_prefix(
+        &self,
+        rest: Option<&str>,
+        depth: usize,
+        take: Take<'_>,
+    ) -> Option<(usize, RouteIndex)> {
         let mut best: Option<(usize, RouteIndex)> = None;
         if let Some((segment, rest)) = rest.map(split) {
             if let Some(node) = self.literals.get(segment) {
@@ -190,8 +202,14 @@ fn parse(pattern: &str) -> Result<Vec<Segment<'_>>, String> {
     let Some(rest) = pattern.strip_prefix('/') else {
         return Err("does not begin with `/`; write the whole path".to_owned());
     };
-    if let Some(bad) = pattern.chars().find(|&c| matches!(c, '?' | '#') || c.is_ascii_control()) {
-        return Err(format!("has a `{}`; routes match the path alone", bad.escape_default()));
+    if let Some(bad) = pattern
+        .chars()
+        .find(|&c| matches!(c, '?' | '#') || c.is_ascii_control())
+    {
+        return Err(format!(
+            "has a `{}`; routes match the path alone",
+            bad.escape_default()
+        ));
     }
     let mut segments = Vec::new();
     for text in rest.split('/') {
@@ -200,16 +218,23 @@ fn parse(pattern: &str) -> Result<Vec<Segment<'_>>, String> {
             Some(name) if !name.contains(['{', '}']) => Segment::Parameter(name),
             None if !text.contains(['{', '}']) => Segment::Literal(text),
             _ => {
-                return Err(format!("has braces inside {text:?}; a parameter is a whole segment, as in `/{{id}}`"));
+                return Err(format!(
+                    "has braces inside {text:?}; a parameter is a whole segment, as in `/{{id}}`"
+                ));
             }
         };
         if matches!(segment, Segment::Parameter(_)) && segments.contains(&segment) {
-            return Err(format!("names the parameter {text} twice; give each its own name"));
+            return Err(format!(
+                "names the parameter {text} twice; give each its own name"
+            ));
         }
         segments.push(segment);
     }
     if segments.len() > SEGMENTS_MAX {
-        return Err(format!("has {} segments; at most {SEGMENTS_MAX} are looked up", segments.len()));
+        return Err(format!(
+            "has {} segments; at most {SEGMENTS_MAX} are looked up",
+            segments.len()
+        ));
     }
     Ok(segments)
 }

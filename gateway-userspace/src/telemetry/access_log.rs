@@ -251,7 +251,10 @@ mod tests {
             buffer.add(|text| text.push(b'x'));
             buffer.hand_over();
         }
-        assert!(log.dropped() >= 9, "the writer holds at most one chunk beside the queue");
+        assert!(
+            log.dropped() >= 9,
+            "the writer holds at most one chunk beside the queue"
+        );
         sink.0.0.lock().unwrap().closed = false;
         sink.0.1.notify_all();
         let deadline = std::time::Instant::now() + LIMIT;

@@ -81,7 +81,12 @@ impl Connections {
         match connect::http2(address, limit).await {
             Ok((sender, allowed, time)) => {
                 let (streams, since) = (Cell::new(0), Cell::new(Instant::now()));
-                let open = Rc::new(Open { sender, allowed, streams, since });
+                let open = Rc::new(Open {
+                    sender,
+                    allowed,
+                    streams,
+                    since,
+                });
                 self.open.borrow_mut().push(Rc::clone(&open));
                 Ok((Stream::new(open), Origin::Fresh(time)))
             }
@@ -99,7 +104,11 @@ impl Connections {
     }
 
     fn least_used(&self) -> Option<Rc<Open>> {
-        self.open.borrow().iter().min_by_key(|one| one.streams.get()).cloned()
+        self.open
+            .borrow()
+            .iter()
+            .min_by_key(|one| one.streams.get())
+            .cloned()
     }
 
     /// Closes connections without streams that are not `fresh`.
@@ -136,7 +145,10 @@ pub(super) struct Stream {
 impl Stream {
     fn new(open: Rc<Open>) -> Self {
         open.streams.set(open.streams.get() + 1);
-        Self { sender: open.sender.clone(), open }
+        Self {
+            sender: open.sender.clone(),
+            open,
+        }
     }
 
     pub(super) async fn send(

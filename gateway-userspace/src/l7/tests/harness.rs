@@ -1,0 +1,408 @@
+//! A gateway with its workers, upstreams and clients, all in this process.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::config::snapshot::{
+    Admin, AdminListen, Balancer, Endpoint, Listener, Node, NodeHeader, Respond, Route, RouteAction,
+    Snapshot, Upstream, UpstreamProtocol,
+};
+use crate::l7::{Shared, Workers};
+use crate::registry::{EndpointState, Registry};
+use crate::router::{HostPattern, PathPattern, RouteIndex, Router};
+use crate::telemetry::access_log::AccessLog;
+
+pub(super) type Body = BoxBody<Bytes, hyper::Error>;
+
+/// Longest wait for what should happen soon.
+pub(super) const SOON: Duration = Duration::from_secs(20);
+
+pub(super) fn full(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into()).map_err(|never| match never {}).boxed()
+}
+
+pub(super) async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + SOON;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "waited for: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// The access log in memory.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How a test wants its gateway; changed and applied again for a reload.
+#[derive(Clone)]
+pub(super) struct Setup {
+    pub(super) workers: usize,
+    pub(super) listeners: Vec<SocketAddr>,
+    pub(super) node_header: NodeHeader,
+    pub(super) protocol: UpstreamProtocol,
+    pub(super) endpoints: Vec<SocketAddr>,
+    pub(super) timeout: Duration,
+    pub(super) connect_timeout: Duration,
+    pub(super) idle_per_endpoint: usize,
+}
+
+impl Setup {
+    pub(super) fn new(workers: usize, endpoints: &[SocketAddr]) -> Self {
+        Self {
+            workers,
+            listeners: vec!["127.0.0.1:0".parse().unwrap()],
+            node_header: NodeHeader::Omitted,
+            protocol: UpstreamProtocol::Http1,
+            endpoints: endpoints.to_vec(),
+            timeout: SOON,
+            connect_timeout: Duration::from_secs(2),
+            idle_per_endpoint: 8,
+        }
+    }
+
+    /// Routes: everything under `/` goes to the upstream, `/own` is answered, `/post` takes POST alone.
+    pub(super) fn snapshot(&self, number: u64, registry: &Registry) -> Snapshot {
+        let endpoint = |address: &SocketAddr| Endpoint {
+            address: *address,
+            weight: 1,
+            state: registry.endpoint("users", *address),
+        };
+        let upstream = Arc::new(Upstream {
+            name: "users".into(),
+            balancer: Balancer::RoundRobin,
+            endpoints: self.endpoints.iter().map(endpoint).collect(),
+            protocol: self.protocol,
+            connect_timeout: self.connect_timeout,
+            idle_per_endpoint: self.idle_per_endpoint,
+            readiness: None,
+        });
+        let route = |name: &str, action: RouteAction| {
+            Arc::new(Route {
+                name: name.into(),
+                action,
+                timeout: self.timeout,
+            })
+        };
+        let respond = Respond {
+            status: StatusCode::OK,
+            body: Bytes::from_static(b"own"),
+        };
+        let routes = vec![
+            route("all", RouteAction::Upstream(Arc::clone(&upstream))),
+            route("own", RouteAction::Respond(respond.clone())),
+            route("post", RouteAction::Respond(respond)),
+        ];
+        let listener = |(index, address): (usize, &SocketAddr)| {
+            let mut router = Router::default();
+            let mut add = |path: PathPattern, methods: &[Method], index| {
+                router
+                    .insert(&HostPattern::Any, &path, methods, RouteIndex(index))
+                    .unwrap();
+            };
+            add(PathPattern::Prefix("/up".into()), &[], 0);
+            add(PathPattern::Exact("/own".into()), &[], 1);
+            add(PathPattern::Exact("/post".into()), &[Method::POST], 2);
+            Arc::new(Listener {
+                name: format!("web-{index}"),
+                address: *address,
+                segment_bytes_max: None,
+                router,
+                routes: routes.clone(),
+            })
+        };
+        Snapshot {
+            number,
+            source: "test".into(),
+            node: Node {
+                name: "gw-1".into(),
+                address: None,
+                address_v6: None,
+                weight: 1,
+                workers: self.workers,
+                node_header: self.node_header,
+            },
+            admin: Admin {
+                listen: AdminListen::Tcp("127.0.0.1:0".parse().unwrap()),
+                token_file: "none".into(),
+            },
+            dataplane: None,
+            cluster: None,
+            vips: Vec::new(),
+            listeners: self.listeners.iter().enumerate().map(listener).collect(),
+            upstreams: vec![upstream],
+        }
+    }
+}
+
+/// A running gateway.
+pub(super) struct Gateway {
+    pub(super) workers: Workers,
+    pub(super) shared: Arc<Shared>,
+    registry: Registry,
+    number: u64,
+    lines: Lines,
+}
+
+impl Gateway {
+    pub(super) fn start(setup: &Setup) -> Self {
+        Self::start_with(setup, 10_000)
+    }
+
+    pub(super) fn start_with(setup: &Setup, connections_max: usize) -> Self {
+        let registry = Registry::default();
+        let snapshot = Arc::new(setup.snapshot(1, &registry));
+        let lines = Lines::default();
+        let log = Arc::new(AccessLog::start(lines.clone()).unwrap());
+        let shared = Shared::new(Arc::clone(&snapshot), log);
+        let workers = Workers::start_with(Arc::clone(&shared), setup.workers, connections_max).unwrap();
+        let prepared = workers.prepare(&snapshot).unwrap();
+        workers.commit(prepared, snapshot);
+        Self {
+            workers,
+            shared,
+            registry,
+            number: 1,
+            lines,
+        }
+    }
+
+    pub(super) fn reload(&mut self, setup: &Setup) {
+        self.number += 1;
+        let next = Arc::new(setup.snapshot(self.number, &self.registry));
+        let prepared = self.workers.prepare(&next).unwrap();
+        self.workers.commit(prepared, next);
+    }
+
+    /// Where the first listener is.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address_of("127.0.0.1:0")
+    }
+
+    pub(super) fn address_of(&self, configured: &str) -> SocketAddr {
+        self.workers.local_address(configured.parse().unwrap()).unwrap()
+    }
+
+    pub(super) fn state(&self, endpoint: SocketAddr) -> Arc<EndpointState> {
+        self.registry.endpoint("users", endpoint)
+    }
+
+    pub(super) fn log(&self) -> Log {
+        Log(self.lines.clone())
+    }
+
+    /// The log once it has that many lines.
+    pub(super) async fn lines(&self, count: usize) -> Vec<String> {
+        self.log().lines(count).await
+    }
+}
+
+/// The access log, which outlives the gateway.
+pub(super) struct Log(Lines);
+
+impl Log {
+    pub(super) fn now(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    pub(super) async fn lines(&self, count: usize) -> Vec<String> {
+        wait_until("access-log lines", || self.now().len() >= count).await;
+        let lines = self.now();
+        assert_eq!(lines.len(), count, "{lines:#?}");
+        lines
+    }
+}
+
+/// A server that counts its connections.
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) connections: Arc<AtomicUsize>,
+}
+
+impl Server {
+    pub(super) async fn start<H, F>(handler: H) -> Self
+    where
+        H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        let handler = Arc::new(handler);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                counted.fetch_add(1, Ordering::Relaxed);
+                let handler = Arc::clone(&handler);
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| {
+                        let answer = handler(request);
+                        async move { Ok::<_, Infallible>(answer.await) }
+                    });
+                    let builder = auto::Builder::new(TokioExecutor::new());
+                    let served = builder.serve_connection(TokioIo::new(stream), service).await;
+                    drop(served.map_err(|error| error.to_string()));
+                });
+            }
+        });
+        Self { address, connections }
+    }
+
+    /// Answers with what it got: method, target, fields, and the length of the body.
+    pub(super) async fn echo() -> Self {
+        Self::start(|request: Request<Incoming>| async move {
+            let (head, body) = request.into_parts();
+            let bytes = body.collect().await.unwrap().to_bytes();
+            let mut text = format!("{} {} {:?}\n", head.method, head.uri, head.version);
+            for (name, value) in &head.headers {
+                text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+            }
+            text.push_str(&format!("body {}\n", bytes.len()));
+            Response::new(full(text))
+        })
+        .await
+    }
+
+    /// An answer that says who gave it.
+    pub(super) async fn named(name: &'static str) -> Self {
+        Self::start(move |_| async move { Response::new(full(name)) }).await
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+/// A port on which nobody listens, for as long as nobody else takes it.
+pub(super) async fn closed_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    pub(super) fn text(&self) -> &str {
+        str::from_utf8(&self.body).unwrap()
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+/// As real clients do it: with Nagle's algorithm an HTTP/2 upload waits 40 ms for each window.
+async fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// A client with one connection.
+pub(super) enum Client {
+    One(http1::SendRequest<Body>),
+    Two(http2::SendRequest<Body>),
+}
+
+impl Client {
+    pub(super) async fn http1(address: SocketAddr) -> Self {
+        let stream = connect(address).await;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(async move { drop(connection.await.map_err(|error| error.to_string())) });
+        Self::One(sender)
+    }
+
+    pub(super) async fn http2(address: SocketAddr) -> Self {
+        let stream = connect(address).await;
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(async move { drop(connection.await.map_err(|error| error.to_string())) });
+        Self::Two(sender)
+    }
+
+    /// A request of that path, as this client's protocol wants it.
+    pub(super) fn request(&self, method: &str, path: &str) -> http::request::Builder {
+        let builder = Request::builder().method(method);
+        match self {
+            Self::One(_) => builder.uri(path).header("host", "a.example"),
+            Self::Two(_) => builder.uri(format!("http://a.example{path}")),
+        }
+    }
+
+    pub(super) async fn send(&mut self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Self::One(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+            Self::Two(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+        }
+    }
+
+    pub(super) async fn ask(&mut self, request: Request<Body>) -> hyper::Result<Answer> {
+        let (head, body) = self.send(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        })
+    }
+
+    pub(super) async fn get(&mut self, path: &str) -> hyper::Result<Answer> {
+        let request = self
+            .request("GET", path)
+            .body(Empty::new().map_err(|never| match never {}).boxed());
+        self.ask(request.unwrap()).await
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::One(sender) => sender.is_closed(),
+            Self::Two(sender) => sender.is_closed(),
+        }
+    }
+}
+
+/// One GET on a connection of its own.
+pub(super) async fn get(address: SocketAddr, path: &str) -> Answer {
+    Client::http1(address).await.get(path).await.unwrap()
+}
