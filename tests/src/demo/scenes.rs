@@ -125,21 +125,26 @@ pub fn play(lab: &Lab, script: &Script) -> Result<Seen> {
         &load,
         lab.nodes().iter().map(|node| node.name().to_owned()).collect(),
     )?;
-    let [first, second, third] = lab.nodes() else {
-        anyhow::bail!("the demo is written for {NODES} nodes");
-    };
-
     let steady_from = Instant::now();
     std::thread::sleep(script.scene);
     let steady = Span {
         from: steady_from,
         to: Instant::now(),
     };
-    let losses = vec![
-        kill(lab, second, 1, script, &live, &tap)?,
-        cut(lab, first, 0, script, &live, &tap)?,
-    ];
-    let drain = drain(third, script, &live)?;
+    // The director's death is the harder one: the VIP must move as well.
+    let killed = tap.director().unwrap_or(0);
+    let mut losses = vec![kill(lab, killed, script, &live, &tap)?];
+    // It may be director again: then another node is cut off.
+    let cut_off = tap
+        .director()
+        .filter(|index| *index != killed)
+        .unwrap_or((killed + 1) % NODES);
+    losses.push(cut(lab, cut_off, script, &live, &tap)?);
+    let drained = (0..NODES)
+        .find(|index| ![killed, cut_off].contains(index))
+        .unwrap_or(0);
+    let drained = node_of(lab, drained)?;
+    let drain = drain(drained, script, &live)?;
 
     drop(live);
     println!("load: waiting for what is under way");
@@ -151,7 +156,7 @@ pub fn play(lab: &Lab, script: &Script) -> Result<Seen> {
         left_out: journal.left_out(),
         steady,
         drain,
-        drained: third.name().to_owned(),
+        drained: drained.name().to_owned(),
         losses,
         not_native,
     })
@@ -174,9 +179,11 @@ pub fn stop_all(lab: &Lab) -> Result<Vec<String>> {
     Ok(left)
 }
 
-fn kill(lab: &Lab, node: &Node, index: usize, script: &Script, live: &Live, tap: &Tap) -> Result<Loss> {
+fn kill(lab: &Lab, index: usize, script: &Script, live: &Live, tap: &Tap) -> Result<Loss> {
+    let node = node_of(lab, index)?;
+    let role = role(tap, index);
     let at = node.kill()?;
-    live.say(format!("{} killed (SIGKILL)", node.name()));
+    live.say(format!("{} killed (SIGKILL){role}", node.name()));
     std::thread::sleep(script.scene);
     let quiet_after = quiet_after(tap, index, at);
     live.say(format!("{} starts again", node.name()));
@@ -197,9 +204,11 @@ fn kill(lab: &Lab, node: &Node, index: usize, script: &Script, live: &Live, tap:
     })
 }
 
-fn cut(lab: &Lab, node: &Node, index: usize, script: &Script, live: &Live, tap: &Tap) -> Result<Loss> {
+fn cut(lab: &Lab, index: usize, script: &Script, live: &Live, tap: &Tap) -> Result<Loss> {
+    let node = node_of(lab, index)?;
+    let role = role(tap, index);
     let at = lab.cut_link(node.name())?;
-    live.say(format!("{}'s link cut", node.name()));
+    live.say(format!("{}'s link cut{role}", node.name()));
     std::thread::sleep(script.scene);
     let quiet_after = quiet_after(tap, index, at);
     let back = lab.heal_link(node.name())?;
@@ -230,6 +239,19 @@ fn drain(node: &Node, script: &Script, live: &Live) -> Result<Span> {
     live.say(format!("{} takes connections again", node.name()));
     std::thread::sleep(SETTLE);
     Ok(Span { from, to })
+}
+
+fn node_of(lab: &Lab, index: usize) -> Result<&Node> {
+    lab.nodes().get(index).with_context(|| format!("no node {index}"))
+}
+
+/// Says it where a node is the one that the client's packets arrive at.
+fn role(tap: &Tap, index: usize) -> &'static str {
+    if tap.director() == Some(index) {
+        ", the VIP's director"
+    } else {
+        ""
+    }
 }
 
 fn quiet_after(tap: &Tap, index: usize, death: Instant) -> Duration {

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -47,12 +47,25 @@ pub struct Tap {
     thread: Option<JoinHandle<Result<()>>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
     stop: AtomicBool,
     frames: [AtomicU64; NODES],
     last: Mutex<[Option<Instant>; NODES]>,
+    director: AtomicUsize,
 }
+
+/// How a frame for a VIP is on its way to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// From the client, unchanged: the node is the VIP's director.
+    Direct,
+    /// From another node, encapsulated.
+    Steered,
+}
+
+/// Stands for a director that nobody knows yet.
+const UNKNOWN: usize = usize::MAX;
 
 /// What the tap knows of hosts before it starts.
 struct Hosts {
@@ -77,7 +90,12 @@ impl Tap {
         for vip in [Vip::FlowHash, Vip::IpHash] {
             vips.extend([vip.address(Family::V4), vip.address(Family::V6)]);
         }
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(Seen {
+            stop: AtomicBool::new(false),
+            frames: Default::default(),
+            last: Mutex::default(),
+            director: AtomicUsize::new(UNKNOWN),
+        });
         let filled = Arc::clone(&seen);
         let (socket, ports) = lab.switch().run(move || -> Result<_> {
             let ports: nix::Result<Vec<usize>> = names
@@ -100,6 +118,12 @@ impl Tap {
     pub fn last(&self, index: usize) -> Option<Instant> {
         let last = self.seen.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.get(index).copied().flatten()
+    }
+
+    /// The node that the client sent its last frame for a VIP to; `None` before the first.
+    pub fn director(&self) -> Option<usize> {
+        let index = self.seen.director.load(Ordering::Relaxed);
+        (index != UNKNOWN).then_some(index)
     }
 
     /// Frames for a VIP that were sent to node `index` so far.
@@ -148,7 +172,10 @@ fn watch(socket: &OwnedFd, hosts: &Hosts, seen: &Seen) -> Result<()> {
             continue;
         }
         let frame = head.get(..length.min(HEAD_BYTES)).unwrap_or_default();
-        if let Some(index) = receiver(frame, hosts) {
+        if let Some((index, way)) = receiver(frame, hosts) {
+            if way == Way::Direct {
+                seen.director.store(index, Ordering::Relaxed);
+            }
             if let Some(count) = seen.frames.get(index) {
                 count.fetch_add(1, Ordering::Relaxed);
             }
@@ -161,8 +188,8 @@ fn watch(socket: &OwnedFd, hosts: &Hosts, seen: &Seen) -> Result<()> {
     Ok(())
 }
 
-/// The node that a frame is sent to, if it carries something for a VIP.
-fn receiver(frame: &[u8], hosts: &Hosts) -> Option<usize> {
+/// The node that a frame is sent to, and how, if it carries something for a VIP.
+fn receiver(frame: &[u8], hosts: &Hosts) -> Option<(usize, Way)> {
     let (mac, rest) = frame.split_first_chunk::<6>()?;
     let index = hosts.macs.iter().position(|known| known == mac)?;
     let (_, rest) = rest.split_first_chunk::<6>()?;
@@ -178,12 +205,11 @@ fn receiver(frame: &[u8], hosts: &Hosts) -> Option<usize> {
         ),
         _ => return None,
     };
-    let for_vip = match protocol {
-        PROTOCOL_IPIP | PROTOCOL_IP6IP6 => true,
-        PROTOCOL_TCP => hosts.vips.contains(&destination),
-        _ => false,
-    };
-    for_vip.then_some(index)
+    match protocol {
+        PROTOCOL_IPIP | PROTOCOL_IP6IP6 => Some((index, Way::Steered)),
+        PROTOCOL_TCP if hosts.vips.contains(&destination) => Some((index, Way::Direct)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -214,12 +240,12 @@ mod tests {
             (
                 "to a VIP",
                 frame(2, ETHERTYPE_V4, &v4(PROTOCOL_TCP, [10, 77, 0, 100])),
-                Some(1),
+                Some((1, Way::Direct)),
             ),
             (
                 "encapsulated",
                 frame(1, ETHERTYPE_V4, &v4(PROTOCOL_IPIP, [10, 77, 0, 11])),
-                Some(0),
+                Some((0, Way::Steered)),
             ),
             (
                 "to the node itself",

@@ -188,22 +188,23 @@ fn without_root_the_data_plane_is_refused_with_the_remedy() {
     // Where `nobody` may read it: a home directory may be closed to others.
     let program = lab.directory().join("gateway");
     std::fs::copy(Plan::new().expect("a plan").program, &program).expect("a copy");
-    // Without a cluster: its key is root's, as it should be.
+    let own = lab.directory().join("nobody");
+    std::fs::create_dir(&own).expect("a directory");
+    std::os::unix::fs::chown(&own, Some(NOBODY), Some(NOBODY)).expect("a new owner");
+    // Without a cluster, as its key is root's; with its own token file, and a port that anyone may take.
     let config = node.config();
     let (head, rest) = config.split_once("[cluster]").expect("a cluster table");
     let (_, tail) = rest.split_once("[defaults]").expect("a table after it");
-    let alone = format!("{head}[defaults]{tail}").replacen(
-        &node.files().token.display().to_string(),
-        "/tmp/gateway-lab-nobody.token",
-        1,
-    );
-    node.write_config(&alone).expect("a file");
+    let config = format!("{head}[defaults]{tail}")
+        .replace(
+            &node.files().token.display().to_string(),
+            &own.join("token").display().to_string(),
+        )
+        .replace("[::]:80", "[::]:8000")
+        .replace("ports = [80]", "ports = [8000]");
+    node.write_config(&config).expect("a file");
     let output = run(node, User::Nobody, &program);
     check(node, "not root", &output, FAILURE, &["root"], &[]);
-    assert!(
-        !std::path::Path::new("/tmp/gateway-lab-nobody.token").exists(),
-        "a token was left behind"
-    );
 }
 
 #[test]
