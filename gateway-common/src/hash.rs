@@ -82,7 +82,7 @@ pub fn slot(key: [u64; 2], vip: &VipEntry, flow: &FlowKey, slots: u32) -> u32 {
     } else {
         hash.write(salt | u64::from(flow.ports[0]) << 16 | u64::from(flow.ports[1]))
     };
-    ((hash.finish() >> 32) * u64::from(slots) >> 32) as u32
+    (((hash.finish() >> 32) * u64::from(slots)) >> 32) as u32
 }
 
 /// A salt from what all nodes know of a VIP: its address and protocol.
