@@ -2,7 +2,7 @@
 //!
 //! Workers write lines into a buffer of their own ([`LineBuffer`]) and hand over whole chunks, so that a request
 //! costs no system call and wakes no thread. The queue is bounded: what does not fit is dropped and counted, for a
-//! slow disk must never slow a request. Format: logfmt (<https://brandur.org/logfmt>); see [`line`].
+//! slow disk must never slow a request. Format: logfmt (<https://brandur.org/logfmt>); see [`mod@line`].
 
 pub mod line;
 
