@@ -84,7 +84,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let code = if figures.all_hold() { 0 } else { 1 };
     if arguments.keep {
         remains::exit_on_signal_with(code);
-        keep(&lab)?;
+        keep(&lab, &plan)?;
     }
     Ok(ExitCode::from(
         u8::try_from(code).context("an exit code beyond its range")?,
@@ -92,7 +92,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Starts the nodes again, says how to look inside, and waits for Ctrl-C, which removes the lab.
-fn keep(lab: &Lab) -> Result<()> {
+fn keep(lab: &Lab, plan: &Plan) -> Result<()> {
     lab.start_nodes()?;
     println!("\n  The lab stays up until Ctrl-C. To look inside:");
     let client = lab.client().path();
@@ -115,7 +115,10 @@ fn keep(lab: &Lab) -> Result<()> {
         let token = node.files().token.display();
         let enter = format!("nsenter --net={}", node.namespace().path().display());
         println!("    {enter} bpftool net");
-        println!("    {enter} gateway status --token-file {token}");
+        println!(
+            "    {enter} {} status --token-file {token}",
+            plan.program.display()
+        );
         println!("    tail -f {}", node.files().stdout.display());
     }
     loop {
