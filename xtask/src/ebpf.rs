@@ -23,7 +23,7 @@ pub use toolchain::{Toolchain, obtain};
 /// Where the kernel's compiler comes from.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
 pub enum Way {
-    /// What is there; else rustup, and where that fails apt
+    /// What is there; else apt, and where that fails rustup
     #[default]
     Auto,
     /// Debian's packages: found, else installed by apt

@@ -75,9 +75,6 @@ impl DataPlane {
         for interface in config.interfaces.iter().chain(&config.cluster_interfaces) {
             interfaces::index(interface)?;
         }
-        if !nix::unistd::geteuid().is_root() && std::fs::metadata(&config.pin_directory).is_err() {
-            return Err(L4Error::NotPermitted);
-        }
         let (connection, netlink, _) = rtnetlink::new_connection().map_err(|source| L4Error::Netlink {
             action: "open a netlink socket".to_owned(),
             source: source.into(),

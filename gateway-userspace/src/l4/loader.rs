@@ -6,7 +6,7 @@ use aya::maps::MapData;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::{Ebpf, EbpfLoader};
 use gateway_common::abi;
 
 use super::counters::Counters;
@@ -75,9 +75,7 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
     let mut object = loader.load(object::bytes()?).map_err(refused)?;
     kernel_log::follow(&mut object);
     // The program first: its instructions name the maps by descriptors, which must be open until then.
-    program(&mut object)?
-        .load()
-        .map_err(|error| L4Error::Load(error.into()))?;
+    program(&mut object)?.load().map_err(refused)?;
     let maps = Maps::take(&mut object, config.tables)?;
     let counters = Counters::take(&mut object)?;
     Ok((Loaded { maps, object, reused }, counters))
@@ -178,7 +176,8 @@ fn is_busy(error: &ProgramError) -> bool {
     matches!(code, Some(libc::EBUSY | libc::EEXIST))
 }
 
-fn refused(error: EbpfError) -> L4Error {
+/// Tells a lack of rights (EPERM) from what the verifier says (EACCES).
+fn refused(error: impl std::error::Error + Send + Sync + 'static) -> L4Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<std::io::Error>()

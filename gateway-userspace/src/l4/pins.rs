@@ -22,7 +22,7 @@ impl Pins {
     /// Makes the node's directory below `parent` and locks it.
     ///
     /// # Errors
-    /// `parent` is not on bpffs, cannot be written, or another process holds the node's directory.
+    /// `parent` is not on bpffs or not this user's to write, or another process holds the node's directory.
     pub fn open(parent: &Path, node: &str) -> Result<Self, L4Error> {
         let existing = parent
             .ancestors()
@@ -40,10 +40,13 @@ impl Pins {
         }
         let directory = parent.join(node);
         let failed = |action| {
-            move |source: io::Error, path: &Path| L4Error::File {
-                action,
-                path: path.to_owned(),
-                source,
+            move |source: io::Error, path: &Path| match source.kind() {
+                io::ErrorKind::PermissionDenied => L4Error::NotPermitted,
+                _ => L4Error::File {
+                    action,
+                    path: path.to_owned(),
+                    source,
+                },
             }
         };
         fs::create_dir_all(&directory).map_err(|error| failed("make")(error, &directory))?;

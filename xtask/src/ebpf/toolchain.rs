@@ -154,11 +154,12 @@ fn attempts(way: Way) -> Vec<Attempt> {
         .filter(|compiler| allows(way, compiler))
         .map(Attempt::Present)
         .collect();
-    if way != Way::Debian {
-        attempts.push(Attempt::InstallByRustup);
-    }
+    // Packages of the system first: they are compiled for it, and leave the user's own toolchains alone.
     if way != Way::Rustup {
         attempts.push(Attempt::InstallByApt);
+    }
+    if way != Way::Debian {
+        attempts.push(Attempt::InstallByRustup);
     }
     attempts
 }
@@ -184,8 +185,8 @@ mod tests {
                 "Debian's rustc".to_string(),
                 format!("rustup's {}", rustup::NIGHTLY),
                 "rustup's nightly".into(),
-                "installing by rustup".into(),
                 "installing by apt".into(),
+                "installing by rustup".into(),
             ]
         );
         assert_eq!(order(Way::Debian), ["Debian's rustc", "installing by apt"]);
