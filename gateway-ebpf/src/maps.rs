@@ -93,7 +93,7 @@ impl Tables for KernelTables<'_> {
     #[inline(always)]
     fn node(&self, id: NodeId) -> Option<NodeEntry> {
         // SAFETY: entries are never changed in place, only swapped.
-        unsafe { NODES.get(&u32::from(id.0)) }.copied()
+        unsafe { NODES.get(u32::from(id.0)) }.copied()
     }
 
     #[inline(always)]
@@ -106,7 +106,7 @@ impl Tables for KernelTables<'_> {
     fn is_cluster_interface(&self) -> bool {
         let index = self.context.ingress_ifindex() as u32;
         // SAFETY: nothing is read but whether there is an entry.
-        unsafe { CLUSTER_INTERFACES.get(&index) }.is_some()
+        unsafe { CLUSTER_INTERFACES.get(index) }.is_some()
     }
 
     #[inline(always)]
@@ -120,7 +120,7 @@ impl Tables for KernelTables<'_> {
     fn remember(&self, key: &FlowKey, entry: FlowEntry) {
         // Fails only where another CPU holds the bucket: the packet is steered all the same, and the flow is
         // remembered with its next one that opens or ends it.
-        if FLOWS.insert(key, &entry, u64::from(BPF_ANY)).is_err() {}
+        let _is_remembered = FLOWS.insert(key, entry, u64::from(BPF_ANY)).is_ok();
     }
 
     #[inline(always)]
