@@ -70,7 +70,7 @@ pub fn write(settings: &[Setting]) -> Result<()> {
     Ok(())
 }
 
-/// As [`write`], but passes over settings that this kernel does not have.
+/// As [`write()`], but passes over settings that this kernel does not have.
 ///
 /// # Errors
 /// Names the setting that the kernel refused.
