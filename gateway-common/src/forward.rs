@@ -102,30 +102,34 @@ pub fn decide<F: Frame, T: Tables>(frame: &F, tables: &T) -> Verdict {
     let slot = tables.slot(vip.table, index);
     let is_tcp = packet.protocol == PROTOCOL_TCP;
     let opens = is_tcp && transport.flags.opens();
-    if arrival.is_none() {
-        let (owner, reason) = if opens {
-            remember(tables, &flow, slot.owner());
-            (slot.owner(), Reason::ToOwner)
-        } else if let Some(owner) = remembered(tables, &flow, &transport, is_tcp) {
-            (owner, Reason::ToFlowOwner)
-        } else {
-            (slot.owner(), Reason::ToOwner)
-        };
-        if owner.is_nobody() {
-            return verdict;
-        }
-        if owner != settings.node {
-            return send(tables, &settings, &packet, None, index, owner, reason, verdict);
-        }
+    let (owner, reason) = if arrival.is_some() {
+        // Another node found it to be this one.
+        (settings.node, Reason::ToOwner)
+    } else if opens {
+        remember(tables, &flow, slot.owner());
+        (slot.owner(), Reason::ToOwner)
+    } else if let Some(owner) = remembered(tables, &flow, &transport, is_tcp) {
+        (owner, Reason::ToFlowOwner)
+    } else {
+        (slot.owner(), Reason::ToOwner)
+    };
+    if owner.is_nobody() && arrival.is_none() {
+        return verdict;
     }
 
-    // Mine? Then the stack gets it.
-    let socket = if is_tcp {
+    // Mine? Then the stack gets it. A flow that the table does not know may have been accepted here before its slot
+    // moved away; a flow that it knows needs no look at the sockets.
+    let is_for_here = arrival.is_some() || owner == settings.node;
+    let looks = is_for_here || (!opens && reason == Reason::ToOwner);
+    let socket = if is_tcp && looks {
         tables.socket(&flow, packet.family)
     } else {
-        Socket::Connection
+        Socket::None
     };
-    let is_mine = socket == Socket::Connection || (opens && socket == Socket::Listener);
+    if !is_for_here && socket != Socket::Connection {
+        return send(tables, &settings, &packet, None, index, owner, reason, verdict);
+    }
+    let is_mine = !is_tcp || socket == Socket::Connection || (opens && socket == Socket::Listener);
     if is_mine {
         let [here, from_node] = if !is_tcp {
             [Reason::DatagramHere, Reason::DatagramFromNode]

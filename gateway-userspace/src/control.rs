@@ -10,5 +10,5 @@ pub mod health;
 pub mod reload;
 pub mod report;
 
-pub use controller::{Controller, Parts};
+pub use controller::{Controller, Ended, Parts};
 pub use handle::Handle;

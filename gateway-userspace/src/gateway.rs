@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use prometheus_client::registry::Registry as Metrics;
@@ -15,7 +15,7 @@ use crate::config::snapshot::{Announce, Snapshot};
 use crate::config::{self, Settings};
 use crate::control::command::COMMANDS_MAX;
 use crate::control::health::Reasons;
-use crate::control::{Controller, Handle, Parts};
+use crate::control::{Controller, Ended, Handle, Parts};
 use crate::health::Checks;
 use crate::l4::DataPlane;
 use crate::l7::{Shared, Workers};
@@ -55,7 +55,7 @@ async fn serve(settings: Settings) -> Result<()> {
     let workers = Workers::start(Arc::clone(&shared)).context("cannot start the workers")?;
     let prepared = workers.prepare(&snapshot)?;
     // Views come from the cluster, or there is one for ever; its sender must live as long.
-    let incarnation = incarnation();
+    let incarnation = rand::random();
     let (_alone, alone) = watch::channel(Arc::new(View::alone(&snapshot.node, incarnation)));
     let (cluster, views) = match &snapshot.cluster {
         Some(config) => {
@@ -81,7 +81,7 @@ async fn serve(settings: Settings) -> Result<()> {
         l4::register_metrics(&mut metrics, dataplane);
     }
     cluster::register_metrics(&mut metrics, views.clone());
-    let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+    let (sender, mut commands) = mpsc::channel(COMMANDS_MAX);
     let reasons = Arc::new(Reasons::default());
     let handle = Arc::new(Handle {
         commands: sender,
@@ -111,8 +111,11 @@ async fn serve(settings: Settings) -> Result<()> {
         views,
     };
     let mut controller = Controller::new(parts, reasons);
-    controller.run(commands, signals.stop()).await;
-    let drained = controller.stop(signals.stop()).await;
+    let ended = controller.run(&mut commands, signals.stop()).await;
+    if let Ended::Broken(why) = ended {
+        tracing::error!(why, "the node stops, so that another takes over");
+    }
+    let drained = controller.stop(&mut commands, signals.stop()).await;
     drop(stop_admin);
     if let Err(error) = admin.await.context("the admin API ended early")? {
         tracing::warn!(%error, "the admin API did not end well");
@@ -142,15 +145,6 @@ fn announcer(snapshot: &Snapshot) -> Result<Option<Announcer>> {
         }
         _ => Ok(None),
     }
-}
-
-/// Another number after each start: seconds, which do not repeat while any entry of the flow table lives.
-fn incarnation() -> u32 {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    // Two starts within a second differ in the low bits.
-    (seconds as u32) << 4 | (std::process::id() & 0xf)
 }
 
 /// The signals that a node obeys.

@@ -39,7 +39,7 @@ use crate::telemetry::access_log::AccessLog;
 pub use bind::BindError;
 pub use error::{Fault, ProxyError, Retry};
 pub use metrics::Metrics;
-pub use workers::{Drained, Keeping, Prepared, Workers};
+pub use workers::{Cutter, Drained, Keeping, Prepared, Workers};
 
 /// What all workers share; nothing in it makes one wait for another.
 #[derive(Debug)]

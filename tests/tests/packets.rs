@@ -6,8 +6,8 @@ use gateway::l4::owners::{OwnersCache, slots};
 use gateway::l4::plan::Step;
 use gateway::view::{Member, View};
 use gateway_common::node::NodeId;
-use gateway_common::verdict::Fate;
-use gateway_common::vip::{TableId, VipEntry, VipId};
+use gateway_common::verdict::{Fate, Reason};
+use gateway_common::vip::{SteeringCode, TableId, VipEntry, VipId};
 use gateway_tests::packets::build::{Packet, SYN, frame};
 use gateway_tests::packets::cases::{self, Case, Outcome, Twist};
 use gateway_tests::packets::kernel::{Kernel, receiver, vip_key};
@@ -59,10 +59,10 @@ fn root_cases_hold_in_the_kernel() {
 #[test]
 fn every_reason_but_headroom_has_a_case() {
     let cases = cases::all();
-    for reason in gateway_common::verdict::Reason::ALL {
+    for reason in Reason::ALL {
         let is_shown = cases.iter().any(|case| case.expected.reason == *reason);
         // A driver gives 256 bytes of headroom, and the test run as much: it cannot be used up by one header.
-        let cannot_be_shown = *reason == gateway_common::verdict::Reason::NoHeadroom;
+        let cannot_be_shown = *reason == Reason::NoHeadroom;
         assert!(is_shown || cannot_be_shown, "no case ends as {}", reason.name());
     }
 }
@@ -79,64 +79,106 @@ fn member(id: u16, weight: u32) -> Member {
     }
 }
 
+/// One SYN of a client to a port of the VIP, without an expectation.
+fn syn(client: IpAddr, client_port: u16, port: u16) -> Case {
+    let packet = Packet::tcp((client, client_port), (Version::V4.vip(), port), SYN);
+    Case {
+        name: "spread".to_owned(),
+        twist: Twist::None,
+        frame: frame(MAC_HERE, MAC_ROUTER, &[], 0x0800, &packet.bytes()),
+        remembered: None,
+        watched: None,
+        expected: Outcome {
+            fate: Fate::Pass,
+            reason: Reason::NotIp,
+            bytes: Vec::new(),
+            remembers: None,
+        },
+    }
+}
+
+/// The owners that kernel and pure function both find for these SYNs.
+fn owners(steering: SteeringCode, cases: &[Case]) -> Vec<NodeId> {
+    let view = View {
+        members: vec![member(1, 1), member(2, 1), member(3, 2)],
+        ..View::default()
+    };
+    let table: std::sync::Arc<[_]> = slots(&mut OwnersCache::default(), &view, ME).into();
+    let key = vip_key(Version::V4.vip(), 8001);
+    let vip = VipEntry {
+        id: VipId(1),
+        steering,
+        table: TableId(0),
+        salt: 9,
+    };
+    let mut kernel = Kernel::start().unwrap();
+    kernel
+        .carry_out(&[Step::SwapTable(TableId(0), table.clone()), Step::PutVip(key, vip)])
+        .unwrap();
+    let mut pure = pure::tables();
+    pure.slots.insert(TableId(0), [table.to_vec(), Vec::new()]);
+    pure.vips.insert(key, vip);
+    let owner = |case: &Case| {
+        let found = kernel.run(case).unwrap();
+        assert_eq!(found, pure::run(&mut pure, case));
+        if found.fate == Fate::Pass {
+            ME
+        } else {
+            receiver(&found.bytes).unwrap()
+        }
+    };
+    cases.iter().map(owner).collect()
+}
+
+/// Weights 1, 1, 2 of 3,000: 750, 750, 1,500; 3 points are 90.
+fn assert_shares_follow_weights(owners: &[NodeId]) {
+    let count = |node: u16| owners.iter().filter(|owner| owner.0 == node).count();
+    for (node, expected) in [(1, 750_usize), (2, 750), (3, 1_500)] {
+        assert!(
+            count(node).abs_diff(expected) < 90,
+            "node {node} has {}",
+            count(node)
+        );
+    }
+}
+
 #[test]
 fn root_kernel_and_pure_function_agree_on_the_owners_of_3000_flows() {
     std::thread::spawn(|| {
-        let view = View {
-            members: vec![member(1, 1), member(2, 1), member(3, 2)],
-            ..View::default()
-        };
-        let table: std::sync::Arc<[_]> = slots(&mut OwnersCache::default(), &view, ME).into();
-        let key = vip_key(Version::V4.vip(), 8001);
-        let vip = VipEntry {
-            id: VipId(1),
-            table: TableId(0),
-            salt: 9,
-            ..VipEntry::default()
-        };
-        let mut kernel = Kernel::start().unwrap();
-        kernel
-            .carry_out(&[Step::SwapTable(TableId(0), table.clone()), Step::PutVip(key, vip)])
-            .unwrap();
-        let mut pure = pure::tables();
-        pure.slots.insert(TableId(0), [table.to_vec(), Vec::new()]);
-        pure.vips.insert(key, vip);
-
         let mut rng = StdRng::seed_from_u64(1);
-        let mut shares = [0_u32; 4];
-        for _ in 0..3_000 {
-            let client = IpAddr::from(Ipv4Addr::from(rng.random::<u32>()));
-            let packet = Packet::tcp(
-                (client, rng.random_range(1024..65_535)),
-                (Version::V4.vip(), 8001),
-                SYN,
-            );
-            let case = Case {
-                name: "spread".to_owned(),
-                twist: Twist::None,
-                frame: frame(MAC_HERE, MAC_ROUTER, &[], 0x0800, &packet.bytes()),
-                remembered: None,
-                watched: None,
-                expected: Outcome {
-                    fate: Fate::Pass,
-                    reason: gateway_common::verdict::Reason::NotIp,
-                    bytes: Vec::new(),
-                    remembers: None,
-                },
-            };
-            let found = kernel.run(&case).unwrap();
-            assert_eq!(found, pure::run(&mut pure, &case));
-            let owner = if found.fate == Fate::Pass {
-                ME
-            } else {
-                receiver(&found.bytes).unwrap()
-            };
-            shares[usize::from(owner.0)] += 1;
-        }
-        // Weights 1, 1, 2 of 3,000: 750, 750, 1,500; 3 points are 90.
-        for (node, expected) in [(1, 750_u32), (2, 750), (3, 1_500)] {
-            assert!(shares[node].abs_diff(expected) < 90, "{shares:?}");
-        }
+        let cases: Vec<Case> = (0..3_000)
+            .map(|_| {
+                syn(
+                    Ipv4Addr::from(rng.random::<u32>()).into(),
+                    rng.random_range(1024..65_535),
+                    8001,
+                )
+            })
+            .collect();
+        assert_shares_follow_weights(&owners(SteeringCode::FLOW_HASH, &cases));
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn root_ip_hash_keeps_each_of_3000_clients_on_one_node() {
+    std::thread::spawn(|| {
+        let mut rng = StdRng::seed_from_u64(2);
+        let clients: Vec<IpAddr> = (0..3_000)
+            .map(|_| Ipv4Addr::from(rng.random::<u32>()).into())
+            .collect();
+        let mut once = || -> Vec<Case> {
+            clients
+                .iter()
+                .map(|client| syn(*client, rng.random_range(1024..65_535), 8001))
+                .collect()
+        };
+        let cases = [once(), once()].concat();
+        let owners = owners(SteeringCode::IP_HASH, &cases);
+        let (first, second) = owners.split_at(3_000);
+        assert_eq!(first, second);
+        assert_shares_follow_weights(first);
     })
     .join()
     .unwrap();

@@ -26,11 +26,11 @@ pub const ADMIN_LISTEN: &str = "127.0.0.1:9900";
 /// Bytes of a unix socket's path, less the terminating zero (`sun_path` in unix(7)).
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// Flow table entries: about 64 MB of kernel memory at the default.
+/// Flow table entries: about 120 MB of kernel memory at the default, some 120 bytes each.
 pub const FLOW_TABLE_ENTRIES: u32 = 1_000_000;
 /// Below this the table is of no use.
 pub const FLOW_TABLE_ENTRIES_MIN: u32 = 1_024;
-/// Above this the table takes more than 1 GB of kernel memory.
+/// Above this the table takes more than 2 GB of kernel memory.
 pub const FLOW_TABLE_ENTRIES_MAX: u32 = 16_777_216;
 /// Maglev tables, one for each distinct set of members and weights; 1 MB of kernel memory each.
 pub const TABLES_MAX: u32 = 64;
@@ -62,8 +62,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest bound of a connection attempt: the kernel itself gives up soon after.
 pub const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
-/// VIPs at most: the size of the kernel's VIP map.
-pub const VIPS_MAX: usize = 1024;
+/// VIPs at most: so many are counted apart in the kernel.
+pub const VIPS_MAX: usize = gateway_common::abi::VIPS_MAX as usize;
+/// Ports of all VIPs together: the size of the kernel's VIP map.
+pub const VIP_PORTS_IN_ALL_MAX: usize = gateway_common::abi::VIP_ENTRIES_MAX as usize;
 /// Ports of one VIP at most.
 pub const VIP_PORTS_MAX: usize = 64;
 /// Listeners at most: each takes one socket per worker.

@@ -250,6 +250,18 @@ mod tests {
             &format!("{NODE}{WEB}{DATAPLANE}cluster_interfaces=['eth1']\n"),
             &["cluster_interfaces[0]: \"eth1\" is not among dataplane.interfaces"],
         );
+        let ports: Vec<u16> = (1..=64).collect();
+        let many: String = (0..65)
+            .map(|vip| {
+                format!(
+                    "[[vip]]\nname='v{vip}'\naddress='203.0.113.{vip}'\nports={ports:?}\nprotocol='udp'\n"
+                )
+            })
+            .collect();
+        check(
+            &format!("{NODE}{WEB}{DATAPLANE}{many}"),
+            &["vip: 4160 ports in all are more than the kernel's VIP map holds; list at most 4096 in all"],
+        );
         check(
             &format!("{NODE}{WEB}[dataplane]\ninterfaces=['a/b']\n"),
             &["\"a/b\" is not the name of an interface"],

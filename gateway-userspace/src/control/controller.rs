@@ -14,7 +14,7 @@ use crate::cluster::announce::Announcer;
 use crate::cluster::{Cluster, State};
 use crate::config::Settings;
 use crate::config::snapshot::{Snapshot, Vip};
-use crate::health::Checks;
+use crate::health::{Checks, FIRST_ROUND_MAX};
 use crate::l4::DataPlane;
 use crate::l7::{Drained, Keeping, Shared, Workers};
 use crate::registry::Registry;
@@ -28,6 +28,12 @@ const TICKS_PER_NEIGHBOUR_ROUND: u32 = 10;
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// How long the other nodes may take to follow a change of view before this one goes on without them.
 const FOLLOW_LIMIT: Duration = Duration::from_secs(1);
+/// How long the first node of a cluster waits for somebody's view before it offers to serve without one.
+const VIEW_WAIT: Duration = Duration::from_millis(1_500);
+/// How long something may keep the node from serving before it gives its share of new connections to the others.
+const UNFIT_LIMIT: Duration = Duration::from_secs(2);
+/// How long after a new view unresolved neighbours are looked at with each tick, not once a second.
+const RESOLVE_EAGERLY: Duration = Duration::from_secs(2);
 /// How long others need from their view to their tables: what was steered here before arrives within it.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -54,6 +60,15 @@ pub struct Parts {
     pub views: watch::Receiver<Arc<View>>,
 }
 
+/// Why the control loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Told,
+    /// A thread that the node cannot do without has ended: the others must take over, and somebody restart this one.
+    Broken(&'static str),
+}
+
 /// The control loop's state.
 #[derive(Debug)]
 pub struct Controller {
@@ -64,10 +79,15 @@ pub struct Controller {
     pub(super) last_refused: Option<RefusedReload>,
     first_round: FirstRound,
     panics: Panics,
+    /// What keeps the tables from being written.
     unpublished: Option<String>,
+    published: Instant,
+    detached: Vec<String>,
+    unfit_since: Option<Instant>,
+    told: State,
 }
 
-/// Whether each endpoint was checked once.
+/// Whether each endpoint was checked once, and the tables written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FirstRound {
     Waiting,
@@ -77,20 +97,29 @@ enum FirstRound {
 impl Controller {
     /// A node that joins.
     pub fn new(parts: Parts, reasons: Arc<Reasons>) -> Self {
+        let started = Instant::now();
         Self {
             parts,
             reasons,
             state: NodeState::Joining,
-            started: Instant::now(),
+            started,
             last_refused: None,
             first_round: FirstRound::Waiting,
             panics: Panics::default(),
             unpublished: None,
+            published: started,
+            detached: Vec::new(),
+            unfit_since: None,
+            told: State::Joining,
         }
     }
 
-    /// Runs the node until `stop` is ready.
-    pub async fn run(&mut self, mut commands: mpsc::Receiver<Command>, stop: impl Future<Output = ()>) {
+    /// Runs the node until `stop` is ready, or it is broken.
+    pub async fn run(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        stop: impl Future<Output = ()>,
+    ) -> Ended {
         tokio::pin!(stop);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -99,12 +128,16 @@ impl Controller {
         loop {
             tokio::select! {
                 biased;
-                () = &mut stop => return,
-                Ok(()) = self.parts.views.changed() => self.publish_view().await,
+                () = &mut stop => return Ended::Told,
+                changed = self.parts.views.changed() => match changed {
+                    Ok(()) => self.publish_view().await,
+                    Err(_) => return Ended::Broken("the heartbeat thread has ended"),
+                },
                 Some(command) = commands.recv() => self.obey(command).await,
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
                     self.look_after(ticks).await;
+                    self.offer_to_serve();
                 }
             }
             self.tell_readiness();
@@ -114,70 +147,38 @@ impl Controller {
     /// Stops in order: the others take over, then requests finish, then the node leaves, then the kernel's side goes.
     ///
     /// `hurry` cuts short what still waits.
-    pub async fn stop(mut self, hurry: impl Future<Output = ()>) -> Drained {
-        tokio::pin!(hurry);
+    pub async fn stop(
+        mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        hurry: impl Future<Output = ()>,
+    ) -> Drained {
         self.state = NodeState::Leaving;
         self.tell_readiness();
-        let has_others = self.view().members.len() > 1;
-        if let Some(cluster) = &self.parts.cluster
-            && has_others
-        {
-            cluster.set_state(State::Draining);
-            let name = self.snapshot().node.name.clone();
+        let name = self.snapshot().node.name.clone();
+        let view = self.view();
+        let is_member = view.member(&name).is_some() && view.members.len() > 1;
+        if is_member {
+            self.tell_cluster(State::Draining);
             self.follow(|view| view.member(&name).is_none_or(|me| me.weight == 0))
                 .await;
             sleep(SETTLE).await;
         }
         self.parts.workers.keep_connections(Keeping::Ended);
+        tracing::info!(limit = ?DRAIN_LIMIT, "finishing the requests under way");
+        let drained = self.finish_requests(commands, hurry).await;
+        self.parts.checks.stop();
+        if is_member {
+            self.tell_cluster(State::Leaving);
+            self.follow(|view| view.member(&name).is_none()).await;
+            // What is still on its way to this node as director is steered for this long.
+            sleep(SETTLE).await;
+        }
         let Parts {
-            workers,
             cluster,
             dataplane,
             announcer,
-            checks,
-            mut views,
-            shared,
-            settings,
             ..
         } = self.parts;
-        tracing::info!(limit = ?DRAIN_LIMIT, "finishing the requests under way");
-        // While they finish, this node still directs: views are followed.
-        let snapshot = shared.snapshot.load_full();
-        let mut dataplane = dataplane;
-        let mut drained = std::pin::pin!(workers.drain(DRAIN_LIMIT));
-        let result = loop {
-            tokio::select! {
-                result = &mut drained => break result,
-                () = &mut hurry => {
-                    tracing::warn!("told to stop twice: requests under way are cut");
-                    break Drained::default();
-                }
-                Ok(()) = views.changed() => {
-                    let view = views.borrow_and_update().clone();
-                    publish(dataplane.as_mut(), &snapshot, &view).await;
-                    if let Some(announcer) = &announcer {
-                        announcer.update(&view, &settings.node.name, &snapshot.vips);
-                    }
-                }
-            }
-        };
-        checks.stop();
-        if let Some(cluster) = &cluster
-            && has_others
-        {
-            cluster.set_state(State::Leaving);
-            let left = views.wait_for(|view| view.member(&settings.node.name).is_none());
-            if timeout(FOLLOW_LIMIT, left).await.is_err() {
-                tracing::warn!("the other nodes have not taken over yet");
-            }
-            // What is on its way to this node as director is steered for this long.
-            let view = views.borrow().clone();
-            publish(dataplane.as_mut(), &snapshot, &view).await;
-            if let Some(announcer) = &announcer {
-                announcer.update(&view, &settings.node.name, &snapshot.vips);
-            }
-            sleep(SETTLE).await;
-        }
         if let Some(cluster) = cluster {
             cluster.stop();
         }
@@ -192,7 +193,40 @@ impl Controller {
                 "something of the data plane is left behind"
             );
         }
-        result
+        drained
+    }
+
+    /// Lets requests finish. Meanwhile this node still directs: it follows views and neighbours, and answers questions.
+    async fn finish_requests(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        hurry: impl Future<Output = ()>,
+    ) -> Drained {
+        let cutter = self.parts.workers.cutter();
+        let Some(workers) = self.parts.workers.take() else {
+            return Drained::default();
+        };
+        let mut drained = std::pin::pin!(workers.drain(DRAIN_LIMIT));
+        let mut hurry = std::pin::pin!(hurry);
+        let mut is_cut = false;
+        let mut tick = interval(TICK);
+        let mut ticks = 0_u32;
+        loop {
+            tokio::select! {
+                drained = &mut drained => return drained,
+                () = &mut hurry, if !is_cut => {
+                    tracing::warn!("told to stop twice: requests under way are cut");
+                    is_cut = true;
+                    cutter.cut();
+                }
+                Ok(()) = self.parts.views.changed() => self.publish_view().await,
+                Some(command) = commands.recv() => self.obey(command).await,
+                _ = tick.tick() => {
+                    ticks = ticks.wrapping_add(1);
+                    self.look_after(ticks).await;
+                }
+            }
+        }
     }
 
     /// The configuration in force.
@@ -221,19 +255,22 @@ impl Controller {
             return;
         }
         let snapshot = self.snapshot();
-        self.unpublished = publish(self.parts.dataplane.as_mut(), &snapshot, &view).await;
-        self.announce();
+        let failed = publish(self.parts.dataplane.as_mut(), &snapshot, &view).await;
+        self.published = Instant::now();
+        if failed.is_none() {
+            // Only what is written can be answered for: packets would come and find the old tables.
+            self.announce();
+        }
+        if let Some(error) = failed
+            .as_ref()
+            .filter(|error| self.unpublished.as_ref() != Some(error))
+        {
+            tracing::error!(error, "the tables cannot be written; trying again");
+        }
+        self.unpublished = failed;
     }
 
     async fn look_after(&mut self, ticks: u32) {
-        if self.first_round == FirstRound::Waiting {
-            let is_late = self.started.elapsed() >= crate::health::FIRST_ROUND_MAX;
-            if self.parts.checks.unchecked() == 0 || is_late {
-                self.first_round = FirstRound::Over;
-                self.state = NodeState::Ready;
-                self.set_cluster_state(State::Ready);
-            }
-        }
         let (snapshot, view) = (self.snapshot(), self.view());
         let Some(dataplane) = &self.parts.dataplane else {
             return;
@@ -241,11 +278,21 @@ impl Controller {
         if view.number == 0 {
             return;
         }
-        let is_due =
-            ticks.is_multiple_of(TICKS_PER_NEIGHBOUR_ROUND) || dataplane.has_unresolved(&snapshot, &view);
+        let is_round = ticks.is_multiple_of(TICKS_PER_NEIGHBOUR_ROUND);
+        if is_round {
+            match dataplane.detached().await {
+                Ok(detached) => self.detached = detached,
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "looking at the interfaces"
+                ),
+            }
+        }
+        let is_eager =
+            self.published.elapsed() < RESOLVE_EAGERLY && dataplane.has_unresolved(&snapshot, &view);
         if self.unpublished.is_some() {
             self.publish_view().await;
-        } else if is_due {
+        } else if is_round || is_eager {
             match dataplane.neighbours_changed(&snapshot, &view).await {
                 Ok(true) => self.publish_view().await,
                 Ok(false) => {}
@@ -253,6 +300,30 @@ impl Controller {
                     tracing::warn!(error = &error as &dyn std::error::Error, "looking for neighbours")
                 }
             }
+        }
+    }
+
+    /// Takes its share once the endpoints were checked and the tables are written; gives it back while the node is unfit.
+    fn offer_to_serve(&mut self) {
+        if self.first_round == FirstRound::Waiting {
+            let is_checked = self.parts.checks.unchecked() == 0 || self.started.elapsed() >= FIRST_ROUND_MAX;
+            let is_written = self.unpublished.is_none();
+            let has_view = self.view().number > 0 || self.started.elapsed() >= VIEW_WAIT;
+            if is_checked && is_written && has_view {
+                self.first_round = FirstRound::Over;
+                self.state = NodeState::Ready;
+            }
+        }
+        let now = Instant::now();
+        let is_unfit = !self.faults(now).is_empty();
+        self.unfit_since = is_unfit.then(|| self.unfit_since.unwrap_or(now));
+        let is_unfit_long = self
+            .unfit_since
+            .is_some_and(|since| now.duration_since(since) > UNFIT_LIMIT);
+        match self.state {
+            NodeState::Ready if is_unfit_long => self.tell_cluster(State::Draining),
+            NodeState::Ready => self.tell_cluster(State::Ready),
+            _ => {}
         }
     }
 
@@ -269,6 +340,9 @@ impl Controller {
 
     /// Drains or undrains.
     fn change(&mut self, state: NodeState) -> Result<NodeState, ApiError> {
+        if self.state == NodeState::Leaving {
+            return Err(ApiError::Conflict("the node is stopping".to_owned()));
+        }
         if self.first_round == FirstRound::Waiting {
             return Err(ApiError::Conflict(
                 "the node still joins: ask again once it is ready".to_owned(),
@@ -282,15 +356,18 @@ impl Controller {
             tracing::info!(state = state.word(), "the operator changed the node's state");
         }
         self.state = state;
-        self.set_cluster_state(cluster_state);
+        self.tell_cluster(cluster_state);
         self.parts.workers.keep_connections(keeping);
         Ok(state)
     }
 
-    fn set_cluster_state(&self, state: State) {
-        if let Some(cluster) = &self.parts.cluster {
+    fn tell_cluster(&mut self, state: State) {
+        if self.told != state
+            && let Some(cluster) = &self.parts.cluster
+        {
             cluster.set_state(state);
         }
+        self.told = state;
     }
 
     /// Publishes views until one is as wanted, or the others took too long.
@@ -328,22 +405,30 @@ impl Controller {
                 view.number
             ));
         }
-        if let Some(error) = &self.unpublished {
-            reasons.push(error.clone());
+        reasons.extend(self.faults(Instant::now()));
+        self.reasons.set(reasons);
+    }
+}
+
+impl Controller {
+    /// What keeps this node from serving, whatever its state.
+    fn faults(&mut self, now: Instant) -> Vec<String> {
+        let mut faults: Vec<String> = self.unpublished.iter().cloned().collect();
+        for interface in &self.detached {
+            faults.push(format!(
+                "the XDP program is no longer attached to {interface}: restart the node"
+            ));
         }
         let dead = self.parts.workers.dead();
         if dead > 0 {
-            reasons.push(format!(
+            faults.push(format!(
                 "{dead} workers have ended: restart the node, and report it"
             ));
         }
-        if let Some(recent) = self
-            .panics
-            .too_many(Instant::now(), self.parts.shared.metrics.panics())
-        {
-            reasons.push(format!("{recent} panics in the last minute: see the log"));
+        if let Some(recent) = self.panics.too_many(now, self.parts.shared.metrics.panics()) {
+            faults.push(format!("{recent} panics in the last minute: see the log"));
         }
-        self.reasons.set(reasons);
+        faults
     }
 }
 
@@ -357,10 +442,6 @@ async fn publish(dataplane: Option<&mut DataPlane>, snapshot: &Snapshot, view: &
             }
             None
         }
-        Err(error) => {
-            let text = format!("{:#}", anyhow::Error::from(error));
-            tracing::error!(error = text, "the tables cannot be written; trying again");
-            Some(text)
-        }
+        Err(error) => Some(format!("{:#}", anyhow::Error::from(error))),
     }
 }

@@ -32,6 +32,8 @@ pub struct DataPlane {
     vip_ids: HashMap<String, VipId>,
     local_addresses: HashSet<IpAddr>,
     neighbours: Neighbours,
+    /// Indices of `config.interfaces`.
+    indices: Vec<u32>,
     cache: OwnersCache,
 }
 
@@ -89,10 +91,12 @@ impl DataPlane {
                 pins,
                 netlink,
                 config: config.clone(),
+                // What an earlier life put on lo is this one's to remove.
+                local_addresses: now.vips.keys().map(|key| key.address.into()).collect(),
                 now,
                 vip_ids: HashMap::new(),
-                local_addresses: HashSet::new(),
                 neighbours: Neighbours::new(),
+                indices: indices(&config.interfaces)?,
                 cache: OwnersCache::default(),
             }),
             Err(error) => {
@@ -111,17 +115,17 @@ impl DataPlane {
     ) -> Result<(Loaded, Counters, Desired), L4Error> {
         let (mut loaded, counters) = loader::load(config, pins)?;
         let now = loaded.maps.contents()?;
-        let indices: Result<Vec<u32>, L4Error> = config
-            .cluster_interfaces
-            .iter()
-            .map(|name| interfaces::index(name))
-            .collect();
-        loaded.maps.set_cluster_interfaces(&indices?)?;
+        loaded
+            .maps
+            .set_cluster_interfaces(&indices(&config.cluster_interfaces)?)?;
         for interface in &config.interfaces {
-            if let Err(error) = loader::attach(&mut loaded.object, pins, interface, config.mode) {
+            let attached = interfaces::attached(netlink, interface, interfaces::index(interface)?).await?;
+            if let Err(error) = loader::attach(&mut loaded.object, pins, interface, config.mode, attached) {
                 return Err(name_the_other(error, netlink).await);
             }
         }
+        // An earlier life may have had other interfaces: there the old program would steer by tables nobody writes.
+        pins.forget_links_but(&config.interfaces)?;
         if loaded.reused == Reused::Pinned {
             tracing::info!("steering goes on over the maps that an earlier life pinned");
         }
@@ -137,17 +141,19 @@ impl DataPlane {
         self.name_vips(snapshot);
         self.name_counters(view);
         let vips: HashSet<IpAddr> = snapshot.vips.iter().map(|vip| vip.address).collect();
-        for address in vips.difference(&self.local_addresses) {
+        for address in &vips {
+            // Also those that seem to be there: somebody may have taken one away.
             addresses::add(&self.netlink, *address).await?;
+            self.local_addresses.insert(*address);
         }
-        self.local_addresses.extend(&vips);
-        self.neighbours = neighbours::resolve(&self.netlink, &others(snapshot, view)).await?;
+        self.resolve(&others(snapshot, view)).await?;
         let next = desired::desired(snapshot, view, &self.neighbours, &self.vip_ids, &mut self.cache);
         let steps = plan::plan(&self.now, &next);
         for step in &steps {
             self.loaded.maps.carry_out(step)?;
+            // Step by step, so that after a failure the next plan begins where this one ended.
+            plan::record(&mut self.now, step);
         }
-        self.now = next;
         let gone: Vec<IpAddr> = self.local_addresses.difference(&vips).copied().collect();
         for address in gone {
             addresses::remove(&self.netlink, address).await?;
@@ -159,12 +165,66 @@ impl DataPlane {
         })
     }
 
+    /// Resolves the next hops to the other nodes; waits a moment for those that are new, so that the tables do not name
+    /// a node before packets can reach it.
+    async fn resolve(&mut self, others: &[IpAddr]) -> Result<(), L4Error> {
+        /// A neighbour on the segment answers within a millisecond.
+        const NEW_NEIGHBOUR_WAIT: Duration = Duration::from_millis(60);
+        let known: HashSet<IpAddr> = self
+            .now
+            .node_addresses
+            .keys()
+            .map(|address| (*address).into())
+            .collect();
+        let deadline = Instant::now() + NEW_NEIGHBOUR_WAIT;
+        loop {
+            let found = self.look_for(others).await?;
+            let is_new_missing = others
+                .iter()
+                .any(|other| !known.contains(other) && !found.contains_key(other));
+            self.neighbours = found;
+            if !is_new_missing || Instant::now() >= deadline {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What the kernel knows of the next hops. What it forgot for a moment is still right until it knows better.
+    async fn look_for(&self, others: &[IpAddr]) -> Result<Neighbours, L4Error> {
+        let mut found = neighbours::resolve(&self.netlink, &self.indices, others).await?;
+        for other in others {
+            if let (None, Some(mac)) = (found.get(other), self.neighbours.get(other)) {
+                found.insert(*other, *mac);
+            }
+        }
+        Ok(found)
+    }
+
     /// Looks again for the next hops; `true` if any has changed, so that it is time to publish.
     ///
     /// # Errors
     /// Netlink does not answer.
     pub async fn neighbours_changed(&self, snapshot: &Snapshot, view: &View) -> Result<bool, L4Error> {
-        Ok(neighbours::resolve(&self.netlink, &others(snapshot, view)).await? != self.neighbours)
+        Ok(self.look_for(&others(snapshot, view)).await? != self.neighbours)
+    }
+
+    /// Interfaces that have lost the program: removed and made again, or taken over.
+    ///
+    /// # Errors
+    /// Netlink does not answer.
+    pub async fn detached(&self) -> Result<Vec<String>, L4Error> {
+        let mut detached = Vec::new();
+        for name in &self.config.interfaces {
+            let has_program = match interfaces::index(name) {
+                Ok(index) => interfaces::attached(&self.netlink, name, index).await?.is_some(),
+                Err(_) => false,
+            };
+            if !has_program {
+                detached.push(name.clone());
+            }
+        }
+        Ok(detached)
     }
 
     /// Whether a member's hardware address is not known yet, so that nothing can be sent to it.
@@ -270,6 +330,10 @@ impl DataPlane {
             }
         }
     }
+}
+
+fn indices(names: &[String]) -> Result<Vec<u32>, L4Error> {
+    names.iter().map(|name| interfaces::index(name)).collect()
 }
 
 fn others(snapshot: &Snapshot, view: &View) -> Vec<IpAddr> {

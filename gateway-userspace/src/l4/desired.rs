@@ -15,7 +15,7 @@ use crate::config::snapshot::{Snapshot, Steering, Transport};
 use crate::view::{Member, View};
 
 /// The contents of the maps.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
     /// What the program knows of its node.
     pub settings: Settings,

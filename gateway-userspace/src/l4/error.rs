@@ -57,8 +57,9 @@ pub enum L4Error {
     },
     /// Another program holds the interface.
     #[error(
-        "another XDP program is attached to `{interface}`{program}: detach it with `ip link set dev {interface} xdp off` \
-         (or stop what attached it), then start again"
+        "another XDP program is attached to `{interface}`{program}: stop what attached it, or detach it with \
+         `ip link set dev {interface} xdp off`; if a gateway of another node.name left it, remove that one's directory \
+         below dataplane.pin_directory"
     )]
     AnotherProgram {
         /// The interface.
@@ -79,6 +80,17 @@ pub enum L4Error {
         /// What the kernel said.
         source: ProgramError,
     },
+    /// The link could not be taken over or pinned.
+    #[error(
+        "the link of the XDP program on `{interface}` cannot be taken over or pinned: kernel 5.9 or newer is needed, and \
+         room on the BPF file system"
+    )]
+    Link {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The object is not what this program expects.
     #[error("the kernel object has no {kind} `{name}`: build object and gateway from the same source")]
     Missing {
@@ -88,7 +100,9 @@ pub enum L4Error {
         name: &'static str,
     },
     /// The kernel refused the object.
-    #[error("the kernel does not load the program")]
+    #[error(
+        "the kernel does not load the program: it needs Linux 5.10 or newer; report what the verifier says below"
+    )]
     Load(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A map could not be read or written.
     #[error("cannot {action} the map {map}")]

@@ -3,13 +3,15 @@
 //! A link that is pinned gets the new program by one atomic swap, so that a restart never detaches.
 
 use aya::maps::MapData;
-use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use gateway_common::abi;
+use gateway_common::verdict::REASONS;
 
 use super::counters::Counters;
+use super::interfaces::{Attached, Mode};
 use super::maps::Maps;
 use super::pins::Pins;
 use super::{L4Error, interfaces, kernel_log, object};
@@ -46,6 +48,12 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
         (abi::FLOWS, config.flow_table_entries),
         (abi::SLOT_WORDS, abi::slot_words(config.tables)),
         (abi::HALVES, abi::table_half(config.tables)),
+        // Those below are constants of this version; another one may have pinned others.
+        (abi::VIPS, abi::VIP_ENTRIES_MAX),
+        (abi::NODES, abi::NODES_MAX),
+        (abi::REASON_COUNTS, REASONS),
+        (abi::VIP_COUNTS, abi::VIPS_MAX + 1),
+        (abi::NODE_COUNTS, abi::NODES_MAX + 1),
     ];
     let mut reused = Reused::Nothing;
     if pins.map(abi::FLOWS).exists() {
@@ -81,54 +89,60 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
     Ok((Loaded { maps, object, reused }, counters))
 }
 
-/// Attaches the program to one interface and pins the link.
+/// Attaches the program to one interface and pins the link. `attached` is what is there now.
 ///
 /// # Errors
 /// Another program is attached, or the driver refuses this one.
-pub fn attach(object: &mut Ebpf, pins: &Pins, interface: &str, mode: AttachMode) -> Result<(), L4Error> {
+pub fn attach(
+    object: &mut Ebpf,
+    pins: &Pins,
+    interface: &str,
+    mode: AttachMode,
+    attached: Option<Attached>,
+) -> Result<(), L4Error> {
     let index = interfaces::index(interface)?;
     let path = pins.link(interface);
     let program = program(object)?;
+    let link_error = |error: Box<dyn std::error::Error + Send + Sync>| L4Error::Link {
+        interface: interface.to_owned(),
+        source: error,
+    };
     if path.exists() {
-        let failed = |error: Box<dyn std::error::Error + Send + Sync>| L4Error::Load(error);
-        let pinned = PinnedLink::from_pin(&path).map_err(|error| failed(error.into()))?;
-        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(error.into()))?;
-        match program.attach_to_link(link) {
-            Ok(_) => return Ok(()),
-            Err(error) => {
-                // The interface was removed and made again: the link leads nowhere.
-                tracing::debug!(interface, %error, "the pinned link is of no use");
-                std::fs::remove_file(&path).map_err(|source| L4Error::File {
-                    action: "remove",
-                    path: path.clone(),
-                    source,
-                })?;
-            }
+        let is_as_wanted = match (mode, attached.map(|attached| attached.mode)) {
+            (_, None) => false,
+            (AttachMode::Native, Some(mode)) => mode == Mode::Native,
+            (AttachMode::Generic, Some(mode)) => mode == Mode::Generic,
+            (AttachMode::Auto, Some(_)) => true,
+        };
+        if is_as_wanted && swap(program, &path).map_err(|error| link_error(error.into()))? {
+            return Ok(());
         }
+        // Another mode is wanted, or the interface was removed and made again: the link is of no use.
+        std::fs::remove_file(&path).map_err(|source| L4Error::File {
+            action: "remove",
+            path: path.clone(),
+            source,
+        })?;
     }
     let modes: &[(XdpMode, &'static str)] = match mode {
         AttachMode::Auto => &[(XdpMode::Driver, "native"), (XdpMode::Skb, "generic")],
         AttachMode::Native => &[(XdpMode::Driver, "native")],
         AttachMode::Generic => &[(XdpMode::Skb, "generic")],
     };
-    let mut last = L4Error::NoInterface {
-        name: interface.to_owned(),
-        present: Vec::new(),
-    };
+    let mut refusal = None;
     for (kernel_mode, name) in modes {
         match program.attach_to_if_index(index, *kernel_mode) {
             Ok(id) => {
-                if *name == "generic" && mode == AttachMode::Auto {
+                if let Some(error) = &refusal {
                     tracing::warn!(
                         interface,
-                        "the driver has no native XDP: attached in generic mode, which is several times slower"
+                        error = error as &dyn std::error::Error,
+                        "attached in generic mode, which is several times slower: the driver refuses native mode"
                     );
                 }
-                let link = program
-                    .take_link(id)
-                    .map_err(|error| L4Error::Load(error.into()))?;
-                let link = FdLink::try_from(link).map_err(|error| L4Error::Load(error.into()))?;
-                let pinned = link.pin(&path).map_err(|error| L4Error::Load(error.into()))?;
+                let link = program.take_link(id).map_err(|error| link_error(error.into()))?;
+                let link = FdLink::try_from(link).map_err(|error| link_error(error.into()))?;
+                let pinned = link.pin(&path).map_err(|error| link_error(error.into()))?;
                 tracing::debug!(interface, mode = name, link = ?pinned, "attached");
                 return Ok(());
             }
@@ -138,16 +152,25 @@ pub fn attach(object: &mut Ebpf, pins: &Pins, interface: &str, mode: AttachMode)
                     program: String::new(),
                 });
             }
-            Err(error) => {
-                last = L4Error::Attach {
+            Err(source) => {
+                refusal = Some(L4Error::Attach {
                     interface: interface.to_owned(),
                     mode: name,
-                    source: error,
-                };
+                    source,
+                });
             }
         }
     }
-    Err(last)
+    Err(refusal.unwrap_or(L4Error::NoInterface {
+        name: interface.to_owned(),
+        present: Vec::new(),
+    }))
+}
+
+/// Puts the program into a pinned link; `false` where the link leads nowhere any more.
+fn swap(program: &mut Xdp, path: &std::path::Path) -> Result<bool, LinkError> {
+    let link = XdpLink::try_from(FdLink::from(PinnedLink::from_pin(path)?))?;
+    Ok(program.attach_to_link(link).is_ok())
 }
 
 fn program(object: &mut Ebpf) -> Result<&mut Xdp, L4Error> {

@@ -20,17 +20,26 @@ struct NextHop {
     address: IpAddr,
 }
 
-/// The hardware addresses on the way to these addresses, as far as they are resolved. Has the kernel resolve the rest,
-/// and probe those it has not heard of lately.
+/// The hardware addresses of these nodes, as far as they are resolved. Has the kernel resolve the rest, and probe those
+/// it has not heard of lately.
+///
+/// Only nodes on the segment of one of `interfaces` count: packets leave by the interface that they came in by, and a
+/// router's hardware address would prove nothing about who sent an encapsulated packet.
 ///
 /// # Errors
-/// Netlink does not answer. An address without a route is left out.
-pub async fn resolve(netlink: &Handle, addresses: &[IpAddr]) -> Result<Neighbours, L4Error> {
+/// Netlink does not answer.
+pub async fn resolve(
+    netlink: &Handle,
+    interfaces: &[u32],
+    addresses: &[IpAddr],
+) -> Result<Neighbours, L4Error> {
     let known = known(netlink).await?;
     let mut neighbours = Neighbours::new();
     for address in addresses {
-        let Some(hop) = next_hop(netlink, *address).await else {
-            tracing::debug!(%address, "no route to the node");
+        let hop = next_hop(netlink, *address).await;
+        let Some(hop) = hop.filter(|hop| hop.address == *address && interfaces.contains(&hop.interface))
+        else {
+            tracing::debug!(%address, "the node is not on the segment of dataplane.interfaces");
             continue;
         };
         let entry = known.iter().find(|(at, ..)| *at == hop);

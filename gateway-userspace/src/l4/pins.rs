@@ -92,6 +92,21 @@ impl Pins {
             .collect())
     }
 
+    /// Unpins the links of all other interfaces, which detaches what was attached there.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn forget_links_but(&self, interfaces: &[String]) -> Result<(), L4Error> {
+        for interface in self
+            .linked_interfaces()?
+            .iter()
+            .filter(|name| !interfaces.contains(name))
+        {
+            remove_file(&self.link(interface))?;
+        }
+        Ok(())
+    }
+
     /// Forgets the maps, so that the next load makes new ones. A program that is attached keeps its own.
     ///
     /// # Errors

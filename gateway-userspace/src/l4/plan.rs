@@ -81,6 +81,35 @@ pub fn plan(now: &Desired, next: &Desired) -> Vec<Step> {
     steps
 }
 
+/// What stands in the maps after a step that succeeded.
+pub fn record(now: &mut Desired, step: &Step) {
+    match step {
+        Step::Grace => {}
+        Step::PutNode(id, node) => {
+            now.nodes.insert(*id, *node);
+        }
+        Step::PutNodeAddress(address, id) => {
+            now.node_addresses.insert(*address, *id);
+        }
+        Step::SwapSettings(settings) => now.settings = *settings,
+        Step::SwapTable(id, slots) => {
+            now.tables.insert(*id, Arc::clone(slots));
+        }
+        Step::PutVip(key, vip) => {
+            now.vips.insert(*key, *vip);
+        }
+        Step::RemoveVip(key) => {
+            now.vips.remove(key);
+        }
+        Step::RemoveNodeAddress(address) => {
+            now.node_addresses.remove(address);
+        }
+        Step::RemoveNode(id) => {
+            now.nodes.remove(id);
+        }
+    }
+}
+
 fn removed_nodes<'a>(now: &'a Desired, next: &'a Desired) -> impl Iterator<Item = Step> + 'a {
     let addresses = now
         .node_addresses

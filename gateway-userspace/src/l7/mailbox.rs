@@ -35,6 +35,8 @@ pub(super) struct Orders {
     pub(super) snapshot: Option<Arc<Snapshot>>,
     pub(super) keeping: Option<Keeping>,
     pub(super) drain: Option<Drain>,
+    /// The drain under way ends at this time instead.
+    pub(super) sooner: Option<Instant>,
 }
 
 /// Between the control side and one worker.

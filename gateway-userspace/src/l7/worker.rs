@@ -156,9 +156,13 @@ impl Worker {
         loop {
             tokio::select! {
                 orders = mailbox.take() => {
+                    let sooner = orders.sooner;
                     if let Some(order) = self.obey(orders) {
                         let before = drain.take().map_or(self.counters.ended.get(), |(before, _)| before);
                         drain = Some((before, order));
+                    }
+                    if let (Some(until), Some((_, order))) = (sooner, drain.as_mut()) {
+                        order.until = until;
                     }
                 }
                 now = sweep.tick() => self.sweep(now),

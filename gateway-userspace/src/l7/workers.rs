@@ -201,6 +201,31 @@ impl Workers {
             .count()
     }
 
+    /// Takes the threads out, to drain them while the rest of the node goes on; what stays behind has none.
+    ///
+    /// `None` the second time.
+    pub fn take(&mut self) -> Option<Workers> {
+        if self.crew.is_empty() {
+            return None;
+        }
+        Some(Workers {
+            shared: Arc::clone(&self.shared),
+            crew: std::mem::take(&mut self.crew),
+            bound: Mutex::new(std::mem::take(&mut *self.bound())),
+        })
+    }
+
+    /// What cuts a drain short that is under way.
+    pub fn cutter(&self) -> Cutter {
+        Cutter {
+            mailboxes: self
+                .crew
+                .iter()
+                .map(|member| Arc::clone(&member.mailbox))
+                .collect(),
+        }
+    }
+
     /// Stops: accepts what is queued and nothing more, ends idle connections, lets requests under way finish until
     /// `limit`, then cuts them off. All threads have ended when it returns, and all log lines are handed over.
     ///
@@ -231,6 +256,21 @@ impl Workers {
 
     fn bound(&self) -> MutexGuard<'_, HashMap<SocketAddr, SocketAddr>> {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Cuts a drain short.
+#[derive(Debug)]
+pub struct Cutter {
+    mailboxes: Vec<Arc<Mailbox>>,
+}
+
+impl Cutter {
+    /// Requests under way are cut off now; [`Workers::drain`] returns, and counts them.
+    pub fn cut(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.post(|orders| orders.sooner = Some(Instant::now()));
+        }
     }
 }
 

@@ -44,10 +44,12 @@ pub enum Situation {
     OnlyV4 = 8,
     /// Node 3 owns, node 2 did before, this node before that.
     ThirdSecondMine = 9,
+    /// Node 2 owns, this node did before, node 3 before that.
+    SecondMineThird = 10,
 }
 
 /// All situations, in the order of their tables.
-pub const SITUATIONS: [Situation; 10] = [
+pub const SITUATIONS: [Situation; 11] = [
     Situation::Mine,
     Situation::MineAlways,
     Situation::Second,
@@ -58,6 +60,7 @@ pub const SITUATIONS: [Situation; 10] = [
     Situation::Unknown,
     Situation::OnlyV4,
     Situation::ThirdSecondMine,
+    Situation::SecondMineThird,
 ];
 
 /// Tables of this world.
@@ -85,6 +88,7 @@ impl Situation {
             Self::Unknown => slot(9, 0, 0, 0),
             Self::OnlyV4 => slot(5, 0, 0, 0),
             Self::ThirdSecondMine => slot(3, 2, 1, 0),
+            Self::SecondMineThird => slot(2, 1, 3, 0),
         }
     }
 }

@@ -127,6 +127,15 @@ pub fn vips(given: &Given, problems: &mut Problems<'_>) -> Vec<Vip> {
             });
         }
     }
+    let in_all: usize = vips.iter().map(|vip| vip.ports.len()).sum();
+    if in_all > limits::VIP_PORTS_IN_ALL_MAX {
+        let fault = format!("{in_all} ports in all are more than the kernel's VIP map holds");
+        problems.add(
+            &path,
+            fault,
+            format!("list at most {} in all", limits::VIP_PORTS_IN_ALL_MAX),
+        );
+    }
     vips
 }
 

@@ -31,7 +31,13 @@ impl Kernel {
             Step::Grace => self.unfreed = false,
             Step::PutNode(id, node) => drop(self.tables.nodes.insert(*id, *node)),
             Step::PutNodeAddress(address, id) => drop(self.tables.node_addresses.insert(*address, *id)),
-            Step::SwapSettings(settings) => self.tables.settings = Some(*settings),
+            Step::SwapSettings(settings) => {
+                assert!(
+                    !self.unfreed,
+                    "settings are written while packets may still read them"
+                );
+                self.tables.settings = Some(*settings);
+            }
             Step::SwapTable(id, slots) => {
                 assert!(!self.unfreed, "a half is written while packets may still read it");
                 let halves = self
@@ -45,7 +51,13 @@ impl Kernel {
             }
             Step::PutVip(key, vip) => drop(self.tables.vips.insert(*key, *vip)),
             Step::RemoveVip(key) => drop(self.tables.vips.remove(key)),
-            Step::RemoveNodeAddress(address) => drop(self.tables.node_addresses.remove(address)),
+            Step::RemoveNodeAddress(address) => {
+                assert!(
+                    !self.unfreed,
+                    "a node is forgotten while its packets may still arrive"
+                );
+                self.tables.node_addresses.remove(address);
+            }
             Step::RemoveNode(id) => {
                 assert!(
                     !self.unfreed,

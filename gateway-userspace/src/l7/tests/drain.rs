@@ -86,6 +86,21 @@ async fn a_drain_cuts_at_its_limit_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_drain_is_cut_short_by_order_and_counts_what_it_cut() {
+    let (server, _go, waiting) = held().await;
+    let gateway = Gateway::start(&Setup::new(2, &[server.address]));
+    let (address, log) = (gateway.address(), gateway.log());
+    let asked = tokio::spawn(async move { Client::http1(address).await.get("/up").await });
+    wait_until("it waits", || waiting.load(Ordering::Relaxed) == 1).await;
+    let cutter = gateway.workers.cutter();
+    let draining = tokio::spawn(gateway.workers.drain(Duration::from_secs(3600)));
+    cutter.cut();
+    assert_eq!(draining.await.unwrap(), Drained { finished: 0, cut: 1 });
+    assert!(asked.await.unwrap().is_err());
+    assert!(log.lines(1).await.remove(0).contains("reason=drain-limit"));
+}
+
+#[tokio::test]
 async fn a_drain_under_load_loses_nothing() {
     for workers in [1, 2] {
         let server = Server::named("a").await;

@@ -23,6 +23,10 @@ fn vips(version: Version) -> Vec<Case> {
     let elsewhere = Packet::tcp((version.client(), FRESH_PORT), (version.host(101), 8000), SYN);
     let other_port = tcp(version, FRESH_PORT, 9_999, SYN);
     let icmp = Packet::new(version.client(), version.vip(), 1, vec![8, 0, 0, 0, 0, 0, 0, 0]);
+    let extended = Packet {
+        protocol: 0,
+        ..tcp(version, FRESH_PORT, Situation::Mine.port(), SYN)
+    };
     let mine = tcp(version, FRESH_PORT, Situation::Mine.port(), SYN);
     let mut group = from_client(&mine);
     if let Some(first) = group.first_mut() {
@@ -36,6 +40,11 @@ fn vips(version: Version) -> Vec<Case> {
             Reason::NotAVip,
         ),
         pass("neither TCP nor UDP", &icmp, Reason::NotAVip),
+        pass(
+            "TCP behind an extension header, or a protocol of that number",
+            &extended,
+            Reason::NotAVip,
+        ),
         pass("before user space wrote anything", &mine, Reason::NotConfigured).twisted(Twist::NotConfigured),
         Case::dropped(
             version,
@@ -181,6 +190,14 @@ fn slots(version: Version) -> Vec<Case> {
             flow_to(version, FRESH_PORT, Situation::Second),
             Some((2, FlowPhase::OPEN)),
         ),
+        pass(
+            "ACK of a connection here whose slot moved away, unknown to the flow table",
+            CONNECTED_PORT,
+            Situation::Second.port(),
+            ACK,
+            Reason::SocketHere,
+        )
+        .then_remembers(flow_to(version, CONNECTED_PORT, Situation::Second), None),
         to(
             "ACK of another node is not remembered",
             Situation::Second,
@@ -299,6 +316,13 @@ fn flows(version: Version) -> Vec<Case> {
         )
         .remembering(key, 9, FlowPhase::OPEN, 0),
         other_life,
+        Case::dropped(
+            version,
+            "remembered flow of a node without a known hardware address",
+            from_client(&tcp(version, FRESH_PORT, second.port(), ACK)),
+            Reason::UnresolvedNextHop,
+        )
+        .remembering(key, 4, FlowPhase::OPEN, 0),
         Case::passed(
             version,
             "remembered flow of this node whose slot moved away",

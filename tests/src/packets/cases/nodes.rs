@@ -263,6 +263,22 @@ fn onward(version: Version) -> Vec<Case> {
             2,
             Reason::ToOtherOwner,
         ),
+        on(
+            "owner sent it, and this node held the slot after another: to that other",
+            2,
+            Situation::SecondMineThird.port(),
+            ACK,
+            3,
+            Reason::ToPreviousOwner,
+        ),
+        on(
+            "SYN without a listener here goes to the successor, even if that sent it",
+            3,
+            no_listener,
+            SYN,
+            3,
+            Reason::ToSuccessor,
+        ),
         last_ttl,
     ]
 }
