@@ -9,6 +9,7 @@ pub mod handle;
 pub mod health;
 pub mod reload;
 pub mod report;
+pub mod stop;
 
 pub use controller::{Controller, Ended, Parts};
 pub use handle::Handle;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::command::Command;
 use super::health::{Panics, Reasons};
@@ -16,26 +16,20 @@ use crate::config::Settings;
 use crate::config::snapshot::{Snapshot, Vip};
 use crate::health::{Checks, FIRST_ROUND_MAX};
 use crate::l4::DataPlane;
-use crate::l7::{Drained, Keeping, Shared, Workers};
+use crate::l7::{Keeping, Shared, Workers};
 use crate::registry::Registry;
 use crate::view::View;
 
 /// How often neighbours and workers are looked after.
-const TICK: Duration = Duration::from_millis(100);
+pub(super) const TICK: Duration = Duration::from_millis(100);
 /// Neighbours that are all resolved are looked at every so many ticks: once a second.
 const TICKS_PER_NEIGHBOUR_ROUND: u32 = 10;
-/// How long requests under way may take when the node stops.
-const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-/// How long the other nodes may take to follow a change of view before this one goes on without them.
-const FOLLOW_LIMIT: Duration = Duration::from_secs(1);
 /// How long the first node of a cluster waits for somebody's view before it offers to serve without one.
 const VIEW_WAIT: Duration = Duration::from_millis(1_500);
 /// How long something may keep the node from serving before it gives its share of new connections to the others.
 const UNFIT_LIMIT: Duration = Duration::from_secs(2);
 /// How long after a new view unresolved neighbours are looked at with each tick, not once a second.
 const RESOLVE_EAGERLY: Duration = Duration::from_secs(2);
-/// How long others need from their view to their tables: what was steered here before arrives within it.
-const SETTLE: Duration = Duration::from_millis(300);
 
 /// The parts of a running node.
 #[derive(Debug)]
@@ -144,91 +138,6 @@ impl Controller {
         }
     }
 
-    /// Stops in order: the others take over, then requests finish, then the node leaves, then the kernel's side goes.
-    ///
-    /// `hurry` cuts short what still waits.
-    pub async fn stop(
-        mut self,
-        commands: &mut mpsc::Receiver<Command>,
-        hurry: impl Future<Output = ()>,
-    ) -> Drained {
-        self.state = NodeState::Leaving;
-        self.tell_readiness();
-        let name = self.snapshot().node.name.clone();
-        let view = self.view();
-        let is_member = view.member(&name).is_some() && view.members.len() > 1;
-        if is_member {
-            self.tell_cluster(State::Draining);
-            self.follow(|view| view.member(&name).is_none_or(|me| me.weight == 0))
-                .await;
-            sleep(SETTLE).await;
-        }
-        self.parts.workers.keep_connections(Keeping::Ended);
-        tracing::info!(limit = ?DRAIN_LIMIT, "finishing the requests under way");
-        let drained = self.finish_requests(commands, hurry).await;
-        self.parts.checks.stop();
-        if is_member {
-            self.tell_cluster(State::Leaving);
-            self.follow(|view| view.member(&name).is_none()).await;
-            // What is still on its way to this node as director is steered for this long.
-            sleep(SETTLE).await;
-        }
-        let Parts {
-            cluster,
-            dataplane,
-            announcer,
-            ..
-        } = self.parts;
-        if let Some(cluster) = cluster {
-            cluster.stop();
-        }
-        if let Some(announcer) = announcer {
-            announcer.stop();
-        }
-        if let Some(dataplane) = dataplane
-            && let Err(error) = dataplane.stop().await
-        {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "something of the data plane is left behind"
-            );
-        }
-        drained
-    }
-
-    /// Lets requests finish. Meanwhile this node still directs: it follows views and neighbours, and answers questions.
-    async fn finish_requests(
-        &mut self,
-        commands: &mut mpsc::Receiver<Command>,
-        hurry: impl Future<Output = ()>,
-    ) -> Drained {
-        let cutter = self.parts.workers.cutter();
-        let Some(workers) = self.parts.workers.take() else {
-            return Drained::default();
-        };
-        let mut drained = std::pin::pin!(workers.drain(DRAIN_LIMIT));
-        let mut hurry = std::pin::pin!(hurry);
-        let mut is_cut = false;
-        let mut tick = interval(TICK);
-        let mut ticks = 0_u32;
-        loop {
-            tokio::select! {
-                drained = &mut drained => return drained,
-                () = &mut hurry, if !is_cut => {
-                    tracing::warn!("told to stop twice: requests under way are cut");
-                    is_cut = true;
-                    cutter.cut();
-                }
-                Ok(()) = self.parts.views.changed() => self.publish_view().await,
-                Some(command) = commands.recv() => self.obey(command).await,
-                _ = tick.tick() => {
-                    ticks = ticks.wrapping_add(1);
-                    self.look_after(ticks).await;
-                }
-            }
-        }
-    }
-
     /// The configuration in force.
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         self.parts.shared.snapshot.load_full()
@@ -249,7 +158,7 @@ impl Controller {
     }
 
     /// Brings the kernel's tables, then the floating addresses, to the newest view.
-    async fn publish_view(&mut self) {
+    pub(super) async fn publish_view(&mut self) {
         let view = self.parts.views.borrow_and_update().clone();
         if view.number == 0 {
             return;
@@ -270,7 +179,7 @@ impl Controller {
         self.unpublished = failed;
     }
 
-    async fn look_after(&mut self, ticks: u32) {
+    pub(super) async fn look_after(&mut self, ticks: u32) {
         let (snapshot, view) = (self.snapshot(), self.view());
         let Some(dataplane) = &self.parts.dataplane else {
             return;
@@ -327,7 +236,7 @@ impl Controller {
         }
     }
 
-    async fn obey(&mut self, command: Command) {
+    pub(super) async fn obey(&mut self, command: Command) {
         // An operator that went away meanwhile needs no answer.
         match command {
             Command::Status(reply) => drop(reply.send(self.status().await)),
@@ -361,7 +270,7 @@ impl Controller {
         Ok(state)
     }
 
-    fn tell_cluster(&mut self, state: State) {
+    pub(super) fn tell_cluster(&mut self, state: State) {
         if self.told != state
             && let Some(cluster) = &self.parts.cluster
         {
@@ -370,22 +279,7 @@ impl Controller {
         self.told = state;
     }
 
-    /// Publishes views until one is as wanted, or the others took too long.
-    async fn follow(&mut self, wanted: impl Fn(&View) -> bool) {
-        let followed = async {
-            while !wanted(&self.view()) {
-                if self.parts.views.changed().await.is_err() {
-                    return;
-                }
-                self.publish_view().await;
-            }
-        };
-        if timeout(FOLLOW_LIMIT, followed).await.is_err() {
-            tracing::warn!("the other nodes do not follow: going on without them");
-        }
-    }
-
-    fn tell_readiness(&mut self) {
+    pub(super) fn tell_readiness(&mut self) {
         let mut reasons = Vec::new();
         if self.state != NodeState::Ready {
             reasons.push(format!("the node is {}", self.state.word()));
