@@ -15,6 +15,7 @@ use rand::Rng;
 
 pub mod addresses;
 pub mod claim;
+pub mod echo;
 pub mod exchange;
 pub mod netns;
 pub mod node;

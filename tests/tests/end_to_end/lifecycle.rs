@@ -9,7 +9,8 @@ use gateway_tests::lab::node::Node;
 use gateway_tests::lab::remains;
 use gateway_tests::lab::settings::INTERFACE;
 use gateway_tests::lab::wait::wait_until;
-use gateway_tests::lab::wire::XdpMode;
+use gateway_tests::lab::wire::{self, XdpMode};
+use gateway_tests::lab::{Lab, Plan};
 use http::{Method, StatusCode};
 
 use crate::support::{get, one_at_a_time, running_lab};
@@ -89,6 +90,38 @@ fn a_restart_after_a_crash_takes_up_what_is_pinned() {
         get(&lab, target, "/hello").expect("an answer after the restart");
     }
     assert!(node.stop().expect("an end").success());
+    assert_eq!(node.leftovers().expect("a look"), Vec::<String>::new());
+}
+
+#[test]
+fn a_vip_taken_out_of_the_configuration_while_its_node_was_dead_is_not_left_behind() {
+    let _turn = one_at_a_time();
+    let lab = Lab::raise(&Plan::new().expect("the gateway's program")).expect("a lab");
+    let node = &lab.nodes()[0];
+    node.start().expect("a start");
+    node.wait_ready().expect("a ready node");
+    let on_loopback = |what: &str| {
+        let addresses = node.namespace().run(|| wire::addresses("lo")).expect("a job");
+        let addresses = addresses.expect("addresses");
+        let held = |family| addresses.contains(&Vip::IpHash.address(family));
+        let held: Vec<_> = [Family::V4, Family::V6]
+            .into_iter()
+            .filter(|family| held(*family))
+            .collect();
+        println!("{what}: {held:?}");
+        held.len()
+    };
+    assert_eq!(on_loopback("before the crash"), 2);
+    node.kill().expect("a kill");
+    let config = node.config();
+    let (without, _) = config
+        .split_once("\n[[vip]]\nname = \"sticky\"")
+        .expect("a VIP that can go");
+    node.write_config(without).expect("a file");
+    node.start().expect("a start");
+    node.wait_ready().expect("a ready node");
+    assert_eq!(on_loopback("after the restart"), 0, "the VIP that is no more");
+    assert!(node.stop().expect("an end").success(), "{}", node.quote());
     assert_eq!(node.leftovers().expect("a look"), Vec::<String>::new());
 }
 
