@@ -272,3 +272,78 @@ fn within(records: &[Record], span: Span) -> Vec<Record> {
 fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::demo::scenes::Drained;
+    use crate::load::journal::{Journal, Step};
+
+    const SCRIPT: Script = Script {
+        scene: Duration::from_secs(5),
+        requests_per_second: 10,
+        kept: 1,
+        fresh_per_second: 0,
+    };
+
+    fn value(figures: &Figures, scenario: &str, metric: &str) -> f64 {
+        let is =
+            |target: &&super::super::figures::Target| target.scenario == scenario && target.metric == metric;
+        figures.targets.iter().find(is).expect("such a target").value
+    }
+
+    #[test]
+    fn a_demo_that_saw_nothing_has_all_targets_and_none_holds() {
+        let figures = figures(&Seen::default(), &weights([1, 1, 2]), &SCRIPT);
+        assert_eq!(figures.targets.len(), 20);
+        for target in &figures.targets {
+            assert!(!target.holds && target.value.is_nan(), "{target:?}");
+        }
+        let text = serde_json::to_string(&figures).expect("JSON");
+        assert_eq!(text.matches("\"value\":null").count(), 20, "{text}");
+    }
+
+    #[test]
+    fn a_drain_that_does_nothing_is_told_by_the_connections_opened_after_it() {
+        let from = Instant::now();
+        let at = |milliseconds| from + Duration::from_millis(milliseconds);
+        let journal = Journal::default();
+        // Node, and when its connection was opened; two requests each.
+        let mut records = Vec::new();
+        for (node, opened) in [
+            ("node1", 500),
+            ("node1", 1_500),
+            ("node2", 1_600),
+            ("node1", 6_000),
+        ] {
+            let record = Record {
+                connection: journal.new_connection(),
+                opened: at(opened),
+                step: Step::Request,
+                node: Some(Arc::from(node)),
+                started: at(opened),
+                ended: at(opened + 10),
+                outcome: Ok(()),
+            };
+            records.extend([record.clone(), record]);
+        }
+        let seen = Seen {
+            drain: Some(Drained {
+                node: "node1".into(),
+                span: Span { from, to: at(5_000) },
+                settled: at(1_000),
+            }),
+            records,
+            ..Seen::default()
+        };
+        let figures = figures(&seen, &weights([1, 1, 2]), &SCRIPT);
+        let opened = value(&figures, "drain", "connections_opened_on_drained_node_after_1s");
+        assert_eq!(opened, 1.0);
+        // Six of fifty.
+        let unanswered = value(&figures, "drain", "planned_requests_unanswered_ratio");
+        assert!((unanswered - 0.88).abs() < 0.001, "{unanswered}");
+    }
+}
