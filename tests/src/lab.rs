@@ -15,6 +15,7 @@ use rand::Rng;
 
 pub mod addresses;
 pub mod claim;
+pub mod echo;
 pub mod exchange;
 pub mod netns;
 pub mod node;
@@ -233,14 +234,16 @@ impl Lab {
         bail!("the nodes do not all see {alive} living nodes within {FORM_TIMEOUT:?}:{seen}")
     }
 
-    /// Cuts a host's cable: its port on the switch goes down, its interface loses the carrier.
+    /// Cuts a host's cable: its port on the switch goes down, its interface loses the carrier. Says since when it may.
     ///
     /// # Errors
     /// Where the kernel refuses.
     pub fn cut_link(&self, port: &str) -> Result<Instant> {
         let name = port.to_owned();
-        self.switch.run(move || wire::set_power(&name, Power::Down))??;
-        Ok(Instant::now())
+        self.switch.run(move || {
+            let cut = Instant::now();
+            wire::set_power(&name, Power::Down).map(|()| cut)
+        })?
     }
 
     /// Mends a cable that was cut.

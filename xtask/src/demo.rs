@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::run::become_program;
-use crate::{ebpf, privilege, programs, steps, workspace};
+use crate::{ebpf, privilege, steps, workspace};
 
 /// Gets and builds what is missing, then becomes `gateway-demo ARGS`.
 ///
@@ -19,7 +19,6 @@ pub fn demo(root: &Path, arguments: &[String]) -> Result<()> {
         "demo",
         "it makes network namespaces and loads a kernel program into them",
     )?;
-    programs::install_missing()?;
     ebpf::build(root, ebpf::Way::Auto)?;
     build_binaries(root)?;
     let demo = workspace::host_binary(root, "gateway-demo");

@@ -1,4 +1,4 @@
-//! Programs that the lab and its tests call, and the packages that have them.
+//! Programs that tests call, and the packages that have them.
 
 use std::path::Path;
 
@@ -8,10 +8,7 @@ use crate::apt::Apt;
 use crate::steps;
 
 /// Program, its Debian package, and what it is for.
-const PROGRAMS: [(&str, &str, &str); 2] = [
-    ("ip", "iproute2", "looks into network namespaces"),
-    ("bpftool", "bpftool", "shows what the kernel has loaded"),
-];
+const PROGRAMS: [(&str, &str, &str); 1] = [("bpftool", "bpftool", "shows what the kernel has loaded")];
 
 /// Folders that are not on every user's PATH, yet have such programs.
 const SYSTEM_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
@@ -36,7 +33,7 @@ pub fn install_missing() -> Result<()> {
     let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
     let names = packages.join(", ");
     Apt::find()
-        .and_then(|apt| apt.install(&packages, "the lab and its tests call them"))
+        .and_then(|apt| apt.install(&packages, "the tests call them"))
         .with_context(|| format!("install what holds these by your system's own means: {names}"))
 }
 

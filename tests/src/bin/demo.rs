@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use gateway_tests::demo::scenes::{Script, play, stop_all};
-use gateway_tests::demo::{figures, report};
+use gateway_tests::demo::scenes::{Script, Seen, play, stop_all};
+use gateway_tests::demo::{figures, owners, report};
 use gateway_tests::lab::{Lab, Plan, remains};
 
 /// Sends real traffic through a VIP of three nodes, kills one, cuts one off, drains one, and counts what was lost.
@@ -22,8 +22,8 @@ struct Arguments {
     #[arg(long)]
     keep: bool,
 
-    /// Length of each scene in seconds
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=600))]
+    /// Length of each scene in seconds: a death alone takes one or two
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(3..=600))]
     seconds: u64,
 
     /// Requests a second on kept connections
@@ -51,6 +51,34 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let script = Script {
+        scene: Duration::from_secs(arguments.seconds),
+        requests_per_second: arguments.rate,
+        kept: KEPT,
+        fresh_per_second: FRESH_PER_SECOND,
+    };
+    let mut seen = Seen::default();
+    // What was seen is told also where the lab failed midway; the rest are targets without a value.
+    let shown = show(&script, &mut seen);
+    let weights = report::weights(WEIGHTS);
+    let figures: figures::Figures = report::figures(&seen, &weights, &script);
+    print!("{}", report::table(&seen, &weights, &figures)?);
+    if let Some(path) = &arguments.json {
+        figures.write(path)?;
+    }
+    let (lab, plan) = shown?;
+    let code = if figures.all_hold() { 0 } else { 1 };
+    if arguments.keep {
+        remains::exit_on_signal_with(code);
+        keep(&lab, &plan)?;
+    }
+    Ok(ExitCode::from(
+        u8::try_from(code).context("an exit code beyond its range")?,
+    ))
+}
+
+/// Raises the lab, plays all scenes and stops the nodes.
+fn show(script: &Script, seen: &mut Seen) -> Result<(Lab, Plan)> {
     let plan = Plan {
         weights: WEIGHTS,
         ..Plan::new()?
@@ -64,31 +92,15 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     );
     println!("nodes: starting {} three times", plan.program.display());
     lab.start_nodes()?;
-
-    let script = Script {
-        scene: Duration::from_secs(arguments.seconds),
-        requests_per_second: arguments.rate,
-        kept: KEPT,
-        fresh_per_second: FRESH_PER_SECOND,
-    };
-    let seen = play(&lab, &script)?;
+    let played = play(&lab, script, seen);
+    if played.is_err() {
+        owners::name_nodes(&lab, &mut seen.records)?;
+    }
+    played?;
     println!("stop: SIGTERM to all nodes");
-    let left = stop_all(&lab)?;
-
-    let weights = report::weights(&lab);
-    let figures: figures::Figures = report::figures(&seen, &weights, arguments.rate, &left);
-    print!("{}", report::table(&seen, &weights, &figures, &left)?);
-    if let Some(path) = &arguments.json {
-        figures.write(path)?;
-    }
-    let code = if figures.all_hold() { 0 } else { 1 };
-    if arguments.keep {
-        remains::exit_on_signal_with(code);
-        keep(&lab, &plan)?;
-    }
-    Ok(ExitCode::from(
-        u8::try_from(code).context("an exit code beyond its range")?,
-    ))
+    seen.left = Some(stop_all(&lab)?);
+    owners::name_nodes(&lab, &mut seen.records)?;
+    Ok((lab, plan))
 }
 
 /// Starts the nodes again, says how to look inside, and waits for Ctrl-C, which removes the lab.

@@ -2,7 +2,7 @@
 //!
 //! | scene | what | load |
 //! |---|---|---|
-//! | spread | 3,000 connections by flow-hash, 3,000 client addresses by ip-hash | those |
+//! | spread | 3,000 connections by flow-hash, over each family, 3,000 client addresses by ip-hash | those |
 //! | steady | nothing | kept and new connections |
 //! | kill | one node's process gets SIGKILL, later starts again | the same |
 //! | cut | another's cable is cut, later mended | the same |
@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use http::Method;
 
 use super::live::Live;
-use super::tally::Death;
+use super::tally::{DETECTION_MAX, Death};
 use crate::lab::Lab;
 use crate::lab::addresses::{Family, NODES, Vip, client_source};
 use crate::lab::node::Node;
@@ -60,54 +60,81 @@ pub struct Loss {
     pub scene: &'static str,
     /// Who and when.
     pub death: Death,
-    /// From the death to the last frame that was sent to the node before it came back; zero where none was.
-    pub quiet_after: Duration,
+    /// From the death to the last frame that was sent to the node before it came back; `None` where nobody saw.
+    pub quiet_after: Option<Duration>,
     /// When it was brought back.
     pub back: Instant,
 }
 
-/// All that was seen.
-#[derive(Debug)]
-pub struct Seen {
-    /// 3,000 connections from one address.
-    pub flow_hash: Spread,
-    /// 3,000 addresses, two connections each.
-    pub ip_hash: Spread,
-    /// The journal of the load that ran through all other scenes.
-    pub records: Vec<Record>,
-    /// Records that found no room.
-    pub left_out: u64,
-    /// The steady scene.
-    pub steady: Span,
-    /// The drain, from the request to the undrain.
-    pub drain: Span,
-    /// Which node was drained.
-    pub drained: String,
-    /// Both deaths.
-    pub losses: Vec<Loss>,
-    /// Nodes without a native XDP program.
-    pub not_native: u64,
+/// A drain, with its node.
+#[derive(Clone, Debug)]
+pub struct Drained {
+    /// Its name.
+    pub node: String,
+    /// From the request to the undrain.
+    pub span: Span,
+    /// No connection may be opened on the node from here to the end of the span.
+    pub settled: Instant,
 }
 
-/// Plays all scenes but the last in a lab whose nodes run.
+/// All that was seen, as far as the demo came: what was not is `None`.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Nodes without a native XDP program.
+    pub not_native: Option<u64>,
+    /// 3,000 connections from one address.
+    pub flow_hash: Option<Spread>,
+    /// The same over IPv6.
+    pub flow_hash_v6: Option<Spread>,
+    /// 3,000 addresses, two connections each.
+    pub ip_hash: Option<Spread>,
+    /// The steady scene.
+    pub steady: Option<Span>,
+    /// The death of [`KILL`].
+    pub kill: Option<Loss>,
+    /// The death of [`CUT`].
+    pub cut: Option<Loss>,
+    /// The drain.
+    pub drain: Option<Drained>,
+    /// The journal of the load that ran through all scenes but the spread.
+    pub records: Vec<Record>,
+    /// Records that found no room; `None` where the load did not run through all scenes.
+    pub left_out: Option<u64>,
+    /// What the nodes left behind after they were stopped.
+    pub left: Option<Vec<String>>,
+}
+
+impl Seen {
+    /// Both deaths, as far as they happened.
+    pub fn losses(&self) -> impl Iterator<Item = &Loss> {
+        self.kill.iter().chain(&self.cut)
+    }
+
+    /// Both deaths without what became of the nodes.
+    pub fn deaths(&self) -> Vec<Death> {
+        self.losses().map(|loss| loss.death.clone()).collect()
+    }
+}
+
+/// Name of the scene of a killed process.
+pub const KILL: &str = "kill";
+
+/// Name of the scene of a cut cable.
+pub const CUT: &str = "cut";
+
+/// Plays all scenes in a lab whose nodes run, and writes down what is seen as it happens.
 ///
 /// # Errors
 /// Where the lab fails; failed requests are what is measured.
-pub fn play(lab: &Lab, script: &Script) -> Result<Seen> {
+pub fn play(lab: &Lab, script: &Script, seen: &mut Seen) -> Result<()> {
     let mut not_native = 0;
     for node in lab.nodes() {
         let mode = node.xdp_mode()?;
         println!("  {}: XDP {mode:?}", node.name());
         not_native += u64::from(mode != XdpMode::Native);
     }
-
-    println!("spread: {SPREAD_CONNECTIONS} connections to a flow-hash VIP");
-    let own = vec![None; usize::from(SPREAD_CONNECTIONS)];
-    let flow_hash = spread::measure(lab.client(), Vip::FlowHash.http(Family::V4), own)?;
-    println!("spread: {SPREAD_CONNECTIONS} client addresses, two connections each, to an ip-hash VIP");
-    let once = (0..SPREAD_CONNECTIONS).map(|number| Some(client_source(Family::V4, number)));
-    let twice = once.clone().chain(once).collect();
-    let ip_hash = spread::measure(lab.client(), Vip::IpHash.http(Family::V4), twice)?;
+    seen.not_native = Some(not_native);
+    measure_spreads(lab, seen)?;
 
     println!(
         "load: {} requests/s on {} kept connections, {} new connections/s",
@@ -125,41 +152,50 @@ pub fn play(lab: &Lab, script: &Script) -> Result<Seen> {
         &load,
         lab.nodes().iter().map(|node| node.name().to_owned()).collect(),
     )?;
-    let steady_from = Instant::now();
+    let played = play_under_load(lab, script, &live, &tap, seen);
+
+    drop(live);
+    println!("load: waiting for what is under way");
+    let journal = load.stop()?;
+    seen.records = journal.since(0);
+    played?;
+    seen.left_out = Some(journal.left_out());
+    tap.end()
+}
+
+fn measure_spreads(lab: &Lab, seen: &mut Seen) -> Result<()> {
+    let own = vec![None; usize::from(SPREAD_CONNECTIONS)];
+    println!("spread: {SPREAD_CONNECTIONS} connections to a flow-hash VIP, over IPv4 and over IPv6");
+    let [v4, v6] = [Family::V4, Family::V6].map(|family| Vip::FlowHash.http(family));
+    seen.flow_hash = Some(spread::measure(lab.client(), v4, own.clone())?);
+    seen.flow_hash_v6 = Some(spread::measure(lab.client(), v6, own)?);
+    println!("spread: {SPREAD_CONNECTIONS} client addresses, two connections each, to an ip-hash VIP");
+    let once = (0..SPREAD_CONNECTIONS).map(|number| Some(client_source(Family::V4, number)));
+    let twice = once.clone().chain(once).collect();
+    let target = Vip::IpHash.http(Family::V4);
+    seen.ip_hash = Some(spread::measure(lab.client(), target, twice)?);
+    Ok(())
+}
+
+fn play_under_load(lab: &Lab, script: &Script, live: &Live, tap: &Tap, seen: &mut Seen) -> Result<()> {
+    let from = Instant::now();
     std::thread::sleep(script.scene);
-    let steady = Span {
-        from: steady_from,
-        to: Instant::now(),
-    };
+    let to = Instant::now();
+    seen.steady = Some(Span { from, to });
     // The director's death is the harder one: the VIP must move as well.
     let killed = tap.director().unwrap_or(0);
-    let mut losses = vec![kill(lab, killed, script, &live, &tap)?];
+    kill(lab, killed, script, live, tap, &mut seen.kill)?;
     // It may be director again: then another node is cut off.
     let cut_off = tap
         .director()
         .filter(|index| *index != killed)
         .unwrap_or((killed + 1) % NODES);
-    losses.push(cut(lab, cut_off, script, &live, &tap)?);
+    cut(lab, cut_off, script, live, tap, &mut seen.cut)?;
     let drained = (0..NODES)
         .find(|index| ![killed, cut_off].contains(index))
         .unwrap_or(0);
-    let drained = node_of(lab, drained)?;
-    let drain = drain(drained, script, &live)?;
-
-    drop(live);
-    println!("load: waiting for what is under way");
-    let journal = load.stop()?;
-    Ok(Seen {
-        flow_hash,
-        ip_hash,
-        records: journal.since(0),
-        left_out: journal.left_out(),
-        steady,
-        drain,
-        drained: drained.name().to_owned(),
-        losses,
-        not_native,
-    })
+    seen.drain = Some(drain(node_of(lab, drained)?, script, live)?);
+    Ok(())
 }
 
 /// Ends all nodes by SIGTERM and lists what they left.
@@ -179,66 +215,82 @@ pub fn stop_all(lab: &Lab) -> Result<Vec<String>> {
     Ok(left)
 }
 
-fn kill(lab: &Lab, index: usize, script: &Script, live: &Live, tap: &Tap) -> Result<Loss> {
+fn kill(
+    lab: &Lab,
+    index: usize,
+    script: &Script,
+    live: &Live,
+    tap: &Tap,
+    seen: &mut Option<Loss>,
+) -> Result<()> {
     let node = node_of(lab, index)?;
     let role = role(tap, index);
     let at = node.kill()?;
     live.say(format!("{} killed (SIGKILL){role}", node.name()));
     std::thread::sleep(script.scene);
-    let quiet_after = quiet_after(tap, index, at);
+    *seen = Some(loss(KILL, node, at, tap.quiet_after(index, at)?));
     live.say(format!("{} starts again", node.name()));
-    let back = Instant::now();
     node.start()?;
     node.wait_ready()?;
-    lab.wait_formed(NODES)?;
-    live.say(format!("{} is back", node.name()));
-    std::thread::sleep(SETTLE);
-    Ok(Loss {
-        scene: "kill",
-        death: Death {
-            node: node.name().to_owned(),
-            at,
-        },
-        quiet_after,
-        back,
-    })
+    settle(lab, node, live)
 }
 
-fn cut(lab: &Lab, index: usize, script: &Script, live: &Live, tap: &Tap) -> Result<Loss> {
+fn cut(
+    lab: &Lab,
+    index: usize,
+    script: &Script,
+    live: &Live,
+    tap: &Tap,
+    seen: &mut Option<Loss>,
+) -> Result<()> {
     let node = node_of(lab, index)?;
     let role = role(tap, index);
     let at = lab.cut_link(node.name())?;
     live.say(format!("{}'s link cut{role}", node.name()));
     std::thread::sleep(script.scene);
-    let quiet_after = quiet_after(tap, index, at);
-    let back = lab.heal_link(node.name())?;
+    *seen = Some(loss(CUT, node, at, tap.quiet_after(index, at)?));
+    lab.heal_link(node.name())?;
     live.say(format!("{}'s link mended", node.name()));
+    settle(lab, node, live)
+}
+
+fn loss(scene: &'static str, node: &Node, at: Instant, quiet_after: Option<Duration>) -> Loss {
+    let death = Death {
+        node: node.name().to_owned(),
+        at,
+    };
+    Loss {
+        scene,
+        death,
+        quiet_after,
+        back: Instant::now(),
+    }
+}
+
+fn settle(lab: &Lab, node: &Node, live: &Live) -> Result<()> {
     lab.wait_formed(NODES)?;
     live.say(format!("{} is back", node.name()));
     std::thread::sleep(SETTLE);
-    Ok(Loss {
-        scene: "cut",
-        death: Death {
-            node: node.name().to_owned(),
-            at,
-        },
-        quiet_after,
-        back,
-    })
+    Ok(())
 }
 
-fn drain(node: &Node, script: &Script, live: &Live) -> Result<Span> {
+fn drain(node: &Node, script: &Script, live: &Live) -> Result<Drained> {
     let from = Instant::now();
     node.admin_json(Method::POST, "/v1/drain")
         .with_context(|| format!("drain {}", node.name()))?;
+    let settled = Instant::now() + DETECTION_MAX;
     live.say(format!("{} drains", node.name()));
     std::thread::sleep(script.scene);
+    let to = Instant::now();
     node.admin_json(Method::POST, "/v1/undrain")
         .with_context(|| format!("undrain {}", node.name()))?;
-    let to = Instant::now();
     live.say(format!("{} takes connections again", node.name()));
     std::thread::sleep(SETTLE);
-    Ok(Span { from, to })
+    Ok(Drained {
+        node: node.name().to_owned(),
+        span: Span { from, to },
+        settled,
+    })
 }
 
 fn node_of(lab: &Lab, index: usize) -> Result<&Node> {
@@ -252,9 +304,4 @@ fn role(tap: &Tap, index: usize) -> &'static str {
     } else {
         ""
     }
-}
-
-fn quiet_after(tap: &Tap, index: usize, death: Instant) -> Duration {
-    tap.last(index)
-        .map_or(Duration::ZERO, |last| last.saturating_duration_since(death))
 }

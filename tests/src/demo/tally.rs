@@ -1,7 +1,8 @@
 //! Judges a journal: what failed, why, and whether it was allowed to.
 //!
 //! Pure. The rule: a request may fail if its connection lived on a node that died. A connection attempt may fail if it
-//! began before the death was a second old. Nothing else may fail.
+//! began before the death was a second old; so may the first request of a connection that was opened before then, if
+//! no answer and no access log tells its node (see `owners`). Nothing else may fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -46,6 +47,8 @@ pub struct Tally {
     pub unexcused_requests: u64,
     /// Failed connection attempts that nothing excuses.
     pub unexcused_attempts: u64,
+    /// Excused requests whose node nobody knows: neither an answer nor an access log has told.
+    pub excused_of_unknown_node: u64,
     /// Failures by what was tried, reason and judgement.
     pub failures: BTreeMap<(&'static str, Failure, &'static str), u64>,
     /// Requests each node answered.
@@ -90,6 +93,9 @@ pub fn tally(records: &[Record], deaths: &[Death]) -> Tally {
                 Step::Connect => tally.unexcused_attempts += 1,
                 Step::Request | Step::Idle => tally.unexcused_requests += 1,
             }
+        }
+        if judgement == Judgement::DuringDetection && record.step != Step::Connect {
+            tally.excused_of_unknown_node += 1;
         }
         let what = match record.step {
             Step::Connect => "connection attempt",

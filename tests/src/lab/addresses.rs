@@ -30,6 +30,9 @@ pub const CLIENT_NETWORK_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfd88, 0, 0, 0, 0,
 /// Port that the VIPs, listeners and upstreams of a lab serve on.
 pub const HTTP_PORT: u16 = 80;
 
+/// Port of the VIP for datagrams.
+pub const UDP_PORT: u16 = 5300;
+
 /// Port of the upstream servers.
 pub const UPSTREAM_PORT: u16 = 8080;
 
@@ -55,6 +58,8 @@ pub enum Vip {
     FlowHash,
     /// Steered by the client's address.
     IpHash,
+    /// For datagrams, steered by the 5-tuple.
+    Udp,
 }
 
 impl Vip {
@@ -63,11 +68,17 @@ impl Vip {
         let (v4, v6) = match self {
             Self::FlowHash => (100, 0x100),
             Self::IpHash => (101, 0x101),
+            Self::Udp => (102, 0x102),
         };
         match family {
             Family::V4 => segment_v4(v4).into(),
             Family::V6 => segment_v6(v6).into(),
         }
+    }
+
+    /// Where its datagrams are answered.
+    pub fn udp(self, family: Family) -> SocketAddr {
+        SocketAddr::new(self.address(family), UDP_PORT)
     }
 
     /// Where its HTTP is served.
@@ -161,7 +172,7 @@ mod tests {
                 all.extend([IpAddr::from(host.v4), host.v6.into()]);
             }
         }
-        for vip in [Vip::FlowHash, Vip::IpHash] {
+        for vip in [Vip::FlowHash, Vip::IpHash, Vip::Udp] {
             all.extend([vip.address(Family::V4), vip.address(Family::V6)]);
         }
         let distinct: std::collections::BTreeSet<_> = all.iter().collect();

@@ -5,17 +5,14 @@
 
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use super::remains;
+use super::remains::{self, LOCK_DIRECTORY};
 
 /// Labs that may stand side by side: each has eight namespaces and three daemons.
 pub const LABS_MAX: u32 = 32;
-
-/// Where the lock files lie.
-const LOCK_DIRECTORY: &str = "/run/gateway-lab";
 
 /// The right to a lab's number, and to all names made of it.
 #[derive(Debug)]
@@ -58,7 +55,7 @@ impl Claim {
     }
 
     fn try_take(id: u32) -> Result<Option<Self>> {
-        let path = Path::new(LOCK_DIRECTORY).join(format!("{id}.lock"));
+        let path = remains::lock_file(id);
         let what = || format!("lock {}", path.display());
         let lock = File::create(&path).with_context(what)?;
         match lock.try_lock() {

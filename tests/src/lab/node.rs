@@ -167,7 +167,7 @@ impl Node {
         }
     }
 
-    /// Kills the process by SIGKILL, and says when.
+    /// Kills the process by SIGKILL, and says since when it may be dead.
     ///
     /// # Errors
     /// Where it does not run.
@@ -176,8 +176,8 @@ impl Node {
         let mut child = process
             .take()
             .with_context(|| format!("{} does not run", self.name))?;
-        child.kill().with_context(|| format!("kill {}", self.name))?;
         let killed = Instant::now();
+        child.kill().with_context(|| format!("kill {}", self.name))?;
         child
             .wait()
             .with_context(|| format!("wait for the end of {}", self.name))?;

@@ -20,6 +20,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::netns;
 use super::wait::wait_until;
 
+/// Where the lock files of labs lie.
+pub const LOCK_DIRECTORY: &str = "/run/gateway-lab";
+
 /// Where the kernel's pinned objects lie.
 pub const BPFFS: &str = "/sys/fs/bpf";
 
@@ -44,6 +47,11 @@ pub fn pin_directory(id: u32) -> PathBuf {
     Path::new(BPFFS).join(format!("gateway-lab{id}"))
 }
 
+/// The file whose lock says that a lab lives.
+pub fn lock_file(id: u32) -> PathBuf {
+    Path::new(LOCK_DIRECTORY).join(format!("{id}.lock"))
+}
+
 /// Whether anything bears that lab's names.
 ///
 /// # Errors
@@ -51,10 +59,11 @@ pub fn pin_directory(id: u32) -> PathBuf {
 pub fn any(id: u32) -> Result<bool> {
     Ok(directory(id).exists()
         || pin_directory(id).exists()
+        || lock_file(id).exists()
         || !netns::names_with(&namespace_prefix(id))?.is_empty())
 }
 
-/// Kills and removes all that bears a lab's names: daemons, namespaces, pinned objects, files.
+/// Kills and removes all that bears a lab's names but its lock: daemons, namespaces, pinned objects, files.
 ///
 /// # Errors
 /// The first thing that could not be removed; the rest is tried all the same.
@@ -98,9 +107,10 @@ pub fn remove_on_signal(id: u32) -> Result<()> {
                     eprintln!("lab: {error:#}; Ctrl-C will leave the lab for the next run to remove");
                     return;
                 }
-                // The lock is kept: nobody may make another lab while the process ends.
                 for id in living().iter() {
-                    if let Err(error) = remove(*id) {
+                    // The lock file last: nobody may make a lab of this number before all is gone.
+                    let gone = remove(*id).and_then(|()| Ok(fs::remove_file(lock_file(*id))?));
+                    if let Err(error) = gone {
                         eprintln!("lab: {error:#}");
                     }
                 }

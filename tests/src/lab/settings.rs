@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::addresses::{
-    ADMIN_PORT, CLUSTER_PORT, Family, HTTP_PORT, NODES, UPSTREAM_PORT, UPSTREAMS, Vip, node, upstream,
+    ADMIN_PORT, CLUSTER_PORT, Family, HTTP_PORT, NODES, UDP_PORT, UPSTREAM_PORT, UPSTREAMS, Vip, node,
+    upstream,
 };
 
 /// Interface of every host of a lab but the switch.
@@ -115,15 +116,16 @@ readiness = {{ http = "/readyz", interval = "500ms", timeout = "1s" }}
         key = files.cluster_key.display(),
         endpoints = endpoints(),
     );
-    for (name, vip, steering) in [
-        ("public", Vip::FlowHash, "flow-hash"),
-        ("sticky", Vip::IpHash, "ip-hash"),
+    for (name, vip, steering, protocol, port) in [
+        ("public", Vip::FlowHash, "flow-hash", "tcp", HTTP_PORT),
+        ("datagrams", Vip::Udp, "flow-hash", "udp", UDP_PORT),
+        ("sticky", Vip::IpHash, "ip-hash", "tcp", HTTP_PORT),
     ] {
         for (suffix, family) in [("", Family::V4), ("-v6", Family::V6)] {
             let address = vip.address(family);
             text.push_str(&format!(
-                "\n[[vip]]\nname = \"{name}{suffix}\"\naddress = \"{address}\"\nports = [{HTTP_PORT}]\n\
-                 protocol = \"tcp\"\nsteering = \"{steering}\"\n"
+                "\n[[vip]]\nname = \"{name}{suffix}\"\naddress = \"{address}\"\nports = [{port}]\n\
+                 protocol = \"{protocol}\"\nsteering = \"{steering}\"\n"
             ));
         }
     }
@@ -148,7 +150,7 @@ mod tests {
             let files = Files::new(Path::new("/tmp/x"), Path::new("/sys/fs/bpf/x"), &name);
             let parsed: toml::Table = toml::from_str(&toml(index, 2, &files)).expect("valid TOML");
             assert_eq!(parsed["node"]["name"].as_str(), Some(name.as_str()));
-            assert_eq!(parsed["vip"].as_array().map(Vec::len), Some(4));
+            assert_eq!(parsed["vip"].as_array().map(Vec::len), Some(6));
             assert_eq!(
                 parsed["cluster"]["seeds"].as_array().map(Vec::len),
                 Some(NODES - 1)

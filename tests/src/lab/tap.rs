@@ -2,27 +2,31 @@
 //!
 //! Reads what hosts send into the switch, before the switch forwards it, and sorts by the frame's destination. So it
 //! sees what is still sent to a node whose cable is cut, and what other nodes steer to a dead one; heartbeats,
-//! neighbour discovery and answers to the client do not count.
+//! neighbour discovery and answers to the client do not count. A frame's time is the kernel's, so that a tap which
+//! runs late on a busy machine makes no figure worse; and no figure is told before the tap has caught up.
 
+use std::io::IoSliceMut;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::sockopt::{RcvBuf, ReceiveTimeout};
+use nix::sys::socket::sockopt::{RcvBufForce, ReceiveTimeout, ReceiveTimestampns};
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket,
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvmsg,
+    setsockopt, socket,
 };
-use nix::sys::time::{TimeVal, TimeValLike};
+use nix::sys::time::{TimeSpec, TimeVal, TimeValLike};
 
 use super::Lab;
 use super::addresses::{Family, NODES, Vip};
 use super::settings::INTERFACE;
+use super::wait::wait_until;
 use super::wire;
 
 /// Bytes read of each frame: Ethernet, the outer header, and no more.
@@ -33,6 +37,15 @@ const BUFFER_BYTES: usize = 8 * 1024 * 1024;
 
 /// Between two looks at the stop flag.
 const STOP_CHECK_MS: i64 = 100;
+
+/// The tap catches up with traffic that goes on within this, also on a machine that does other things.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Two clocks that were read this close to each other tell the same time, for what is measured here.
+const SAME_TIME_MAX: Duration = Duration::from_millis(1);
+
+/// Readings of two clocks until they are close; a thread is not put off the processor every time.
+const CLOCK_READS_MAX: usize = 10;
 
 const ETHERTYPE_V4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_V6: [u8; 2] = [0x86, 0xdd];
@@ -51,8 +64,36 @@ pub struct Tap {
 struct Seen {
     stop: AtomicBool,
     frames: [AtomicU64; NODES],
-    last: Mutex<[Option<Instant>; NODES]>,
+    times: Mutex<Times>,
     director: AtomicUsize,
+}
+
+/// When each node was sent its first and its last frame for a VIP, by the kernel.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times([Option<(Instant, Instant)>; NODES]);
+
+impl Times {
+    fn add(&mut self, index: usize, at: Instant) {
+        if let Some(times) = self.0.get_mut(index) {
+            *times = Some(times.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+        }
+    }
+
+    /// Whether any node was sent something after `moment`.
+    fn reach(&self, moment: Instant) -> bool {
+        self.0.iter().flatten().any(|(_, last)| *last > moment)
+    }
+
+    /// See [`Tap::quiet_after`].
+    fn quiet_after(&self, index: usize, death: Instant) -> Option<Duration> {
+        let (first, last) = self.0.get(index).copied().flatten()?;
+        let others = self.0.iter().enumerate().filter(|(other, _)| *other != index);
+        let others_last = others
+            .filter_map(|(_, times)| times.map(|(_, last)| last))
+            .max()?;
+        let tells = first < death && others_last > death.max(last);
+        tells.then(|| last.saturating_duration_since(death))
+    }
 }
 
 /// How a frame for a VIP is on its way to a node.
@@ -93,7 +134,7 @@ impl Tap {
         let seen = Arc::new(Seen {
             stop: AtomicBool::new(false),
             frames: Default::default(),
-            last: Mutex::default(),
+            times: Mutex::default(),
             director: AtomicUsize::new(UNKNOWN),
         });
         let filled = Arc::clone(&seen);
@@ -114,10 +155,30 @@ impl Tap {
         })
     }
 
-    /// When the last frame for a VIP was sent to node `index`.
-    pub fn last(&self, index: usize) -> Option<Instant> {
-        let last = self.seen.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.get(index).copied().flatten()
+    /// From a death to the last frame for a VIP that was sent to node `index`; zero where none was after it.
+    ///
+    /// `None` where what was seen says nothing: no frame to that node before its death, or none to another node after
+    /// it and after that node's last. Waits until the tap has seen a frame that is younger than this call.
+    ///
+    /// # Errors
+    /// Where the tap has ended.
+    pub fn quiet_after(&self, index: usize, death: Instant) -> Result<Option<Duration>> {
+        let called = Instant::now();
+        let caught_up = wait_until(called + CATCH_UP_TIMEOUT, || {
+            (self.times().reach(called) || self.has_ended()).then_some(())
+        });
+        if self.has_ended() {
+            bail!("the tap on the switch ended early: nobody saw what was sent to the nodes");
+        }
+        Ok(caught_up.and_then(|()| self.times().quiet_after(index, death)))
+    }
+
+    /// Ends the tap.
+    ///
+    /// # Errors
+    /// Where it ended by itself before.
+    pub fn end(mut self) -> Result<()> {
+        self.stop()
     }
 
     /// The node that the client sent its last frame for a VIP to; `None` before the first.
@@ -133,13 +194,31 @@ impl Tap {
             .get(index)
             .map_or(0, |count| count.load(Ordering::Relaxed))
     }
+
+    fn times(&self) -> Times {
+        // Each time is whole on its own.
+        *self.seen.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        self.seen.stop.store(true, Ordering::Relaxed);
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(outcome)) => outcome.context("the tap on the switch ended early"),
+            Some(Err(_)) => Err(anyhow!("the tap's thread panicked")),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        self.seen.stop.store(true, Ordering::Relaxed);
-        if let Some(Ok(Err(error))) = self.thread.take().map(JoinHandle::join) {
-            eprintln!("lab: the tap ended early: {error:#}");
+        // Where nobody called `end`, something else has failed and is told.
+        if let Err(error) = self.stop() {
+            eprintln!("lab: {error:#}");
         }
     }
 }
@@ -154,23 +233,38 @@ fn open() -> Result<OwnedFd> {
     .context("open a packet socket")?;
     setsockopt(&socket, ReceiveTimeout, &TimeVal::milliseconds(STOP_CHECK_MS))
         .context("set a receive timeout")?;
-    // The kernel halves what its own limit does not allow; a frame lost here only shortens a figure by a frame.
-    setsockopt(&socket, RcvBuf, &BUFFER_BYTES).context("set a receive buffer")?;
+    setsockopt(&socket, RcvBufForce, &BUFFER_BYTES).context("set a receive buffer")?;
+    setsockopt(&socket, ReceiveTimestampns, &true).context("ask for the time of each frame")?;
     Ok(socket)
 }
 
 fn watch(socket: &OwnedFd, hosts: &Hosts, seen: &Seen) -> Result<()> {
     let mut head = [0; HEAD_BYTES];
+    let mut control = nix::cmsg_space!(TimeSpec);
     while !seen.stop.load(Ordering::Relaxed) {
-        let (length, from) = match recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut head) {
-            Ok((length, Some(from))) => (length, from),
-            Ok((_, None)) | Err(Errno::EAGAIN | Errno::EINTR | Errno::ENETDOWN) => continue,
+        let mut parts = [IoSliceMut::new(&mut head)];
+        let fd = socket.as_raw_fd();
+        let message = match recvmsg::<LinkAddr>(fd, &mut parts, Some(&mut control), MsgFlags::empty()) {
+            Ok(message) => message,
+            Err(Errno::EAGAIN | Errno::EINTR | Errno::ENETDOWN) => continue,
             Err(error) => return Err(error).context("read from the packet socket"),
+        };
+        let Some(from) = message.address else {
+            continue;
         };
         let outgoing = from.pkttype() == libc::PACKET_OUTGOING;
         if outgoing || !hosts.ports.contains(&from.ifindex()) {
             continue;
         }
+        let stamp = message
+            .cmsgs()
+            .context("read a frame's time")?
+            .find_map(|part| match part {
+                ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
+                _ => None,
+            });
+        let length = message.bytes;
+        let received = when(stamp.context("a frame came without its time")?)?;
         let frame = head.get(..length.min(HEAD_BYTES)).unwrap_or_default();
         if let Some((index, way)) = receiver(frame, hosts) {
             if way == Way::Direct {
@@ -179,13 +273,31 @@ fn watch(socket: &OwnedFd, hosts: &Hosts, seen: &Seen) -> Result<()> {
             if let Some(count) = seen.frames.get(index) {
                 count.fetch_add(1, Ordering::Relaxed);
             }
-            let mut last = seen.last.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(last) = last.get_mut(index) {
-                *last = Some(Instant::now());
-            }
+            let mut times = seen.times.lock().unwrap_or_else(PoisonError::into_inner);
+            times.add(index, received);
         }
     }
     Ok(())
+}
+
+/// The monotonic time of a stamp by the wall clock, taken a moment ago: a step of that clock spoils no more than one.
+fn when(stamp: TimeSpec) -> Result<Instant> {
+    let mut best: Option<(Duration, Instant, SystemTime)> = None;
+    for _ in 0..CLOCK_READS_MAX {
+        let (before, wall) = (Instant::now(), SystemTime::now());
+        let apart = before.elapsed();
+        if best.is_none_or(|(least, ..)| apart < least) {
+            best = Some((apart, before, wall));
+        }
+        if apart <= SAME_TIME_MAX {
+            break;
+        }
+    }
+    let (_, now, wall) = best.context("read the clocks")?;
+    let stamp = UNIX_EPOCH + Duration::from(stamp);
+    let age = wall.duration_since(stamp).unwrap_or_default();
+    now.checked_sub(age)
+        .context("a frame from before the machine's start")
 }
 
 /// The node that a frame is sent to, and how, if it carries something for a VIP.
@@ -227,6 +339,40 @@ mod tests {
         let mut packet = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, protocol, 0, 0, 10, 77, 0, 1];
         packet.extend(destination);
         packet
+    }
+
+    #[test]
+    fn silence_tells_only_with_frames_before_the_death_and_to_others_after_it() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        // What was seen, the frames as (node, when), how long node 0 that died at 1,000 was sent something.
+        type Row = (&'static str, &'static [(usize, u64)], Option<u64>);
+        let rows: [Row; 6] = [
+            ("nothing", &[], None),
+            ("only others", &[(1, 500), (1, 2_000)], None),
+            ("nothing after the death", &[(0, 900), (1, 999)], None),
+            ("not before the death", &[(0, 1_100), (1, 2_000)], None),
+            ("a while on", &[(0, 900), (0, 1_300), (1, 2_000)], Some(300)),
+            ("nothing more", &[(0, 900), (2, 1_200)], Some(0)),
+        ];
+        for (what, frames, expected) in rows {
+            let mut times = Times::default();
+            for (index, milliseconds) in frames {
+                times.add(*index, at(*milliseconds));
+            }
+            let quiet = times.quiet_after(0, at(1_000));
+            assert_eq!(quiet, expected.map(Duration::from_millis), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_stamp_keeps_its_age() {
+        let before = Instant::now();
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("a time after 1970");
+        let found = when(TimeSpec::from(wall - Duration::from_millis(5))).expect("an instant");
+        assert!(found <= before + Duration::from_millis(50) && found + Duration::from_secs(1) > before);
     }
 
     #[test]

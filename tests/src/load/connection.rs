@@ -126,6 +126,7 @@ impl Connection {
         self.sender.ready().await.map_err(|_| Broken::NotSent)?;
         let request = Request::get(path)
             .header("host", &self.host)
+            .header("x-request-id", self.id.request_id())
             .body(Empty::new())
             .map_err(|error| Broken::Failed(Failure::Other(error.to_string())))?;
         let response = self.sender.try_send_request(request).await.map_err(|error| {

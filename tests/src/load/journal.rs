@@ -8,9 +8,27 @@ use std::time::Instant;
 /// Records that a journal takes: an hour of the demo's rate, some 200 MB.
 const RECORDS_MAX: usize = 2_000_000;
 
-/// A client's connection, numbered by the journal.
+/// A client's connection: no two of a process have the same number, whatever their journals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// What its requests carry as `x-request-id`, and what the gateway writes to its access log.
+    pub fn request_id(self) -> String {
+        format!("{REQUEST_ID_PREFIX}{}", self.0)
+    }
+
+    /// The connection of a request of that identity; `None` for what [`ConnectionId::request_id`] did not make.
+    pub fn of_request_id(text: &str) -> Option<Self> {
+        text.strip_prefix(REQUEST_ID_PREFIX)?.parse().ok().map(Self)
+    }
+}
+
+/// Tells the identities of the load's requests from those that the gateway makes.
+const REQUEST_ID_PREFIX: &str = "load-";
+
+/// The next connection's number.
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(0);
 
 /// What was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +99,6 @@ pub struct Record {
 /// All records of a load, in the order in which their outcomes were known.
 #[derive(Debug, Default)]
 pub struct Journal {
-    connections: AtomicU64,
     left_out: AtomicU64,
     records: Mutex<Vec<Record>>,
 }
@@ -89,7 +106,7 @@ pub struct Journal {
 impl Journal {
     /// A number for a new connection.
     pub fn new_connection(&self) -> ConnectionId {
-        ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed))
+        ConnectionId(NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Adds a record; beyond the journal's bound it is only counted.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gateway_tests::demo::owners::name_nodes;
 use gateway_tests::demo::tally::{DETECTION_MAX, Death, Tally, tally};
 use gateway_tests::lab::Lab;
 use gateway_tests::lab::addresses::{Family, NODES, Vip};
@@ -42,10 +43,16 @@ fn wait_for_records(load: &Load, count: usize) {
     );
 }
 
-fn end(load: Load, deaths: &[Death]) -> Tally {
+/// Ends the load and the nodes, whose access logs are whole then, and counts.
+fn end(lab: &Lab, load: Load, deaths: &[Death]) -> Tally {
     let journal = load.stop().expect("a journal");
     assert_eq!(journal.left_out(), 0);
-    tally(&journal.since(0), deaths)
+    for node in lab.nodes().iter().filter(|node| node.pid().is_some()) {
+        assert!(node.stop().expect("an end").success(), "{}", node.quote());
+    }
+    let mut records = journal.since(0);
+    name_nodes(lab, &mut records).expect("access logs");
+    tally(&records, deaths)
 }
 
 /// Which node something happens to.
@@ -67,10 +74,14 @@ fn node_as<'lab>(lab: &'lab Lab, tap: &Tap, role: Role) -> (usize, &'lab Node) {
     (index, &lab.nodes()[index])
 }
 
-/// How long after its death a node still got frames for a VIP.
-fn quiet_after(tap: &Tap, index: usize, death: Instant) -> Duration {
-    tap.last(index)
-        .map_or(Duration::ZERO, |last| last.saturating_duration_since(death))
+/// Checks that a dead node was sent no frame for a VIP once others must have noticed.
+fn assert_quiet(role: Role, tap: &Tap, index: usize, death: Instant) {
+    let quiet = tap.quiet_after(index, death).expect("a tap that watches");
+    let quiet = quiet.expect("frames to the node before its death, and to others after it");
+    assert!(
+        quiet < DETECTION_MAX,
+        "{role:?}: node {index} got frames for {quiet:?}"
+    );
 }
 
 /// Waits until a connection that was opened after `from` was answered by that node.
@@ -104,18 +115,14 @@ fn a_killed_node_is_steered_around_and_comes_back() {
             at,
         }];
         wait_for_records(&load, 800);
-        let quiet = quiet_after(&tap, index, at);
-        assert!(
-            quiet < DETECTION_MAX,
-            "{role:?} {} got frames for {quiet:?}",
-            node.name()
-        );
+        assert_quiet(role, &tap, index, at);
+        tap.end().expect("a tap that watched to its end");
 
         node.start().expect("a start");
         node.wait_ready().expect("a ready node");
         lab.wait_formed(NODES).expect("three nodes");
         wait_for_connections_on(&load, node, Instant::now());
-        let counted = end(load, &deaths);
+        let counted = end(&lab, load, &deaths);
         assert!(
             counted.lost_with.contains_key(node.name()),
             "{role:?}: no connection lived on it"
@@ -138,18 +145,14 @@ fn a_node_whose_link_is_cut_is_steered_around_and_comes_back() {
             at,
         }];
         wait_for_records(&load, 800);
-        let quiet = quiet_after(&tap, index, at);
-        assert!(
-            quiet < DETECTION_MAX,
-            "{role:?} {} was sent frames for {quiet:?}",
-            node.name()
-        );
+        assert_quiet(role, &tap, index, at);
+        tap.end().expect("a tap that watched to its end");
 
         lab.heal_link(node.name()).expect("a mended link");
         lab.wait_formed(NODES).expect("three nodes");
         wait_for_connections_on(&load, node, Instant::now());
         wait_for_records(&load, 400);
-        assert_no_unexcused(role, &end(load, &deaths));
+        assert_no_unexcused(role, &end(&lab, load, &deaths));
     }
 }
 
@@ -178,7 +181,7 @@ fn a_drain_fails_nothing_and_takes_no_new_connections() {
         );
         node.admin_json(Method::POST, "/v1/undrain").expect("an undrain");
         wait_for_connections_on(&load, node, Instant::now());
-        assert_nothing_failed(role, &end(load, &[]));
+        assert_nothing_failed(role, &end(&lab, load, &[]));
     }
 }
 
@@ -193,7 +196,7 @@ fn a_node_that_stops_in_order_fails_nothing() {
         let status = node.stop().expect("an end");
         assert!(status.success(), "{status}\n{}", node.quote());
         wait_for_records(&load, 400);
-        assert_nothing_failed(role, &end(load, &[]));
+        assert_nothing_failed(role, &end(&lab, load, &[]));
         assert_eq!(node.leftovers().expect("a look"), Vec::<String>::new());
     }
 }

@@ -1,13 +1,16 @@
 //! A node's life: what it leaves behind, what it takes up again, and what a bad configuration changes.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use gateway_tests::lab::addresses::{Family, NODES, Vip};
 use gateway_tests::lab::node::Node;
 use gateway_tests::lab::remains;
+use gateway_tests::lab::settings::INTERFACE;
 use gateway_tests::lab::wait::wait_until;
-use gateway_tests::lab::wire::XdpMode;
+use gateway_tests::lab::wire::{self, XdpMode};
+use gateway_tests::lab::{Lab, Plan};
 use http::{Method, StatusCode};
 
 use crate::support::{get, one_at_a_time, running_lab};
@@ -26,9 +29,8 @@ fn stopped_nodes_leave_nothing_behind() {
             Vec::<String>::new(),
             "a running node holds something"
         );
-        if let Some(shown) = bpftool_net(node) {
-            assert!(shown.contains("driver"), "bpftool net: {shown}");
-        }
+        let shown = bpftool_net(node);
+        assert!(shown.contains("driver"), "bpftool net: {shown}");
     }
     for node in lab.nodes() {
         let status = node.stop().expect("an end");
@@ -39,9 +41,8 @@ fn stopped_nodes_leave_nothing_behind() {
             "{}",
             node.name()
         );
-        if let Some(shown) = bpftool_net(node) {
-            assert!(!shown.contains("driver"), "bpftool net: {shown}");
-        }
+        let shown = bpftool_net(node);
+        assert!(!shown.contains(INTERFACE), "bpftool net: {shown}");
     }
     // The last node to go takes their common directory along.
     let pins = remains::pin_directory(lab.id());
@@ -89,6 +90,38 @@ fn a_restart_after_a_crash_takes_up_what_is_pinned() {
         get(&lab, target, "/hello").expect("an answer after the restart");
     }
     assert!(node.stop().expect("an end").success());
+    assert_eq!(node.leftovers().expect("a look"), Vec::<String>::new());
+}
+
+#[test]
+fn a_vip_taken_out_of_the_configuration_while_its_node_was_dead_is_not_left_behind() {
+    let _turn = one_at_a_time();
+    let lab = Lab::raise(&Plan::new().expect("the gateway's program")).expect("a lab");
+    let node = &lab.nodes()[0];
+    node.start().expect("a start");
+    node.wait_ready().expect("a ready node");
+    let on_loopback = |what: &str| {
+        let addresses = node.namespace().run(|| wire::addresses("lo")).expect("a job");
+        let addresses = addresses.expect("addresses");
+        let held = |family| addresses.contains(&Vip::IpHash.address(family));
+        let held: Vec<_> = [Family::V4, Family::V6]
+            .into_iter()
+            .filter(|family| held(*family))
+            .collect();
+        println!("{what}: {held:?}");
+        held.len()
+    };
+    assert_eq!(on_loopback("before the crash"), 2);
+    node.kill().expect("a kill");
+    let config = node.config();
+    let (without, _) = config
+        .split_once("\n[[vip]]\nname = \"sticky\"")
+        .expect("a VIP that can go");
+    node.write_config(without).expect("a file");
+    node.start().expect("a start");
+    node.wait_ready().expect("a ready node");
+    assert_eq!(on_loopback("after the restart"), 0, "the VIP that is no more");
+    assert!(node.stop().expect("an end").success(), "{}", node.quote());
     assert_eq!(node.leftovers().expect("a look"), Vec::<String>::new());
 }
 
@@ -196,14 +229,33 @@ fn packets(node: &Node) -> u64 {
         .sum()
 }
 
-/// What `bpftool net` shows in a node's namespace; `None` where there is no bpftool, netlink having said the same.
-fn bpftool_net(node: &Node) -> Option<String> {
-    let mut command = Command::new("bpftool");
+/// What `bpftool net` shows in a node's namespace.
+fn bpftool_net(node: &Node) -> String {
+    let mut command = Command::new(bpftool());
     command.arg("net");
-    let output = node
-        .namespace()
-        .run(move || command.output())
-        .expect("a job")
-        .ok()?;
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    let output = node.namespace().run(move || command.output()).expect("a job");
+    let output = output.expect("a run of bpftool");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let faults = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "bpftool net: {}: {faults}",
+        output.status
+    );
+    assert!(
+        told.contains("xdp:"),
+        "bpftool net has no table of XDP programs: {told}"
+    );
+    told
+}
+
+/// Where bpftool is: not everyone's PATH has the folders that it lies in.
+fn bpftool() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = ["/usr/sbin", "/sbin"].map(PathBuf::from).into_iter();
+    folders
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join("bpftool"))
+        .find(|program| program.is_file())
+        .expect("bpftool: install Debian's package bpftool, or run `cargo xtask test`, which does")
 }

@@ -10,6 +10,8 @@ use gateway_tests::lab::settings::INTERFACE;
 use gateway_tests::lab::wait::wait_until;
 use gateway_tests::lab::wire::XdpMode;
 use gateway_tests::lab::{Lab, Plan};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 
 use crate::support::one_at_a_time;
 
@@ -29,7 +31,24 @@ const BAD_CONFIGURATION: i32 = 64;
 #[derive(Clone, Copy, PartialEq)]
 enum User {
     Root,
+    /// Root of a kernel that hides its type information.
+    RootWithoutBtf,
     Nobody,
+}
+
+/// Hides `/sys/kernel/btf` below an empty file system from the calling process and what it starts.
+fn hide_btf() -> std::io::Result<()> {
+    let none = None::<&str>;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(
+        Some("tmpfs"),
+        "/sys/kernel/btf",
+        Some("tmpfs"),
+        MsFlags::empty(),
+        none,
+    )?;
+    Ok(())
 }
 
 /// Runs the program until it ends by itself.
@@ -40,8 +59,16 @@ fn run(node: &Node, user: User, program: &std::path::Path) -> Output {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if user == User::Nobody {
-        command.uid(NOBODY).gid(NOBODY);
+    match user {
+        User::Root => {}
+        User::Nobody => {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        User::RootWithoutBtf => {
+            // SAFETY: `hide_btf` makes system calls on short constant paths, for which nix allocates nothing: that is
+            // allowed after a fork.
+            unsafe { command.pre_exec(hide_btf) };
+        }
     }
     let mut child = node.spawn(command).expect("a process");
     let ended = wait_until(Instant::now() + PATIENCE, || {
@@ -249,4 +276,53 @@ fn a_second_gateway_of_the_same_node_is_refused() {
     node.wait_ready().expect("the first runs on");
     assert!(node.stop().expect("an end").success());
     assert_eq!(node.leftovers().expect("a look"), Vec::<String>::new());
+}
+
+#[test]
+fn a_second_gateway_that_shares_only_name_and_pins_is_refused_as_such() {
+    let _turn = one_at_a_time();
+    let (lab, plan) = lab();
+    let node = &lab.nodes()[0];
+    node.start().expect("a start");
+    node.wait_ready().expect("a ready node");
+    let there = node.leftovers().expect("a look");
+    let mut other = node.config();
+    for (port, free) in [
+        ("listen = \"127.0.0.1:9900\"", "listen = \"127.0.0.1:9901\""),
+        ("listen = \"10.77.0.11:7946\"", "listen = \"10.77.0.11:7947\""),
+        ("\"[::]:80\"", "\"[::]:8000\""),
+        ("ports = [80]", "ports = [8000]"),
+    ] {
+        assert!(other.contains(port), "{port:?} is in the configuration");
+        other = other.replace(port, free);
+    }
+    node.write_config(&other).expect("a file");
+    let output = run(node, User::Root, &plan.program);
+    check(
+        node,
+        "the same pins",
+        &output,
+        FAILURE,
+        &["another gateway uses", "pin_directory"],
+        &there,
+    );
+    node.wait_ready().expect("the first runs on");
+    assert!(node.stop().expect("an end").success());
+    assert_eq!(node.leftovers().expect("a look"), Vec::<String>::new());
+}
+
+#[test]
+fn a_kernel_without_type_information_is_named_with_the_remedy() {
+    let _turn = one_at_a_time();
+    let (lab, plan) = lab();
+    let node = &lab.nodes()[0];
+    let output = run(node, User::RootWithoutBtf, &plan.program);
+    check(
+        node,
+        "no BTF",
+        &output,
+        FAILURE,
+        &["BTF", "CONFIG_DEBUG_INFO_BTF=y"],
+        &[],
+    );
 }

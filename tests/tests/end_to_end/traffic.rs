@@ -1,10 +1,12 @@
 //! Requests through the VIPs of three nodes: are they answered, by whom, and whole?
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gateway_tests::lab::addresses::{Family, Vip, client_source};
+use gateway_tests::lab::echo::Echo;
 use gateway_tests::lab::exchange::exchange;
 use gateway_tests::lab::wait::wait_until;
 use gateway_tests::lab::wire::XdpMode;
@@ -94,16 +96,61 @@ fn shares_follow_the_weights_and_ip_hash_keeps_a_client_on_one_node() {
     let _turn = one_at_a_time();
     let lab = running_lab([1, 1, 2]);
     let own = vec![None; usize::from(CONNECTIONS)];
-    let by_flow = spread::measure(lab.client(), Vip::FlowHash.http(Family::V4), own).expect("a spread");
-    check_shares("flow-hash", &by_flow);
-
     for family in [Family::V4, Family::V6] {
+        let target = Vip::FlowHash.http(family);
+        let by_flow = spread::measure(lab.client(), target, own.clone()).expect("a spread");
+        check_shares(&format!("flow-hash {family:?}"), &by_flow);
+
         let once = (0..CONNECTIONS).map(|number| Some(client_source(family, number)));
         let twice = once.clone().chain(once).collect();
         let by_address = spread::measure(lab.client(), Vip::IpHash.http(family), twice).expect("a spread");
         check_shares(&format!("ip-hash {family:?}"), &by_address);
         assert_eq!(by_address.nodes_of.len(), usize::from(CONNECTIONS));
         assert_eq!(by_address.split_sources(), 0, "ip-hash {family:?}");
+    }
+}
+
+#[test]
+fn datagrams_are_answered_by_the_node_that_owns_their_flow() {
+    /// Client ports: with three nodes of equal weight, one in a billion labs would leave a node out.
+    const PORTS: usize = 50;
+    const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+    let _turn = one_at_a_time();
+    let lab = running_lab([1, 1, 1]);
+    for family in [Family::V4, Family::V6] {
+        let target = Vip::Udp.udp(family);
+        let echoes = lab.nodes().iter().map(|node| Echo::start(node, target));
+        let _echoes: Vec<_> = echoes.collect::<Result<_, _>>().expect("a server on each node");
+        let asked = lab.client().run(move || -> std::io::Result<BTreeSet<Vec<u8>>> {
+            let mut nodes = BTreeSet::new();
+            for _ in 0..PORTS {
+                let any = match target {
+                    SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+                    SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+                };
+                let socket = UdpSocket::bind(any)?;
+                socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+                // A connected socket takes no answer but the VIP's own.
+                socket.connect(target)?;
+                let mut owner = None;
+                for _ in 0..3 {
+                    socket.send(b"who?")?;
+                    let mut answer = [0; 64];
+                    let length = socket.recv(&mut answer)?;
+                    let node = answer[..length].to_vec();
+                    assert_eq!(owner.get_or_insert(node.clone()), &node, "a flow moved");
+                    nodes.insert(node);
+                }
+            }
+            Ok(nodes)
+        });
+        let nodes = asked.expect("a job").expect("an answer to each datagram");
+        let expected: BTreeSet<_> = lab
+            .nodes()
+            .iter()
+            .map(|node| node.name().as_bytes().to_vec())
+            .collect();
+        assert_eq!(nodes, expected, "{target}");
     }
 }
 
