@@ -4,6 +4,7 @@
 //! One pass over the names finds what is there, so that a plain request pays for no look-up it does not need.
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use http_body::Body;
 
 use super::error::ProxyError;
 
@@ -110,6 +111,14 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap, hop: &Hop<'_>) -> Result<(), 
     headers.insert(REQUEST_ID, hop.request_id.clone());
     headers.append(header::VIA, HeaderValue::from_static(hop.via));
     Ok(())
+}
+
+/// Frames a request to an HTTP/1 endpoint: a body of unknown length (chunked, or HTTP/2 without Content-Length) is
+/// sent in chunks. Left to itself hyper sends GET and HEAD without their body then. An empty body needs no framing.
+pub(super) fn frame(headers: &mut HeaderMap, body: &impl Body) {
+    if !body.is_end_stream() && !headers.contains_key(header::CONTENT_LENGTH) {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
 }
 
 /// Makes an upstream's fields what a client gets. Connection may name what it likes: all of it is dropped.

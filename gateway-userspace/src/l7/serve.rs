@@ -142,6 +142,9 @@ fn admit(
     address(&mut head, host.value, protocol)?;
     head.extensions.clear();
     let (body, meter) = RequestBody::new(body);
+    if protocol == UpstreamProtocol::Http1 {
+        headers::frame(&mut head.headers, &body);
+    }
     record.body(meter);
     Ok((route, Request::from_parts(head, body)))
 }

@@ -4,6 +4,7 @@ mod client;
 mod drain;
 mod fail;
 mod forward;
+mod framing;
 mod harness;
 mod limits;
 mod stream;
