@@ -43,6 +43,10 @@ pub const ACKNOWLEDGE: Duration = Duration::from_millis(200);
 /// How long a node with seeds waits for an existing view before it makes the first: ten heartbeats.
 pub const BOOTSTRAP: Duration = Duration::from_secs(1);
 
+/// How long a node does not make the first view while it hears of one from nodes that do not answer it: far longer
+/// than a round trip, and bounded, since they may be recordings.
+pub const UNANSWERED: Duration = Duration::from_secs(2);
+
 /// How long a node makes no view after the cluster refused its last one: long enough that both sides
 /// hear each other again, or agree on who is dead.
 pub const REFUSED: Duration = Duration::from_millis(300);
@@ -289,7 +293,8 @@ impl Membership {
             },
         }
         self.learn(&heartbeat.peers, now);
-        if let Some(theirs) = heartbeat.lineage.filter(|_| echoed || self.held.is_none()) {
+        // Only who answers this life of ours is believed: after a start, any recording would pass for the present.
+        if let Some(theirs) = heartbeat.lineage.filter(|_| echoed) {
             self.consider(theirs, &heartbeat.live, &name, now, actions);
         }
         self.lead(now, actions);

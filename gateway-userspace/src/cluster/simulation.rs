@@ -30,6 +30,8 @@ pub struct Network {
     loss: f64,
     delay_ms: u64,
     deaths: Vec<(usize, String)>,
+    /// What an attacker on the network has recorded, if there is one.
+    recording: Option<Vec<Heartbeat>>,
 }
 
 struct Node {
@@ -61,6 +63,7 @@ impl Network {
             loss: 0.0,
             delay_ms: 0,
             deaths: Vec::new(),
+            recording: None,
         };
         (0..nodes).for_each(|_| network.add_node());
         network
@@ -138,6 +141,22 @@ impl Network {
 
     pub fn inject(&mut self, to: usize, heartbeat: Heartbeat) {
         self.deliver(to, Event::Heartbeat(Box::new(heartbeat)));
+    }
+
+    /// From now on an attacker records all datagrams; it has no key, but can send them again.
+    pub fn record(&mut self) {
+        self.recording = Some(Vec::new());
+    }
+
+    /// The attacker sends all it has recorded to one node, in order, evenly over this time; whom they were for does
+    /// not matter.
+    pub fn replay(&mut self, to: usize, time: Duration) {
+        let recorded = self.recording.take().unwrap_or_default();
+        let count = u32::try_from(recorded.len()).unwrap();
+        for (heartbeat, i) in recorded.into_iter().zip(0..) {
+            let at = self.now + time * i / count;
+            self.queue(at, to, Event::Heartbeat(Box::new(heartbeat)));
+        }
     }
 
     pub fn view(&self, i: usize) -> Option<View> {
@@ -223,6 +242,9 @@ impl Network {
 
     fn transmit(&mut self, from: usize, to: SocketAddr, heartbeat: Heartbeat) {
         self.nodes[from].last_sent = Some(heartbeat.clone());
+        if let Some(recording) = &mut self.recording {
+            recording.push(heartbeat.clone());
+        }
         let Some(to) = (0..self.nodes.len()).find(|i| address(*i) == to) else {
             return;
         };

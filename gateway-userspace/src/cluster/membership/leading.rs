@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{ACKNOWLEDGE, Action, BOOTSTRAP, Membership};
+use super::{ACKNOWLEDGE, Action, BOOTSTRAP, Membership, UNANSWERED};
 use crate::cluster::lineage::Lineage;
 use crate::cluster::message::{Life, Profile, State};
 use crate::cluster::notice::Notice;
@@ -58,11 +58,13 @@ impl Membership {
     fn leads(&self, now: Duration) -> bool {
         let by_name = || self.live_peers().all(|peer| self.me.name < peer.profile.name);
         let Some(held) = &self.held else {
-            let waited = self.seeds.is_empty() || now.saturating_sub(self.started_at) >= BOOTSTRAP;
-            let no_view = self
-                .peers
-                .values()
-                .all(|p| p.hearing == Hearing::Silent || p.digest.is_none());
+            let age = now.saturating_sub(self.started_at);
+            let waited = self.seeds.is_empty() || age >= BOOTSTRAP;
+            let counts = |peer: &Peer| {
+                let is_heard = peer.hearing == Hearing::Heard && age < UNANSWERED;
+                is_heard || peer.is_connected(self.me.incarnation)
+            };
+            let no_view = self.peers.values().all(|p| p.digest.is_none() || !counts(p));
             return waited && no_view && by_name();
         };
         let live = self.live();
