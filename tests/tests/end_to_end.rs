@@ -13,6 +13,8 @@ mod lab;
 mod lifecycle;
 #[path = "end_to_end/load.rs"]
 mod load;
+#[path = "end_to_end/readme.rs"]
+mod readme;
 #[path = "end_to_end/start.rs"]
 mod start;
 #[path = "end_to_end/support.rs"]

@@ -1,5 +1,7 @@
 //! The packet cases on the pure function and in the kernel, and both side by side on many flows.
 
+#![expect(clippy::expect_used, reason = "helpers of tests fail as the tests do")]
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use gateway::l4::owners::{OwnersCache, slots};
@@ -111,20 +113,20 @@ fn owners(steering: SteeringCode, cases: &[Case]) -> Vec<NodeId> {
         table: TableId(0),
         salt: 9,
     };
-    let mut kernel = Kernel::start().unwrap();
+    let mut kernel = Kernel::start().expect("the program in the kernel");
     kernel
         .carry_out(&[Step::SwapTable(TableId(0), table.clone()), Step::PutVip(key, vip)])
-        .unwrap();
+        .expect("the tables");
     let mut pure = pure::tables();
     pure.slots.insert(TableId(0), [table.to_vec(), Vec::new()]);
     pure.vips.insert(key, vip);
     let owner = |case: &Case| {
-        let found = kernel.run(case).unwrap();
+        let found = kernel.run(case).expect("a test run");
         assert_eq!(found, pure::run(&mut pure, case));
         if found.fate == Fate::Pass {
             ME
         } else {
-            receiver(&found.bytes).unwrap()
+            receiver(&found.bytes).expect("a receiver")
         }
     };
     cases.iter().map(owner).collect()

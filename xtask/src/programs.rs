@@ -8,7 +8,10 @@ use crate::apt::Apt;
 use crate::steps;
 
 /// Program, its Debian package, and what it is for.
-const PROGRAMS: [(&str, &str, &str); 1] = [("bpftool", "bpftool", "shows what the kernel has loaded")];
+const PROGRAMS: [(&str, &str, &str); 2] = [
+    ("bpftool", "bpftool", "shows what the kernel has loaded"),
+    ("curl", "curl", "asks what the README asks"),
+];
 
 /// Folders that are not on every user's PATH, yet have such programs.
 const SYSTEM_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
