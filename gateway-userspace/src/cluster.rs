@@ -170,6 +170,13 @@ impl Cluster {
         self.listen
     }
 
+    /// Whether the heartbeat thread runs. If it does not, and nobody called [`Cluster::stop`], it has panicked: other
+    /// nodes take this one for dead, and the receiver of views gets no more of them (its `changed` fails at once).
+    pub fn is_running(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Leaves: says so to all nodes several times, and ends the thread. Takes some 60 ms; further calls do nothing.
     pub fn stop(&self) {
         self.shared.want(|wanted| wanted.course = Course::Stop);

@@ -111,7 +111,9 @@ pub struct Driver {
 impl Driver {
     /// Runs until stopped; said farewell by then.
     pub fn run(mut self) {
-        prefer_this_thread();
+        if let Err(error) = prefer_this_thread() {
+            tracing::warn!(cause = %error.0, "{error}");
+        }
         let mut replays = Replays::default();
         let mut troubles = Troubles::default();
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX + 1];
@@ -229,15 +231,53 @@ impl Troubles {
     }
 }
 
+/// The heartbeat thread competes with all others for a processor.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "heartbeats run without real-time priority, so a busy machine may delay them until this node is taken for dead: \
+     grant CAP_SYS_NICE (in the systemd unit, CapabilityBoundingSet= and, if not root, AmbientCapabilities=), \
+     and have no RestrictRealtime= in the unit"
+)]
+struct NoPriority(#[source] std::io::Error);
+
 /// Puts this thread in front of all ordinary ones, where the system allows it (CAP_SYS_NICE or an rlimit).
 ///
 /// The lowest real-time priority: it suffices, and kernel threads stay in front.
-fn prefer_this_thread() {
+fn prefer_this_thread() -> Result<(), NoPriority> {
     let parameters = libc::sched_param { sched_priority: 1 };
     // SAFETY: `parameters` is valid for the call; 0 means the calling thread.
     let refused = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) } != 0;
     if refused {
-        let error = std::io::Error::last_os_error();
-        tracing::debug!(%error, "heartbeats run without real-time priority: a busy machine may delay them");
+        return Err(NoPriority(std::io::Error::last_os_error()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_priority_names_the_remedy() {
+        let thread = std::thread::spawn(|| {
+            // SAFETY: only this thread becomes nobody (the raw call, not the C library's), and it ends here.
+            let result = unsafe { libc::syscall(libc::SYS_setresuid, 65_534, 65_534, 65_534) };
+            if result != 0 {
+                // Not root, so without the permission already.
+                assert_ne!(nix::unistd::geteuid().as_raw(), 0);
+            }
+            prefer_this_thread()
+        });
+        let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_RTPRIO).unwrap();
+        match thread.join().unwrap() {
+            Ok(()) => assert!(limit.0 > 0, "an rlimit may permit it to anybody"),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(
+                    text.contains("CAP_SYS_NICE") && text.contains("RestrictRealtime"),
+                    "{text}"
+                );
+            }
+        }
     }
 }

@@ -126,6 +126,28 @@ async fn garbage_is_counted_and_does_no_harm() {
     wait_for(&mut a_views, "a still works", |v| v.member("a").is_some()).await;
 }
 
+#[tokio::test]
+async fn dead_heartbeat_thread_is_noticed() {
+    let (cluster, mut views) = Cluster::start(&config(&[], 1), &node("a"), 1).unwrap();
+    assert!(cluster.is_running());
+    cluster.stop();
+    assert!(!cluster.is_running(), "stopped");
+    assert!(views.changed().await.is_err());
+
+    let (cluster, _views) = Cluster::start(&config(&[], 1), &node("a"), 1).unwrap();
+    let panicking = std::thread::spawn(|| panic!("on purpose, in a test"));
+    let healthy = cluster.thread.lock().unwrap().replace(panicking);
+    tokio::time::timeout(DEADLINE, async {
+        while cluster.is_running() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    cluster.stop();
+    healthy.unwrap().join().unwrap();
+}
+
 #[test]
 fn bind_errors_name_the_remedy() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
