@@ -31,6 +31,9 @@ const UNFIT_LIMIT: Duration = Duration::from_secs(2);
 /// How long after a new view unresolved neighbours are looked at with each tick, not once a second.
 const RESOLVE_EAGERLY: Duration = Duration::from_secs(2);
 
+/// Why a node without heartbeats ends: others took over already.
+const HEARTBEATS_ENDED: &str = "the heartbeat thread has ended";
+
 /// The parts of a running node.
 #[derive(Debug)]
 pub struct Parts {
@@ -125,13 +128,16 @@ impl Controller {
                 () = &mut stop => return Ended::Told,
                 changed = self.parts.views.changed() => match changed {
                     Ok(()) => self.publish_view().await,
-                    Err(_) => return Ended::Broken("the heartbeat thread has ended"),
+                    Err(_) => return Ended::Broken(HEARTBEATS_ENDED),
                 },
                 Some(command) = commands.recv() => self.obey(command).await,
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
                     self.look_after(ticks).await;
                     self.offer_to_serve();
+                    if let Some(thread) = self.dead_thread() {
+                        return Ended::Broken(thread);
+                    }
                 }
             }
             self.tell_readiness();
@@ -305,6 +311,22 @@ impl Controller {
 }
 
 impl Controller {
+    /// A thread that should run and does not.
+    fn dead_thread(&self) -> Option<&'static str> {
+        if self
+            .parts
+            .cluster
+            .as_ref()
+            .is_some_and(|cluster| !cluster.is_running())
+        {
+            return Some(HEARTBEATS_ENDED);
+        }
+        let announcer = self.parts.announcer.as_ref();
+        announcer
+            .is_some_and(|announcer| !announcer.is_running())
+            .then_some("the announcer's thread has ended")
+    }
+
     /// What keeps this node from serving, whatever its state.
     fn faults(&mut self, now: Instant) -> Vec<String> {
         let mut faults: Vec<String> = self.unpublished.iter().cloned().collect();

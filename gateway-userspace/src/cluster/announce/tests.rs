@@ -105,21 +105,6 @@ fn missing_permission_names_the_remedy() {
 }
 
 #[test]
-fn silence_holds_nothing_until_the_next_update() {
-    let announcer = Announcer::start(&[]).unwrap();
-    let vips: Vec<Vip> = addresses(3).into_iter().map(vip).collect();
-    let ordered = || announcer.shared.orders.lock().unwrap().clone();
-    let alone = view(1, &["a"]);
-    assert_eq!(announcer.update(&alone, "a", &vips).len(), 3);
-    let before = ordered();
-    announcer.silence();
-    assert!(ordered().held.is_empty());
-    assert_ne!(ordered().number, before.number, "the thread is told");
-    announcer.update(&alone, "a", &vips);
-    assert_eq!(ordered().held, before.held);
-}
-
-#[test]
 fn dead_announcer_thread_is_noticed() {
     let mut announcer = Announcer::start(&[]).unwrap();
     assert!(announcer.is_running());
