@@ -33,6 +33,7 @@ struct Seen {
     connection: Presence,
     te: Presence,
     hop_by_hop: Presence,
+    framing: Presence,
     forwarded: Presence,
     expect: Presence,
     cookies: usize,
@@ -52,9 +53,14 @@ impl Seen {
             match name.as_str() {
                 "connection" => seen.connection = Presence::Present,
                 "te" => seen.te = Presence::Present,
-                "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" | "http2-settings" => {
+                "keep-alive" | "proxy-connection" | "upgrade" | "http2-settings" => {
                     seen.hop_by_hop = Presence::Present;
                 }
+                "transfer-encoding" => {
+                    seen.hop_by_hop = Presence::Present;
+                    seen.framing = Presence::Present;
+                }
+                "content-length" => seen.framing = Presence::Present,
                 "expect" => seen.expect = Presence::Present,
                 "forwarded" | "x-real-ip" => seen.forwarded = Presence::Present,
                 "cookie" => seen.cookies = headers.get_all(header::COOKIE).iter().count(),
@@ -122,8 +128,14 @@ pub(super) fn frame(headers: &mut HeaderMap, body: &impl Body) {
 }
 
 /// Makes an upstream's fields what a client gets. Connection may name what it likes: all of it is dropped.
-pub(crate) fn to_downstream(headers: &mut HeaderMap) {
+///
+/// # Errors
+/// [`ProxyError::UpstreamProtocol`]: where the response ends can be read in two ways, or not at all.
+pub(crate) fn to_downstream(headers: &mut HeaderMap) -> Result<(), ProxyError> {
     let seen = Seen::scan(headers);
+    if seen.framing == Presence::Present {
+        check_framing(headers)?;
+    }
     if seen.connection == Presence::Present {
         for name in named(headers) {
             headers.remove(name);
@@ -135,6 +147,35 @@ pub(crate) fn to_downstream(headers: &mut HeaderMap) {
     }
     if seen.te == Presence::Present {
         headers.remove(header::TE);
+    }
+    Ok(())
+}
+
+/// One Content-Length, or one Transfer-Encoding that is `chunked`, and never both (RFC 9112, section 6.3). Hyper
+/// reads such a response by its Transfer-Encoding and leaves both fields: the client would get a false length, or
+/// a body whose other coding nobody names any more.
+fn check_framing(headers: &HeaderMap) -> Result<(), ProxyError> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_one = match (lengths.next(), codings.next()) {
+        (Some(length), None) => is_length(length.as_bytes()),
+        (None, Some(coding)) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+        (None, None) => true,
+    };
+    if is_one && lengths.next().is_none() && codings.next().is_none() {
+        Ok(())
+    } else {
+        Err(ProxyError::UpstreamProtocol)
+    }
+}
+
+/// Digits as a number is written: no sign, no list, no leading zero.
+fn is_length(text: &[u8]) -> bool {
+    match text {
+        [b'0'] => true,
+        [b'0', ..] | [] => false,
+        digits => digits.iter().all(u8::is_ascii_digit),
     }
 }
 
@@ -336,15 +377,42 @@ mod tests {
 
     #[test]
     fn responses_lose_their_hop_by_hop_fields() {
-        let mut headers = map(&[
-            ("connection", "keep-alive, x-own"),
-            ("x-own", "1"),
-            ("transfer-encoding", "chunked"),
-            ("keep-alive", "timeout=5"),
-            ("content-length", "3"),
-        ]);
-        to_downstream(&mut headers);
-        assert_eq!(headers, map(&[("content-length", "3")]));
+        for (framing, left) in [
+            (("transfer-encoding", "Chunked"), map(&[])),
+            (("content-length", "3"), map(&[("content-length", "3")])),
+        ] {
+            let mut headers = map(&[
+                ("connection", "keep-alive, x-own"),
+                ("x-own", "1"),
+                ("keep-alive", "timeout=5"),
+                framing,
+            ]);
+            to_downstream(&mut headers).unwrap();
+            assert_eq!(headers, left);
+        }
+    }
+
+    #[test]
+    fn responses_whose_end_is_doubtful_are_refused() {
+        let rows: [&[(&str, &str)]; 10] = [
+            &[("transfer-encoding", "chunked"), ("content-length", "3")],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[("transfer-encoding", "gzip")],
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "chunked;q=1")],
+            &[("content-length", "3"), ("content-length", "3")],
+            &[("content-length", "3, 3")],
+            &[("content-length", "03")],
+            &[("content-length", "+3")],
+            &[("content-length", "")],
+        ];
+        for fields in rows {
+            assert_eq!(
+                to_downstream(&mut map(fields)),
+                Err(ProxyError::UpstreamProtocol),
+                "{fields:?}"
+            );
+        }
     }
 
     #[test]

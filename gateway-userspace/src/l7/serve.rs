@@ -262,10 +262,19 @@ fn respond(
     let mut response = match answer {
         Answer::Upstream(response, lease) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
             let (mut head, body) = response.into_parts();
-            headers::to_downstream(&mut head.headers);
-            head.version = Version::HTTP_11;
-            record.status(head.status);
-            Response::from_parts(head, ResponseBody::upstream(body, lease, record))
+            match headers::to_downstream(&mut head.headers) {
+                Ok(()) => {
+                    head.version = Version::HTTP_11;
+                    record.status(head.status);
+                    Response::from_parts(head, ResponseBody::upstream(body, lease, record))
+                }
+                Err(error) => {
+                    record.endpoint_failed();
+                    // With the lease goes the connection: what follows on it cannot be told apart either.
+                    drop((body, lease));
+                    refusal(error, None, method, record)
+                }
+            }
         }
         // Nobody asked for another protocol: Upgrade is not forwarded.
         Answer::Upstream(..) => refusal(ProxyError::UpstreamProtocol, None, method, record),

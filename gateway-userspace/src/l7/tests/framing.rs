@@ -1,10 +1,13 @@
 //! Where a message ends: what is sent on is framed anew, and what cannot be told apart is refused.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::harness::*;
 use crate::config::snapshot::UpstreamProtocol;
@@ -77,4 +80,67 @@ async fn a_known_length_stays_and_no_body_gets_no_framing() {
             assert!(!text.contains(framing), "{framing} in {text}");
         }
     }
+}
+
+/// An endpoint that answers each request on a connection with the same bytes, and counts its connections.
+async fn always(response: &'static str) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                while stream.read(&mut head).await.is_ok_and(|read| read > 0) {
+                    if stream.write_all(response.as_bytes()).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    (address, connections)
+}
+
+#[tokio::test]
+async fn a_response_whose_end_is_doubtful_is_502_and_ends_its_connection() {
+    let rows = [
+        "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok",
+    ];
+    for response in rows {
+        let (address, connections) = always(response).await;
+        let gateway = Gateway::start(&Setup::new(1, &[address]));
+        for count in 1..=2 {
+            let answer = get(gateway.address(), "/up").await;
+            assert_eq!(answer.status, 502, "{response:?}");
+            assert!(answer.text().starts_with("upstream-protocol: "), "{response:?}");
+            assert_eq!(connections.load(Ordering::Relaxed), count, "{response:?}");
+        }
+        let lines = gateway.lines(2).await;
+        assert!(
+            lines[0].contains("status=502 reason=upstream-protocol fault=upstream"),
+            "{}",
+            lines[0]
+        );
+        assert_eq!(gateway.state(address).failures.load(Ordering::Relaxed), 2);
+    }
+    let (address, connections) =
+        always("HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").await;
+    let gateway = Gateway::start(&Setup::new(1, &[address]));
+    for _ in 0..2 {
+        assert_eq!(get(gateway.address(), "/up").await.text(), "ok");
+    }
+    assert_eq!(
+        connections.load(Ordering::Relaxed),
+        1,
+        "a plain one is used again"
+    );
 }
