@@ -303,14 +303,6 @@ fn root_neighbours_resolve_held_addresses_and_no_others() {
             }
         }
     };
-    announcer.silence();
-    nobody_answers();
-    announcer.update(&view(1, &["a", "b"]), "a", &all(&pair));
-    for mine in [v4, v6] {
-        pair.forget(mine);
-        pair.ask(mine);
-        pair.wait_for(mine, &mac);
-    }
     announcer.stop();
     nobody_answers();
 }
