@@ -36,7 +36,8 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// A refused configuration ([`config::Refused`]), or whatever keeps the node from running; nothing is left behind then.
 pub fn run(config: &Path) -> Result<()> {
     let settings = config::load(config)?;
-    logging::init()?;
+    // Until the end: it writes what is left of the log.
+    let _log = logging::init()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

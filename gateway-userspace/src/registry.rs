@@ -61,23 +61,37 @@ impl EndpointState {
     }
 }
 
+/// Cells that are kept without a look at who still holds them.
+const UNPRUNED_MAX: usize = 64;
+
 /// All cells of the node.
 #[derive(Debug, Default)]
 pub struct Registry {
-    endpoints: Mutex<HashMap<(String, SocketAddr), Weak<EndpointState>>>,
+    endpoints: Mutex<Cells>,
+}
+
+#[derive(Debug, Default)]
+struct Cells {
+    all: HashMap<(String, SocketAddr), Weak<EndpointState>>,
+    /// How many were held after the last pruning: the next comes at twice that, which costs each insertion a
+    /// constant share, and bounds the map by twice what is held.
+    held: usize,
 }
 
 impl Registry {
     /// The cell of that endpoint: the living one, else a new one whose readiness is unknown.
     pub fn endpoint(&self, upstream: &str, address: SocketAddr) -> Arc<EndpointState> {
-        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        endpoints.retain(|_, cell| cell.strong_count() > 0);
+        let mut cells = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (upstream.to_owned(), address);
-        if let Some(cell) = endpoints.get(&key).and_then(Weak::upgrade) {
+        if let Some(cell) = cells.all.get(&key).and_then(Weak::upgrade) {
             return cell;
         }
+        if cells.all.len() >= UNPRUNED_MAX.max(cells.held.saturating_mul(2)) {
+            cells.all.retain(|_, cell| cell.strong_count() > 0);
+            cells.held = cells.all.len();
+        }
         let cell = Arc::new(EndpointState::new());
-        endpoints.insert(key, Arc::downgrade(&cell));
+        cells.all.insert(key, Arc::downgrade(&cell));
         cell
     }
 }
@@ -103,5 +117,22 @@ mod tests {
             registry.endpoint("users", address).readiness(),
             Readiness::Unknown
         );
+    }
+
+    #[test]
+    fn cells_that_nobody_holds_do_not_pile_up() {
+        let registry = Registry::default();
+        let address = |port: u16| SocketAddr::from(([192, 0, 2, 1], port));
+        let held: Vec<_> = (0..100)
+            .map(|port| registry.endpoint("held", address(port)))
+            .collect();
+        for port in 0..10_000 {
+            drop(registry.endpoint("gone", address(port)));
+        }
+        let count = registry.endpoints.lock().unwrap().all.len();
+        assert!(count <= 2 * held.len() + UNPRUNED_MAX, "{count}");
+        for (port, cell) in (0..).zip(&held) {
+            assert!(Arc::ptr_eq(cell, &registry.endpoint("held", address(port))));
+        }
     }
 }

@@ -29,6 +29,35 @@ pub struct BindError {
     pub source: io::Error,
 }
 
+/// Whether that address is free: binds it once as a program would that shares it with nobody. `SO_REUSEPORT` alone
+/// lets a second gateway of the same user take half of the connections, and nobody is told. What earlier
+/// connections left on the port (established, TIME_WAIT) is no obstacle, thanks to `SO_REUSEADDR`.
+///
+/// Two that start within the same instant may still miss each other: the probe is closed before the port is opened.
+///
+/// # Errors
+/// The port is taken, or cannot be had.
+pub(super) fn probe(listener: &Listener) -> Result<(), BindError> {
+    bound(listener.address, None, Sharing::Alone)
+        .map(drop)
+        .map_err(|(step, source)| BindError {
+            listener: listener.name.clone(),
+            address: listener.address,
+            step,
+            remedy: remedy(&source),
+            source,
+        })
+}
+
+/// Who may bind the same port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    /// Nobody.
+    Alone,
+    /// The other workers.
+    Workers,
+}
+
 /// One socket for each of `count` workers, all listening; the second field is where (port 0 is resolved).
 ///
 /// # Errors
@@ -57,6 +86,16 @@ fn listen(
     address: SocketAddr,
     segment_bytes_max: Option<u16>,
 ) -> Result<TcpListener, (&'static str, io::Error)> {
+    let socket = bound(address, segment_bytes_max, Sharing::Workers)?;
+    socket.listen(BACKLOG).map_err(|source| ("listen", source))?;
+    Ok(socket.into())
+}
+
+fn bound(
+    address: SocketAddr,
+    segment_bytes_max: Option<u16>,
+    sharing: Sharing,
+) -> Result<Socket, (&'static str, io::Error)> {
     let at = |step: &'static str| move |source: io::Error| (step, source);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
         .map_err(at("making a socket"))?;
@@ -66,7 +105,9 @@ fn listen(
     socket
         .set_reuse_address(true)
         .map_err(at("setting SO_REUSEADDR"))?;
-    socket.set_reuse_port(true).map_err(at("setting SO_REUSEPORT"))?;
+    if sharing == Sharing::Workers {
+        socket.set_reuse_port(true).map_err(at("setting SO_REUSEPORT"))?;
+    }
     if address.is_ipv6() {
         // `[::]` serves IPv4 too, whatever net.ipv6.bindv6only says.
         socket
@@ -80,8 +121,7 @@ fn listen(
             .map_err(at("setting TCP_MAXSEG"))?;
     }
     socket.bind(&SockAddr::from(address)).map_err(at("bind"))?;
-    socket.listen(BACKLOG).map_err(at("listen"))?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 fn remedy(error: &io::Error) -> &'static str {
@@ -186,6 +226,22 @@ mod tests {
             text.contains("web") && text.contains(&address) && text.contains("another program"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_connections_left_on_a_port_does_not_make_it_taken() {
+        let (sockets, address) = open(&listener("127.0.0.1:0", None), 2).unwrap();
+        let web = listener(&address.to_string(), None);
+        assert!(probe(&web).is_err(), "it listens");
+        let client = TcpStream::connect(address).unwrap();
+        // Either socket of the group may have it.
+        let accepted = sockets.iter().find_map(|socket| socket.accept().ok()).unwrap();
+        drop(sockets);
+        probe(&web).unwrap();
+        // The side that closes first is left in TIME_WAIT.
+        drop(accepted);
+        drop(client);
+        probe(&web).unwrap();
     }
 
     #[test]

@@ -18,6 +18,8 @@ use super::record::Record;
 pub(crate) struct Meter {
     bytes: Cell<u64>,
     broken: Cell<bool>,
+    /// Whoever waits for more of it waits for the client.
+    owed: Cell<bool>,
 }
 
 impl Meter {
@@ -28,6 +30,12 @@ impl Meter {
     /// The client's body broke off: what failed after that is the client's fault.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.get()
+    }
+
+    /// The endpoint would take more than the client sent. Not so where the body has ended, and where the endpoint
+    /// takes no more of it.
+    pub(super) fn is_owed(&self) -> bool {
+        self.owed.get()
     }
 }
 
@@ -73,6 +81,7 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         let polled = Pin::new(&mut streamed.body).poll_frame(context);
+        streamed.meter.owed.set(polled.is_pending());
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let meter = &streamed.meter;

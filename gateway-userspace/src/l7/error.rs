@@ -93,6 +93,8 @@ reasons! {
     MethodRefused = "method-refused", Downstream, Never, METHOD_NOT_ALLOWED, "this method is refused";
     /// The client's body broke off.
     RequestBodyBroken = "request-body-broken", Downstream, Never, BAD_REQUEST, "the request's body broke off";
+    /// The route's timeout ended while the client still owed its body.
+    RequestBodyTimeout = "request-body-timeout", Downstream, Never, REQUEST_TIMEOUT, "the request's body did not come in time";
     /// The client went away before the answer was whole.
     ClientClosed = "client-closed", Downstream, Never, BAD_REQUEST, "the client closed the connection";
     /// No TCP connection to the endpoint.

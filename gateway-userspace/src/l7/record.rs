@@ -140,6 +140,11 @@ impl Record {
         self.meter.as_ref().is_some_and(|meter| meter.is_broken())
     }
 
+    /// The client has not sent all of its body, though the endpoint would take it.
+    pub(super) fn is_body_owed(&self) -> bool {
+        self.meter.as_ref().is_some_and(|meter| meter.is_owed())
+    }
+
     /// The client gets this status.
     pub(super) fn status(&mut self, status: StatusCode) {
         self.status = Some(status);

@@ -76,6 +76,9 @@ pub(super) async fn serve(
                 timeout_at(deadline, forwarded).await.ok()
             };
             answered.unwrap_or_else(|| {
+                if record.is_body_owed() {
+                    return ProxyError::RequestBodyTimeout.into();
+                }
                 record.endpoint_failed();
                 ProxyError::Timeout.into()
             })

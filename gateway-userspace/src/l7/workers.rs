@@ -29,6 +29,9 @@ const CONNECTIONS_PER_WORKER_MAX: u64 = 65_536;
 /// And at least, so that a tiny limit shows as accept errors and not as a stop.
 const CONNECTIONS_PER_WORKER_MIN: u64 = 16;
 
+/// How long a removed listener's sockets may still listen, in all workers: emptying the queue takes 1.5 s, each
+/// step a tick more.
+const CLOSING_MAX: Duration = Duration::from_secs(5);
 /// How long a worker may take to end after a drain's limit, if nothing is wrong with it.
 const END_MAX: Duration = Duration::from_secs(2);
 
@@ -73,6 +76,8 @@ pub struct Workers {
     crew: Vec<Member>,
     /// Where each configured address really listens: the same but for port 0.
     bound: Mutex<HashMap<SocketAddr, SocketAddr>>,
+    /// Ports of listeners removed within [`CLOSING_MAX`], and when.
+    closing: Mutex<Vec<(u16, Instant)>>,
 }
 
 #[derive(Debug)]
@@ -100,6 +105,7 @@ impl Workers {
             shared: Arc::clone(&shared),
             crew: Vec::with_capacity(count),
             bound: Mutex::default(),
+            closing: Mutex::default(),
         };
         for index in 0..count {
             let mailbox = Arc::new(Mailbox::default());
@@ -126,9 +132,17 @@ impl Workers {
     /// A listener is known by its address: under another name it stays open.
     ///
     /// # Errors
-    /// A socket that cannot be opened; all others of this call are closed again.
+    /// A socket that cannot be opened, or a port that another program has, be it with `SO_REUSEPORT`; all others of
+    /// this call are closed again.
     pub fn prepare(&self, next: &Snapshot) -> Result<Prepared, BindError> {
         let bound = self.bound();
+        let is_ours = |port: u16| bound.values().any(|local| local.port() == port) || self.is_closing(port);
+        // All before the first is opened: those of one port may overlap (`0.0.0.0` and an address).
+        for listener in &next.listeners {
+            if !bound.contains_key(&listener.address) && !is_ours(listener.address.port()) {
+                bind::probe(listener)?;
+            }
+        }
         let mut listeners = Vec::new();
         for listener in &next.listeners {
             if bound.contains_key(&listener.address) {
@@ -160,7 +174,13 @@ impl Workers {
         self.shared.metrics.retain(&next);
         let mut shares: Vec<Vec<NewSocket>> = self.crew.iter().map(|_| Vec::new()).collect();
         let mut bound = self.bound();
-        bound.retain(|address, _| next.listeners.iter().any(|listener| listener.address == *address));
+        bound.retain(|address, local| {
+            let stays = next.listeners.iter().any(|listener| listener.address == *address);
+            if !stays {
+                self.closes(local.port());
+            }
+            stays
+        });
         for Opened {
             address,
             local,
@@ -252,6 +272,19 @@ impl Workers {
             }
         }
         sum
+    }
+
+    fn closes(&self, port: u16) {
+        let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        closing.retain(|(closed, since)| *closed != port && since.elapsed() < CLOSING_MAX);
+        closing.push((port, Instant::now()));
+    }
+
+    /// Whether sockets of ours may still listen on that port though their listener is gone.
+    fn is_closing(&self, port: u16) -> bool {
+        let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        closing.retain(|(_, since)| since.elapsed() < CLOSING_MAX);
+        closing.iter().any(|(closed, _)| *closed == port)
     }
 
     fn bound(&self) -> MutexGuard<'_, HashMap<SocketAddr, SocketAddr>> {

@@ -75,7 +75,10 @@ pub(super) struct Life {
     protocol: Protocol,
     active: u32,
     blocked_since: Option<Instant>,
+    /// Of its listener.
     leave: Option<(Leave, Instant)>,
+    /// Since when the node wants all connections to end; taken back, it holds no more for who was not told yet.
+    node_since: Option<Instant>,
     told: Option<(Order, Instant)>,
 }
 
@@ -88,6 +91,7 @@ impl Life {
             active: 0,
             blocked_since: None,
             leave: None,
+            node_since: None,
             told: None,
         }
     }
@@ -139,16 +143,18 @@ impl Life {
         };
     }
 
-    /// It is to end after the response under way; the first word counts.
+    /// It is to end after the response under way. Of several such orders the earliest cut counts.
     pub(super) fn leave(&mut self, leave: Leave, now: Instant) {
-        self.leave.get_or_insert((leave, now));
+        let (held, _) = self.leave.get_or_insert((leave, now));
+        held.by = match (held.by, leave.by) {
+            (Some(held), Some(other)) => Some(held.min(other)),
+            (held, other) => held.or(other),
+        };
     }
 
     /// What is to be done now, if it was not said before. `node` is what holds for all connections of the worker.
     pub(super) fn check(&mut self, now: Instant, node: Option<Leave>) -> Option<(Order, Cause)> {
-        if let Some(leave) = node {
-            self.leave(leave, now);
-        }
+        self.node_since = node.map(|_| self.node_since.unwrap_or(now));
         let (order, cause) = self.wanted(now, node)?;
         match self.told {
             Some((told, _)) if told == order || told == Order::Cut => None,
@@ -188,8 +194,12 @@ impl Life {
             };
             return Some((order, Cause::Limit));
         }
-        let (leave, since) = self.leave?;
-        let by = [leave.by, node.and_then(|leave| leave.by)];
+        let own_since = self.leave.map(|(_, since)| since);
+        let since = [own_since, self.node_since].into_iter().flatten().min()?;
+        let by = [
+            self.leave.and_then(|(leave, _)| leave.by),
+            node.and_then(|leave| leave.by),
+        ];
         if by.iter().flatten().any(|by| now >= *by) {
             return Some((Order::Cut, Cause::Leave));
         }
@@ -340,5 +350,37 @@ mod tests {
             }
             assert_eq!(orders, *expected, "{why}");
         }
+    }
+
+    #[test]
+    fn the_earlier_of_two_limits_counts_and_the_nodes_order_can_be_taken_back() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (first, second) in [
+            (None, Some(at(5))),
+            (Some(at(30)), Some(at(5))),
+            (Some(at(5)), None),
+        ] {
+            let mut life = Life::new(start);
+            life.begin(Protocol::Http1);
+            life.leave(Leave { by: first }, start);
+            life.leave(Leave { by: second }, start);
+            assert_eq!(life.check(at(4), None), Some((Order::Finish, Cause::Leave)));
+            assert_eq!(life.check(at(5), None), Some((Order::Cut, Cause::Leave)));
+        }
+        let mut life = Life::new(start);
+        life.begin(Protocol::Http1);
+        life.end(start);
+        assert_eq!(
+            life.check(start, Some(Leave { by: None })),
+            None,
+            "within the grace"
+        );
+        assert_eq!(life.check(at(2), None), None, "taken back");
+        assert_eq!(
+            life.check(at(3), Some(Leave { by: None })),
+            None,
+            "a grace of its own"
+        );
     }
 }

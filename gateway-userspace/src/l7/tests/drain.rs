@@ -276,3 +276,34 @@ async fn a_listener_that_cannot_be_opened_changes_nothing() {
     assert_eq!(get(gateway.address(), "/up").await.text(), "a");
     assert_eq!(gateway.workers.dead(), 0);
 }
+
+#[tokio::test]
+async fn a_port_of_another_gateway_is_refused_and_our_own_can_come_back() {
+    let mut first = Gateway::start(&Setup::new(2, &[]));
+    let mut setup = Setup::new(2, &[]);
+    setup.listeners = vec![first.address()];
+    let second = Gateway::start(&Setup::new(2, &[]));
+    let registry = crate::registry::Registry::default();
+    let error = second
+        .workers
+        .prepare(&setup.snapshot(2, &registry))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("web-0") && error.contains("another program has this port"),
+        "{error}"
+    );
+    // Removed and added again, while its old sockets may still be emptied.
+    let fixed = second
+        .workers
+        .local_address("127.0.0.1:0".parse().unwrap())
+        .unwrap();
+    assert_eq!(second.workers.drain(SOON).await, Drained::default());
+    setup.listeners = vec![fixed];
+    first.reload(&setup);
+    setup.listeners = vec!["127.0.0.1:0".parse().unwrap()];
+    first.reload(&setup);
+    setup.listeners = vec![fixed];
+    first.reload(&setup);
+    assert_eq!(get(fixed, "/own").await.text(), "own");
+}

@@ -215,3 +215,51 @@ async fn an_endpoint_that_is_down_costs_no_request() {
             .all(|line| line.contains("reason=ok") && line.contains(&format!("endpoint={}", up.address)))
     );
 }
+
+#[tokio::test]
+async fn a_body_that_takes_too_long_is_408_and_no_failure_of_the_endpoint() {
+    for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
+        let echo = Server::echo().await;
+        let setup = Setup {
+            timeout: Duration::from_millis(50),
+            protocol,
+            ..Setup::new(1, &[echo.address])
+        };
+        let gateway = Gateway::start(&setup);
+        let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+        stream
+            .write_all(b"POST /up HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf")
+            .await
+            .unwrap();
+        let mut answer = [0; 4096];
+        let read = stream.read(&mut answer).await.unwrap();
+        assert!(answer[..read].starts_with(b"HTTP/1.1 408 "), "{protocol:?}");
+        let line = gateway.lines(1).await.remove(0);
+        assert!(
+            line.contains("status=408 reason=request-body-timeout fault=downstream"),
+            "{line}"
+        );
+        let failures = &gateway.state(echo.address).failures;
+        assert_eq!(failures.load(std::sync::atomic::Ordering::Relaxed), 0);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_got_the_whole_body_or_takes_none_is_blamed_for_its_silence() {
+    for length in [5, 32 * 1024 * 1024] {
+        // Reads nothing of a request.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let setup = Setup {
+            timeout: Duration::from_millis(500),
+            ..Setup::new(1, &[address])
+        };
+        let gateway = Gateway::start(&setup);
+        let mut client = Client::http2(gateway.address()).await;
+        let request = client.request("POST", "/up").body(full(vec![b'x'; length]));
+        let answer = client.ask(request.unwrap()).await.unwrap();
+        assert_eq!(answer.status, 504, "{length}");
+        let failures = &gateway.state(address).failures;
+        assert_eq!(failures.load(std::sync::atomic::Ordering::Relaxed), 1, "{length}");
+    }
+}
