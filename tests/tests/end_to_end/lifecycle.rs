@@ -1,5 +1,6 @@
 //! A node's life: what it leaves behind, what it takes up again, and what a bad configuration changes.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -100,18 +101,28 @@ fn a_vip_taken_out_of_the_configuration_while_its_node_was_dead_is_not_left_behi
     let node = &lab.nodes()[0];
     node.start().expect("a start");
     node.wait_ready().expect("a ready node");
-    let on_loopback = |what: &str| {
-        let addresses = node.namespace().run(|| wire::addresses("lo")).expect("a job");
-        let addresses = addresses.expect("addresses");
-        let held = |family| addresses.contains(&Vip::IpHash.address(family));
-        let held: Vec<_> = [Family::V4, Family::V6]
-            .into_iter()
-            .filter(|family| held(*family))
-            .collect();
-        println!("{what}: {held:?}");
-        held.len()
+    let holds = |expected: usize, what: &str| {
+        let mut held = Vec::new();
+        let settled = wait_until(Instant::now() + PATIENCE, || {
+            let addresses = node.namespace().run(|| wire::addresses("lo")).expect("a job");
+            held = addresses.expect("addresses");
+            let is_sticky = |address: &&IpAddr| {
+                [Family::V4, Family::V6]
+                    .map(|family| Vip::IpHash.address(family))
+                    .contains(*address)
+            };
+            (held.iter().filter(is_sticky).count() == expected).then_some(())
+        });
+        assert!(settled.is_some(), "{what}, lo has {held:?}\n{}", node.quote());
     };
-    assert_eq!(on_loopback("before the crash"), 2);
+    holds(2, "before the crash");
+    // What steers is in the pinned maps.
+    for family in [Family::V4, Family::V6] {
+        let steered = wait_until(Instant::now() + PATIENCE, || {
+            get(&lab, Vip::IpHash.http(family), "/hello").ok()
+        });
+        assert!(steered.is_some(), "{family:?}: no answer\n{}", node.quote());
+    }
     node.kill().expect("a kill");
     let config = node.config();
     let (without, _) = config
@@ -120,7 +131,7 @@ fn a_vip_taken_out_of_the_configuration_while_its_node_was_dead_is_not_left_behi
     node.write_config(without).expect("a file");
     node.start().expect("a start");
     node.wait_ready().expect("a ready node");
-    assert_eq!(on_loopback("after the restart"), 0, "the VIP that is no more");
+    holds(0, "after the restart without the VIP");
     assert!(node.stop().expect("an end").success(), "{}", node.quote());
     assert_eq!(node.leftovers().expect("a look"), Vec::<String>::new());
 }
