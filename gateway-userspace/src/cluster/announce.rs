@@ -175,6 +175,24 @@ impl Announcer {
         list
     }
 
+    /// Answers for nothing, from now on until the next [`Announcer::update`]: for a node that could not publish the tables
+    /// of the VIPs it holds. Neighbours keep sending to it until another node announces the addresses, or they ask again.
+    pub fn silence(&self) {
+        self.order(|orders| {
+            if !orders.held.is_empty() {
+                let vips = orders.held.len();
+                tracing::warn!(vips, "this node answers for no VIP until its next update");
+                orders.number = orders.number.wrapping_add(1);
+                orders.held.clear();
+            }
+        });
+    }
+
+    /// Whether its thread runs. If it does not, it has panicked: nobody answers for the VIPs this node holds.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     fn order(&self, change: impl FnOnce(&mut Orders)) {
         change(&mut self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner));
         self.shared.waker.wake();
