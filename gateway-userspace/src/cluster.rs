@@ -113,6 +113,7 @@ impl Cluster {
             address_v6: node.address_v6,
             weight: node.weight,
             state: State::Joining,
+            standing: message::Standing::Newcomer,
             incarnation,
         };
         let epoch = Instant::now();

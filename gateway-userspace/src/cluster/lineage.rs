@@ -163,6 +163,12 @@ impl Lineage {
             .count()
     }
 
+    /// Whether this life of a node is a member.
+    pub fn has(&self, node: &Profile) -> bool {
+        let member = self.view.member(&node.name);
+        member.is_some_and(|member| member.incarnation == node.incarnation)
+    }
+
     /// The next view: these nodes serve, under this number.
     ///
     /// Members keep their ids; a node the history knows by name gets its old one back; any other gets the lowest
@@ -309,6 +315,7 @@ fn history(current: &View, shares: &Shares) -> Vec<Shares> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::Standing;
     use super::*;
 
     fn profile(name: &str, state: State) -> Profile {
@@ -319,6 +326,7 @@ mod tests {
             address_v6: None,
             weight: 2,
             state,
+            standing: Standing::Newcomer,
             incarnation: 1,
         }
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lineage::{Digest, Lineage};
-use super::message::{Heartbeat, Life, PEERS_MAX, Profile, State};
+use super::message::{Heartbeat, Life, PEERS_MAX, Profile, Standing, State};
 use super::notice::Notice;
 use super::peer::{Hearing, Lifetime, Peer};
 use super::status::NodeStatus;
@@ -302,6 +302,9 @@ impl Membership {
 
     fn hold(&mut self, lineage: Lineage, now: Duration, actions: &mut Vec<Action>) {
         self.number_seen = self.number_seen.max(lineage.view.number);
+        if lineage.has(&self.me) {
+            self.me.standing = Standing::Member;
+        }
         actions.push(Action::Publish(Arc::new(lineage.view.clone())));
         self.held = Some(Held {
             digest: lineage.digest(),

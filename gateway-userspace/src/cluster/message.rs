@@ -33,6 +33,15 @@ pub enum State {
     Leaving,
 }
 
+/// Whether a node has been in a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// Not in this life: nothing can be steered to it.
+    Newcomer,
+    /// In this life it held a view that it was in: it may have connections, and get packets of them.
+    Member,
+}
+
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
@@ -48,6 +57,8 @@ pub struct Profile {
     pub weight: u32,
     /// What it is ready for.
     pub state: State,
+    /// Whether it is kept while it drains: a node that never served is not taken in for that.
+    pub standing: Standing,
     /// The life of its sockets: another number after each start.
     pub incarnation: u32,
 }

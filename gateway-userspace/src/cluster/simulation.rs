@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::membership::{Action, Event, Membership, TICK};
-use super::message::{Heartbeat, Profile, State};
+use super::message::{Heartbeat, Profile, Standing, State};
 use super::notice::Notice;
 use super::status::NodeStatus;
 use super::wire::Replays;
@@ -48,6 +48,10 @@ struct Node {
 
 fn address(i: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, u8::try_from(i).unwrap()], 7946))
+}
+
+fn incarnation(starts: u32, i: usize) -> u32 {
+    starts * 100 + u32::try_from(i).unwrap()
 }
 
 impl Network {
@@ -99,7 +103,8 @@ impl Network {
             address_v6: None,
             weight: 1,
             state: State::Joining,
-            incarnation: node.starts * 100 + u32::try_from(i).unwrap(),
+            standing: Standing::Newcomer,
+            incarnation: incarnation(node.starts, i),
         };
         node.running = Some(Membership::new(me, &seeds, hash_key, now));
         let first = now + Duration::from_millis(self.rng.random_range(0..100));
@@ -279,6 +284,15 @@ impl Network {
         }
     }
 
+    /// Whether a node held a view, in this life, that it was in.
+    fn has_served(&self, i: usize) -> bool {
+        let (node, name) = (&self.nodes[i], format!("n{i}"));
+        let member = |view: &Arc<View>| view.member(&name).map(|m| m.incarnation);
+        node.published
+            .iter()
+            .any(|view| member(view) == Some(incarnation(node.starts, i)))
+    }
+
     /// All running nodes hold one view, and it has exactly those that serve, with their lives and weights.
     pub fn assert_agreed(&self, when: &str) {
         let running: Vec<usize> = (0..self.nodes.len())
@@ -294,6 +308,7 @@ impl Network {
         if serving.is_empty() {
             return;
         }
+        let members = |i: &&usize| self.nodes[**i].state == State::Ready || self.has_served(**i);
         let anyone_ready = serving.iter().any(|i| self.nodes[*i].state == State::Ready);
         let explain = || {
             let mut text = format!(
@@ -320,6 +335,7 @@ impl Network {
         };
         let mut expected: Vec<(String, u32, u32)> = serving
             .iter()
+            .filter(members)
             .map(|i| {
                 let node = &self.nodes[*i];
                 let weight = if node.state == State::Ready || !anyone_ready {
@@ -327,11 +343,7 @@ impl Network {
                 } else {
                     0
                 };
-                (
-                    format!("n{i}"),
-                    weight,
-                    node.starts * 100 + u32::try_from(*i).unwrap(),
-                )
+                (format!("n{i}"), weight, incarnation(node.starts, *i))
             })
             .collect();
         let mut held: Vec<(String, u32, u32)> = view

@@ -29,7 +29,7 @@ const LIVES_MAX: usize = 16;
 const NUMBER_MAX: u64 = u64::MAX / 2;
 
 const MAGIC: [u8; 4] = *b"GWHB";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HEADER_BYTES: usize = MAGIC.len() + 1;
 const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
@@ -286,7 +286,7 @@ mod tests {
     use rand::{Rng, RngExt, SeedableRng};
 
     use super::*;
-    use crate::cluster::message::{Echo, Life, Profile, State};
+    use crate::cluster::message::{Echo, Life, Profile, Standing, State};
 
     fn heartbeat() -> Heartbeat {
         let sender = Profile {
@@ -296,6 +296,7 @@ mod tests {
             address_v6: None,
             weight: 1,
             state: State::Ready,
+            standing: Standing::Newcomer,
             incarnation: 7,
         };
         let lineage = Lineage::next(&Lineage::origin([3, 4]), &[&sender], 1);
@@ -368,10 +369,10 @@ mod tests {
         let plain = postcard::to_allocvec(&heartbeat()).unwrap();
         let other = Payload {
             msg: &plain,
-            aad: b"GWHB\x02",
+            aad: b"GWHB\x03",
         };
         let sealed = wire(1).cipher.encrypt(&XNonce::from([9; 24]), other).unwrap();
-        let datagram = [b"GWHB\x01".as_slice(), &[9; 24], &sealed].concat();
+        let datagram = [b"GWHB\x02".as_slice(), &[9; 24], &sealed].concat();
         assert_eq!(wire(1).open(&datagram), Err(Dropped::BadKey));
     }
 
@@ -438,6 +439,7 @@ mod tests {
             address_v6: Some([255; 16].into()),
             weight: u32::MAX,
             state: State::Ready,
+            standing: Standing::Newcomer,
             incarnation: u32::MAX,
         };
         let mut lineage = Lineage::origin([u64::MAX; 2]);
@@ -480,6 +482,7 @@ mod tests {
             address_v6: Some([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, i].into()),
             weight: 100,
             state: State::Ready,
+            standing: Standing::Newcomer,
             incarnation: u32::MAX,
         };
         let mut lineage = Lineage::origin([u64::MAX; 2]);
@@ -520,10 +523,10 @@ mod tests {
             plain.truncate(rng.random_range(0..=plain.len()));
             let payload = Payload {
                 msg: &plain,
-                aad: b"GWHB\x01",
+                aad: b"GWHB\x02",
             };
             let sealed = wire.cipher.encrypt(&XNonce::from([9; 24]), payload).unwrap();
-            if let Err(reason) = wire.open(&[b"GWHB\x01".as_slice(), &[9; 24], &sealed].concat()) {
+            if let Err(reason) = wire.open(&[b"GWHB\x02".as_slice(), &[9; 24], &sealed].concat()) {
                 assert_eq!(reason, Dropped::Malformed);
             }
         }

@@ -78,6 +78,8 @@ pub struct Controller {
     panics: Panics,
     /// What keeps the tables from being written.
     unpublished: Option<String>,
+    /// Number of the last view whose tables were written.
+    written: Option<u64>,
     published: Instant,
     detached: Vec<String>,
     unfit_since: Option<Instant>,
@@ -104,6 +106,7 @@ impl Controller {
             first_round: FirstRound::Waiting,
             panics: Panics::default(),
             unpublished: None,
+            written: None,
             published: started,
             detached: Vec::new(),
             unfit_since: None,
@@ -173,6 +176,7 @@ impl Controller {
         let failed = publish(self.parts.dataplane.as_mut(), &snapshot, &view).await;
         self.published = Instant::now();
         if failed.is_none() {
+            self.written = Some(view.number);
             // Only what is written can be answered for: packets would come and find the old tables.
             self.announce();
         }
@@ -222,9 +226,9 @@ impl Controller {
     fn offer_to_serve(&mut self) {
         if self.first_round == FirstRound::Waiting {
             let is_checked = self.parts.checks.unchecked() == 0 || self.started.elapsed() >= FIRST_ROUND_MAX;
-            let is_written = self.unpublished.is_none();
-            let has_view = self.view().number > 0 || self.started.elapsed() >= VIEW_WAIT;
-            if is_checked && is_written && has_view {
+            // The first node of a cluster makes the first view only once it offers to serve.
+            let is_first = self.view().number == 0 && self.started.elapsed() >= VIEW_WAIT;
+            if is_checked && (self.written.is_some() || is_first) {
                 self.first_round = FirstRound::Over;
                 self.state = NodeState::Ready;
             }
@@ -304,6 +308,9 @@ impl Controller {
                 "view {} of the cluster does not have this node",
                 view.number
             ));
+        }
+        if self.written.is_none() {
+            reasons.push("the tables were not written yet".to_owned());
         }
         reasons.extend(self.faults(Instant::now()));
         self.reasons.set(reasons);

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::controller::Controller;
 use crate::admin::ApiError;
-use crate::admin::status::RefusedReload;
+use crate::admin::status::{NodeState, RefusedReload};
 use crate::config::{self, Settings};
 
 impl Controller {
@@ -14,6 +14,9 @@ impl Controller {
     /// # Errors
     /// The configuration is refused, wants a restart, or its sockets cannot be opened; the old one stays in force.
     pub async fn reload(&mut self) -> Result<u64, ApiError> {
+        if self.state == NodeState::Leaving {
+            return Err(ApiError::Conflict("the node is stopping".to_owned()));
+        }
         let result = self.try_reload().await;
         self.last_refused = match &result {
             Ok(_) => None,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
-use netlink_packet_route::address::{AddressAttribute, CacheInfo};
+use netlink_packet_route::address::{AddressAttribute, AddressProtocol, CacheInfo};
 use nix::net::if_::if_nametoindex;
 use rtnetlink::Handle;
 
@@ -11,6 +11,39 @@ use super::L4Error;
 
 /// Seconds for ever.
 const FOREVER: u32 = u32::MAX;
+
+/// Marks the addresses that a gateway put on `lo` (`IFA_PROTO`, Linux 5.18), so that a later life knows them whatever
+/// became of the maps. 1 to 3 are the kernel's; this is a `g`.
+const MARK: AddressProtocol = AddressProtocol::Other(0x67);
+
+/// The addresses that an earlier life left on `lo`.
+///
+/// # Errors
+/// Netlink does not answer.
+pub async fn left_behind(netlink: &Handle) -> Result<Vec<IpAddr>, L4Error> {
+    let unlisted = |source: rtnetlink::Error| L4Error::Netlink {
+        action: "list the addresses of lo".to_owned(),
+        source: source.into(),
+    };
+    let mut left = Vec::new();
+    let mut found = netlink
+        .address()
+        .get()
+        .set_link_index_filter(loopback()?)
+        .execute();
+    while let Some(message) = found.try_next().await.map_err(unlisted)? {
+        let is_ours = |attribute: &AddressAttribute| matches!(attribute, AddressAttribute::Protocol(mark) if *mark == MARK);
+        if !message.attributes.iter().any(is_ours) {
+            continue;
+        }
+        let address = |attribute: &AddressAttribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        };
+        left.extend(message.attributes.iter().find_map(address));
+    }
+    Ok(left)
+}
 
 /// Puts an address on `lo`, deprecated, so that source selection passes it over.
 ///
@@ -25,10 +58,9 @@ pub async fn add(netlink: &Handle, address: IpAddr) -> Result<(), L4Error> {
     let mut lifetime = CacheInfo::default();
     lifetime.ifa_preferred = 0;
     lifetime.ifa_valid = FOREVER;
-    request
-        .message_mut()
-        .attributes
-        .push(AddressAttribute::CacheInfo(lifetime));
+    let attributes = &mut request.message_mut().attributes;
+    attributes.push(AddressAttribute::CacheInfo(lifetime));
+    attributes.push(AddressAttribute::Protocol(MARK));
     request
         .execute()
         .await

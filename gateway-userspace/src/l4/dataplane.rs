@@ -84,6 +84,7 @@ impl DataPlane {
         tokio::spawn(connection);
         let pins = Pins::open(&config.pin_directory, node)?;
         let had_links = !pins.linked_interfaces()?.is_empty();
+        let left_behind = addresses::left_behind(&netlink).await?;
         match Self::load_and_attach(config, &pins, &netlink).await {
             Ok((loaded, counters, now)) => Ok(Self {
                 loaded,
@@ -92,7 +93,10 @@ impl DataPlane {
                 netlink,
                 config: config.clone(),
                 // What an earlier life put on lo is this one's to remove.
-                local_addresses: now.vips.keys().map(|key| key.address.into()).collect(),
+                local_addresses: left_behind
+                    .into_iter()
+                    .chain(now.vips.keys().map(|key| key.address.into()))
+                    .collect(),
                 now,
                 vip_ids: HashMap::new(),
                 neighbours: Neighbours::new(),

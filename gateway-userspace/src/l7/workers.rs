@@ -232,6 +232,7 @@ impl Workers {
             shared: Arc::clone(&self.shared),
             crew: std::mem::take(&mut self.crew),
             bound: Mutex::new(std::mem::take(&mut *self.bound())),
+            closing: Mutex::default(),
         })
     }
 

@@ -89,7 +89,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::cluster::message::{Profile, State};
+    use crate::cluster::message::{Profile, Standing, State};
 
     /// A view of these nodes, each named by one letter.
     fn view(parent: &Lineage, nodes: &str, number: u64) -> Lineage {
@@ -100,6 +100,7 @@ mod tests {
             address_v6: None,
             weight: 1,
             state: State::Ready,
+            standing: Standing::Newcomer,
             incarnation: 1,
         };
         let profiles: Vec<Profile> = nodes.chars().map(profile).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{ACKNOWLEDGE, Action, BOOTSTRAP, Membership, UNANSWERED};
 use crate::cluster::lineage::Lineage;
-use crate::cluster::message::{Life, Profile, State};
+use crate::cluster::message::{Life, Profile, Standing, State};
 use crate::cluster::notice::Notice;
 use crate::cluster::peer::{Hearing, Peer};
 
@@ -78,7 +78,8 @@ impl Membership {
     /// The nodes that the next view is made of.
     ///
     /// A node that holds a fork is not taken in before the fork is resolved: otherwise either side could pull the
-    /// other's nodes over, one by one, and the smaller might win.
+    /// other's nodes over, one by one, and the smaller might win. A node that drains is kept, but not taken in where it
+    /// never served, unless nobody else is left.
     fn serving(&self) -> Vec<&Profile> {
         let admissible = |peer: &Peer| match (&self.held, peer.digest) {
             (_, None) => true,
@@ -93,9 +94,18 @@ impl Membership {
             .live_peers()
             .filter(|peer| admissible(peer))
             .map(|peer| &peer.profile);
-        std::iter::once(&self.me)
+        let (mut serving, idle): (Vec<&Profile>, Vec<&Profile>) = std::iter::once(&self.me)
             .chain(peers)
             .filter(|profile| matches!(profile.state, State::Ready | State::Draining))
-            .collect()
+            .partition(|profile| profile.state == State::Ready || self.has_served(profile));
+        if serving.is_empty() {
+            serving = idle;
+        }
+        serving
+    }
+
+    /// Whether connections may have been steered to this life of a node.
+    fn has_served(&self, node: &Profile) -> bool {
+        node.standing == Standing::Member || self.held.as_ref().is_some_and(|held| held.lineage.has(node))
     }
 }

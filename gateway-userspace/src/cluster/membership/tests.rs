@@ -4,6 +4,8 @@ use super::super::message::Echo;
 use super::super::simulation::Network;
 use super::*;
 
+mod draining;
+
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
@@ -85,22 +87,6 @@ fn leaving_node_is_out_at_once_even_if_it_leads() {
         assert!(!members(&network, (leaving + 1) % 3).contains(&format!("n{leaving}")));
         network.assert_agreed("after a leave");
     }
-}
-
-#[test]
-fn draining_node_weighs_nothing_and_stays_a_member() {
-    let mut network = agreed(3);
-    network.set_state(0, State::Draining);
-    network.run(ms(50));
-    network.assert_agreed("after a drain");
-    let weights: Vec<u32> = network
-        .view(2)
-        .unwrap()
-        .members
-        .iter()
-        .map(|m| m.weight)
-        .collect();
-    assert_eq!(weights, [0, 1, 1]);
 }
 
 #[test]
