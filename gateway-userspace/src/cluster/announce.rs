@@ -7,6 +7,7 @@
 //! Source: RFC 5227 (announcements); RFC 4861 section 7.2.6; Thaler and Ravishankar, "A Name-Based Mapping Scheme for
 //! Rendezvous", 1996.
 
+mod carrier;
 mod link;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use super::lineage::Hasher;
 use super::wait::{self, Waker, Woken};
 use crate::config::snapshot::Vip;
 use crate::view::{Member, View};
+use carrier::Voice;
 use link::Link;
 
 /// When an address is announced after each new view: at once, and again in case the first was lost
@@ -32,6 +34,8 @@ const BURST: [Duration; 3] = [
 
 /// Between announcements after the burst: below the time (15 to 60 s) in which neighbours doubt an entry.
 const REPEAT: Duration = Duration::from_secs(5);
+/// How often the links are looked at: a loss of carrier shorter than this cuts nobody off, for a death takes 500 ms.
+const CARRIER_LOOK: Duration = Duration::from_millis(100);
 
 /// Frames taken in from one socket before the clock is looked at again.
 const FRAMES_PER_ROUND_MAX: usize = 64;
@@ -234,14 +238,25 @@ impl Worker {
                     .for_each(|link| link.listen_for(&latest.held));
                 (orders, ordered_at, sent) = (latest, Instant::now(), 0);
             }
+            // What a link that was down keeps from being said is made up for by the burst of the next update.
+            let voices: Vec<Voice> = self
+                .links
+                .iter_mut()
+                .map(|link| link.voice(orders.number))
+                .collect();
             let elapsed = ordered_at.elapsed();
             if elapsed >= due(sent) {
                 sent = sent.saturating_add(1);
-                for link in &mut self.links {
+                for (link, _) in self
+                    .links
+                    .iter_mut()
+                    .zip(&voices)
+                    .filter(|(_, voice)| **voice == Voice::Speaks)
+                {
                     link.announce(&orders.held);
                 }
             }
-            let time = due(sent).saturating_sub(ordered_at.elapsed());
+            let time = due(sent).saturating_sub(ordered_at.elapsed()).min(CARRIER_LOOK);
             let fds: Vec<BorrowedFd<'_>> = std::iter::once(self.woken.as_fd())
                 .chain(self.links.iter().flat_map(Link::fds))
                 .collect();
@@ -250,8 +265,12 @@ impl Worker {
                 std::thread::sleep(time.min(BURST[1]));
             }
             self.woken.clear();
+            let nothing = BTreeSet::new();
             for link in &mut self.links {
-                link.answer(&orders.held, FRAMES_PER_ROUND_MAX);
+                // Looked at again: the link may have come back while this thread slept.
+                let is_silent = link.voice(orders.number) == Voice::Silent;
+                let held = if is_silent { &nothing } else { &orders.held };
+                link.answer(held, FRAMES_PER_ROUND_MAX);
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::admin::status::{NodeState, RefusedReload};
 use crate::cluster::announce::Announcer;
 use crate::cluster::{Cluster, State};
 use crate::config::Settings;
-use crate::config::snapshot::{Snapshot, Vip};
+use crate::config::snapshot::Snapshot;
 use crate::health::{Checks, FIRST_ROUND_MAX};
 use crate::l4::DataPlane;
 use crate::l7::{Keeping, Shared, Workers};
@@ -157,12 +157,11 @@ impl Controller {
         self.parts.views.borrow().clone()
     }
 
-    /// Answers for the VIPs that the view gives to this node.
-    pub(super) fn announce(&self) {
+    /// Answers for the VIPs that a view gives to this node.
+    pub(super) fn announce(&self, view: &View) {
         let snapshot = self.snapshot();
         if let Some(announcer) = &self.parts.announcer {
-            let vips: &[Vip] = &snapshot.vips;
-            announcer.update(&self.view(), &snapshot.node.name, vips);
+            announcer.update(view, &snapshot.node.name, &snapshot.vips);
         }
     }
 
@@ -178,7 +177,7 @@ impl Controller {
         if failed.is_none() {
             self.written = Some(view.number);
             // Only what is written can be answered for: packets would come and find the old tables.
-            self.announce();
+            self.announce(&view);
         }
         if let Some(error) = failed
             .as_ref()

@@ -63,7 +63,7 @@ impl Controller {
             cluster.set_weight(next.node.weight);
         }
         self.parts.settings = settings;
-        self.announce();
+        self.announce(&view);
         tracing::info!(snapshot = next.number, config = %source.display(), "the new configuration is in force");
         Ok(next.number)
     }

@@ -8,12 +8,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::socket::LinkAddr;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::AnnounceError;
+use super::carrier::{self, Carrier, Voice};
 use crate::cluster::arp::{self, Mac};
 use crate::cluster::ndp;
 
@@ -49,6 +51,7 @@ pub struct Link {
     ndp: Socket,
     /// Groups joined on `ndp`.
     groups: BTreeSet<Mac>,
+    carrier: Carrier,
 }
 
 impl Link {
@@ -94,6 +97,7 @@ impl Link {
             arp,
             ndp,
             groups: BTreeSet::new(),
+            carrier: Carrier::default(),
         };
         match link.mac() {
             Ok(Some(_)) => Ok(link),
@@ -102,6 +106,13 @@ impl Link {
             }),
             Err(source) => Err(system("reading the hardware address")(source)),
         }
+    }
+
+    /// Whether addresses may be claimed here now, while the update of that number is in force.
+    pub fn voice(&mut self, update: u64) -> Voice {
+        // An interface that is gone has no carrier either.
+        let is_up = carrier::is_up(&self.arp, &self.name).unwrap_or(false);
+        self.carrier.step(is_up, update, Instant::now())
     }
 
     /// What to wait for.
