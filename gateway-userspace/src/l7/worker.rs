@@ -153,10 +153,12 @@ impl Worker {
         let mut sweep = interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut drain: Option<(u64, Drain)> = None;
+        let mut sooner = None;
         loop {
             tokio::select! {
                 orders = mailbox.take() => {
-                    let sooner = orders.sooner;
+                    // Kept: the order to cut may be taken before the drain that it cuts.
+                    sooner = orders.sooner.or(sooner);
                     if let Some(order) = self.obey(orders) {
                         let before = drain.take().map_or(self.counters.ended.get(), |(before, _)| before);
                         drain = Some((before, order));
