@@ -17,6 +17,8 @@ fn node(name: &str) -> Node {
         weight: 1,
         workers: 1,
         node_header: NodeHeader::Omitted,
+        connections_max: None,
+        connections_per_client_max: None,
     }
 }
 

@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::limits;
 use super::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings, UpstreamSettings};
-use super::snapshot::{Dataplane, Encapsulation, Endpoint, Listener, Route, RouteAction, Snapshot, Upstream};
+use super::snapshot::{
+    Dataplane, Encapsulation, Endpoint, HttpMode, Listener, Missing, Route, RouteAction, Snapshot, Upstream,
+};
 use crate::registry::Registry;
 use crate::router::{RouteIndex, Router};
 
@@ -76,7 +79,7 @@ impl Joined<'_> {
         let route = Arc::new(Route {
             name: settings.name.clone(),
             action,
-            timeout: settings.timeout,
+            http: settings.http.clone(),
         });
         self.routes.insert(settings.name.clone(), Arc::clone(&route));
         route
@@ -104,6 +107,7 @@ fn listener(settings: &ListenerSettings, dataplane: Option<&Dataplane>, joined: 
         name: settings.name.clone(),
         address: settings.address,
         segment_bytes_max: dataplane.map(|dataplane| segment_bytes_max(dataplane, settings.address)),
+        http: settings.http.clone(),
         router,
         routes,
     }
@@ -119,9 +123,15 @@ fn upstream(settings: &UpstreamSettings, registry: &Registry) -> Upstream {
         name: settings.name.clone(),
         balancer: settings.balancer,
         endpoints: settings.endpoints.iter().map(endpoint).collect(),
+        missing: Missing::Nothing,
         protocol: settings.protocol,
+        mode: HttpMode::Strict,
         connect_timeout: settings.connect_timeout,
         idle_per_endpoint: settings.idle_per_endpoint,
+        idle_timeout: limits::IDLE_TIMEOUT,
+        connection_age: None,
+        h2_connections_max: limits::H2_CONNECTIONS_MAX,
+        h2_streams_max: limits::H2_UPSTREAM_STREAMS_MAX,
         readiness: settings.readiness.clone(),
     }
 }

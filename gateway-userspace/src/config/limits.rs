@@ -62,6 +62,49 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest bound of a connection attempt: the kernel itself gives up soon after.
 pub const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
+/// Bytes of a request's head, where none is given: what nginx and Envoy take by default, or more.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Fields of a request's head, where none is given.
+pub const FIELDS_MAX: usize = 100;
+/// Bytes of a request's target, where none is given (RFC 9112, section 3, asks for 8000 at least).
+pub const TARGET_BYTES_MAX: usize = 8 << 10;
+/// From accept to the first byte, where none is given.
+pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From a head's first byte to its last, where none is given.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a peer may take nothing or owe its body, where none is given.
+pub const STALLED_TIMEOUT: Duration = Duration::from_secs(30);
+/// HTTP/1 between two requests, where none is given.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+/// HTTP/2 without a stream, where none is given.
+pub const H2_IDLE_TIMEOUT: Duration = Duration::from_secs(180);
+/// Age of a connection, where none is given: so that clients find new nodes within that time.
+pub const CONNECTION_AGE: Duration = Duration::from_secs(3600);
+/// HTTP/2 streams of a client's connection, where none is given.
+pub const H2_STREAMS_MAX: u32 = 100;
+/// HTTP/2 bytes in flight of one request's body, where none is given.
+pub const H2_STREAM_WINDOW_BYTES: u32 = 64 << 10;
+/// HTTP/2 bytes in flight of a connection's request bodies, where none is given.
+pub const H2_CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// HTTP/2 bytes of a decoded head, where none is given.
+pub const H2_HEAD_BYTES_MAX: u32 = 16 << 10;
+/// Silence inside a response's body, where none is given.
+pub const RESPONSE_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Silence in a tunnel, where none is given.
+pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Bytes of a request's body, where none is given.
+pub const BODY_BYTES_MAX: u64 = 8 << 20;
+/// Bytes of one gRPC message, where none is given: what gRPC's own libraries take.
+pub const GRPC_MESSAGE_BYTES_MAX: u32 = 4 << 20;
+/// Bytes of a request's body kept to send it again, where none is given.
+pub const REPLAY_BYTES_MAX: usize = 64 << 10;
+/// Idle connections to an endpoint are closed after this, where none is given: below what common servers keep.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// HTTP/2 connections to an endpoint, where none is given.
+pub const H2_CONNECTIONS_MAX: usize = 8;
+/// HTTP/2 streams on a connection to an endpoint, where none is given.
+pub const H2_UPSTREAM_STREAMS_MAX: usize = 100;
+
 /// VIPs at most: so many are counted apart in the kernel.
 pub const VIPS_MAX: usize = gateway_common::abi::VIPS_MAX as usize;
 /// Ports of all VIPs together: the size of the kernel's VIP map.

@@ -181,7 +181,7 @@ mod tests {
         let timeouts: Vec<u64> = settings
             .routes
             .iter()
-            .map(|route| route.timeout.as_secs())
+            .map(|route| route.http.timeout.as_secs())
             .collect();
         assert_eq!(timeouts, [15, 3]);
     }

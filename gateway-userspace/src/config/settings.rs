@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::snapshot::{Admin, Balancer, Cluster, Dataplane, Node, Readiness, Respond, UpstreamProtocol, Vip};
+use super::snapshot::{
+    Admin, Balancer, Cluster, Dataplane, ListenerHttp, Node, Readiness, Respond, RouteHttp, UpstreamProtocol,
+    Vip,
+};
 use crate::router::{HostPattern, PathPattern};
 
 /// A configuration that was accepted.
@@ -42,6 +45,8 @@ pub struct ListenerSettings {
     pub name: String,
     /// Where it accepts.
     pub address: SocketAddr,
+    /// How HTTP is read there.
+    pub http: ListenerHttp,
     /// In the file's order.
     pub routes: Vec<Arc<RouteSettings>>,
 }
@@ -59,8 +64,8 @@ pub struct RouteSettings {
     pub methods: Vec<Method>,
     /// What happens to a request.
     pub action: ActionSettings,
-    /// From the request's head to the response's.
-    pub timeout: Duration,
+    /// What holds for its requests.
+    pub http: RouteHttp,
 }
 
 /// What a route does.

@@ -2,6 +2,8 @@
 //!
 //! Everything here is checked and resolved already: no option that means "default", no name that needs a lookup.
 
+mod rules;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::EndpointState;
 use crate::router::Router;
+
+pub use rules::{EncodedSlash, Expect, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp};
 
 /// One immutable, numbered, compiled configuration.
 #[derive(Debug)]
@@ -53,6 +57,10 @@ pub struct Node {
     pub workers: usize,
     /// Whether responses carry `x-gateway-node`.
     pub node_header: NodeHeader,
+    /// Client connections at most, of all listeners; must fit the limit of open files.
+    pub connections_max: Option<usize>,
+    /// Of one client address (IPv6: of one /64) at most.
+    pub connections_per_client_max: Option<usize>,
 }
 
 /// Whether responses name the node that answered.
@@ -200,6 +208,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The largest TCP segment that still fits the path after encapsulation; `None` without a data plane.
     pub segment_bytes_max: Option<u16>,
+    /// How HTTP is read there, and how long clients may take.
+    pub http: ListenerHttp,
     /// Which route a request takes; an index into `routes`.
     pub router: Router,
     /// The routes of this listener.
@@ -213,8 +223,8 @@ pub struct Route {
     pub name: String,
     /// What happens to a request.
     pub action: RouteAction,
-    /// From the request's head to the response's.
-    pub timeout: Duration,
+    /// What holds for its requests.
+    pub http: RouteHttp,
 }
 
 /// What a route does.
@@ -242,14 +252,26 @@ pub struct Upstream {
     pub name: String,
     /// Which endpoint takes a request.
     pub balancer: Balancer,
-    /// Not empty.
+    /// Of each configured address: itself, or what its name resolves to.
     pub endpoints: Vec<Endpoint>,
+    /// Why there is no endpoint, if there is none.
+    pub missing: Missing,
     /// What is spoken to the endpoints.
     pub protocol: UpstreamProtocol,
+    /// What becomes of responses that are readable but bad.
+    pub mode: HttpMode,
     /// Bound of a connection attempt.
     pub connect_timeout: Duration,
     /// Idle connections kept per endpoint on this node, divided among its workers.
     pub idle_per_endpoint: usize,
+    /// After it an idle connection is closed.
+    pub idle_timeout: Duration,
+    /// After it a connection takes no further request; `None`: never.
+    pub connection_age: Option<Duration>,
+    /// HTTP/2: connections per endpoint on this node at most, divided among its workers.
+    pub h2_connections_max: usize,
+    /// HTTP/2: streams on one connection before another is opened.
+    pub h2_streams_max: usize,
     /// `health.readiness`; `None`: always taken to be ready.
     pub readiness: Option<Readiness>,
 }
@@ -270,6 +292,17 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
+}
+
+/// Why an upstream has no endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It has some.
+    Nothing,
+    /// Its names have not been resolved yet, or to nothing.
+    Unresolved,
+    /// They resolve to listeners of this node or to VIPs: requests would go in circles.
+    Loop,
 }
 
 /// One address of an upstream.

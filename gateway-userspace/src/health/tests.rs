@@ -1,7 +1,7 @@
 //! Checks against real servers on loopback.
 
 use super::*;
-use crate::config::snapshot::{Admin, AdminListen, Balancer, Node, NodeHeader, Upstream};
+use crate::config::snapshot::{Admin, AdminListen, Balancer, HttpMode, Missing, Node, NodeHeader, Upstream};
 use crate::registry::Registry;
 use std::sync::atomic::AtomicU16;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -44,6 +44,8 @@ fn snapshot(registry: &Registry, endpoints: &[SocketAddr], readiness: Option<Set
             weight: 1,
             workers: 1,
             node_header: NodeHeader::Omitted,
+            connections_max: None,
+            connections_per_client_max: None,
         },
         admin: Admin {
             listen: AdminListen::Tcp("127.0.0.1:0".parse().unwrap()),
@@ -60,6 +62,12 @@ fn snapshot(registry: &Registry, endpoints: &[SocketAddr], readiness: Option<Set
             protocol: UpstreamProtocol::Http1,
             connect_timeout: Duration::from_secs(1),
             idle_per_endpoint: 1,
+            missing: Missing::Nothing,
+            mode: HttpMode::Strict,
+            idle_timeout: Duration::from_secs(60),
+            connection_age: None,
+            h2_connections_max: 8,
+            h2_streams_max: 100,
             readiness,
         })],
     }

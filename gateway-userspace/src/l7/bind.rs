@@ -186,6 +186,7 @@ mod tests {
             name: "web".to_owned(),
             address: address.parse().unwrap(),
             segment_bytes_max,
+            http: crate::config::snapshot::ListenerHttp::default(),
             router: Router::default(),
             routes: Vec::new(),
         }

@@ -197,7 +197,7 @@ impl ResolvedRoute {
 
     /// From the request's head to the response's.
     pub(super) fn timeout(&self) -> Duration {
-        self.route.timeout
+        self.route.http.timeout
     }
 
     /// What is to be done.

@@ -9,7 +9,7 @@ use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::config::settings::ListenerSettings;
-use crate::config::snapshot::{AdminListen, Transport, Vip};
+use crate::config::snapshot::{AdminListen, ListenerHttp, Transport, Vip};
 
 /// `[[listener]]`, without routes yet.
 pub fn listeners(given: &Given, problems: &mut Problems<'_>) -> Vec<ListenerSettings> {
@@ -61,6 +61,7 @@ pub fn listeners(given: &Given, problems: &mut Problems<'_>) -> Vec<ListenerSett
         listeners.extend(name.map(|name| ListenerSettings {
             name,
             address,
+            http: ListenerHttp::default(),
             routes: Vec::new(),
         }));
     }

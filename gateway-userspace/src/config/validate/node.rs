@@ -48,6 +48,8 @@ pub fn node(given: &Given, surroundings: &Surroundings, problems: &mut Problems<
             Some(true) => NodeHeader::Sent,
             Some(false) | None => NodeHeader::Omitted,
         },
+        connections_max: None,
+        connections_per_client_max: None,
     })
 }
 

@@ -13,7 +13,7 @@ use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::config::settings::{ActionSettings, ListenerSettings, RouteSettings, UpstreamSettings};
-use crate::config::snapshot::Respond;
+use crate::config::snapshot::{Respond, RouteHttp};
 use crate::router::{HostPattern, PathPattern, RouteIndex, Router};
 
 /// `[[route]]`; also adds each route to the listeners that it names.
@@ -38,7 +38,10 @@ pub fn routes(
             .matching
             .as_ref()
             .and_then(|m| matching(m, &path.key("match"), problems));
-        let timeout = super::time(route.timeout, default);
+        let http = RouteHttp {
+            timeout: super::time(route.timeout, default),
+            ..RouteHttp::default()
+        };
         let (Some(name), Some((hosts, pattern, methods)), Some(action)) = (name, matching, action) else {
             continue;
         };
@@ -48,7 +51,7 @@ pub fn routes(
             path: pattern,
             methods,
             action,
-            timeout,
+            http,
         });
         for listener in &served {
             lookups

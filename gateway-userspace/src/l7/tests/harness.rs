@@ -19,8 +19,8 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 
 use crate::config::snapshot::{
-    Admin, AdminListen, Balancer, Endpoint, Listener, Node, NodeHeader, Respond, Route, RouteAction,
-    Snapshot, Upstream, UpstreamProtocol,
+    Admin, AdminListen, Balancer, Endpoint, HttpMode, Listener, ListenerHttp, Missing, Node, NodeHeader,
+    Respond, Route, RouteAction, RouteHttp, Snapshot, Upstream, UpstreamProtocol,
 };
 use crate::l7::{Shared, Workers};
 use crate::registry::{EndpointState, Registry};
@@ -99,7 +99,13 @@ impl Setup {
             name: "users".into(),
             balancer: Balancer::RoundRobin,
             endpoints: self.endpoints.iter().map(endpoint).collect(),
+            missing: Missing::Nothing,
             protocol: self.protocol,
+            mode: HttpMode::Strict,
+            idle_timeout: Duration::from_secs(60),
+            connection_age: None,
+            h2_connections_max: 8,
+            h2_streams_max: 100,
             connect_timeout: self.connect_timeout,
             idle_per_endpoint: self.idle_per_endpoint,
             readiness: None,
@@ -108,7 +114,10 @@ impl Setup {
             Arc::new(Route {
                 name: name.into(),
                 action,
-                timeout: self.timeout,
+                http: RouteHttp {
+                    timeout: self.timeout,
+                    ..RouteHttp::default()
+                },
             })
         };
         let respond = Respond {
@@ -134,6 +143,7 @@ impl Setup {
                 name: format!("web-{index}"),
                 address: *address,
                 segment_bytes_max: None,
+                http: ListenerHttp::default(),
                 router,
                 routes: routes.clone(),
             })
@@ -148,6 +158,8 @@ impl Setup {
                 weight: 1,
                 workers: self.workers,
                 node_header: self.node_header,
+                connections_max: None,
+                connections_per_client_max: None,
             },
             admin: Admin {
                 listen: AdminListen::Tcp("127.0.0.1:0".parse().unwrap()),
