@@ -8,6 +8,7 @@
 //! This module knows neither `l4`, `cluster` nor `admin`.
 
 mod accept;
+mod admission;
 mod attempt;
 mod balance;
 mod bind;
@@ -15,17 +16,23 @@ mod body;
 mod collect;
 mod connection;
 mod error;
+mod exchange;
 mod executor;
+mod grpc;
 mod headers;
 mod host;
 mod mailbox;
 mod metrics;
+mod patience;
 mod path;
 mod pool;
 mod record;
 mod resolved;
 mod serve;
+mod server;
 mod stream;
+mod tunnel;
+mod websocket;
 mod worker;
 mod workers;
 
@@ -35,6 +42,7 @@ use arc_swap::ArcSwap;
 
 use crate::config::snapshot::Snapshot;
 use crate::telemetry::access_log::AccessLog;
+use admission::Admission;
 
 pub use bind::BindError;
 pub use error::{Fault, ProxyError, Retry};
@@ -50,6 +58,7 @@ pub struct Shared {
     pub metrics: Metrics,
     /// One line a request.
     pub access_log: Arc<AccessLog>,
+    admission: Admission,
 }
 
 impl Shared {
@@ -59,6 +68,7 @@ impl Shared {
             snapshot: ArcSwap::new(snapshot),
             metrics: Metrics::default(),
             access_log,
+            admission: Admission::default(),
         })
     }
 }

@@ -51,6 +51,10 @@ pub struct Line<'r> {
     pub first_byte: Option<Duration>,
     /// From the request's head to the end of the response.
     pub total: Duration,
+    /// How a gRPC call went.
+    pub grpc_status: Option<u16>,
+    /// The trace that it belongs to (W3C trace context).
+    pub trace: Option<&'r [u8]>,
     /// The snapshot that decided.
     pub snapshot: u64,
     /// May be chosen by the client.
@@ -88,6 +92,12 @@ impl Line<'_> {
         milliseconds(out, b" connect_ms=", self.connect);
         milliseconds(out, b" first_byte_ms=", self.first_byte);
         milliseconds(out, b" total_ms=", Some(self.total));
+        if let Some(status) = self.grpc_status {
+            number(out, b" grpc_status=", u64::from(status));
+        }
+        if let Some(trace) = self.trace {
+            text(out, b" trace=", trace);
+        }
         number(out, b" snapshot=", self.snapshot);
         text(out, b" request_id=", self.request_id);
     }
