@@ -33,4 +33,4 @@ pub use request::{HeadSummary, MethodKind, RequestInspector};
 pub use response::{Answer, End, ResponseInspector};
 pub use rules::{Mode, Rules};
 pub use step::{Body, Offered, Resume, Step, Version};
-pub use stream::Inspected;
+pub use stream::{Input, Inspected};

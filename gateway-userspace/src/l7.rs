@@ -31,6 +31,7 @@ mod resolved;
 mod serve;
 mod server;
 mod stream;
+mod switch;
 mod tunnel;
 mod websocket;
 mod worker;

@@ -42,6 +42,15 @@ pub struct Inspected<S> {
     allowed: usize,
 }
 
+/// Where the input of a connection stands when HTTP on it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Between two messages: closing loses nothing.
+    Whole,
+    /// Something was sent, or is still being sent, that nobody reads: closing at once would reset the connection.
+    Owed,
+}
+
 #[derive(Debug)]
 enum Role {
     Requests(RequestInspector),
@@ -107,6 +116,17 @@ impl<S> Inspected<S> {
         }
         self.held.drain(..self.start.min(self.held.len()));
         (self.stream, self.held)
+    }
+
+    /// Whether the other side is in the middle of something, or sent more than was read.
+    pub fn input(&self) -> Input {
+        let is_owed = match &self.role {
+            Role::Requests(inspector) => inspector.is_in_body() || !self.withheld().is_empty(),
+            Role::Responses(_) => false,
+            Role::Refused => true,
+            Role::Frames(_) => true,
+        };
+        if is_owed { Input::Owed } else { Input::Whole }
     }
 
     /// The stream itself, to set its options or look at its state.

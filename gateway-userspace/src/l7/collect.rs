@@ -144,7 +144,7 @@ impl L7 {
             None,
             MetricType::Counter,
         )?;
-        for ending in Ending::ALL {
+        for ending in Ending::all() {
             counter(&mut metric, &[("reason", ending.reason())], total(|w| &w.endings, ending.index()))?;
         }
         let buckets: Vec<(f64, u64)> = ends(&DELAY_BUCKETS_MICROS)

@@ -23,14 +23,15 @@ use tokio::time::Instant;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::executor::{Panicked, StreamExecutor, caught};
+use super::headers::Peer;
 use super::resolved::{Resolved, ResolvedListener};
 use super::serve;
 use super::server;
 use super::stream::{ClientStream, First, Raw, Socket, farewell, first};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
-use crate::inspect::stream::{Inspected, Report};
-use crate::inspect::{Refusal, Resume};
+use crate::config::snapshot::Networks;
+use crate::inspect::{Input, Inspected, Refusal, Report, Resume};
 use life::{Cause, Life, Order, Protocol};
 
 pub(crate) use ending::Ending;
@@ -151,13 +152,15 @@ async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
         serve::serve(Rc::clone(&theirs), exchange, request)
     });
     let stream = ClientStream::new(Rc::clone(socket), Rc::clone(connection));
-    let stream = Inspected::http1_server(stream, bytes, rules, Rc::clone(&connection.report));
+    let stream = Inspected::server(stream, bytes, rules, Rc::clone(&connection.report));
     let mut http = builder.serve_connection(TokioIo::new(stream), service);
     let ended = {
         let http = Pin::new(&mut http);
         connection.obey(http, |http| http.graceful_shutdown()).await
     };
-    let (_, held) = http.into_parts().io.into_inner().into_inner();
+    let stream = http.into_parts().io.into_inner();
+    let input = stream.input();
+    let (_, held) = stream.into_inner();
     if let Some(tunnel) = connection.tunnel.take() {
         let client = Raw(Rc::clone(socket));
         let mut tunnel = pin!(tunnel.run(client, held));
@@ -166,10 +169,10 @@ async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
     }
     match ended {
         Some(Ok(())) => {
-            if !held.is_empty() || connection.report.is_unfinished() {
+            if input == Input::Owed {
                 farewell(socket).await;
             }
-            if connection.report.is_truncated() {
+            if connection.report.cut_heads() > 0 {
                 return Ending::Truncated;
             }
             connection.finished()
@@ -182,7 +185,7 @@ async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
                 farewell(socket).await;
                 return Ending::Unreadable;
             }
-            if connection.report.is_unfinished() {
+            if input == Input::Owed {
                 farewell(socket).await;
             }
             Ending::Truncated
@@ -207,7 +210,7 @@ async fn http2(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
         serve::serve(Rc::clone(&theirs), exchange, request)
     });
     let stream = ClientStream::new(Rc::clone(socket), Rc::clone(connection));
-    let stream = Inspected::http2_server(stream, bytes, Rc::clone(&connection.report));
+    let stream = Inspected::server_http2(stream, bytes, Rc::clone(&connection.report));
     let ended = {
         let http = pin!(builder.serve_connection(TokioIo::new(stream), service));
         connection.obey(http, |http| http.graceful_shutdown()).await
@@ -221,7 +224,10 @@ async fn http2(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
         Some(Err(error)) => {
             tracing::debug!(%error, client = %connection.client, "a client's connection ended");
             farewell(socket).await;
-            connection.flooded().unwrap_or(Ending::Unreadable)
+            match connection.report.flood() {
+                Some(flood) => Ending::Flood(flood),
+                None => Ending::Unreadable,
+            }
         }
         None => connection.cut(),
     }
@@ -288,7 +294,23 @@ impl Connection {
             return None;
         }
         self.change(|life, _| life.begin(Protocol::Http1));
-        self.report.refused(self.requests.get())
+        let noted = self.report.take_noted();
+        if !noted.is_empty() {
+            for refusal in noted.iter() {
+                self.worker.counters.noted(refusal);
+            }
+        }
+        self.report.refusal_of(self.requests.get() - 1)
+    }
+
+    /// How the head began that was refused.
+    pub(super) fn start_line(&self) -> Option<Box<str>> {
+        self.report.refused().map(|refused| refused.start_line.into())
+    }
+
+    /// What is known of the client's side.
+    pub(super) fn peer(&self, trusted: &Networks) -> Peer {
+        Peer::new(self.client.ip(), trusted)
     }
 
     /// A request's response ended, or never will.

@@ -76,6 +76,14 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $code,)* Self::Refused(refusal) => refusal.reason() }
             }
 
+            /// Whether the connection (HTTP/1) ends with the answer: what follows may not be what it seems.
+            pub fn closes(self) -> bool {
+                matches!(
+                    self,
+                    Self::Refused(_) | Self::MethodRefused | Self::ExpectationFailed | Self::BodyTooLarge
+                )
+            }
+
             /// Whose fault it is.
             pub fn fault(self) -> Fault {
                 match self { $(Self::$variant => Fault::$fault,)* Self::Refused(_) => Fault::Downstream }

@@ -167,7 +167,7 @@ impl Default for WorkerCounters {
             failures: ProxyError::ALL.iter().map(|_| cell()).collect(),
             refused: Refusal::ALL.iter().map(|_| cell()).collect(),
             noted: Refusal::ALL.iter().map(|_| cell()).collect(),
-            endings: Ending::ALL.iter().map(|_| cell()).collect(),
+            endings: Ending::all().map(|_| cell()).collect(),
             handed_over: cell(),
             client_full: cell(),
             delays: Default::default(),

@@ -239,7 +239,7 @@ impl Lease {
     /// What the inspector found in the answer.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match &self.line {
-            Some(Line::Http1(line)) => line.report.fault(),
+            Some(Line::Http1(line)) => line.report.broken(),
             Some(Line::Http2(_)) | None => None,
         }
     }

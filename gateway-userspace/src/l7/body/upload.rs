@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -42,6 +42,15 @@ pub(crate) struct Bounds {
     pub(crate) messages: Option<MessageMeter>,
     /// How long the client may owe more of it; `None`: for ever, as in a stream of messages.
     pub(crate) stalled_timeout: Option<Duration>,
+}
+
+impl Bounds {
+    /// Whether the head announces too much already.
+    pub(crate) fn exceeded_by(&self, headers: &HeaderMap) -> bool {
+        let length = headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        matches!((self.bytes_max, length), (Some(max), Some(length)) if length > max)
+    }
 }
 
 /// A client's body, and what passed of it.

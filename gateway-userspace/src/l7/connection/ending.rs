@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Cause, Connection};
+use crate::inspect::Flood;
 use crate::l7::error::Fault;
 use crate::telemetry::access_log::line::Line;
 
@@ -22,7 +23,7 @@ pub(crate) enum Ending {
     /// HTTP could not be read, or the connection broke.
     Unreadable,
     /// Frames that cost us and bring nothing.
-    Flood,
+    Flood(Flood),
     /// The listener or the node goes.
     Drained,
     /// A fault in this program.
@@ -30,22 +31,30 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// Every one, in the order of [`Ending::index`].
-    pub(crate) const ALL: [Self; 9] = [
+    /// Every one, in the order of [`Ending::index`]; floods, which are told apart by their frames, come after these.
+    const PLAIN: [Self; 8] = [
         Self::Empty,
         Self::Truncated,
         Self::FirstByteTimeout,
         Self::HeadTimeout,
         Self::Unused,
         Self::Unreadable,
-        Self::Flood,
         Self::Drained,
         Self::Panic,
     ];
 
-    /// Position in [`Ending::ALL`].
+    /// Every one.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let floods = Flood::ALL.iter().map(|flood| Self::Flood(*flood));
+        Self::PLAIN.into_iter().chain(floods)
+    }
+
+    /// Position in [`Ending::all`], for tables of counters.
     pub(crate) fn index(self) -> usize {
-        self as usize
+        match self {
+            Self::Flood(flood) => Self::PLAIN.len() + flood.index(),
+            plain => Self::PLAIN.iter().position(|other| *other == plain).unwrap_or(0),
+        }
     }
 
     /// Metric label and access-log field.
@@ -57,7 +66,7 @@ impl Ending {
             Self::HeadTimeout => "head-timeout",
             Self::Unused => "connection-unused",
             Self::Unreadable => "connection-unreadable",
-            Self::Flood => "h2-flood",
+            Self::Flood(flood) => flood.reason(),
             Self::Drained => "connection-drained",
             Self::Panic => "panic",
         }

@@ -16,8 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{RequestBody, Terms};
 use crate::config::snapshot::HttpMode;
-use crate::inspect::stream::{Inspected, Report};
-use crate::inspect::{Mode, Rules};
+use crate::inspect::{Inspected, Mode, Report, Rules};
 use crate::l7::error::ProxyError;
 
 /// Bytes buffered per HTTP/1 connection, which bounds a response's head too.
@@ -57,7 +56,7 @@ pub(super) async fn http1(address: SocketAddr, terms: &Terms) -> Result<(Line1, 
         mode: mode(terms.mode),
         ..Rules::default()
     };
-    let stream = Inspected::http1_client(stream, rules, Rc::clone(&report));
+    let stream = Inspected::client(stream, rules, Rc::clone(&report));
     let handshake = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES_MAX)
         .handshake(TokioIo::new(stream));

@@ -1,0 +1,201 @@
+//! Switching protocols: what a client asks for, what a route allows, and what both sides are told.
+//!
+//! HTTP/1 says Upgrade and 101 (RFC 9110, section 7.8), HTTP/2 says extended CONNECT and 200 (RFC 8441). WebSocket
+//! has a key and its answer in HTTP/1 alone (RFC 6455, section 4), so whoever lacks them gets them here.
+
+use std::rc::Rc;
+
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode, Version, header, response};
+use hyper::body::Incoming;
+use hyper::ext::Protocol;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::connection::Connection;
+use super::error::ProxyError;
+use super::headers;
+use super::tunnel::Tunnel;
+use super::websocket;
+use crate::config::snapshot::UpstreamProtocol;
+
+const WEBSOCKET: &str = "websocket";
+
+/// What a client asks for.
+pub(super) enum Asked {
+    /// An answer.
+    Nothing,
+    /// To go on with another protocol: in HTTP/1 the request is answered all the same if nobody wants that.
+    Switch(HeaderValue, Client),
+}
+
+/// The client's side.
+pub(super) enum Client {
+    /// The connection itself.
+    Http1,
+    /// Its stream, once it is one.
+    Http2(OnUpgrade),
+}
+
+/// What is asked of the upstream.
+pub(super) enum Switch {
+    None,
+    To(Box<To>),
+}
+
+/// A switch that was asked for and is allowed.
+pub(super) struct To {
+    protocol: HeaderValue,
+    client: Client,
+    upstream: UpstreamProtocol,
+    /// Of a WebSocket between different versions of HTTP: the key whose answer is made or checked here.
+    key: Option<HeaderValue>,
+}
+
+/// What the head asks for; an extended CONNECT becomes the GET that it stands for.
+///
+/// # Errors
+/// [`ProxyError::MethodRefused`]: a tunnel to elsewhere.
+pub(super) fn asked(head: &mut Parts) -> Result<Asked, ProxyError> {
+    match head.method {
+        Method::TRACE => Err(ProxyError::MethodRefused),
+        Method::CONNECT => {
+            let protocol = head.extensions.remove::<Protocol>();
+            let stream = head.extensions.remove::<OnUpgrade>();
+            let (Some(protocol), Some(stream), Version::HTTP_2) = (protocol, stream, head.version) else {
+                return Err(ProxyError::MethodRefused);
+            };
+            let protocol = HeaderValue::from_str(protocol.as_str()).map_err(|_| ProxyError::MethodRefused)?;
+            head.method = Method::GET;
+            Ok(Asked::Switch(protocol, Client::Http2(stream)))
+        }
+        _ if head.version == Version::HTTP_11 && head.headers.contains_key(header::UPGRADE) => {
+            Ok(match headers::upgrade_of(&head.headers) {
+                Some(protocol) => Asked::Switch(protocol, Client::Http1),
+                None => Asked::Nothing,
+            })
+        }
+        _ => Ok(Asked::Nothing),
+    }
+}
+
+impl Asked {
+    /// The switch, if the route allows that protocol.
+    ///
+    /// # Errors
+    /// [`ProxyError::MethodRefused`]: in HTTP/2 there is nothing else to answer.
+    pub(super) fn allowed_by(self, upgrades: &[String]) -> Result<Switch, ProxyError> {
+        let Self::Switch(protocol, client) = self else {
+            return Ok(Switch::None);
+        };
+        let is_allowed = upgrades
+            .iter()
+            .any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
+        match client {
+            Client::Http1 if !is_allowed => Ok(Switch::None),
+            Client::Http2(_) if !is_allowed => Err(ProxyError::MethodRefused),
+            client => Ok(Switch::To(Box::new(To {
+                protocol,
+                client,
+                upstream: UpstreamProtocol::Http1,
+                key: None,
+            }))),
+        }
+    }
+}
+
+impl Switch {
+    /// Makes the head ask the upstream for it, in its version of HTTP.
+    pub(super) fn to_upstream(&mut self, head: &mut Parts, protocol: UpstreamProtocol) {
+        let Self::To(to) = self else { return };
+        to.upstream = protocol;
+        let is_websocket = to.protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes());
+        match protocol {
+            UpstreamProtocol::Http1 => {
+                if matches!(to.client, Client::Http2(_)) && is_websocket {
+                    let key = websocket::new_key();
+                    head.headers.insert(header::SEC_WEBSOCKET_KEY, key.clone());
+                    to.key = Some(key);
+                }
+                headers::set_upgrade(&mut head.headers, to.protocol.clone());
+            }
+            UpstreamProtocol::Http2 => {
+                to.key = head.headers.remove(header::SEC_WEBSOCKET_KEY);
+                head.method = Method::CONNECT;
+                let name = to.protocol.to_str().unwrap_or(WEBSOCKET).to_ascii_lowercase();
+                let protocol = if name == WEBSOCKET {
+                    Protocol::from_static(WEBSOCKET)
+                } else {
+                    Protocol::from(name.as_str())
+                };
+                head.extensions.insert(protocol);
+            }
+        }
+    }
+
+    /// Whether the upstream switched.
+    pub(super) fn is_made_by(&self, response: &Response<Incoming>) -> bool {
+        match self {
+            Self::None => false,
+            Self::To(to) => match to.upstream {
+                UpstreamProtocol::Http1 => response.status() == StatusCode::SWITCHING_PROTOCOLS,
+                UpstreamProtocol::Http2 => response.status().is_success(),
+            },
+        }
+    }
+
+    /// The head that tells the client so.
+    ///
+    /// # Errors
+    /// [`ProxyError::UpstreamProtocol`]: it switched to something else, or does not know the WebSocket's key.
+    pub(super) fn to_downstream(&self, response: &Response<Incoming>) -> Result<response::Parts, ProxyError> {
+        let Self::To(to) = self else {
+            return Err(ProxyError::UpstreamProtocol);
+        };
+        let mut fields = response.headers().clone();
+        if to.upstream == UpstreamProtocol::Http1 {
+            let made = fields.get(header::UPGRADE).map(HeaderValue::as_bytes);
+            if !made.is_some_and(|made| made.eq_ignore_ascii_case(to.protocol.as_bytes())) {
+                return Err(ProxyError::UpstreamProtocol);
+            }
+        }
+        headers::to_downstream(&mut fields)?;
+        match (&to.client, &to.key) {
+            (Client::Http1, Some(key)) => {
+                fields.insert(header::SEC_WEBSOCKET_ACCEPT, websocket::accept(key));
+            }
+            (Client::Http2(_), Some(key)) => {
+                let accept = fields.remove(header::SEC_WEBSOCKET_ACCEPT);
+                if accept.as_ref() != Some(&websocket::accept(key)) {
+                    return Err(ProxyError::UpstreamProtocol);
+                }
+            }
+            (_, None) => {}
+        }
+        let mut head = Response::new(()).into_parts().0;
+        head.status = match to.client {
+            Client::Http1 => {
+                headers::set_upgrade(&mut fields, to.protocol.clone());
+                StatusCode::SWITCHING_PROTOCOLS
+            }
+            Client::Http2(_) => StatusCode::OK,
+        };
+        head.headers = fields;
+        Ok(head)
+    }
+
+    /// Joins both sides, once the client was told.
+    pub(super) fn join(self, connection: &Rc<Connection>, tunnel: Box<Tunnel>) {
+        let Self::To(to) = self else { return };
+        match to.client {
+            Client::Http1 => connection.becomes(tunnel),
+            Client::Http2(stream) => drop(tokio::task::spawn_local(async move {
+                match stream.await {
+                    Ok(stream) => tunnel.run(TokioIo::new(stream), Vec::new()).await,
+                    // The record says that the client went.
+                    Err(error) => tracing::debug!(%error, "a client left before its tunnel began"),
+                }
+            })),
+        }
+    }
+}
