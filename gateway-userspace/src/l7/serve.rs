@@ -27,7 +27,7 @@ use super::path;
 use super::pool::Lease;
 use super::record::Record;
 use super::resolved::{Action, ResolvedRoute};
-use crate::config::snapshot::{Respond, UpstreamProtocol};
+use crate::config::snapshot::{Expect, Respond, UpstreamProtocol};
 
 /// Endpoints asked for one request at most, whatever their number: with three that cannot be reached, a fourth
 /// would only make the client wait.
@@ -135,6 +135,7 @@ fn admit(
     // Rewrite.
     let hop = headers::Hop {
         client: &connection.forwarded_for,
+        peer: headers::Peer::Untrusted,
         scheme: "http",
         host: &host.value,
         request_id: &record.request_id,
@@ -143,8 +144,11 @@ fn admit(
         } else {
             "1.1 gateway"
         },
+        expect: Expect::Answer,
+        upgrade: None,
     };
-    headers::to_upstream(&mut head.headers, &hop)?;
+    let seen = headers::Seen::scan(&head.headers);
+    headers::to_upstream(&mut head.headers, seen, &hop)?;
     address(&mut head, host.value, protocol)?;
     head.extensions.clear();
     let (body, meter) = RequestBody::new(body);
