@@ -23,14 +23,12 @@ use tokio::time::Instant;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::executor::{Panicked, StreamExecutor, caught};
-use super::headers::Peer;
 use super::resolved::{Resolved, ResolvedListener};
 use super::serve;
 use super::server;
 use super::stream::{ClientStream, First, Raw, Socket, farewell, first};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
-use crate::config::snapshot::Networks;
 use crate::inspect::{Input, Inspected, Refusal, Report, Resume};
 use life::{Cause, Life, Order, Protocol};
 
@@ -163,9 +161,11 @@ async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
     let (_, held) = stream.into_inner();
     if let Some(tunnel) = connection.tunnel.take() {
         let client = Raw(Rc::clone(socket));
-        let mut tunnel = pin!(tunnel.run(client, held));
-        drop(connection.obey(tunnel.as_mut(), |_| {}).await);
-        return Ending::Unreadable;
+        let tunnel = pin!(tunnel.run(client, held));
+        return match connection.obey(tunnel, |_| {}).await {
+            Some(()) => connection.finished(),
+            None => connection.cut(),
+        };
     }
     match ended {
         Some(Ok(())) => {
@@ -306,11 +306,6 @@ impl Connection {
     /// How the head began that was refused.
     pub(super) fn start_line(&self) -> Option<Box<str>> {
         self.report.refused().map(|refused| refused.start_line.into())
-    }
-
-    /// What is known of the client's side.
-    pub(super) fn peer(&self, trusted: &Networks) -> Peer {
-        Peer::new(self.client.ip(), trusted)
     }
 
     /// A request's response ended, or never will.

@@ -118,6 +118,10 @@ reasons! {
     PathEncodedSlash = "path-encoded-slash", Downstream, Never, BAD_REQUEST, "the request's path has an escaped slash, which is not served here";
     /// Connection names a field that is not hop by hop.
     ConnectionBad = "connection-bad", Downstream, Never, BAD_REQUEST, "the Connection field names a field that must not be removed";
+    /// Content-Length is there twice, or is no plain number.
+    LengthBad = "length-bad", Downstream, Never, BAD_REQUEST, "the request's Content-Length cannot be read";
+    /// White space around a value in HTTP/2, or a name that could be taken for one of the gateway's.
+    FieldBad = "field-bad", Downstream, Never, BAD_REQUEST, "the request has a field that can be read in two ways";
     /// Expect asks for something that nobody knows.
     ExpectationFailed = "expectation-failed", Downstream, Never, EXPECTATION_FAILED, "the request expects what cannot be promised";
     /// Via names as many hops as no honest way has.

@@ -4,6 +4,7 @@
 //! (answered, refused, broken off, dropped with its connection, unwound by a panic), its end writes the line.
 
 use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub(crate) struct Record {
     start_line: Option<Box<str>>,
     pub(super) request_id: HeaderValue,
     trace: Option<TraceId>,
+    /// Who the client is, behind proxies.
+    client: Option<IpAddr>,
     upload: Option<Rc<Upload>>,
     status: Option<StatusCode>,
     tries: u32,
@@ -93,6 +96,7 @@ impl Record {
                 .unwrap_or_else(|| connection.worker.request_ids.next()),
             start_line: None,
             trace: None,
+            client: None,
             upload: None,
             status: None,
             tries: 0,
@@ -126,6 +130,11 @@ impl Record {
         } else {
             Pace::Connection
         }
+    }
+
+    /// Trusted proxies say that this is the client.
+    pub(super) fn comes_from(&mut self, client: IpAddr) {
+        self.client = Some(client);
     }
 
     /// What a trace calls it.
@@ -252,7 +261,10 @@ impl Drop for Record {
         }
         let line = Line {
             time: worker.clock.wall(self.start),
-            client: self.connection.client,
+            client: self
+                .client
+                .map_or(self.connection.client, |client| SocketAddr::new(client, 0)),
+            peer: self.client.map(|_| self.connection.client),
             listener: self.listener.name(),
             route: self.route.as_ref().map(|route| route.name()),
             upstream: match self.upstream {
@@ -281,7 +293,7 @@ impl Drop for Record {
             first_byte: self.first_byte,
             total,
             grpc_status: self.grpc_status,
-            trace: self.trace.as_ref().map(TraceId::as_bytes),
+            trace: self.trace.as_ref().map(|trace| trace.as_str().as_bytes()),
             snapshot: self.listener.snapshot,
             request_id: self.request_id.as_bytes(),
         };

@@ -33,7 +33,7 @@ use super::resolved::{Action, ResolvedRoute};
 use super::switch::{self, Switch};
 use super::tunnel::Tunnel;
 use crate::config::snapshot::{EncodedSlash, Expect, Respond, UpstreamProtocol};
-use crate::inspect::Resume;
+use crate::inspect::{Refusal, Resume};
 
 /// Endpoints asked for one request at most, whatever their number: with three that cannot be reached, a fourth
 /// would only make the client wait.
@@ -146,14 +146,21 @@ fn admit(
     let (mut head, body) = request.into_parts();
 
     // Admit: what can be read in two ways goes no further.
-    let asked = switch::asked(&mut head)?;
+    let seen = headers::Seen::scan(&head.headers);
+    let listener = Rc::clone(&record.listener);
+    if head.version == Version::HTTP_2 {
+        let mode = listener.http().mode;
+        if headers::check_http2(&head.headers, seen, mode)? == headers::Lenience::Used {
+            connection.worker.counters.noted(Refusal::UnderscoreShadow);
+        }
+    }
+    let asked = switch::asked(&mut head, seen)?;
     let host = Host::read(&head.uri, &head.headers, head.version)?;
     record.host = Some(host.value.clone());
     let path = path::normalise(head.uri.path()).map_err(ProxyError::from)?;
     let encoded_slash = path.encoded_slash;
 
     // Route.
-    let listener = Rc::clone(&record.listener);
     let (route, path) = listener.route(host.name(), path, &head.method).map_err(|error| {
         let allow = (error == ProxyError::MethodNotAllowed)
             .then(|| listener.allowed(host.name(), head.uri.path()))
@@ -185,8 +192,13 @@ fn admit(
         && protocol == UpstreamProtocol::Http1
         && head.version == Version::HTTP_11
         && head.headers.contains_key(header::EXPECT);
+    let trusted = &listener.http().trusted_proxies;
+    let peer = headers::Peer::new(connection.client.ip(), trusted);
+    if peer == headers::Peer::Trusted {
+        record.comes_from(headers::client_address(&head.headers, connection.client.ip(), trusted));
+    }
     let hop = headers::Hop {
-        peer: connection.peer(&listener.http().trusted_proxies),
+        peer,
         client: &connection.forwarded_for,
         scheme: "http",
         host: &host.value,
@@ -197,14 +209,13 @@ fn admit(
             "1.1 gateway"
         },
         expect: if forwards_expect {
-            headers::Expectation::Forwarded
+            Expect::Forward
         } else {
-            headers::Expectation::Answered
+            Expect::Answer
         },
-        mode: listener.http().mode,
-        version: head.version,
+        upgrade: None,
     };
-    record.traced(headers::to_upstream(&mut head.headers, &hop)?);
+    record.traced(headers::to_upstream(&mut head.headers, seen, &hop)?);
     let bounds = Bounds {
         bytes_max: (conversion == Conversion::None).then_some(rules.body_bytes_max),
         replay_bytes_max: if is_idempotent(&head.method) {

@@ -56,7 +56,7 @@ pub(super) struct To {
 ///
 /// # Errors
 /// [`ProxyError::MethodRefused`]: a tunnel to elsewhere.
-pub(super) fn asked(head: &mut Parts) -> Result<Asked, ProxyError> {
+pub(super) fn asked(head: &mut Parts, seen: headers::Seen) -> Result<Asked, ProxyError> {
     match head.method {
         Method::TRACE => Err(ProxyError::MethodRefused),
         Method::CONNECT => {
@@ -69,12 +69,10 @@ pub(super) fn asked(head: &mut Parts) -> Result<Asked, ProxyError> {
             head.method = Method::GET;
             Ok(Asked::Switch(protocol, Client::Http2(stream)))
         }
-        _ if head.version == Version::HTTP_11 && head.headers.contains_key(header::UPGRADE) => {
-            Ok(match headers::upgrade_of(&head.headers) {
-                Some(protocol) => Asked::Switch(protocol, Client::Http1),
-                None => Asked::Nothing,
-            })
-        }
+        _ if head.version == Version::HTTP_11 => Ok(match headers::upgrade(&head.headers, seen) {
+            Some(protocol) => Asked::Switch(protocol, Client::Http1),
+            None => Asked::Nothing,
+        }),
         _ => Ok(Asked::Nothing),
     }
 }

@@ -138,11 +138,6 @@ impl Upload {
         self.bytes.get() == 0 || self.source.borrow().keeping == Keeping::Whole
     }
 
-    /// It is not sent again after this.
-    pub(crate) fn keep_nothing(&self) {
-        self.source.borrow_mut().spill();
-    }
-
     fn ended_by(&self, error: ProxyError) -> BodyError {
         self.fault.set(Some(error));
         BodyError::Ended(error)

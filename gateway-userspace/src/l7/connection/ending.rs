@@ -109,6 +109,7 @@ pub(super) fn write(connection: &Connection, ending: Ending) {
     let line = Line {
         time: worker.clock.wall(connection.since),
         client: connection.client,
+        peer: None,
         listener: listener.name(),
         route: None,
         upstream: None,
