@@ -4,7 +4,8 @@
 //! (`SO_REUSEPORT`), connections, upstream pools and balancer turns. What workers share is [`Shared`]: the snapshot,
 //! counters, and the access log's queue; none of it makes a worker wait. Files in reading order: `workers`
 //! (the control side), `bind`, `worker` (a thread's life), `accept`, `connection`, `serve` (**the** linear function),
-//! `host`, `path`, `headers`, `balance`, `attempt`, `pool`, `body`, `record` (how each request ends), `metrics`.
+//! `host`, `path`, `headers`, `grpc`, `websocket`, `balance`, `attempt`, `pool`, `body`, `record` (how each request
+//! ends), `metrics`.
 //! This module knows neither `l4`, `cluster` nor `admin`.
 
 mod accept;
@@ -16,6 +17,8 @@ mod collect;
 mod connection;
 mod error;
 mod executor;
+#[cfg_attr(not(test), expect(dead_code, reason = "`serve` does not speak gRPC yet"))]
+mod grpc;
 mod headers;
 mod host;
 mod mailbox;
@@ -26,6 +29,11 @@ mod record;
 mod resolved;
 mod serve;
 mod stream;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "`serve` does not switch protocols yet")
+)]
+mod websocket;
 mod worker;
 mod workers;
 
