@@ -4,7 +4,8 @@
 //! (`SO_REUSEPORT`), connections, upstream pools and balancer turns. What workers share is [`Shared`]: the snapshot,
 //! counters, and the access log's queue; none of it makes a worker wait. Files in reading order: `workers`
 //! (the control side), `bind`, `worker` (a thread's life), `accept`, `connection`, `serve` (**the** linear function),
-//! `host`, `path`, `headers`, `balance`, `attempt`, `pool`, `body`, `record` (how each request ends), `metrics`.
+//! `host`, `path`, `headers`, `grpc`, `websocket`, `balance`, `attempt`, `pool`, `body`, `record` (how each request
+//! ends), `metrics`.
 //! This module knows neither `l4`, `cluster` nor `admin`.
 
 mod accept;

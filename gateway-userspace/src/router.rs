@@ -517,8 +517,9 @@ mod tests {
     /// Patterns, and requests with their routes, as in the conformance tests of the Gateway API, v1.
     #[test]
     fn the_cases_of_the_gateway_api_hold() {
-        type Request = (&'static str, &'static str, &'static str, Lookup);
-        let cases: &[(&str, &[(&str, &str, &str)], &[Request])] = &[
+        type Request<'t> = (&'t str, &'t str, &'t str, Lookup);
+        type Case<'t> = (&'t str, &'t [(&'t str, &'t str, &'t str)], &'t [Request<'t>]);
+        let cases: &[Case<'_>] = &[
             (
                 "HTTPRouteMatching",
                 &[("", "/*", ""), ("", "/v2*", "")],
@@ -766,7 +767,13 @@ mod tests {
         table
             .insert(&host("h"), &path("/u/{id}"), &[], RouteIndex(0))
             .unwrap();
-        let rows: &[(&str, &str, &[(&str, &str)], &str)] = &[
+        type Row = (
+            &'static str,
+            &'static str,
+            &'static [(&'static str, &'static str)],
+            &'static str,
+        );
+        let rows: &[Row] = &[
             ("GET", "/users/7", &[("id", "7")], "one"),
             (
                 "PUT",

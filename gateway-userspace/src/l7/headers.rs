@@ -19,7 +19,8 @@ use crate::config::snapshot::Expect;
 use seen::Kind;
 
 pub(crate) use connection::{set_upgrade, upgrade};
-pub(crate) use forwarded::{Peer, client_address};
+pub(crate) use forwarded::Peer;
+pub(crate) use forwarded::client_address;
 pub(crate) use http2::{Lenience, check_http2};
 pub(crate) use seen::Seen;
 pub(crate) use trace::TraceId;
@@ -224,10 +225,13 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
 }
 
 #[cfg(test)]
+pub(super) use tests::map;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    pub(super) fn map(fields: &[(&str, &str)]) -> HeaderMap {
+    pub(in crate::l7) fn map(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(
@@ -237,6 +241,8 @@ mod tests {
         }
         headers
     }
+
+    type Fields = &'static [(&'static str, &'static str)];
 
     fn forward_as(
         fields: &[(&str, &str)],
@@ -273,7 +279,6 @@ mod tests {
 
     #[test]
     fn hop_by_hop_fields_and_the_clients_claims_go() {
-        type Fields = &'static [(&'static str, &'static str)];
         let rows: &[(Fields, Fields, &str)] = &[
             (&[("accept", "*/*")], &[("accept", "*/*")], "others stay"),
             (
@@ -368,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_trusted_peer_is_believed_and_added_to() {
-        let rows: &[(&[(&str, &str)], &[(&str, &str)])] = &[
+        let rows: &[(Fields, Fields)] = &[
             (&[], &OURS[..3]),
             (
                 &[
@@ -436,8 +441,8 @@ mod tests {
 
     #[test]
     fn expect_is_answered_forwarded_or_failed() {
-        let kept: &[(&str, &str)] = &[("expect", "100-Continue")];
-        let rows: &[(&[(&str, &str)], Expect, Result<bool, ProxyError>)] = &[
+        let kept: Fields = &[("expect", "100-Continue")];
+        let rows: &[(Fields, Expect, Result<bool, ProxyError>)] = &[
             (kept, Expect::Answer, Ok(false)),
             (kept, Expect::Forward, Ok(true)),
             (

@@ -54,7 +54,7 @@ pub(crate) struct Record {
     upstream_status: Option<StatusCode>,
     bytes_in: u64,
     bytes_out: u64,
-    grpc_status: Option<u16>,
+    grpc_status: Option<grpc::Status>,
     end: End,
 }
 
@@ -143,11 +143,16 @@ impl Record {
     }
 
     /// How gRPC says that it went; some of it is the endpoint's failure.
-    pub(super) fn grpc_status(&mut self, status: Option<u16>) {
+    pub(super) fn grpc_status(&mut self, status: Option<grpc::Status>) {
         self.grpc_status = status;
-        if status.is_some_and(grpc::is_failure) {
+        if status.is_some_and(grpc::Status::is_failure) {
             self.endpoint_failed();
         }
+    }
+
+    /// The answer of our own to a gRPC call.
+    pub(super) fn says(&mut self, status: grpc::Status) {
+        self.grpc_status = Some(status);
     }
 
     /// So much passed through a tunnel.
@@ -292,7 +297,7 @@ impl Drop for Record {
             connect: self.connect,
             first_byte: self.first_byte,
             total,
-            grpc_status: self.grpc_status,
+            grpc_status: self.grpc_status.map(grpc::Status::code),
             trace: self.trace.as_ref().map(|trace| trace.as_str().as_bytes()),
             snapshot: self.listener.snapshot,
             request_id: self.request_id.as_bytes(),

@@ -119,11 +119,10 @@ struct Asker {
 
 impl Asker {
     fn of(request: &Request<Incoming>) -> Self {
-        let content_type = request.headers().get(header::CONTENT_TYPE);
         Self {
             method: request.method().clone(),
             version: request.version(),
-            conversion: if content_type.is_some_and(grpc::is_grpc) {
+            conversion: if grpc::is_call(request.method(), request.headers()) {
                 Conversion::Grpc
             } else {
                 Conversion::None
@@ -238,7 +237,7 @@ fn admit(
     record.body(upload.clone());
     address(&mut head, host.value, protocol)?;
     head.extensions.clear();
-    switch.to_upstream(&mut head, protocol);
+    switch.to_upstream(&mut head, protocol)?;
     if protocol == UpstreamProtocol::Http1 && upload.is_some() {
         headers::frame(&mut head.headers, &RequestBody::new(upload.as_ref()));
     }
@@ -262,15 +261,12 @@ fn grpc_terms(
     start: Instant,
     timeout_total: Option<std::time::Duration>,
 ) -> (Conversion, Option<Instant>) {
-    let is_grpc = head.headers.get(header::CONTENT_TYPE).is_some_and(grpc::is_grpc);
-    if !is_grpc {
+    if !grpc::is_call(&head.method, &head.headers) {
         return (Conversion::None, timeout_total.and_then(|limit| start.checked_add(limit)));
     }
-    let theirs = head.headers.get(grpc::TIMEOUT).and_then(grpc::timeout);
-    let limit = [theirs, timeout_total].into_iter().flatten().min();
-    if let Some(limit) = limit {
-        let left = limit.saturating_sub(start.elapsed());
-        head.headers.insert(grpc::TIMEOUT, grpc::timeout_value(left));
+    let limit = [grpc::timeout(&head.headers), timeout_total].into_iter().flatten().min();
+    if let Some(left) = limit.and_then(|limit| grpc::format_timeout(limit.saturating_sub(start.elapsed()))) {
+        head.headers.insert(grpc::TIMEOUT, left);
     }
     (Conversion::Grpc, limit.and_then(|limit| start.checked_add(limit)))
 }
@@ -472,7 +468,7 @@ fn respond(
                     head.version = Version::HTTP_11;
                     record.status(head.status);
                     if conversion == Conversion::Grpc {
-                        record.grpc_status(grpc::status(&head.headers));
+                        record.grpc_status(grpc::Status::read(&head.headers));
                     }
                     let body = ResponseBody::upstream(body, lease, record, conversion, limits);
                     Response::from_parts(head, body)
@@ -536,13 +532,11 @@ fn refusal(
     record.fail(error);
     let request_id = record.request_id.clone();
     let mut response = if asker.conversion == Conversion::Grpc {
+        let status = grpc::Status::of_http(error.status());
         record.status(StatusCode::OK);
-        record.grpc_status(Some(grpc::code(error)));
+        record.says(status);
         let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
-        *response.headers_mut() = grpc::trailers(error);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        status.write_alone(response.headers_mut(), &format!("{}: {error}", error.reason()));
         response
     } else {
         let text = Bytes::from(format!("{}: {error}\n", error.reason()));

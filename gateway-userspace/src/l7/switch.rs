@@ -19,8 +19,6 @@ use super::tunnel::Tunnel;
 use super::websocket;
 use crate::config::snapshot::UpstreamProtocol;
 
-const WEBSOCKET: &str = "websocket";
-
 /// What a client asks for.
 pub(super) enum Asked {
     /// An answer.
@@ -49,7 +47,7 @@ pub(super) struct To {
     client: Client,
     upstream: UpstreamProtocol,
     /// Of a WebSocket between different versions of HTTP: the key whose answer is made or checked here.
-    key: Option<HeaderValue>,
+    key: Option<websocket::Key>,
 }
 
 /// What the head asks for; an extended CONNECT becomes the GET that it stands for.
@@ -102,33 +100,42 @@ impl Asked {
     }
 }
 
+impl To {
+    fn is_websocket(&self) -> bool {
+        self.protocol
+            .as_bytes()
+            .eq_ignore_ascii_case(websocket::PROTOCOL.as_bytes())
+    }
+}
+
 impl Switch {
-    /// Makes the head ask the upstream for it, in its version of HTTP.
-    pub(super) fn to_upstream(&mut self, head: &mut Parts, protocol: UpstreamProtocol) {
-        let Self::To(to) = self else { return };
+    /// Makes the head, whose fields are those of an upstream already, ask for it in the upstream's version of HTTP.
+    ///
+    /// # Errors
+    /// [`ProxyError::WebSocketBad`]: the client's key is none.
+    pub(super) fn to_upstream(
+        &mut self,
+        head: &mut Parts,
+        protocol: UpstreamProtocol,
+    ) -> Result<(), ProxyError> {
+        let Self::To(to) = self else { return Ok(()) };
         to.upstream = protocol;
-        let is_websocket = to.protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes());
-        match protocol {
-            UpstreamProtocol::Http1 => {
-                if matches!(to.client, Client::Http2(_)) && is_websocket {
-                    let key = websocket::new_key();
-                    head.headers.insert(header::SEC_WEBSOCKET_KEY, key.clone());
-                    to.key = Some(key);
-                }
-                headers::set_upgrade(&mut head.headers, to.protocol.clone());
+        match (protocol, &to.client) {
+            (UpstreamProtocol::Http1, Client::Http2(_)) if to.is_websocket() => {
+                to.key = Some(websocket::from_connect(&mut head.headers));
             }
-            UpstreamProtocol::Http2 => {
-                to.key = head.headers.remove(header::SEC_WEBSOCKET_KEY);
+            (UpstreamProtocol::Http1, _) => headers::set_upgrade(&mut head.headers, to.protocol.clone()),
+            (UpstreamProtocol::Http2, client) => {
+                if matches!(client, Client::Http1) && to.is_websocket() {
+                    to.key = Some(websocket::to_connect(&mut head.headers)?);
+                }
                 head.method = Method::CONNECT;
-                let name = to.protocol.to_str().unwrap_or(WEBSOCKET).to_ascii_lowercase();
-                let protocol = if name == WEBSOCKET {
-                    Protocol::from_static(WEBSOCKET)
-                } else {
-                    Protocol::from(name.as_str())
-                };
-                head.extensions.insert(protocol);
+                let name = to.protocol.to_str().unwrap_or(websocket::PROTOCOL);
+                head.extensions
+                    .insert(Protocol::from(name.to_ascii_lowercase().as_str()));
             }
         }
+        Ok(())
     }
 
     /// Whether the upstream switched.
@@ -151,29 +158,24 @@ impl Switch {
             return Err(ProxyError::UpstreamProtocol);
         };
         let mut fields = response.headers().clone();
-        if to.upstream == UpstreamProtocol::Http1 {
-            let made = fields.get(header::UPGRADE).map(HeaderValue::as_bytes);
-            if !made.is_some_and(|made| made.eq_ignore_ascii_case(to.protocol.as_bytes())) {
-                return Err(ProxyError::UpstreamProtocol);
+        match (to.upstream, &to.client, &to.key) {
+            (UpstreamProtocol::Http1, Client::Http2(_), Some(key)) => {
+                websocket::from_switching(&mut fields, key)?;
             }
+            (UpstreamProtocol::Http1, ..) => {
+                websocket::check_switching(&fields, to.protocol.as_bytes(), None)?;
+            }
+            (UpstreamProtocol::Http2, ..) => {}
         }
         headers::to_downstream(&mut fields)?;
-        match (&to.client, &to.key) {
-            (Client::Http1, Some(key)) => {
-                fields.insert(header::SEC_WEBSOCKET_ACCEPT, websocket::accept(key));
-            }
-            (Client::Http2(_), Some(key)) => {
-                let accept = fields.remove(header::SEC_WEBSOCKET_ACCEPT);
-                if accept.as_ref() != Some(&websocket::accept(key)) {
-                    return Err(ProxyError::UpstreamProtocol);
-                }
-            }
-            (_, None) => {}
-        }
+        fields.remove(header::CONTENT_LENGTH);
         let mut head = Response::new(()).into_parts().0;
         head.status = match to.client {
             Client::Http1 => {
-                headers::set_upgrade(&mut fields, to.protocol.clone());
+                match &to.key {
+                    Some(key) => websocket::to_switching(&mut fields, key),
+                    None => headers::set_upgrade(&mut fields, to.protocol.clone()),
+                }
                 StatusCode::SWITCHING_PROTOCOLS
             }
             Client::Http2(_) => StatusCode::OK,

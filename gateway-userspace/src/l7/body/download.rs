@@ -141,7 +141,12 @@ impl ResponseBody {
         };
         self.source = Source::Trailers(None);
         Poll::Ready(Some(match conversion {
-            Conversion::Grpc => Ok(Frame::trailers(grpc::trailers(error))),
+            Conversion::Grpc => {
+                let mut trailers = HeaderMap::new();
+                let status = grpc::Status::of_http(error.status());
+                status.write(&mut trailers, &format!("{}: {error}", error.reason()));
+                Ok(Frame::trailers(trailers))
+            }
             Conversion::None => Err(BodyError::Ended(error)),
         }))
     }
@@ -175,7 +180,7 @@ impl Upstream {
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     if self.conversion == Conversion::Grpc {
-                        record.grpc_status(grpc::status(trailers));
+                        record.grpc_status(grpc::Status::read(trailers));
                     }
                     headers::filter_trailers(trailers);
                 }

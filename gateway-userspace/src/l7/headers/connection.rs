@@ -102,7 +102,7 @@ pub(super) fn keep_trailers_only(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::map;
+    use super::super::map;
     use super::*;
 
     #[test]

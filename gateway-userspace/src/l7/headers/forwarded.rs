@@ -122,7 +122,7 @@ fn remove(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::map;
+    use super::super::map;
     use super::*;
 
     #[test]
@@ -179,6 +179,12 @@ mod tests {
             ("::ffff:10.0.0.1", &["192.0.2.7"], "192.0.2.7", "a mapped peer"),
             ("2001:db8::1", &["2a00::7, 2001:db8::2"], "2a00::7", "version 6"),
         ];
+        assert_eq!(Peer::new("10.0.0.1".parse().unwrap(), &trusted), Peer::Trusted);
+        assert_eq!(Peer::new("192.0.2.1".parse().unwrap(), &trusted), Peer::Untrusted);
+        assert_eq!(
+            Peer::new("10.0.0.1".parse().unwrap(), &Networks::default()),
+            Peer::Untrusted
+        );
         for (peer, fields, expected, why) in rows {
             let fields: Vec<_> = fields.iter().map(|value| ("x-forwarded-for", *value)).collect();
             let got = client_address(&map(&fields), peer.parse().unwrap(), &trusted);

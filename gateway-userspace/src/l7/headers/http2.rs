@@ -73,7 +73,7 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::map;
+    use super::super::map;
     use super::*;
 
     #[test]

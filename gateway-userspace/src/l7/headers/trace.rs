@@ -73,7 +73,7 @@ fn read(value: &[u8]) -> Option<TraceId> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::map;
+    use super::super::map;
     use super::*;
 
     const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";

@@ -76,7 +76,7 @@ fn is_barred(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::map;
+    use super::super::map;
     use super::*;
 
     #[test]
