@@ -5,6 +5,8 @@
 
 use http::StatusCode;
 
+use super::path::PathFault;
+
 /// Whose fault a failure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -83,8 +85,14 @@ reasons! {
     HostBad = "host-bad", Downstream, Never, BAD_REQUEST, "the request's host cannot be read";
     /// Bad escapes, a NUL, or dot segments that lead above the root.
     PathBad = "path-bad", Downstream, Never, BAD_REQUEST, "the request's path cannot be read";
+    /// `%2F` or `%5C` in the path, and the route takes none (`encoded_slash`).
+    PathEncodedSlash = "path-encoded-slash", Downstream, Never, BAD_REQUEST, "the request's path has an escaped slash, which is not served here";
     /// Connection names a field that is not hop by hop.
     ConnectionBad = "connection-bad", Downstream, Never, BAD_REQUEST, "the Connection field names a field that must not be removed";
+    /// Expect asks for something that nobody knows.
+    ExpectationFailed = "expectation-failed", Downstream, Never, EXPECTATION_FAILED, "the request expects what cannot be promised";
+    /// Via names as many hops as no honest way has.
+    LoopDetected = "loop-detected", Internal, Never, LOOP_DETECTED, "the request goes in circles";
     /// No route has that host and path.
     NoRoute = "no-route", Downstream, Never, NOT_FOUND, "nothing is served under this host and path";
     /// A route has it, but not with this method.
@@ -119,6 +127,12 @@ reasons! {
     DrainLimit = "drain-limit", Internal, Never, SERVICE_UNAVAILABLE, "the gateway stopped before the request ended";
     /// A panic: a fault in this program.
     Panic = "panic", Internal, Never, INTERNAL_SERVER_ERROR, "the gateway failed";
+}
+
+impl From<PathFault> for ProxyError {
+    fn from(_: PathFault) -> Self {
+        Self::PathBad
+    }
 }
 
 impl ProxyError {

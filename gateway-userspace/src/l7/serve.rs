@@ -107,8 +107,11 @@ fn admit(
     }
     let host = Host::read(&head.uri, &head.headers, head.version)?;
     record.host = Some(host.value.clone());
-    let path = path::normalise(head.uri.path())?;
-    if let Cow::Owned(resolved) = path {
+    let path = path::normalise(head.uri.path()).map_err(ProxyError::from)?;
+    if path.encoded_slash == path::Presence::Present {
+        return Err(ProxyError::PathEncodedSlash.into());
+    }
+    if let Cow::Owned(resolved) = path.merged {
         head.uri = with_path(&head.uri, resolved)?;
         record.target(&head.uri);
     }
