@@ -34,3 +34,6 @@ pub use response::{Answer, End, ResponseInspector};
 pub use rules::{Mode, Rules};
 pub use step::{Body, Offered, Resume, Step, Version};
 pub use stream::{Input, Inspected};
+
+#[cfg(test)]
+mod tests;

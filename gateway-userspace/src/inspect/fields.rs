@@ -9,6 +9,9 @@ use super::table::{self, TOKEN};
 /// Bytes of a body that its length may announce: what fits a file offset everywhere.
 const LENGTH_MAX: u64 = i64::MAX as u64;
 
+/// Bytes of a field's name; hyper takes 65,535.
+const NAME_BYTES_MAX: usize = 1_024;
+
 /// A field line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field<'b> {
@@ -39,6 +42,9 @@ pub(super) fn read(line: &[u8]) -> Result<Field<'_>, Refusal> {
     let Some((name @ [_, ..], [b':', value @ ..])) = split else {
         return Err(name_fault(line, end));
     };
+    if end > NAME_BYTES_MAX {
+        return Err(Refusal::FieldBad);
+    }
     let value = table::trimmed(value);
     if table::has_control(value) {
         return Err(table::control_in(value, Refusal::Control));

@@ -137,6 +137,8 @@ refusals! {
     StatusLineBad = "status-line-bad", Framing, 502, None, "the status line cannot be read";
     /// Responses: bytes that no request asked for, or after a body.
     Unsolicited = "unsolicited", Framing, 502, None, "bytes came that no request asked for";
+    /// Responses: more than 100 of 1xx before a final one.
+    InterimMany = "interim-many", Framing, 502, None, "interim responses do not end";
     /// Responses: the connection ended inside a head.
     HeadTruncated = "head-truncated", Framing, 502, None, "the connection ended inside a head";
     /// Responses: the connection ended inside a body.

@@ -11,6 +11,9 @@ use super::rules::Rules;
 use super::step::{Body, Resume, Step, Version};
 use super::table;
 
+/// Heads of 1xx before a final one; hyper would skip any number.
+const INTERIM_MAX: u64 = 100;
+
 /// What the request was, for that decides whether its answer has a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -72,6 +75,8 @@ pub struct ResponseInspector {
     noted: Noted,
     heads: u64,
     interim: u64,
+    /// Heads of 1xx since the last final one.
+    interim_now: u64,
     body: Body,
 }
 
@@ -89,6 +94,7 @@ impl ResponseInspector {
             noted: Noted::default(),
             heads: 0,
             interim: 0,
+            interim_now: 0,
             body: Body::None,
         }
     }
@@ -229,7 +235,7 @@ impl ResponseInspector {
                     self.state = State::Fields;
                 }
                 _ if line.text.is_empty() => {
-                    self.finish(asked);
+                    self.finish(asked)?;
                     let passed = self.lines.passed();
                     self.lines = Lines::default();
                     return Ok(Some(passed));
@@ -276,24 +282,30 @@ impl ResponseInspector {
     }
 
     /// The head is whole.
-    fn finish(&mut self, asked: Answer) {
+    fn finish(&mut self, asked: Answer) -> Result<(), Refusal> {
         self.body = Body::None;
         match (self.status, asked) {
             (101, _) | (200..=299, Answer::ToConnect) => {
                 self.heads += 1;
                 self.asked = None;
                 self.state = State::Hold;
-                return;
+                return Ok(());
             }
             (100..=199, _) => {
                 self.interim += 1;
+                self.interim_now += 1;
                 self.state = State::Line;
-                return;
+                return if self.interim_now > INTERIM_MAX {
+                    Err(Refusal::InterimMany)
+                } else {
+                    Ok(())
+                };
             }
             (204 | 304, _) | (_, Answer::ToHead) => {}
             _ => self.body = self.framing.body().unwrap_or(Body::UntilClose),
         }
         self.heads += 1;
+        self.interim_now = 0;
         self.asked = None;
         self.state = match self.body {
             Body::Length(length) if length > 0 => State::Length(length),
@@ -301,5 +313,6 @@ impl ResponseInspector {
             Body::UntilClose => State::UntilClose,
             Body::None | Body::Length(_) => State::Line,
         };
+        Ok(())
     }
 }
