@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::limits;
 use super::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings, UpstreamSettings};
 use super::snapshot::{
-    Dataplane, Encapsulation, Endpoint, HttpMode, Listener, Missing, Route, RouteAction, Snapshot, Upstream,
+    Dataplane, Encapsulation, Endpoint, Listener, Missing, Route, RouteAction, RouteHttp, Snapshot, Upstream,
 };
 use crate::registry::Registry;
 use crate::router::{RouteIndex, Router};
@@ -59,12 +58,16 @@ pub fn compile(settings: &Settings, registry: &Registry, number: u64) -> Snapsho
 struct Joined<'r> {
     registry: &'r Registry,
     upstreams: HashMap<String, Arc<Upstream>>,
-    routes: HashMap<String, Arc<Route>>,
+    /// By name; several where listeners say different things of one.
+    routes: HashMap<String, Vec<Arc<Route>>>,
 }
 
 impl Joined<'_> {
-    fn route(&mut self, settings: &RouteSettings) -> Arc<Route> {
-        if let Some(route) = self.routes.get(&settings.name) {
+    /// The route as a listener has it that says so much of its requests; shared where another says the same.
+    fn route(&mut self, settings: &RouteSettings, listener: &RouteHttp) -> Arc<Route> {
+        let http = settings.keys.over(listener);
+        let known = self.routes.get(&settings.name).into_iter().flatten();
+        if let Some(route) = known.clone().find(|route| route.http == http) {
             return Arc::clone(route);
         }
         let action = match &settings.action {
@@ -79,9 +82,10 @@ impl Joined<'_> {
         let route = Arc::new(Route {
             name: settings.name.clone(),
             action,
-            http: settings.http.clone(),
+            http,
         });
-        self.routes.insert(settings.name.clone(), Arc::clone(&route));
+        let known = self.routes.entry(settings.name.clone()).or_default();
+        known.push(Arc::clone(&route));
         route
     }
 }
@@ -101,7 +105,7 @@ fn listener(settings: &ListenerSettings, dataplane: Option<&Dataplane>, joined: 
                 );
             }
         }
-        routes.push(joined.route(route));
+        routes.push(joined.route(route, &settings.route_http));
     }
     Listener {
         name: settings.name.clone(),
@@ -125,13 +129,13 @@ fn upstream(settings: &UpstreamSettings, registry: &Registry) -> Upstream {
         endpoints: settings.endpoints.iter().map(endpoint).collect(),
         missing: Missing::Nothing,
         protocol: settings.protocol,
-        mode: HttpMode::Strict,
+        mode: settings.mode,
         connect_timeout: settings.connect_timeout,
         idle_per_endpoint: settings.idle_per_endpoint,
-        idle_timeout: limits::IDLE_TIMEOUT,
-        connection_age: None,
-        h2_connections_max: limits::H2_CONNECTIONS_MAX,
-        h2_streams_max: limits::H2_UPSTREAM_STREAMS_MAX,
+        idle_timeout: settings.idle_timeout,
+        connection_age: settings.connection_age,
+        h2_connections_max: settings.h2_connections_max,
+        h2_streams_max: settings.h2_streams_max,
         readiness: settings.readiness.clone(),
     }
 }
@@ -154,6 +158,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::super::load::load_text;
+    use super::super::snapshot::Expect;
     use super::super::surroundings::Surroundings;
     use super::*;
     use crate::registry::Readiness;
@@ -236,6 +241,39 @@ mod tests {
         ));
         assert!(Arc::ptr_eq(&upstream(&both.routes[0]), &snapshot.upstreams[0]));
         assert_eq!(snapshot.upstreams[1].name, "spare");
+    }
+
+    #[test]
+    fn a_route_gets_from_each_listener_what_it_does_not_say_itself() {
+        let text = TEXT
+            .replace(
+                "address = '0.0.0.0:80'",
+                "address = '0.0.0.0:80'\ntimeout = '1s'\nexpect = 'forward'",
+            )
+            .replace("address = '[::]:82'", "address = '[::]:82'\nexpect = 'forward'")
+            .replace("name = 'r'", "name = 'r'\nbody_bytes_max = 5")
+            .replace(
+                "[[listener]]\n        name = 'four'",
+                "[defaults]\ntimeout = '9s'\n[[listener]]\nname = 'four'",
+            );
+        let timeout_of = |snapshot: &Snapshot, listener: usize| {
+            let http = &snapshot.listeners[listener].routes[0].http;
+            assert_eq!((http.body_bytes_max, http.expect), (5, Expect::Forward));
+            http.timeout.as_secs()
+        };
+        let snapshot = compile(&settings(&text), &Registry::default(), 1);
+        assert_eq!((timeout_of(&snapshot, 0), timeout_of(&snapshot, 2)), (1, 9));
+        let [four, _, both] = snapshot.listeners.as_slice() else {
+            panic!("{snapshot:?}")
+        };
+        assert!(!Arc::ptr_eq(&four.routes[0], &both.routes[0]));
+        let text = text.replace("name = 'r'", "name = 'r'\ntimeout = '3s'");
+        let snapshot = compile(&settings(&text), &Registry::default(), 1);
+        assert_eq!((timeout_of(&snapshot, 0), timeout_of(&snapshot, 2)), (3, 3));
+        let [four, _, both] = snapshot.listeners.as_slice() else {
+            panic!("{snapshot:?}")
+        };
+        assert!(Arc::ptr_eq(&four.routes[0], &both.routes[0]), "nothing differs");
     }
 
     #[test]

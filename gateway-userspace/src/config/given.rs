@@ -4,16 +4,23 @@
 //! schema, and `validate` turns this into [`Settings`](super::Settings). The doc comments are the text of the
 //! reference in `docs/configuration.md` and of the JSON schema.
 
+#[macro_use]
+mod keys;
+mod values;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de::Error};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::limits;
-use super::snapshot::{Announce, Balancer, Steering};
+use super::snapshot::{Announce, Balancer, EncodedSlash, Expect, HttpMode, Steering};
 use super::snapshot::{AttachMode, Encapsulation, Transport, UpstreamProtocol};
+use values::SocketAddress;
+
+pub use keys::{ListenerKeys, RouteKeys};
+pub use values::{Network, Time, TimeOrNone, time_text};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -28,7 +35,7 @@ pub struct Given {
     pub dataplane: Option<Dataplane>,
     /// The other nodes. Without this table the node stands alone.
     pub cluster: Option<Cluster>,
-    /// What holds where a route says nothing.
+    /// What holds where a listener or a route says nothing.
     pub defaults: Option<Defaults>,
     /// Addresses that clients connect to, steered by the data plane to the node that owns the connection.
     #[schemars(length(max = limits::VIPS_MAX))]
@@ -68,6 +75,14 @@ pub struct Node {
     /// Whether each response carries `x-gateway-node` with this node's name.
     #[schemars(extend("default" = false))]
     pub node_header: Option<bool>,
+    /// Client connections that this node holds at most, of all listeners; further ones wait in the kernel's queues. It
+    /// must fit the limit of open files, of which a proxied request takes two. Default: what that limit allows.
+    #[schemars(range(min = 1, max = limits::CONNECTIONS_MAX_MAX), extend("examples" = [20_000]))]
+    pub connections_max: Option<usize>,
+    /// Of these, how many one client address may have (of IPv6, one /64); further ones are closed at once. Default: no
+    /// such limit.
+    #[schemars(range(min = 1, max = limits::CONNECTIONS_MAX_MAX), extend("examples" = [200]))]
+    pub connections_per_client_max: Option<usize>,
 }
 
 /// The admin API.
@@ -148,17 +163,13 @@ pub struct Cluster {
     pub announce: Option<Announce>,
 }
 
-/// What holds where a route says nothing.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Defaults {
-    /// From a request's head to the response's head.
-    #[schemars(extend(
-        "default" = time_text(limits::TIMEOUT),
-        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::TIMEOUT_MAX)]
-    ))]
-    pub timeout: Option<Time>,
-}
+listener_keys! { route_keys! table! {
+    /// What holds where a listener or a route says nothing. A route's own word comes first, then that of the listener
+    /// that the request came by, then this table's.
+    #[derive(Debug, Default, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct Defaults {}
+} }
 
 /// An address that clients connect to.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -186,21 +197,23 @@ pub struct Vip {
     pub steering: Option<Steering>,
 }
 
-/// Where HTTP is accepted.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["name", "address"]))]
-pub struct Listener {
-    /// Unique among listeners.
-    #[schemars(extend("examples" = ["web"]))]
-    pub name: Option<String>,
-    /// Address and port. `[::]` takes IPv6 and IPv4, `0.0.0.0` IPv4 only; both take the VIPs of that port too.
-    #[schemars(with = "Option<String>", extend("format" = "socket-address", "examples" = ["[::]:80"]))]
-    pub address: Option<SocketAddr>,
-    /// What clients speak.
-    #[schemars(extend("default" = ListenerProtocol::Http))]
-    pub protocol: Option<ListenerProtocol>,
-}
+listener_keys! { route_keys! table! {
+    /// Where HTTP is accepted.
+    #[derive(Debug, Default, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[schemars(extend("required" = ["name", "address"]))]
+    pub struct Listener {
+        /// Unique among listeners.
+        #[schemars(extend("examples" = ["web"]))]
+        pub name: Option<String>,
+        /// Address and port. `[::]` takes IPv6 and IPv4, `0.0.0.0` IPv4 only; both take the VIPs of that port too.
+        #[schemars(with = "Option<String>", extend("format" = "socket-address", "examples" = ["[::]:80"]))]
+        pub address: Option<SocketAddr>,
+        /// What clients speak.
+        #[schemars(extend("default" = ListenerProtocol::Http))]
+        pub protocol: Option<ListenerProtocol>,
+    }
+} }
 
 /// `listener.protocol`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
@@ -210,32 +223,28 @@ pub enum ListenerProtocol {
     Http,
 }
 
-/// Which requests go where.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["name", "listeners", "match"]))]
-pub struct Route {
-    /// Unique among routes.
-    #[schemars(extend("examples" = ["users"]))]
-    pub name: Option<String>,
-    /// Names of the listeners that it serves.
-    #[schemars(length(min = 1, max = limits::LISTENERS_MAX), extend("examples" = [["web"]]))]
-    pub listeners: Option<Vec<String>>,
-    /// Which requests it takes. The most exact route wins, whatever the order in the file.
-    #[serde(rename = "match")]
-    pub matching: Option<Match>,
-    /// Name of the upstream that requests are sent to. Exactly one of `upstream` and `respond`.
-    #[schemars(extend("examples" = ["users"]))]
-    pub upstream: Option<String>,
-    /// An answer without any upstream. Exactly one of `upstream` and `respond`.
-    pub respond: Option<Respond>,
-    /// From a request's head to the response's head; beyond it the client gets 504. Default: `defaults.timeout`.
-    #[schemars(extend(
-        "examples" = ["3s"],
-        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::TIMEOUT_MAX)]
-    ))]
-    pub timeout: Option<Time>,
-}
+route_keys! { table! {
+    /// Which requests go where.
+    #[derive(Debug, Default, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[schemars(extend("required" = ["name", "listeners", "match"]))]
+    pub struct Route {
+        /// Unique among routes.
+        #[schemars(extend("examples" = ["users"]))]
+        pub name: Option<String>,
+        /// Names of the listeners that it serves.
+        #[schemars(length(min = 1, max = limits::LISTENERS_MAX), extend("examples" = [["web"]]))]
+        pub listeners: Option<Vec<String>>,
+        /// Which requests it takes. The most exact route wins, whatever the order in the file.
+        #[serde(rename = "match")]
+        pub matching: Option<Match>,
+        /// Name of the upstream that requests are sent to. Exactly one of `upstream` and `respond`.
+        #[schemars(extend("examples" = ["users"]))]
+        pub upstream: Option<String>,
+        /// An answer without any upstream. Exactly one of `upstream` and `respond`.
+        pub respond: Option<Respond>,
+    }
+} }
 
 /// Which requests a route takes: all that is given must match.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -283,6 +292,10 @@ pub struct Upstream {
     /// What is spoken to the endpoints.
     #[schemars(extend("default" = UpstreamProtocol::Http1))]
     pub protocol: Option<UpstreamProtocol>,
+    /// What becomes of responses that break a rule of syntax but can be read in one way only. What can be read in two
+    /// ways gives 502 in every mode. That of `[defaults]` is for requests and does not hold here.
+    #[schemars(extend("default" = HttpMode::Strict))]
+    pub mode: Option<HttpMode>,
     /// Bound of one connection attempt.
     #[schemars(extend(
         "default" = time_text(limits::CONNECT_TIMEOUT),
@@ -292,6 +305,24 @@ pub struct Upstream {
     /// Idle connections kept for each endpoint on this node, divided among its workers.
     #[schemars(range(min = 0, max = limits::IDLE_PER_ENDPOINT_MAX), extend("default" = limits::IDLE_PER_ENDPOINT))]
     pub idle_per_endpoint: Option<usize>,
+    /// After it an idle connection is closed. Shorter than the time for which the endpoints keep theirs.
+    #[schemars(extend(
+        "default" = time_text(limits::IDLE_TIMEOUT),
+        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::IDLE_TIME_MAX)]
+    ))]
+    pub idle_timeout: Option<Time>,
+    /// After it a connection takes no further request, so that endpoints behind a balancer of their own are found anew.
+    #[schemars(extend(
+        "default" = "none",
+        "x-range" = [time_text(limits::CONNECTION_AGE_MIN), time_text(limits::CONNECTION_AGE_MAX)]
+    ))]
+    pub connection_age: Option<TimeOrNone>,
+    /// HTTP/2: connections to each endpoint on this node at most, divided among its workers, of which each has one.
+    #[schemars(range(min = 1, max = limits::H2_CONNECTIONS_MAX_MAX), extend("default" = limits::H2_CONNECTIONS_MAX))]
+    pub h2_connections_max: Option<usize>,
+    /// HTTP/2: streams on one connection before another is opened; the endpoint's own limit counts where it is lower.
+    #[schemars(range(min = 1, max = limits::H2_STREAMS_MAX_MAX), extend("default" = limits::H2_UPSTREAM_STREAMS_MAX))]
+    pub h2_streams_max: Option<usize>,
     /// Its addresses.
     #[schemars(length(min = 1, max = limits::ENDPOINTS_MAX))]
     pub endpoints: Option<Vec<Endpoint>>,
@@ -346,45 +377,4 @@ pub struct Readiness {
     /// Failures in a row that make a ready endpoint failing.
     #[schemars(range(min = 1, max = limits::CHECK_COUNT_MAX), extend("default" = limits::CHECK_FALL))]
     pub fall: Option<u32>,
-}
-
-/// A length of time, written as a number and a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time(pub Duration);
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(D::Error::custom)
-    }
-}
-
-impl JsonSchema for Time {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Time".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "time-span" })
-    }
-}
-
-/// Stands for a socket address in the schema.
-struct SocketAddress;
-
-impl JsonSchema for SocketAddress {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "SocketAddress".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "socket-address" })
-    }
-}
-
-/// A length of time as the file would say it.
-pub fn time_text(time: Duration) -> String {
-    humantime::format_duration(time).to_string()
 }

@@ -62,12 +62,36 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest bound of a connection attempt: the kernel itself gives up soon after.
 pub const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
+/// Longest time limit of a client's part in a request: beyond it a slow client holds a connection for nothing.
+pub const CLIENT_TIME_MAX: Duration = Duration::from_secs(3600);
+/// Longest idle time of a connection or a response: a day covers every job that says something now and then.
+pub const IDLE_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Shortest age of a connection: a shorter one would end connections in their first requests.
+pub const CONNECTION_AGE_MIN: Duration = Duration::from_secs(1);
+/// Longest age of a connection; longer ones are said by `"none"`.
+pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longest time from a request's head to the response's last byte; longer ones are said by `"none"`.
+pub const TIMEOUT_TOTAL_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Bytes of a request's head, where none is given: what nginx and Envoy take by default, or more.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Smallest bound of a head: RFC 9112, section 3, wants request lines of 8000 bytes taken, and hyper's smallest buffer
+/// is that.
+pub const HEAD_BYTES_MAX_MIN: usize = 8 << 10;
+/// Largest bound of a head: it is held in memory until it is complete, for each connection.
+pub const HEAD_BYTES_MAX_MAX: usize = 1 << 20;
 /// Fields of a request's head, where none is given.
 pub const FIELDS_MAX: usize = 100;
+/// Smallest bound of the number of fields: browsers send up to a score.
+pub const FIELDS_MAX_MIN: usize = 16;
+/// Largest bound of the number of fields: each costs a look-up or more.
+pub const FIELDS_MAX_MAX: usize = 1000;
 /// Bytes of a request's target, where none is given (RFC 9112, section 3, asks for 8000 at least).
 pub const TARGET_BYTES_MAX: usize = 8 << 10;
+/// Smallest bound of a target: less would refuse ordinary links.
+pub const TARGET_BYTES_MAX_MIN: usize = 256;
+/// Largest bound of a target: what `http::Uri` can hold.
+pub const TARGET_BYTES_MAX_MAX: usize = 65_534;
 /// From accept to the first byte, where none is given.
 pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From a head's first byte to its last, where none is given.
@@ -80,30 +104,60 @@ pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 pub const H2_IDLE_TIMEOUT: Duration = Duration::from_secs(180);
 /// Age of a connection, where none is given: so that clients find new nodes within that time.
 pub const CONNECTION_AGE: Duration = Duration::from_secs(3600);
+/// Networks of trusted proxies at most: they are looked through one by one.
+pub const TRUSTED_PROXIES_MAX: usize = 256;
 /// HTTP/2 streams of a client's connection, where none is given.
 pub const H2_STREAMS_MAX: u32 = 100;
+/// Largest bound of streams on one connection, either side: one peer must not hold all requests of a node.
+pub const H2_STREAMS_MAX_MAX: u32 = 10_000;
 /// HTTP/2 bytes in flight of one request's body, where none is given.
 pub const H2_STREAM_WINDOW_BYTES: u32 = 64 << 10;
+/// Smallest window of a stream: one frame of the size that every peer may send (RFC 9113, section 4.2).
+pub const H2_STREAM_WINDOW_BYTES_MIN: u32 = 16 << 10;
+/// Largest window of a stream: each may fill that much memory; 100 MB/s over 160 ms.
+pub const H2_STREAM_WINDOW_BYTES_MAX: u32 = 16 << 20;
 /// HTTP/2 bytes in flight of a connection's request bodies, where none is given.
 pub const H2_CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// Smallest window of a connection: it begins with that, and cannot shrink (RFC 9113, section 6.9.2).
+pub const H2_CONNECTION_WINDOW_BYTES_MIN: u32 = 65_535;
+/// Largest window of a connection: each may fill that much memory.
+pub const H2_CONNECTION_WINDOW_BYTES_MAX: u32 = 64 << 20;
 /// HTTP/2 bytes of a decoded head, where none is given.
 pub const H2_HEAD_BYTES_MAX: u32 = 16 << 10;
+/// Smallest bound of a decoded head: a head with a few cookies.
+pub const H2_HEAD_BYTES_MAX_MIN: u32 = 4 << 10;
+/// Largest bound of a decoded head: compression makes much of it from few bytes, and each stream may have one.
+pub const H2_HEAD_BYTES_MAX_MAX: u32 = 1 << 20;
 /// Silence inside a response's body, where none is given.
 pub const RESPONSE_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Silence in a tunnel, where none is given.
 pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Bytes of a request's body, where none is given.
 pub const BODY_BYTES_MAX: u64 = 8 << 20;
+/// Largest bound of a request's body: 1 TiB, which is no longer a request.
+pub const BODY_BYTES_MAX_MAX: u64 = 1 << 40;
 /// Bytes of one gRPC message, where none is given: what gRPC's own libraries take.
 pub const GRPC_MESSAGE_BYTES_MAX: u32 = 4 << 20;
+/// Largest bound of a gRPC message: protobuf itself takes no more than 2 GiB less one.
+pub const GRPC_MESSAGE_BYTES_MAX_MAX: u32 = i32::MAX as u32;
 /// Bytes of a request's body kept to send it again, where none is given.
 pub const REPLAY_BYTES_MAX: usize = 64 << 10;
+/// Largest bound of what is kept of one request: 64 such requests fill the node's 64 MB.
+pub const REPLAY_BYTES_MAX_MAX: usize = 1 << 20;
+/// Protocols that clients may switch to at most: there are hardly as many.
+pub const UPGRADES_MAX: usize = 16;
+/// Characters of such a protocol's name: more than any registered one has.
+pub const UPGRADE_CHARS_MAX: usize = 64;
 /// Idle connections to an endpoint are closed after this, where none is given: below what common servers keep.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// HTTP/2 connections to an endpoint, where none is given.
 pub const H2_CONNECTIONS_MAX: usize = 8;
+/// Most HTTP/2 connections to an endpoint: with 100 streams each, more requests than a node has connections.
+pub const H2_CONNECTIONS_MAX_MAX: usize = 1024;
 /// HTTP/2 streams on a connection to an endpoint, where none is given.
 pub const H2_UPSTREAM_STREAMS_MAX: usize = 100;
+/// Largest bound of a node's connections: 1,000 times what Debian lets a process open, so a typing error beyond.
+pub const CONNECTIONS_MAX_MAX: usize = 16_777_216;
 
 /// VIPs at most: so many are counted apart in the kernel.
 pub const VIPS_MAX: usize = gateway_common::abi::VIPS_MAX as usize;

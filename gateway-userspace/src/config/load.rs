@@ -82,8 +82,11 @@ mod tests {
     use std::net::SocketAddr;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
+    use std::time::Duration;
 
-    use super::super::snapshot::AdminListen;
+    use super::super::snapshot::{
+        AdminListen, EncodedSlash, Expect, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp,
+    };
     use super::*;
 
     const NODE: &str = "[node]\nname = \"a\"\naddress = \"10.0.0.1\"\n";
@@ -178,10 +181,11 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!((routes(0), routes(1)), (vec!["r", "s"], vec!["r"]));
+        let listener = &settings.listeners[0].route_http;
         let timeouts: Vec<u64> = settings
             .routes
             .iter()
-            .map(|route| route.http.timeout.as_secs())
+            .map(|route| route.keys.over(listener).timeout.as_secs())
             .collect();
         assert_eq!(timeouts, [15, 3]);
     }
@@ -353,6 +357,275 @@ mod tests {
                 "readiness.http: \"readyz\" does not start with /",
                 "interval: \"1ms\" is out of range; write \"100ms\"",
             ],
+        );
+    }
+
+    #[test]
+    fn every_key_of_the_l7_core_reaches_the_settings() {
+        let listener_keys = "mode='lenient'\nhead_bytes_max=16384\nfields_max=50\ntarget_bytes_max=4096\n\
+            first_byte_timeout='1s'\nhead_timeout='2s'\nstalled_timeout='3s'\nkeep_alive_timeout='4s'\n\
+            h2_idle_timeout='5s'\nconnection_age='6s'\ntrusted_proxies=['10.0.0.0/8','2001:db8::1']\n\
+            h2_streams_max=7\nh2_stream_window_bytes=20000\nh2_connection_window_bytes=80000\n\
+            h2_head_bytes_max=8192\n";
+        let route_keys = "timeout='7s'\ntimeout_total='8s'\ntry_timeout='900ms'\nresponse_idle_timeout='10s'\n\
+            tunnel_idle_timeout='11s'\nbody_bytes_max=0\ngrpc_message_bytes_max=13\nreplay_bytes_max=14\n\
+            merge_slashes=false\nencoded_slash='keep'\nexpect='forward'\nupgrades=['websocket','x-tunnel']\n";
+        let listener_http = ListenerHttp {
+            mode: HttpMode::Lenient,
+            head_bytes_max: 16_384,
+            fields_max: 50,
+            target_bytes_max: 4096,
+            first_byte_timeout: Duration::from_secs(1),
+            head_timeout: Duration::from_secs(2),
+            stalled_timeout: Duration::from_secs(3),
+            keep_alive_timeout: Duration::from_secs(4),
+            h2_idle_timeout: Duration::from_secs(5),
+            connection_age: Some(Duration::from_secs(6)),
+            trusted_proxies: Networks(vec![
+                "10.0.0.0/8".parse().unwrap(),
+                "2001:db8::1/128".parse().unwrap(),
+            ]),
+            h2_streams_max: 7,
+            h2_stream_window_bytes: 20_000,
+            h2_connection_window_bytes: 80_000,
+            h2_head_bytes_max: 8192,
+        };
+        let route_http = RouteHttp {
+            timeout: Duration::from_secs(7),
+            timeout_total: Some(Duration::from_secs(8)),
+            try_timeout: Some(Duration::from_millis(900)),
+            response_idle_timeout: Duration::from_secs(10),
+            tunnel_idle_timeout: Duration::from_secs(11),
+            body_bytes_max: 0,
+            grpc_message_bytes_max: 13,
+            replay_bytes_max: 14,
+            merge_slashes: MergeSlashes::Off,
+            encoded_slash: EncodedSlash::Keep,
+            expect: Expect::Forward,
+            upgrades: vec!["websocket".to_owned(), "x-tunnel".to_owned()],
+        };
+        let route = "[[route]]\nname='r'\nlisteners=['web']\nrespond={status=200}\nmatch={path='/'}\n";
+        // Of the listener, and of its route.
+        let rows = [
+            (
+                format!("{NODE}{WEB}{route}"),
+                (ListenerHttp::default(), RouteHttp::default()),
+                "nothing is said",
+            ),
+            (
+                format!("{NODE}[defaults]\n{listener_keys}{route_keys}{WEB}{route}"),
+                (listener_http.clone(), route_http.clone()),
+                "[defaults] says all",
+            ),
+            (
+                format!("{NODE}{WEB}{listener_keys}{route_keys}{route}"),
+                (listener_http.clone(), route_http.clone()),
+                "the listener says all",
+            ),
+            (
+                format!("{NODE}{WEB}{route}{route_keys}"),
+                (ListenerHttp::default(), route_http.clone()),
+                "the route says all that it may",
+            ),
+            (
+                format!(
+                    "{NODE}[defaults]\n{listener_keys}{route_keys}{WEB}connection_age='none'\ntry_timeout='1s'\n\
+                     trusted_proxies=[]\n{route}timeout_total='none'\nmerge_slashes=true\nupgrades=[]\n"
+                ),
+                (
+                    ListenerHttp {
+                        connection_age: None,
+                        trusted_proxies: Networks::default(),
+                        ..listener_http
+                    },
+                    RouteHttp {
+                        try_timeout: Some(Duration::from_secs(1)),
+                        timeout_total: None,
+                        merge_slashes: MergeSlashes::On,
+                        upgrades: Vec::new(),
+                        ..route_http
+                    },
+                ),
+                "each says something",
+            ),
+        ];
+        for (text, expected, why) in rows {
+            let settings = loaded(&text).unwrap();
+            let listener = &settings.listeners[0];
+            let route = settings.routes[0].keys.over(&listener.route_http);
+            assert_eq!((listener.http.clone(), route), expected, "{why}");
+        }
+
+        let settings = loaded(&format!(
+            "{NODE}connections_max=1000\nconnections_per_client_max=10\n{WEB}\
+             [[upstream]]\nname='u'\nendpoints=[{{address='10.0.1.1:80'}}]\nmode='monitor'\nidle_timeout='9s'\n\
+             connection_age='1h'\nh2_connections_max=2\nh2_streams_max=50\n"
+        ))
+        .unwrap();
+        let (node, upstream) = (&settings.node, &settings.upstreams[0]);
+        assert_eq!(
+            (node.connections_max, node.connections_per_client_max),
+            (Some(1000), Some(10))
+        );
+        assert_eq!(upstream.mode, HttpMode::Monitor);
+        assert_eq!(
+            (upstream.idle_timeout, upstream.connection_age),
+            (Duration::from_secs(9), Some(Duration::from_secs(3600)))
+        );
+        assert_eq!((upstream.h2_connections_max, upstream.h2_streams_max), (2, 50));
+        let plain = loaded(&format!("{NODE}{WEB}")).unwrap();
+        assert_eq!(plain.restart_needed(&settings), ["node.connections_max"]);
+    }
+
+    #[test]
+    fn keys_of_the_l7_core_that_make_no_sense_are_refused() {
+        let route = "[[route]]\nname='r'\nlisteners=['web']\nrespond={status=200}\nmatch={path='/'}\n";
+        let on_listener: &[(&str, &[&str])] = &[
+            ("connection_age='none'\ntimeout_total='none'", &[]),
+            ("try_timeout='20s'", &[]),
+            (
+                "first_byte_timeout='none'",
+                &[
+                    "listener[0].first_byte_timeout: 'none' is not a length of time; write a number and a unit",
+                ],
+            ),
+            (
+                "connection_age='never'",
+                &[
+                    "connection_age: 'never' is not a length of time; write a number and a unit in quotes, \
+                   as in \"15s\" or \"500ms\", or \"none\"",
+                ],
+            ),
+            (
+                "connection_age='1ms'",
+                &["\"1ms\" is out of range; write \"1s\" to \"30days\", or \"none\""],
+            ),
+            (
+                "mode='strickt'",
+                &[
+                    "'strickt' is not known here; did you mean \"strict\"? write \"strict\" or \"lenient\" or \"monitor\"",
+                ],
+            ),
+            (
+                "head_bytes_max=4096",
+                &["4096 is out of range; write a whole number from 8192 to 1048576"],
+            ),
+            (
+                "head_bytes_max=8192\ntarget_bytes_max=9000",
+                &[
+                    "listener[0].target_bytes_max: 9000 is more than head_bytes_max, which is 8192; write at most 8192",
+                ],
+            ),
+            (
+                "h2_stream_window_bytes=100_000\nh2_connection_window_bytes=65_535",
+                &["h2_stream_window_bytes: 100000 is more than h2_connection_window_bytes"],
+            ),
+            (
+                "trusted_proxies=['10.0.0.1/8','::ffff:10.0.0.0/104','10.1.0.0/16','10.1.0.0/16','proxy','10.2.3.4']",
+                &[
+                    "trusted_proxies[0]: 10.0.0.1/8 has bits beyond its prefix; \
+                     write \"10.0.0.0/8\" for the network, or \"10.0.0.1\" for the address",
+                    "trusted_proxies[1]: ::ffff:10.0.0.0/104 is IPv4 written as IPv6",
+                    "trusted_proxies[3]: 10.1.0.0/16 stands here twice",
+                    "trusted_proxies[4]: 'proxy' is not a network or an IP address; write it as in",
+                ],
+            ),
+            (
+                "timeout='2s'\ntry_timeout='3s'",
+                &["listener[0].try_timeout: is longer than timeout, which comes first"],
+            ),
+            (
+                "timeout='2s'\ntimeout_total='1s'",
+                &["listener[0].timeout: is longer than timeout_total, which comes first"],
+            ),
+            (
+                "headtimeout='2s'",
+                &["listener[0].headtimeout: unknown key; did you mean head_timeout?"],
+            ),
+        ];
+        for (keys, wanted) in on_listener {
+            check(&format!("{NODE}{WEB}{keys}\n"), wanted);
+            let of_defaults: Vec<String> = wanted
+                .iter()
+                .map(|text| text.replace("listener[0]", "defaults"))
+                .collect();
+            let wanted: Vec<&str> = of_defaults.iter().map(String::as_str).collect();
+            check(&format!("{NODE}{WEB}[defaults]\n{keys}\n"), &wanted);
+        }
+        let on_route: &[(&str, &[&str])] = &[
+            ("upgrades=[]\nbody_bytes_max=0\nreplay_bytes_max=0", &[]),
+            (
+                "upgrades=['h2c','WebSocket','a b','tls/1.0','websocket','websocket']",
+                &[
+                    "route[0].upgrades[0]: \"h2c\" is HTTP/2 by upgrade, which is never taken up",
+                    "route[0].upgrades[1]: \"WebSocket\" is not in lower case, in which names are compared; \
+                     write \"websocket\"",
+                    "route[0].upgrades[2]: \"a b\" is not the name of a protocol",
+                    "route[0].upgrades[3]: \"tls/1.0\" has a version; write the name",
+                    "route[0].upgrades[5]: \"websocket\" stands here twice; remove one",
+                ],
+            ),
+            (
+                "upgrades='websocket'",
+                &["'websocket' is not a list; write a list in brackets, as in"],
+            ),
+            (
+                "merge_slashes='off'",
+                &["merge_slashes: 'off' is not true or false"],
+            ),
+            ("encoded_slash='decode'", &["write \"refuse\" or \"keep\""]),
+            (
+                "body_bytes_max=-1",
+                &["body_bytes_max: -1 is out of range; write a whole number from 0 to"],
+            ),
+            (
+                "replay_bytes_max=2_000_000",
+                &["2000000 is out of range; write a whole number from 0 to 1048576"],
+            ),
+            ("mode='strict'", &["route[0].mode: unknown key"]),
+        ];
+        for (keys, wanted) in on_route {
+            check(&format!("{NODE}{WEB}{route}{keys}\n"), wanted);
+        }
+        check(
+            &format!("{NODE}connections_max=10\nconnections_per_client_max=11\n{WEB}"),
+            &[
+                "node.connections_per_client_max: 11 is more than connections_max, which is 10; write at most 10",
+            ],
+        );
+    }
+
+    #[test]
+    fn endpoints_that_lead_back_here_are_refused() {
+        let vip =
+            "[dataplane]\ninterfaces=['eth0']\n[[vip]]\nname='public'\naddress='203.0.113.1'\nports=[81]\n";
+        let any = "[[listener]]\nname='any'\naddress='[::]:81'\n";
+        let upstream = |address: &str| {
+            format!(
+                "{NODE}{WEB}{any}{vip}[[upstream]]\nname='u'\n\
+                 endpoints=[{{address='10.0.1.1:80'}},{{address='{address}'}}]\n"
+            )
+        };
+        check(&upstream("10.0.0.1:8080"), &[]);
+        check(&upstream("10.0.0.2:81"), &[]);
+        for address in ["10.0.0.1:81", "127.0.0.1:81", "[::1]:81", "203.0.113.1:81"] {
+            check(
+                &upstream(address),
+                &[&format!(
+                    "upstream[0].endpoints[1].address: {address} is listener \"any\" (line 9) of this node: its \
+                     requests would come back here; write the address of the server behind it"
+                )],
+            );
+        }
+        check(
+            &upstream("127.0.0.1:8080"),
+            &["127.0.0.1:8080 is listener \"web\" (line 6) of this node"],
+        );
+        let udp = "[[vip]]\nname='other'\naddress='203.0.113.9'\nports=[82]\n";
+        let elsewhere = "[[listener]]\nname='x'\naddress='203.0.113.9:82'\n";
+        check(
+            &format!("{}{udp}{elsewhere}", upstream("203.0.113.9:82")),
+            &["203.0.113.9:82 is listener \"x\""],
         );
     }
 

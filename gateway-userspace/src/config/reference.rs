@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::schema::{choices, schema};
+use super::schema::{choices, is_inherited, schema};
 
 /// What stands before the tables.
 const HEAD: &str = r#"# Configuration
@@ -14,13 +14,15 @@ wrong with it, and exits with 64 in that case. `gateway schema` prints the JSON 
 - Unknown keys are errors. Every problem is reported at once, with its line and what to write instead.
 - A refused configuration changes nothing: a running node goes on with the one it has, and `gateway status` shows the
   refusal.
-- Lengths of time are a number and a unit in quotes: `"500ms"`, `"15s"`, `"2m"`.
+- Lengths of time are a number and a unit in quotes: `"500ms"`, `"15s"`, `"2m"`; where it says so, `"none"` is no limit.
+- What holds for a request is said by its route, else by the listener that it came by, else by `[defaults]`. A route that
+  serves two listeners gets from each what it does not say itself.
 - Addresses are literal: `"10.0.1.1:8080"`, `"[2001:db8::1]:8080"`. Names are not resolved in this version.
 - Names of nodes, VIPs, listeners, routes and upstreams have 1 to 63 letters, digits, `.`, `_` and `-`.
 - Secrets stand in files of their own, named by `*_file` keys. Relative paths start at the configuration file's
   directory.
 - `gateway reload` takes over a changed file while the node runs. Changes in `[admin]`, `[dataplane]`, `[cluster]`, and in
-  `[node]` but for `weight` and `node_header`, want a restart.
+  `[node]` but for `weight`, `node_header` and `connections_per_client_max`, want a restart.
 
 Keys without a default and not marked as required are left out where they are not wanted.
 
@@ -72,7 +74,7 @@ fn schema_keys(names: &[&str]) -> Option<&'static Value> {
 
 fn keys(text: &mut String, table: &Value) {
     text.push_str("| key | value | default | meaning |\n|---|---|---|---|\n");
-    for (key, schema) in properties(table) {
+    for (key, schema) in properties(table).filter(|(_, schema)| !is_inherited(schema)) {
         let default = match schema.get("default") {
             Some(default) => format!("`{default}`"),
             None if is_required(table, key) => "required".to_owned(),
@@ -87,6 +89,16 @@ fn keys(text: &mut String, table: &Value) {
         text.push_str(&format!(
             "| `{key}` | {} | {default} | {meaning} |\n",
             kind(schema)
+        ));
+    }
+    let inherited: Vec<String> = properties(table)
+        .filter(|(_, schema)| is_inherited(schema))
+        .map(|(key, _)| format!("`{key}`"))
+        .collect();
+    if !inherited.is_empty() {
+        text.push_str(&format!(
+            "\nAlso, with values and meanings as in `[defaults]`, which holds where they are absent: {}.\n",
+            inherited.join(", ")
         ));
     }
 }
@@ -104,13 +116,21 @@ fn kind(schema: &Value) -> String {
     let of = |key: &str| schema.get(key).and_then(Value::as_str).unwrap_or_default();
     let kind = match (of("type"), of("format")) {
         ("string", "time-span") => match (schema.pointer("/x-range/0"), schema.pointer("/x-range/1")) {
-            (Some(least), Some(most)) => format!("time, `{least}` to `{most}`"),
+            (Some(least), Some(most)) => {
+                let none = if schema.get("x-none").is_some() {
+                    ", or `\"none\"`"
+                } else {
+                    ""
+                };
+                format!("time, `{least}` to `{most}`{none}")
+            }
             _ => "time".to_owned(),
         },
         ("string", "socket-address") => "address and port".to_owned(),
         ("string", "ipv4") => "IPv4 address".to_owned(),
         ("string", "ipv6") => "IPv6 address".to_owned(),
         ("string", "ip") => "IP address".to_owned(),
+        ("string", "network") => "network or address".to_owned(),
         ("string", _) => "text".to_owned(),
         ("boolean", _) => "`true`, `false`".to_owned(),
         ("integer", _) => match (schema.get("minimum"), schema.get("maximum")) {

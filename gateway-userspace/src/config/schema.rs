@@ -15,13 +15,43 @@ pub fn schema() -> &'static Value {
     static SCHEMA: OnceLock<Value> = OnceLock::new();
     SCHEMA.get_or_init(|| {
         let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-        simplified(
+        let mut schema = simplified(
             settings
                 .into_generator()
                 .into_root_schema_for::<Given>()
                 .to_value(),
-        )
+        );
+        for place in ["/properties/listener/items", "/properties/route/items"] {
+            inherit(&mut schema, place);
+        }
+        schema
     })
+}
+
+/// Whether a key that is absent takes what `[defaults]` says.
+pub fn is_inherited(schema: &Value) -> bool {
+    schema.get(INHERITED).is_some()
+}
+
+/// Marks the keys that hold from `[defaults]` where they are absent.
+const INHERITED: &str = "x-inherited";
+
+/// Takes the defaults of a table's keys that stand in `[defaults]`, too: they are the defaults of that one.
+fn inherit(schema: &mut Value, place: &str) {
+    let Some(defaults) = schema.pointer("/properties/defaults/properties").cloned() else {
+        return;
+    };
+    let keys = schema
+        .pointer_mut(place)
+        .and_then(|table| table.get_mut("properties"))
+        .and_then(Value::as_object_mut);
+    for (key, schema) in keys.into_iter().flatten() {
+        let Some(schema) = schema.as_object_mut().filter(|_| defaults.get(key).is_some()) else {
+            continue;
+        };
+        schema.remove("default");
+        schema.insert(INHERITED.to_owned(), Value::Bool(true));
+    }
 }
 
 /// The part of the schema that a value must follow; `None` where the schema knows no such value.

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::given::RouteKeys;
 use super::snapshot::{
-    Admin, Balancer, Cluster, Dataplane, ListenerHttp, Node, Readiness, Respond, RouteHttp, UpstreamProtocol,
-    Vip,
+    Admin, Balancer, Cluster, Dataplane, HttpMode, ListenerHttp, Node, Readiness, Respond, RouteHttp,
+    UpstreamProtocol, Vip,
 };
 use crate::router::{HostPattern, PathPattern};
 
@@ -47,6 +48,8 @@ pub struct ListenerSettings {
     pub address: SocketAddr,
     /// How HTTP is read there.
     pub http: ListenerHttp,
+    /// What holds for its requests where their routes say nothing.
+    pub route_http: RouteHttp,
     /// In the file's order.
     pub routes: Vec<Arc<RouteSettings>>,
 }
@@ -64,8 +67,8 @@ pub struct RouteSettings {
     pub methods: Vec<Method>,
     /// What happens to a request.
     pub action: ActionSettings,
-    /// What holds for its requests.
-    pub http: RouteHttp,
+    /// What it says of its requests itself; what it does not say, each listener that it serves says.
+    pub keys: RouteKeys,
 }
 
 /// What a route does.
@@ -88,8 +91,18 @@ pub struct UpstreamSettings {
     pub protocol: UpstreamProtocol,
     /// Bound of a connection attempt.
     pub connect_timeout: Duration,
+    /// What becomes of responses that are readable but bad.
+    pub mode: HttpMode,
     /// Idle connections kept per endpoint on this node.
     pub idle_per_endpoint: usize,
+    /// After it an idle connection is closed.
+    pub idle_timeout: Duration,
+    /// After it a connection takes no further request; `None`: never.
+    pub connection_age: Option<Duration>,
+    /// HTTP/2: connections per endpoint on this node at most.
+    pub h2_connections_max: usize,
+    /// HTTP/2: streams on one connection before another is opened.
+    pub h2_streams_max: usize,
     /// Addresses and weights; not empty, addresses distinct.
     pub endpoints: Vec<(SocketAddr, u32)>,
     /// `health.readiness`.
@@ -105,6 +118,11 @@ impl Settings {
             ("node.address", node.address != other.address),
             ("node.address_v6", node.address_v6 != other.address_v6),
             ("node.workers", node.workers != other.workers),
+            // It must fit the limit of open files, which is looked at when the node starts.
+            (
+                "node.connections_max",
+                node.connections_max != other.connections_max,
+            ),
             ("admin", self.admin != next.admin),
             ("dataplane", self.dataplane != next.dataplane),
             ("cluster", self.cluster != next.cluster),

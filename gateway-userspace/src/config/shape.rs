@@ -62,7 +62,15 @@ fn time_out_of_range(text: &str, schema: &Value) -> Option<String> {
     let time = |text: &str| humantime::parse_duration(text).ok();
     let given = time(text)?;
     let is_within = time(least)? <= given && given <= time(most)?;
-    (!is_within).then(|| format!("write \"{least}\" to \"{most}\""))
+    (!is_within).then(|| format!("write \"{least}\" to \"{most}\"{}", or_none(schema)))
+}
+
+/// What may stand in place of a length of time, if anything may.
+fn or_none(schema: &Value) -> &'static str {
+    match schema.get("x-none") {
+        Some(_) => ", or \"none\"",
+        None => "",
+    }
 }
 
 fn check_table(
@@ -198,6 +206,7 @@ fn explained(
         ("string", Some("ipv4")) => "an IPv4 address",
         ("string", Some("ipv6")) => "an IPv6 address",
         ("string", Some("ip")) => "an IP address",
+        ("string", Some("network")) => "a network or an IP address",
         ("string", _) => "text",
         ("integer", _) => "a whole number",
         ("boolean", _) => "true or false",
@@ -223,13 +232,15 @@ fn expectation(schema: &Value) -> String {
         schema.get("format").and_then(Value::as_str),
     ) {
         (_, Some("time-span")) => {
-            "write a number and a unit in quotes, as in \"15s\" or \"500ms\"".to_owned()
+            let forms = "write a number and a unit in quotes, as in \"15s\" or \"500ms\"";
+            format!("{forms}{}", or_none(schema))
         }
         (_, Some("socket-address")) => {
             "write it as in \"10.0.1.1:8080\" or \"[2001:db8::1]:8080\"; host names are not taken".to_owned()
         }
         (_, Some("ipv4")) => "write it as in \"10.0.0.11\"".to_owned(),
         (_, Some("ipv6")) => "write it as in \"2001:db8::11\"".to_owned(),
+        (_, Some("network")) => "write it as in \"10.0.0.0/8\" or \"2001:db8::1\"".to_owned(),
         (_, Some("ip")) => "write it as in \"203.0.113.10\" or \"2001:db8::10\"".to_owned(),
         (Some("integer"), _) => match (schema.get("minimum"), schema.get("maximum")) {
             (Some(min), Some(max)) => format!("write a whole number from {min} to {max}"),
@@ -237,6 +248,9 @@ fn expectation(schema: &Value) -> String {
         },
         (Some("boolean"), _) => "write true or false, without quotes".to_owned(),
         (Some("string"), _) => format!("write text in quotes{example}"),
+        (Some("array"), _) if schema.get("minItems").is_none() => {
+            format!("write a list in brackets{example}")
+        }
         (Some("array"), _) => format!("write a list in brackets with at least one entry{example}"),
         _ => "write a table with keys and values".to_owned(),
     }
@@ -309,6 +323,7 @@ fn placeholder(schema: &Value) -> Value {
         (Some("boolean"), _) => Value::Bool(false),
         (_, Some("socket-address")) => Value::from("0.0.0.0:0"),
         (_, Some("time-span")) => Value::from("1s"),
+        (_, Some("network")) => Value::from("127.0.0.1"),
         _ => Value::from(choices(schema).first().map_or("", |(name, _)| *name)),
     }
 }

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod dataplane;
+mod keys;
 mod listeners;
 mod names;
 mod node;
@@ -12,11 +13,9 @@ mod patterns;
 mod routes;
 mod upstreams;
 
-use std::time::Duration;
-
 pub use node::admin_listen;
 
-use super::given::{Given, Time};
+use super::given::Given;
 use super::path::KeyPath;
 use super::problem::Problems;
 use super::settings::Settings;
@@ -32,9 +31,11 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
     let vips = dataplane::vips(given, problems);
     let cluster = cluster::cluster(given, problems);
     let upstreams = upstreams::upstreams(given, problems);
+    keys::defaults(given, problems);
     let mut listeners = listeners::listeners(given, problems);
     let routes = routes::routes(given, &upstreams, &mut listeners, problems);
     listeners::serve_all_vips(given, &vips, &listeners, problems);
+    upstreams::lead_elsewhere(given, &vips, problems);
 
     if given.listener.is_none() && given.vip.is_none() && given.node.is_some() {
         let remedy = "add a [[listener]] with a [[route]] for L7, or [dataplane] with a [[vip]] for steering";
@@ -60,9 +61,4 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
         routes,
         upstreams,
     })
-}
-
-/// A length of time, the default where none is given.
-fn time(given: Option<Time>, default: Duration) -> Duration {
-    given.map_or(default, |Time(time)| time)
 }

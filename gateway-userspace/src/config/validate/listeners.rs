@@ -1,15 +1,17 @@
 //! `[[listener]]`, and that every TCP VIP port has one.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
+use super::keys;
 use super::names::Names;
 use super::node::admin_listen;
 use crate::config::given::Given;
 use crate::config::limits;
+use crate::config::loops::serves;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::config::settings::ListenerSettings;
-use crate::config::snapshot::{AdminListen, ListenerHttp, Transport, Vip};
+use crate::config::snapshot::{AdminListen, ListenerHttp, RouteHttp, Transport, Vip};
 
 /// `[[listener]]`, without routes yet.
 pub fn listeners(given: &Given, problems: &mut Problems<'_>) -> Vec<ListenerSettings> {
@@ -17,6 +19,11 @@ pub fn listeners(given: &Given, problems: &mut Problems<'_>) -> Vec<ListenerSett
     let mut names = Names::new("listener");
     let mut taken: Vec<(SocketAddr, KeyPath)> = Vec::new();
     let mut listeners = Vec::new();
+    let (mut http, mut route_http) = (ListenerHttp::default(), RouteHttp::default());
+    if let Some(defaults) = &given.defaults {
+        http = defaults.listener_keys().over(&http);
+        route_http = defaults.route_keys().over(&route_http);
+    }
     let admin = given
         .admin
         .as_ref()
@@ -25,6 +32,9 @@ pub fn listeners(given: &Given, problems: &mut Problems<'_>) -> Vec<ListenerSett
     for (index, listener) in given.listener.iter().flatten().enumerate() {
         let path = path.index(index);
         let name = names.declare(listener.name.as_ref(), &path.key("name"), problems);
+        let (http_keys, route_keys) = (listener.listener_keys(), listener.route_keys());
+        keys::listener_keys(&http_keys, &path, problems);
+        keys::route_keys(&route_keys, &path, problems);
         let Some(address) = listener.address else { continue };
         let path = path.key("address");
         if problems.is_known_at(&path) {
@@ -61,7 +71,8 @@ pub fn listeners(given: &Given, problems: &mut Problems<'_>) -> Vec<ListenerSett
         listeners.extend(name.map(|name| ListenerSettings {
             name,
             address,
-            http: ListenerHttp::default(),
+            http: http_keys.over(&http),
+            route_http: route_keys.over(&route_http),
             routes: Vec::new(),
         }));
     }
@@ -72,16 +83,6 @@ pub fn listeners(given: &Given, problems: &mut Problems<'_>) -> Vec<ListenerSett
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let are_wildcards = one.ip().is_unspecified() && other.ip().is_unspecified();
     one == other || (one.port() == other.port() && are_wildcards)
-}
-
-/// Whether a listener there accepts connections to that address. Wildcard IPv6 sockets take IPv4 too.
-fn serves(listener: SocketAddr, address: SocketAddr) -> bool {
-    let fits = match listener.ip() {
-        IpAddr::V6(v6) if v6.is_unspecified() => true,
-        IpAddr::V4(v4) if v4.is_unspecified() => address.is_ipv4(),
-        ip => ip == address.ip(),
-    };
-    fits && listener.port() == address.port()
 }
 
 /// The kernel passes on only what somebody accepts: a VIP's TCP port without a listener would refuse every client.

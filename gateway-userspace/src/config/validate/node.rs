@@ -38,6 +38,15 @@ pub fn node(given: &Given, surroundings: &Surroundings, problems: &mut Problems<
             problems.add(&path, format!("{address} is a VIP"), remedy);
         }
     }
+    if let (Some(max), Some(per_client)) = (node.connections_max, node.connections_per_client_max)
+        && per_client > max
+    {
+        problems.add(
+            &path.key("connections_per_client_max"),
+            format!("{per_client} is more than connections_max, which is {max}"),
+            format!("write at most {max}, or leave it out"),
+        );
+    }
     Some(Node {
         name: node.name.clone()?,
         address: node.address,
@@ -48,8 +57,8 @@ pub fn node(given: &Given, surroundings: &Surroundings, problems: &mut Problems<
             Some(true) => NodeHeader::Sent,
             Some(false) | None => NodeHeader::Omitted,
         },
-        connections_max: None,
-        connections_per_client_max: None,
+        connections_max: node.connections_max,
+        connections_per_client_max: node.connections_per_client_max,
     })
 }
 

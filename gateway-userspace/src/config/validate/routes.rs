@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
+use super::keys;
 use super::names::{Names, Resolution};
 use super::patterns::{self, Wrong};
 use crate::config::given::{self, Given};
@@ -13,7 +14,7 @@ use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::config::settings::{ActionSettings, ListenerSettings, RouteSettings, UpstreamSettings};
-use crate::config::snapshot::{Respond, RouteHttp};
+use crate::config::snapshot::Respond;
 use crate::router::{HostPattern, PathPattern, RouteIndex, Router};
 
 /// `[[route]]`; also adds each route to the listeners that it names.
@@ -23,8 +24,6 @@ pub fn routes(
     listeners: &mut [ListenerSettings],
     problems: &mut Problems<'_>,
 ) -> Vec<Arc<RouteSettings>> {
-    let default = given.defaults.as_ref().and_then(|defaults| defaults.timeout);
-    let default = super::time(default, limits::TIMEOUT);
     let references = References::collect(given);
     let mut names = Names::new("route");
     let mut lookups: HashMap<String, Lookup> = HashMap::new();
@@ -38,10 +37,8 @@ pub fn routes(
             .matching
             .as_ref()
             .and_then(|m| matching(m, &path.key("match"), problems));
-        let http = RouteHttp {
-            timeout: super::time(route.timeout, default),
-            ..RouteHttp::default()
-        };
+        let keys = route.route_keys();
+        keys::route_keys(&keys, &path, problems);
         let (Some(name), Some((hosts, pattern, methods)), Some(action)) = (name, matching, action) else {
             continue;
         };
@@ -51,7 +48,7 @@ pub fn routes(
             path: pattern,
             methods,
             action,
-            http,
+            keys,
         });
         for listener in &served {
             lookups

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::names::Names;
-use super::{patterns, time};
+use super::patterns;
 use crate::config::given::{self, Given};
 use crate::config::limits;
+use crate::config::loops::{Own, Owner};
 use crate::config::path::KeyPath;
+use crate::config::precedence::{time, time_or_none};
 use crate::config::problem::Problems;
 use crate::config::settings::UpstreamSettings;
-use crate::config::snapshot::{Balancer, Readiness, UpstreamProtocol};
+use crate::config::snapshot::{Balancer, HttpMode, Readiness, UpstreamProtocol, Vip};
 
 /// `[[upstream]]`.
 pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<UpstreamSettings>> {
@@ -32,7 +34,12 @@ pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<Upstream
             balancer: upstream.balancer.unwrap_or(Balancer::RoundRobin),
             protocol: upstream.protocol.unwrap_or(UpstreamProtocol::Http1),
             connect_timeout: time(upstream.connect_timeout, limits::CONNECT_TIMEOUT),
+            mode: upstream.mode.unwrap_or(HttpMode::Strict),
             idle_per_endpoint: upstream.idle_per_endpoint.unwrap_or(limits::IDLE_PER_ENDPOINT),
+            idle_timeout: time(upstream.idle_timeout, limits::IDLE_TIMEOUT),
+            connection_age: time_or_none(upstream.connection_age, None),
+            h2_connections_max: upstream.h2_connections_max.unwrap_or(limits::H2_CONNECTIONS_MAX),
+            h2_streams_max: upstream.h2_streams_max.unwrap_or(limits::H2_UPSTREAM_STREAMS_MAX),
             endpoints,
             readiness,
         }));
@@ -73,6 +80,53 @@ fn endpoints(
         endpoints.push((address, endpoint.weight.unwrap_or(limits::WEIGHT)));
     }
     endpoints
+}
+
+/// An endpoint that is a listener of this configuration, or a VIP, would send requests in circles.
+pub fn lead_elsewhere(given: &Given, vips: &[Vip], problems: &mut Problems<'_>) {
+    let listeners = given.listener.iter().flatten();
+    let node = given.node.as_ref();
+    let own = Own {
+        node: [
+            node.and_then(|node| node.address).map(Into::into),
+            node.and_then(|node| node.address_v6).map(Into::into),
+        ],
+        listeners: listeners.filter_map(|listener| listener.address).collect(),
+        vips,
+    };
+    let upstreams = given.upstream.iter().flatten().enumerate();
+    for (index, upstream) in upstreams {
+        let path = KeyPath::top("upstream").index(index).key("endpoints");
+        for (index, endpoint) in upstream.endpoints.iter().flatten().enumerate() {
+            let Some((address, owner)) = endpoint
+                .address
+                .and_then(|address| Some((address, own.owner(address)?)))
+            else {
+                continue;
+            };
+            let whose = match owner {
+                Owner::Listener(position) => {
+                    let listeners = given.listener.iter().flatten().enumerate();
+                    let mut listeners = listeners.filter(|(_, listener)| listener.address.is_some());
+                    listeners
+                        .nth(position)
+                        .map(|(index, listener)| {
+                            let path = KeyPath::top("listener").index(index);
+                            let line = problems.document().line(&path.key("address"));
+                            let name = listener.name.as_deref().unwrap_or_default();
+                            format!("listener \"{name}\" (line {line}) of this node")
+                        })
+                        .unwrap_or_default()
+                }
+                Owner::Vip(name) => format!("VIP \"{name}\""),
+            };
+            problems.add(
+                &path.index(index).key("address"),
+                format!("{address} is {whose}: its requests would come back here"),
+                "write the address of the server behind it, or remove the endpoint",
+            );
+        }
+    }
 }
 
 fn readiness(given: &given::Readiness, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Readiness> {
