@@ -230,7 +230,14 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let rows = ["l7 --rounds 0", "l7 --seconds 0", "l7 --soak 0", "l7 --soak NaN", "l7 --only x", "l4"];
+        let rows = [
+            "l7 --rounds 0",
+            "l7 --seconds 0",
+            "l7 --soak 0",
+            "l7 --soak NaN",
+            "l7 --only x",
+            "l4",
+        ];
         for row in rows {
             let words = std::iter::once("bench").chain(row.split_whitespace());
             assert!(Line::try_parse_from(words).is_err(), "{row}");
@@ -255,11 +262,41 @@ mod tests {
         let only = [Scenario::H1Small];
         let both = [Scenario::H1Small, Scenario::Soak];
         let rows = [
-            (report(Verdict::Holds, Verdict::Holds), &both[..], 0, 0, "all hold"),
-            (report(Verdict::Holds, Verdict::NotMeasured), &only[..], 0, 0, "nobody asked for the other"),
-            (report(Verdict::Holds, Verdict::NotMeasured), &both[..], 1, 2, "one failed"),
-            (report(Verdict::Inconclusive, Verdict::Holds), &both[..], 0, 2, "one decides nothing"),
-            (report(Verdict::Inconclusive, Verdict::Fails), &both[..], 0, 1, "one is missed"),
+            (
+                report(Verdict::Holds, Verdict::Holds),
+                &both[..],
+                0,
+                0,
+                "all hold",
+            ),
+            (
+                report(Verdict::Holds, Verdict::NotMeasured),
+                &only[..],
+                0,
+                0,
+                "nobody asked for the other",
+            ),
+            (
+                report(Verdict::Holds, Verdict::NotMeasured),
+                &both[..],
+                1,
+                2,
+                "one failed",
+            ),
+            (
+                report(Verdict::Inconclusive, Verdict::Holds),
+                &both[..],
+                0,
+                2,
+                "one decides nothing",
+            ),
+            (
+                report(Verdict::Inconclusive, Verdict::Fails),
+                &both[..],
+                0,
+                1,
+                "one is missed",
+            ),
         ];
         for (report, scenarios, failures, expected, description) in rows {
             assert_eq!(code(&report, scenarios, failures), expected, "{description}");

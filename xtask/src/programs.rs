@@ -52,7 +52,11 @@ pub fn install(programs: &[(&str, &str, &str)], why: &str) -> Result<()> {
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .chain(SYSTEM_FOLDERS.iter().map(|folder| Path::new(folder).to_path_buf()))
+        .chain(
+            SYSTEM_FOLDERS
+                .iter()
+                .map(|folder| Path::new(folder).to_path_buf()),
+        )
         .map(|folder| folder.join(program))
         .find(|place| place.exists())
 }

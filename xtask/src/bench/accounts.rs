@@ -221,8 +221,8 @@ mod tests {
             ("", None, "nothing"),
         ];
         for (text, expected, description) in rows {
-            let found = parse_stat(text)
-                .map(|(group, cpu)| (group, cpu.user.as_millis(), cpu.system.as_millis()));
+            let found =
+                parse_stat(text).map(|(group, cpu)| (group, cpu.user.as_millis(), cpu.system.as_millis()));
             assert_eq!(found, expected, "{description}");
         }
     }
@@ -232,17 +232,17 @@ mod tests {
         let text =
             "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 100 5 200 3000 40 0 60 7 0 0\ncpu1 1 0 2 3 0 0 0 0 0 0\nintr 1\n";
         let core = parse_core(text, 0).unwrap();
-        assert_eq!(
-            (core.user.as_millis(), core.idle.as_millis()),
-            (1_120, 30_400)
-        );
+        assert_eq!((core.user.as_millis(), core.idle.as_millis()), (1_120, 30_400));
         assert_eq!(parse_core(text, 1).unwrap().idle.as_millis(), 30);
         assert_eq!(parse_core(text, 2), None);
     }
 
     #[test]
     fn resident_memory_is_read_in_bytes() {
-        assert_eq!(resident("Name:\tx\nVmRSS:\t    1500 kB\nRssAnon:\t 1 kB\n"), 1_536_000);
+        assert_eq!(
+            resident("Name:\tx\nVmRSS:\t    1500 kB\nRssAnon:\t 1 kB\n"),
+            1_536_000
+        );
         assert_eq!(resident("Name:\tx\n"), 0);
     }
 
@@ -250,7 +250,11 @@ mod tests {
     fn this_process_has_memory_and_cpu_time() {
         let group = nix::unistd::getpgrp();
         assert!(resident_bytes(group).unwrap() > 100_000);
-        assert!(members(group).unwrap().contains(&std::process::id().cast_signed()));
+        assert!(
+            members(group)
+                .unwrap()
+                .contains(&std::process::id().cast_signed())
+        );
         cpu(group).unwrap();
         own_cpu().unwrap();
     }

@@ -100,26 +100,32 @@ fn accept(
 struct Answers {
     small: Vec<u8>,
     large: Vec<u8>,
+    /// The small one, which says that it is the last of its connection.
+    last: Vec<u8>,
 }
 
 impl Answers {
     fn new() -> Self {
-        let whole = |body: &[u8]| {
+        let whole = |body: &[u8], more: &str| {
+            let length = body.len();
             let mut bytes = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n",
-                body.len()
+                "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n{more}\r\n"
             )
             .into_bytes();
             bytes.extend_from_slice(body);
             bytes
         };
         Self {
-            small: whole(SMALL),
-            large: whole(&[b'x'; LARGE_BYTES]),
+            small: whole(SMALL, ""),
+            large: whole(&[b'x'; LARGE_BYTES], ""),
+            last: whole(SMALL, "connection: close\r\n"),
         }
     }
 
-    fn of(&self, head: &[u8]) -> &[u8] {
+    fn of(&self, head: &[u8], closing: Closing) -> &[u8] {
+        if closing == Closing::AfterAnswer {
+            return &self.last;
+        }
         let path = head.split(|byte| *byte == b' ').nth(1);
         if path == Some(LARGE_PATH.as_bytes()) {
             &self.large
@@ -201,7 +207,7 @@ impl Connection {
             if asks_to_close(head) {
                 self.closing = Closing::AfterAnswer;
             }
-            let answer = answers.of(head);
+            let answer = answers.of(head, self.closing);
             let sent = send(&mut self.stream, answer)?;
             self.unsent.extend(answer.iter().skip(sent));
             self.input.drain(..end);
@@ -254,9 +260,11 @@ mod tests {
     #[test]
     fn path_and_wish_to_close_are_read_from_the_head() {
         let answers = Answers::new();
-        assert!(answers.of(b"GET /64k HTTP/1.1\r\n").len() > LARGE_BYTES);
-        assert!(answers.of(b"GET / HTTP/1.1\r\n").ends_with(SMALL));
+        assert!(answers.of(b"GET /64k HTTP/1.1\r\n", Closing::No).len() > LARGE_BYTES);
+        assert!(answers.of(b"GET / HTTP/1.1\r\n", Closing::No).ends_with(SMALL));
         assert!(asks_to_close(b"GET / HTTP/1.1\r\nConnection: Close\r\n\r\n"));
-        assert!(!asks_to_close(b"GET / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n"));
+        assert!(!asks_to_close(
+            b"GET / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n"
+        ));
     }
 }

@@ -36,9 +36,7 @@ impl Figures {
 }
 
 fn wrk(text: &str) -> Option<Figures> {
-    let (requests, rest) = text
-        .lines()
-        .find_map(|line| line.split_once(" requests in "))?;
+    let (requests, rest) = text.lines().find_map(|line| line.split_once(" requests in "))?;
     let mut failed = 0;
     for line in text.lines().map(str::trim) {
         if let Some(errors) = line.strip_prefix("Socket errors: ") {
@@ -73,14 +71,13 @@ fn h2load(text: &str) -> Option<Figures> {
         part.trim().parse().ok()
     };
     let requests = after("requests: ")?;
-    let statuses = after("status codes: ")?;
     // Columns: min, max, mean, standard deviation, share within it.
     let mean = after("time for request:")?.split_whitespace().nth(2)?;
     Some(Figures {
         requests: count(requests, "succeeded")?,
         time: duration(after("finished in ")?.split(',').next()?)?,
-        // "failed" counts errors and time-outs, too.
-        failed: count(requests, "failed")? + count(statuses, "4xx")? + count(statuses, "5xx")?,
+        // Errors, time-outs and answers of 4xx and 5xx are all among the failed.
+        failed: count(requests, "failed")?,
         latencies: vec![("latency_mean_ms", duration(mean)?)],
     })
 }
@@ -105,5 +102,125 @@ fn duration(text: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    // Rows follow.
+    const WRK: &str = "\
+Running 1s test @ http://127.0.0.1:38081/
+  1 threads and 64 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     4.12ms    1.75ms  14.91ms   81.24%
+    Req/Sec    15.83k     4.11k   19.55k    70.00%
+  Latency Distribution
+     50%    3.80ms
+     75%    4.30ms
+     90%    6.61ms
+     99%   10.72ms
+  15733 requests in 1.01s, 1.73MB read
+Requests/sec:  15643.16
+Transfer/sec:      1.72MB
+";
+
+    const H2LOAD: &str = "\
+starting benchmark...
+spawning thread #0: 1 total client(s). Timing-based test with 0s of warm-up time and 1s of main duration for \
+measurements.
+Application protocol: h2c
+Main benchmark duration is over for thread #0. Stopping all clients.
+
+finished in 1.01s, 14669.00 req/s, 558.79KB/s
+requests: 14669 total, 14769 started, 14669 done, 14669 succeeded, 0 failed, 0 errored, 0 timeout
+status codes: 14669 2xx, 0 3xx, 0 4xx, 0 5xx
+traffic: 558.79KB (572200) total, 114.65KB (117406) headers (space savings 90.12%), 186.23KB (190697) data
+                     min         max         mean         sd        +/- sd
+time for request:     1.14ms     25.18ms      6.75ms      2.30ms    85.42%
+time for connect:      412us       412us       412us         0us   100.00%
+time to 1st byte:    11.01ms     11.01ms     11.01ms         0us   100.00%
+req/s           :   14654.64    14654.64    14654.64        0.00   100.00%
+";
+
+    #[test]
+    fn what_wrk_prints_becomes_figures() {
+        let figures = Figures::read(Generator::Wrk, WRK).unwrap();
+        let expected = Figures {
+            requests: 15_733,
+            time: Duration::from_millis(1_010),
+            failed: 0,
+            latencies: vec![
+                ("latency_p50_ms", Duration::from_micros(3_800)),
+                ("latency_p99_ms", Duration::from_micros(10_720)),
+            ],
+        };
+        assert_eq!(figures, expected);
+    }
+
+    #[test]
+    fn what_h2load_prints_becomes_figures() {
+        let figures = Figures::read(Generator::H2load, H2LOAD).unwrap();
+        let expected = Figures {
+            requests: 14_669,
+            time: Duration::from_millis(1_010),
+            failed: 0,
+            latencies: vec![("latency_mean_ms", Duration::from_micros(6_750))],
+        };
+        assert_eq!(figures, expected);
+    }
+
+    #[test]
+    fn failures_of_every_kind_are_counted() {
+        let h2load = |counts: &str| {
+            let before = "15000 done, 14669 succeeded, 0 failed, 0 errored, 0 timeout";
+            H2LOAD.replace(&before.replace("15000", "14669"), counts)
+        };
+        let rows = [
+            (
+                Generator::Wrk,
+                WRK.replace("Requests/sec", "  Non-2xx or 3xx responses: 16418\nRequests/sec"),
+                16_418,
+                "answers other than 2xx",
+            ),
+            (
+                Generator::Wrk,
+                WRK.replace(
+                    "Requests/sec",
+                    "  Socket errors: connect 1, read 14604, write 2, timeout 3\nRequests/sec",
+                ),
+                14_610,
+                "connections that broke",
+            ),
+            (
+                Generator::H2load,
+                h2load("23249 done, 0 succeeded, 23249 failed, 0 errored, 0 timeout"),
+                23_249,
+                "answers of 5xx",
+            ),
+        ];
+        for (generator, text, expected, description) in rows {
+            let figures = Figures::read(generator, &text).unwrap();
+            assert_eq!(figures.failed, expected, "{description}");
+        }
+    }
+
+    #[test]
+    fn output_without_figures_is_an_error_that_quotes_it() {
+        let refused = "unable to connect to 127.0.0.1:1 Connection refused\n";
+        for generator in [Generator::Wrk, Generator::H2load] {
+            let error = Figures::read(generator, refused).unwrap_err();
+            assert!(error.to_string().contains("Connection refused"), "{error}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_have_their_units() {
+        let rows = [
+            ("590.00us", Some(590)),
+            ("412us", Some(412)),
+            ("1.05ms", Some(1_050)),
+            ("10.00s", Some(10_000_000)),
+            ("1.50m", Some(90_000_000)),
+            ("12", None),
+            ("ms", None),
+            ("1 day", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(duration(text), expected.map(Duration::from_micros), "{text}");
+        }
+    }
 }

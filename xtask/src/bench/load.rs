@@ -140,7 +140,13 @@ impl Rounds {
         for subject in Subject::ALL {
             let mut row = |metric: &str, unit, what: &dyn Fn(&Run) -> f64| {
                 if let Some(value) = median(&self.values(subject, what)) {
-                    rows.push(Row::new(self.scenario.name(), subject.name(), metric, value, unit));
+                    rows.push(Row::new(
+                        self.scenario.name(),
+                        subject.name(),
+                        metric,
+                        value,
+                        unit,
+                    ));
                 }
             };
             row("requests_per_second", "1/s", &Run::requests_per_second);
@@ -148,11 +154,19 @@ impl Rounds {
                 row(metric, "ms", &|run| latency_ms(&run.figures, metric));
             }
             row("cpu_us_per_request", "us", &Run::cpu_us);
-            row("cpu_user_us_per_request", "us", &|run| run.per_request(run.cpu.user));
-            row("cpu_system_us_per_request", "us", &|run| run.per_request(run.cpu.system));
+            row("cpu_user_us_per_request", "us", &|run| {
+                run.per_request(run.cpu.user)
+            });
+            row("cpu_system_us_per_request", "us", &|run| {
+                run.per_request(run.cpu.system)
+            });
             row("resident_mb", "MB", &|run| real(run.resident) / 1e6);
-            row("idle_subject_core_percent", "%", &|run| run.beside.idle_subject * 100.0);
-            row("idle_generator_core_percent", "%", &|run| run.beside.idle_generator * 100.0);
+            row("idle_subject_core_percent", "%", &|run| {
+                run.beside.idle_subject * 100.0
+            });
+            row("idle_generator_core_percent", "%", &|run| {
+                run.beside.idle_generator * 100.0
+            });
             row("other_work_percent", "%", &|run| run.beside.foreign * 100.0);
         }
         rows.retain(|row| row.value.is_finite());
@@ -161,7 +175,13 @@ impl Rounds {
             ("rounds_undisturbed", &self.undisturbed),
             ("rounds_disturbed", &self.disturbed),
         ] {
-            rows.push(Row::new(self.scenario.name(), gateway, metric, real(rounds.len()), "rounds"));
+            rows.push(Row::new(
+                self.scenario.name(),
+                gateway,
+                metric,
+                real(rounds.len()),
+                "rounds",
+            ));
         }
         rows
     }

@@ -74,7 +74,13 @@ pub fn measure(stage: &Stage, times: usize) -> Result<Vec<Row>> {
         }
         for (metric, unit, all) in &values {
             if let Some(value) = median(all) {
-                rows.push(Row::new(Scenario::Memory.name(), subject.name(), metric, value, unit));
+                rows.push(Row::new(
+                    Scenario::Memory.name(),
+                    subject.name(),
+                    metric,
+                    value,
+                    unit,
+                ));
             }
         }
     }
@@ -134,7 +140,13 @@ impl Soak {
     /// As rows of the output.
     pub fn rows(&self) -> Vec<Row> {
         let row = |metric, value, unit| {
-            Row::new(Scenario::Soak.name(), Subject::Gateway.name(), metric, value, unit)
+            Row::new(
+                Scenario::Soak.name(),
+                Subject::Gateway.name(),
+                metric,
+                value,
+                unit,
+            )
         };
         vec![
             row("resident_slope_kb_per_minute", self.kb_per_minute, "kB/min"),
@@ -172,16 +184,25 @@ pub fn soak(stage: &Stage, time: Duration) -> Result<Soak> {
         running.cut_logs(LOG_BYTES_MAX)?;
         if told.elapsed() >= PROGRESS_INTERVAL {
             told = Instant::now();
-            steps::note(&format!("{} s of {seconds}: {:.2} MB", at.as_secs(), resident / 1e6));
+            steps::note(&format!(
+                "{} s of {seconds}: {:.2} MB",
+                at.as_secs(),
+                resident / 1e6
+            ));
         }
     }
     let figures = Figures::read(Scenario::Soak.generator(), &fs::read_to_string(&output)?)?;
     if figures.failed > 0 {
         bail!("{} requests failed under load", figures.failed);
     }
-    let kb_per_minute = slope(&samples).filter(|_| samples.len() >= SAMPLES_MIN).with_context(|| {
-        format!("{} readings of memory are too few for a slope: load it for longer", samples.len())
-    })?;
+    let kb_per_minute = slope(&samples)
+        .filter(|_| samples.len() >= SAMPLES_MIN)
+        .with_context(|| {
+            format!(
+                "{} readings of memory are too few for a slope: load it for longer",
+                samples.len()
+            )
+        })?;
     let minutes = time.as_secs_f64() * (1.0 - SOAK_WARM_UP) / 60.0;
     let soak = Soak {
         kb_per_minute,

@@ -148,9 +148,17 @@ impl Report {
             text.push('\n');
         }
         let mut lines = vec![
-            ["target", "metric", "limit", "value", "95% interval", "verdict", ""]
-                .map(String::from)
-                .to_vec(),
+            [
+                "target",
+                "metric",
+                "limit",
+                "value",
+                "95% interval",
+                "verdict",
+                "",
+            ]
+            .map(String::from)
+            .to_vec(),
         ];
         for target in &self.targets {
             let interval = target.interval.map_or_else(
@@ -304,7 +312,10 @@ mod tests {
 }
 "#;
         assert_eq!(report().json(), expected);
-        assert_eq!(Report::default().json(), "{\n  \"rows\": [],\n  \"targets\": []\n}\n");
+        assert_eq!(
+            Report::default().json(),
+            "{\n  \"rows\": [],\n  \"targets\": []\n}\n"
+        );
     }
 
     #[test]

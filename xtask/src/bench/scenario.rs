@@ -84,7 +84,14 @@ impl Scenario {
             Generator::H2load => {
                 let mut command = Command::new("h2load");
                 command
-                    .args(["--clients", "1", "--threads", "1", "--max-concurrent-streams", STREAMS])
+                    .args([
+                        "--clients",
+                        "1",
+                        "--threads",
+                        "1",
+                        "--max-concurrent-streams",
+                        STREAMS,
+                    ])
                     .args(["--duration", &seconds.to_string()])
                     .arg(format!("http://127.0.0.1:{}{path}", ports.http2));
                 command
@@ -120,7 +127,10 @@ mod tests {
     #[test]
     fn each_load_asks_for_what_its_name_says() {
         let rows = [
-            (Scenario::H1Small, "wrk --threads 1 --connections 64 --latency --duration 10s http://127.0.0.1:1/"),
+            (
+                Scenario::H1Small,
+                "wrk --threads 1 --connections 64 --latency --duration 10s http://127.0.0.1:1/",
+            ),
             (
                 Scenario::H1Large,
                 "wrk --threads 1 --connections 64 --latency --duration 10s http://127.0.0.1:1/64k",

@@ -97,7 +97,10 @@ impl Stage {
 
 fn needed(scenarios: &[Scenario]) -> Vec<Program> {
     let mut programs: Vec<Program> = BINDING.into();
-    if scenarios.iter().any(|scenario| *scenario != Scenario::Instructions) {
+    if scenarios
+        .iter()
+        .any(|scenario| *scenario != Scenario::Instructions)
+    {
         programs.extend(PEERS);
     }
     for scenario in scenarios {
@@ -147,13 +150,19 @@ mod tests {
     #[test]
     fn only_what_the_scenarios_call_is_installed() {
         let names = |scenarios: &[Scenario]| -> Vec<&str> {
-            needed(scenarios).into_iter().map(|(program, _, _)| program).collect()
+            needed(scenarios)
+                .into_iter()
+                .map(|(program, _, _)| program)
+                .collect()
         };
         assert_eq!(
             names(&[Scenario::H1Small, Scenario::H1Large]),
             ["haproxy", "nginx", "setpriv", "taskset", "wrk"]
         );
-        assert_eq!(names(&[Scenario::Instructions]), ["setpriv", "taskset", "valgrind"]);
+        assert_eq!(
+            names(&[Scenario::Instructions]),
+            ["setpriv", "taskset", "valgrind"]
+        );
         assert_eq!(
             names(&[Scenario::H2Streams]),
             ["h2load", "haproxy", "nginx", "setpriv", "taskset"]

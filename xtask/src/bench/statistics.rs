@@ -65,7 +65,10 @@ fn sorted(values: &[f64]) -> Vec<f64> {
 }
 
 /// A count as a number to calculate with; counts here are far below 2^52.
-#[expect(clippy::cast_precision_loss, reason = "counts of runs, samples and requests are far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of runs, samples and requests are far below 2^52"
+)]
 pub fn real(count: impl TryInto<u64>) -> f64 {
     count.try_into().map_or(f64::NAN, |count: u64| count as f64)
 }

@@ -66,7 +66,8 @@ impl Subject {
     }
 
     fn command(self, stage: &Stage, configuration: &Path) -> Result<Command> {
-        let installed = || programs::find(self.name()).with_context(|| format!("{} is not installed", self.name()));
+        let installed =
+            || programs::find(self.name()).with_context(|| format!("{} is not installed", self.name()));
         let folder = configuration.parent().unwrap_or(configuration);
         Ok(match self {
             Self::Gateway => {
@@ -129,8 +130,12 @@ impl Running {
         let ports = free_ports(subject)?;
         let configuration = scratch.path().join(subject.template());
         let template = stage.root.join("tests/bench").join(subject.template());
-        let text = fs::read_to_string(&template).with_context(|| format!("reading {}", template.display()))?;
-        fs::write(&configuration, filled(&text, scratch.path(), ports, stage.backend_port))?;
+        let text =
+            fs::read_to_string(&template).with_context(|| format!("reading {}", template.display()))?;
+        fs::write(
+            &configuration,
+            filled(&text, scratch.path(), ports, stage.backend_port),
+        )?;
         let command = wrap(subject.command(stage, &configuration)?, scratch.path());
         let output = scratch.path().join("output.log");
         let process = Process::start(
@@ -234,7 +239,10 @@ mod tests {
             let text = filled(&text, Path::new("/tmp/x"), ports, 1003);
             let settings = text.lines().filter(|line| !line.trim_start().starts_with('#'));
             assert!(settings.clone().all(|line| !line.contains('@')), "{text}");
-            assert!(text.contains("127.0.0.1:1001") && text.contains("127.0.0.1:1003"), "{text}");
+            assert!(
+                text.contains("127.0.0.1:1001") && text.contains("127.0.0.1:1003"),
+                "{text}"
+            );
         }
     }
 

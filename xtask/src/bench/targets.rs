@@ -2,7 +2,7 @@
 //!
 //! Every target is in the output, measured or not. A ratio is judged by its interval, never by its median.
 
-use super::load::{Round, Run, Rounds};
+use super::load::{Round, Rounds, Run};
 use super::memory::Soak;
 use super::report::{Row, Target, Verdict};
 use super::scenario::Scenario;
@@ -35,7 +35,9 @@ pub fn judge(loads: &[Rounds], rows: &[Row], soak: Option<&Soak>) -> Vec<Target>
             _ => OTHER_RATIO_MAX,
         };
         let rounds = loads.iter().find(|rounds| rounds.scenario == *scenario);
-        rounds.and_then(|rounds| ratio(rounds, limit)).unwrap_or_else(|| absent(scenario.name(), RATIO, limit))
+        rounds
+            .and_then(|rounds| ratio(rounds, limit))
+            .unwrap_or_else(|| absent(scenario.name(), RATIO, limit))
     });
     let memory = MEMORY.iter().map(|(metric, limit)| {
         let row = rows.iter().find(|row| {
@@ -143,7 +145,11 @@ mod tests {
             ("soak", 0.0),
         ];
         assert_eq!(listed, expected);
-        assert!(targets.iter().all(|target| target.verdict == Verdict::NotMeasured));
+        assert!(
+            targets
+                .iter()
+                .all(|target| target.verdict == Verdict::NotMeasured)
+        );
     }
 
     #[test]
