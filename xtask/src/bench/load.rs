@@ -238,14 +238,14 @@ pub fn measure(stage: &Stage, scenario: Scenario, plan: Plan) -> Result<Rounds> 
 /// # Errors
 /// When requests fail.
 pub fn floor(stage: &Stage, scenario: Scenario, seconds: u64) -> Result<Vec<Row>> {
-    let scratch = Scratch::new("direct")?;
+    let scratch = Scratch::new("floor")?;
     let port = stage.backend_port;
     let ports = Ports {
         http1: port,
         http2: port,
     };
     let figures = generate(stage, &scratch, scenario, ports, seconds)?;
-    let row = |metric, value, unit| Row::new(scenario.name(), "direct", metric, value, unit);
+    let row = |metric, value, unit| Row::new(scenario.name(), "floor", metric, value, unit);
     let mut rows = vec![row(
         "requests_per_second",
         real(figures.requests) / figures.time.as_secs_f64(),
