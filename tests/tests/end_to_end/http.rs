@@ -22,7 +22,15 @@ mod within;
 
 #[path = "http/aborts.rs"]
 mod aborts;
+#[path = "http/events.rs"]
+mod events;
+#[path = "http/grpc.rs"]
+mod grpc;
 #[path = "http/matrix.rs"]
 mod matrix;
+#[path = "http/programs.rs"]
+mod programs;
 #[path = "http/tables.rs"]
 mod tables;
+#[path = "http/websocket.rs"]
+mod websocket;

@@ -97,7 +97,9 @@ async fn exchange(client: &mut Client, cell: Cell) -> Result<(), String> {
         Length::Untold => "-".to_owned(),
     };
     let length = match down {
-        Length::Told => size.to_string(),
+        Length::Told if size > 0 => size.to_string(),
+        // HTTP/2 may end a message with its head.
+        Length::Told => field("content-length"),
         Length::Untold => String::new(),
     };
     let found = (
@@ -125,9 +127,7 @@ async fn every_cell(workers: usize, sizes: &'static [usize]) {
     let server = Server::start(answer).await;
     let mut failures = Vec::new();
     for upstream in SPEAKS {
-        let setup = Setup::to(server.address, upstream)
-            .workers(workers)
-            ;
+        let setup = Setup::to(server.address, upstream).workers(workers);
         let gateway = Gateway::start(&setup);
         for downstream in SPEAKS {
             let mut clients = Vec::new();
@@ -180,12 +180,16 @@ fn answers_without_a_body_stay_without_one() {
                 .trim_start_matches('/')
                 .parse()
                 .unwrap_or(200);
-            let body = if matches!(code, 204 | 304) {
+            let is_head = request.method() == http::Method::HEAD;
+            let body = if is_head || matches!(code, 204 | 304) {
                 empty()
             } else {
                 full("four")
             };
             let mut response = Response::new(body);
+            if is_head {
+                response.headers_mut().insert("content-length", 4.into());
+            }
             *response.status_mut() = http::StatusCode::from_u16(code).expect("a status");
             response
         })
