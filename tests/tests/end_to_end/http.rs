@@ -22,6 +22,8 @@ mod within;
 
 #[path = "http/aborts.rs"]
 mod aborts;
+#[path = "http/differential.rs"]
+mod differential;
 #[path = "http/events.rs"]
 mod events;
 #[path = "http/grpc.rs"]

@@ -320,7 +320,8 @@ fn toml(setup: &Setup, address: SocketAddr, directory: &std::path::Path) -> Stri
     )
 }
 
-fn die_with_parent() -> std::io::Result<()> {
+/// For a child between fork and exec: it is not to outlive the thread that started it.
+pub fn die_with_parent() -> std::io::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     Ok(())
 }

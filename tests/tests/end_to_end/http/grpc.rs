@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tonic::client::Grpc;
-use tonic::codegen::tokio_stream::{self, StreamExt, wrappers::ReceiverStream};
+use tonic::codegen::tokio_stream::{self, wrappers::ReceiverStream};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
@@ -57,10 +57,13 @@ impl Stand {
 async fn connect(address: SocketAddr) -> Grpc<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     let channel = within("a channel", endpoint.connect()).await.expect("a channel");
-    let mut client = Grpc::new(channel);
-    within("a ready client", client.ready())
-        .await
-        .expect("a ready client");
+    Grpc::new(channel)
+}
+
+/// Before each call: what tonic's generated clients do.
+async fn ready(client: &mut Grpc<Channel>) -> &mut Grpc<Channel> {
+    let is_ready = within("a ready client", client.ready()).await;
+    is_ready.expect("a ready client");
     client
 }
 
@@ -72,7 +75,7 @@ fn path(method: &'static str) -> PathAndQuery {
 fn unary_calls_carry_metadata_errors_and_trailers() {
     run(async {
         let mut stand = Stand::start("").await;
-        let call = stand.client.unary(
+        let call = ready(&mut stand.client).await.unary(
             Request::new(Note::new("hello", 7)),
             path("/lab.Notes/Unary"),
             Notes::default(),
@@ -90,7 +93,7 @@ fn unary_calls_carry_metadata_errors_and_trailers() {
             Code::Internal,
         ] {
             let number = 1000 + u32::try_from(i32::from(code)).expect("a code");
-            let call = stand.client.unary(
+            let call = ready(&mut stand.client).await.unary(
                 Request::new(Note::new("fail", number)),
                 path("/lab.Notes/Unary"),
                 Notes::default(),
@@ -111,7 +114,7 @@ fn streams_of_the_client_arrive_whole_though_longer_than_any_bound_of_a_body() {
         let mut stand = Stand::start("").await;
         let text = "x".repeat(1 << 20);
         let notes = (0..12).map(move |_| Note::new(text.clone(), 1));
-        let call = stand.client.client_streaming(
+        let call = ready(&mut stand.client).await.client_streaming(
             Request::new(tokio_stream::iter(notes)),
             path("/lab.Notes/Collect"),
             Notes::default(),
@@ -127,7 +130,7 @@ fn streams_of_the_server_end_in_their_trailers() {
     run(async {
         let mut stand = Stand::start("").await;
         for (text, expected) in [("fine", None), ("lost", Some(Code::DataLoss))] {
-            let call = stand.client.server_streaming(
+            let call = ready(&mut stand.client).await.server_streaming(
                 Request::new(Note::new(text, 100)),
                 path("/lab.Notes/Count"),
                 Notes::default(),
@@ -156,7 +159,7 @@ fn both_directions_stream_at_once() {
         let (sender, notes) = mpsc::channel(1);
         // The first must be there before the answer's head: a server may wait for it.
         sender.send(Note::new("first", 0)).await.expect("a reader");
-        let call = stand.client.streaming(
+        let call = ready(&mut stand.client).await.streaming(
             Request::new(ReceiverStream::new(notes)),
             path("/lab.Notes/Echo"),
             Notes::default(),
@@ -178,14 +181,16 @@ fn both_directions_stream_at_once() {
 
 /// A bidirectional call that the test answers, as `grpc-timeout` says.
 async fn hold(client: &mut Grpc<Channel>, limit: Option<Duration>) -> Result<tonic::Streaming<Note>, Status> {
-    let mut request = Request::new(tokio_stream::once(Note::new("hold", 1)).chain(tokio_stream::pending()));
+    let mut request = Request::new(tokio_stream::once(Note::new("hold", 1)));
     request
         .metadata_mut()
         .insert("x-hold", "1".parse().expect("a value"));
     if let Some(limit) = limit {
         request.set_timeout(limit);
     }
-    let call = client.streaming(request, path("/lab.Notes/Echo"), Notes::default());
+    let call = ready(client)
+        .await
+        .streaming(request, path("/lab.Notes/Echo"), Notes::default());
     within("a call", call).await.map(tonic::Response::into_inner)
 }
 
@@ -232,12 +237,13 @@ fn a_client_that_cancels_ends_the_call_at_the_server() {
         let note = within("a note", stream.message()).await.expect("a note");
         assert_eq!(note, Some(Note::new("one", 1)));
         drop(stream);
-        within("the end at the server", answers.closed()).await;
+        within("the end of the stream at the server", answers.closed()).await;
 
         let mut client = stand.client.clone();
         let call = tokio::spawn(async move {
             let request = Request::new(Note::new("never", 1));
-            client
+            ready(&mut client)
+                .await
                 .unary(request, path("/lab.Notes/Never"), Notes::default())
                 .await
         });
@@ -258,11 +264,14 @@ fn a_client_that_cancels_ends_the_call_at_the_server() {
     });
 }
 
+/// Names and values.
+type Fields = &'static [(&'static str, &'static str)];
+
 /// One call by a client that adds nothing: the answer's head, whether it was all, and its trailers.
 async fn bare(
     address: SocketAddr,
     target: &str,
-    fields: &[(&str, &str)],
+    fields: Fields,
     note: &Note,
 ) -> (Response<()>, bool, Option<HeaderMap>) {
     let mut client = Client::connect(address, Speaks::Http2).await;
@@ -283,7 +292,7 @@ async fn bare(
 }
 
 /// The code of an answer of ours: HTTP 200, and nothing but a head.
-async fn own_code(address: SocketAddr, target: &str, fields: &[(&str, &str)], note: &Note) -> String {
+async fn own_code(address: SocketAddr, target: &str, fields: Fields, note: &Note) -> String {
     let (head, is_all, trailers) = bare(address, target, fields, note).await;
     let told = format!("{target}: {head:?}, trailers {trailers:?}");
     assert_eq!(head.status(), 200, "{told}");
@@ -302,7 +311,7 @@ fn our_own_errors_are_200_with_a_code_and_nothing_else() {
     run(async {
         let stand = Stand::start("timeout = \"300ms\"").await;
         let never = Note::new("never", 0);
-        let rows: [(&str, &str, &[(&str, &str)], &str); 5] = [
+        let rows: [(&str, &str, Fields, &str); 5] = [
             ("no route", "/lab.Nothing/Unary", &[], "12"),
             ("an upstream that is down", "/lab.Down/Unary", &[], "14"),
             ("our time limit", "/lab.Notes/Never", &[], "4"),
@@ -341,7 +350,7 @@ fn a_message_that_is_too_long_is_refused_and_many_short_ones_are_not() {
         assert_eq!(code, "8");
         let mut client = connect(stand.gateway.address()).await;
         let notes = (0..100).map(|_| Note::new("x".repeat(50_000), 1));
-        let call = client.client_streaming(
+        let call = ready(&mut client).await.client_streaming(
             Request::new(tokio_stream::iter(notes)),
             path("/lab.Notes/Collect"),
             Notes::default(),

@@ -127,7 +127,9 @@ async fn every_cell(workers: usize, sizes: &'static [usize]) {
     let server = Server::start(answer).await;
     let mut failures = Vec::new();
     for upstream in SPEAKS {
-        let setup = Setup::to(server.address, upstream).workers(workers);
+        let setup = Setup::to(server.address, upstream)
+            .workers(workers)
+            .defaults("body_bytes_max = 16_777_216");
         let gateway = Gateway::start(&setup);
         for downstream in SPEAKS {
             let mut clients = Vec::new();

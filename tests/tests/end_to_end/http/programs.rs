@@ -52,7 +52,10 @@ async fn echo() -> Server {
         let (head, body) = request.into_parts();
         let mut text = format!("{} {} {:?}\n", head.method, head.uri, head.version);
         for (name, value) in &head.headers {
-            text.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+            text.push_str(&format!(
+                "{name}: {}\n",
+                String::from_utf8_lossy(value.as_bytes())
+            ));
         }
         let bytes = body.collect().await.map_or(0, |body| body.to_bytes().len());
         text.push_str(&format!("\n{bytes} bytes"));

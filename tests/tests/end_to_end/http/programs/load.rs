@@ -63,7 +63,11 @@ fn wrk_sees_no_error() {
         let server = small().await;
         let gateway = Gateway::start(&Setup::to(server.address, Speaks::Http1).workers(2));
         let url = format!("http://{}/small", gateway.address());
-        let text = told("wrk", &["--threads", "1", "--connections", "32", "--duration", "2s", &url]).await;
+        let text = told(
+            "wrk",
+            &["--threads", "1", "--connections", "32", "--duration", "2s", &url],
+        )
+        .await;
         let requests = text
             .lines()
             .find_map(|line| line.trim().split_once(" requests in "))
