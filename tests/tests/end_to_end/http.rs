@@ -3,6 +3,8 @@
 //! No namespaces and no root. First what the tests stand on, then the tests, from bytes to programs. The tables are
 //! those of what the edge refuses and rewrites: a row sends bytes, and says what the client and the upstream see.
 
+#[path = "http/frames.rs"]
+mod frames;
 #[path = "http/gateway.rs"]
 mod gateway;
 #[path = "http/log.rs"]

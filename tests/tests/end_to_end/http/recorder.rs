@@ -90,6 +90,11 @@ impl Recorder {
         lock(&self.seen).requests.clone()
     }
 
+    /// Forgets the whole requests so far.
+    pub fn forget(&self) {
+        lock(&self.seen).requests.clear();
+    }
+
     /// All bytes of all connections so far.
     pub fn bytes(&self) -> Vec<Vec<u8>> {
         lock(&self.seen).bytes.clone()

@@ -78,7 +78,7 @@ impl Saw {
     }
 
     /// What differs, if something does.
-    fn difference(&self, seen: &Message) -> Option<String> {
+    pub fn difference(&self, seen: &Message) -> Option<String> {
         if seen.head.start != self.line {
             return Some(format!("the line {:?}, not {:?}", seen.head.start, self.line));
         }

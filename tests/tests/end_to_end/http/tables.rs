@@ -1,11 +1,15 @@
 //! The tables of what the edge refuses and rewrites, each row as bytes.
 
+#[path = "tables/floods.rs"]
+mod floods;
 #[path = "tables/framing.rs"]
 mod framing;
 #[path = "tables/heads.rs"]
 mod heads;
 #[path = "tables/hops.rs"]
 mod hops;
+#[path = "tables/http2.rs"]
+mod http2;
 #[path = "tables/paths.rs"]
 mod paths;
 #[path = "tables/refusal.rs"]
