@@ -8,9 +8,22 @@ use crate::apt::Apt;
 use crate::steps;
 
 /// Program, its Debian package, and what it is for.
-const PROGRAMS: [(&str, &str, &str); 2] = [
+const PROGRAMS: [(&str, &str, &str); 7] = [
     ("bpftool", "bpftool", "shows what the kernel has loaded"),
-    ("curl", "curl", "asks what the README asks"),
+    (
+        "curl",
+        "curl",
+        "asks what the README asks, and more, over each version of HTTP",
+    ),
+    ("h2load", "nghttp2-client", "asks ten thousand times over HTTP/2"),
+    (
+        "nghttp",
+        "nghttp2-client",
+        "speaks HTTP/2 without curl's library between",
+    ),
+    ("nginx", "nginx", "must count requests as the gateway does"),
+    ("python3", "python3", "has another server that must"),
+    ("wrk", "wrk", "asks as fast as it can"),
 ];
 
 /// Folders that are not on every user's PATH, yet have such programs.
@@ -41,7 +54,8 @@ pub fn install(programs: &[(&str, &str, &str)], why: &str) -> Result<()> {
             "`{program}` is missing: it {purpose}; Debian's package {package} has it"
         ));
     }
-    let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
+    let mut packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
+    packages.dedup();
     let names = packages.join(", ");
     Apt::find()
         .and_then(|apt| apt.install(&packages, why))
