@@ -222,6 +222,7 @@ async fn a_body_that_takes_too_long_is_408_and_no_failure_of_the_endpoint() {
         let echo = Server::echo().await;
         let setup = Setup {
             timeout: Duration::from_millis(50),
+            stalled_timeout: Duration::from_millis(200),
             protocol,
             ..Setup::new(1, &[echo.address])
         };

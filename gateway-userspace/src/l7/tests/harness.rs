@@ -71,6 +71,7 @@ pub(super) struct Setup {
     pub(super) endpoints: Vec<SocketAddr>,
     pub(super) timeout: Duration,
     pub(super) body_bytes_max: u64,
+    pub(super) stalled_timeout: Duration,
     pub(super) connect_timeout: Duration,
     pub(super) idle_per_endpoint: usize,
 }
@@ -85,6 +86,7 @@ impl Setup {
             endpoints: endpoints.to_vec(),
             timeout: SOON,
             body_bytes_max: 64 << 20,
+            stalled_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(2),
             idle_per_endpoint: 8,
         }
@@ -146,7 +148,10 @@ impl Setup {
                 name: format!("web-{index}"),
                 address: *address,
                 segment_bytes_max: None,
-                http: ListenerHttp::default(),
+                http: ListenerHttp {
+                    stalled_timeout: self.stalled_timeout,
+                    ..ListenerHttp::default()
+                },
                 router,
                 routes: routes.clone(),
             })
