@@ -108,6 +108,9 @@ fn admit(
     let host = Host::read(&head.uri, &head.headers, head.version)?;
     record.host = Some(host.value.clone());
     let path = path::normalise(head.uri.path()).map_err(ProxyError::from)?;
+    if path.merged == "*" && head.method != Method::OPTIONS {
+        return Err(ProxyError::PathBad.into());
+    }
     if path.encoded_slash == path::Presence::Present {
         return Err(ProxyError::PathEncodedSlash.into());
     }
@@ -235,7 +238,7 @@ fn address(
 /// With its slash: `http://a.example?x` has none.
 fn path_and_query(uri: &Uri) -> Result<PathAndQuery, ProxyError> {
     match uri.path_and_query() {
-        Some(whole) if uri.authority().is_none() => Ok(whole.clone()),
+        Some(whole) if uri.authority().is_none() || whole.as_str() == "*" => Ok(whole.clone()),
         Some(whole) if whole.as_str().starts_with('/') && whole.as_str().len() > 1 => Ok(whole.clone()),
         Some(whole) => {
             let text = whole.as_str();
