@@ -846,8 +846,13 @@ mod tests {
         let is_long_enough = path.len() >= pattern.len() && (!is_exact || path.len() == pattern.len());
         let takes = m.is_empty() || m.contains(method);
         let literals = is_literal.iter().filter(|literal| **literal).count();
-        (is_match && is_long_enough && takes)
-            .then(|| (is_exact, pattern.len(), literals, is_literal, !m.is_empty()))
+        (is_match && is_long_enough && takes).then_some((
+            is_exact,
+            pattern.len(),
+            literals,
+            is_literal,
+            !m.is_empty(),
+        ))
     }
 
     #[test]
