@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod health;
 pub mod l4;
 pub mod l7;
+pub mod names;
 pub mod registry;
 pub mod router;
 pub mod telemetry;
