@@ -4,10 +4,12 @@
 //! (`SO_REUSEPORT`), connections, upstream pools and balancer turns. What workers share is [`Shared`]: the snapshot,
 //! counters, and the access log's queue; none of it makes a worker wait. Files in reading order: `workers`
 //! (the control side), `bind`, `worker` (a thread's life), `accept`, `connection`, `serve` (**the** linear function),
-//! `host`, `path`, `headers`, `balance`, `attempt`, `pool`, `body`, `record` (how each request ends), `metrics`.
+//! `host`, `path`, `headers`, `grpc`, `websocket`, `balance`, `attempt`, `pool`, `body`, `record` (how each request
+//! ends), `metrics`.
 //! This module knows neither `l4`, `cluster` nor `admin`.
 
 mod accept;
+mod admission;
 mod attempt;
 mod balance;
 mod bind;
@@ -15,17 +17,24 @@ mod body;
 mod collect;
 mod connection;
 mod error;
+mod exchange;
 mod executor;
+mod grpc;
 mod headers;
 mod host;
 mod mailbox;
 mod metrics;
+mod patience;
 mod path;
 mod pool;
 mod record;
 mod resolved;
 mod serve;
+mod server;
 mod stream;
+mod switch;
+mod tunnel;
+mod websocket;
 mod worker;
 mod workers;
 
@@ -35,6 +44,7 @@ use arc_swap::ArcSwap;
 
 use crate::config::snapshot::Snapshot;
 use crate::telemetry::access_log::AccessLog;
+use admission::Admission;
 
 pub use bind::BindError;
 pub use error::{Fault, ProxyError, Retry};
@@ -50,6 +60,7 @@ pub struct Shared {
     pub metrics: Metrics,
     /// One line a request.
     pub access_log: Arc<AccessLog>,
+    admission: Admission,
 }
 
 impl Shared {
@@ -59,6 +70,7 @@ impl Shared {
             snapshot: ArcSwap::new(snapshot),
             metrics: Metrics::default(),
             access_log,
+            admission: Admission::default(),
         })
     }
 }

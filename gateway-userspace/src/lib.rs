@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod gateway;
 pub mod health;
+pub mod inspect;
 pub mod l4;
 pub mod l7;
 pub mod names;

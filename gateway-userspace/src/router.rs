@@ -1,9 +1,12 @@
 //! Which route a request takes: hosts, then paths, then methods, by one lookup structure.
 //!
-//! Precedence is that of the Kubernetes Gateway API (HTTPRoute, "matches"): the most specific host, then an exact
-//! path, a path with parameters, the longer prefix, and at last a match that names the method over one that takes
-//! all. Where the methods of a more specific pattern reject a request, a less specific one may still take it.
+//! Precedence is that of the Kubernetes Gateway API (v1, HTTPRoute: "hostnames" and "matches"): an exact host, the
+//! longer wildcard, any; then an exact path, a path with parameters (which that API lacks; more literal segments
+//! first, of equals the one whose literals come first), the longer prefix; at last a match that names the method
+//! over one that takes all. Where the methods of a more specific pattern reject a request, a less specific one may
+//! still take it; where all do, it is 405 here, and 404 in that API.
 //! Later issues add conditions (headers, queries) to the leaves; hosts and paths stay as they are.
+//! This file and its submodule stand alone, so that a fuzz target can include them.
 
 mod paths;
 
@@ -13,8 +16,10 @@ use http::Method;
 
 use paths::{Outcome, Paths};
 
+pub use paths::Parameters;
+
 /// Position of a route in its listener's list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteIndex(pub usize);
 
 /// A host pattern: exact, `*.suffix`, or any.
@@ -47,11 +52,46 @@ pub enum PathPattern {
     Prefix(String),
 }
 
+impl PathPattern {
+    fn text(&self) -> &str {
+        let (Self::Exact(text) | Self::Prefix(text)) = self;
+        text
+    }
+}
+
 impl std::fmt::Display for PathPattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Exact(path) => write!(f, "path {path:?}"),
             Self::Prefix(path) => write!(f, "path_prefix {path:?}"),
+        }
+    }
+}
+
+/// What a route makes of slashes in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Slashes {
+    /// It sees one.
+    #[default]
+    Merged,
+    /// It sees them all.
+    Kept,
+}
+
+/// Which form of a path is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// There is but one.
+    Only,
+    /// That for routes with these slashes.
+    Of(Slashes),
+}
+
+impl Form {
+    fn is_for(self, slashes: Slashes) -> bool {
+        match self {
+            Self::Only => true,
+            Self::Of(only) => only == slashes,
         }
     }
 }
@@ -74,10 +114,12 @@ pub struct Router {
     /// By the suffix, without `*.`.
     wildcard: HashMap<Box<str>, Paths>,
     any: Paths,
+    /// The patterns with parameters of each route, to read them by.
+    parameters: HashMap<RouteIndex, Vec<PathPattern>>,
 }
 
 impl Router {
-    /// Adds one pattern of a route; no methods: every method.
+    /// Adds one pattern of a route that merges slashes; no methods: every method.
     ///
     /// # Errors
     /// A pattern that says the same as an earlier one, or one that cannot be read; the text says which and why.
@@ -88,6 +130,21 @@ impl Router {
         methods: &[Method],
         route: RouteIndex,
     ) -> Result<(), String> {
+        self.insert_with(host, path, methods, Slashes::Merged, route)
+    }
+
+    /// Adds one pattern of a route; no methods: every method.
+    ///
+    /// # Errors
+    /// As [`Router::insert`].
+    pub fn insert_with(
+        &mut self,
+        host: &HostPattern,
+        path: &PathPattern,
+        methods: &[Method],
+        slashes: Slashes,
+        route: RouteIndex,
+    ) -> Result<(), String> {
         check_host(host)?;
         let paths = match host {
             HostPattern::Any => &mut self.any,
@@ -95,23 +152,52 @@ impl Router {
             HostPattern::Wildcard(suffix) => self.wildcard.entry(suffix.as_str().into()).or_default(),
         };
         paths
-            .insert(path, methods, route)
-            .map_err(|fault| format!("{path} for {host}: {fault}"))
+            .insert(path, methods, slashes, route)
+            .map_err(|fault| format!("{path} for {host}: {fault}"))?;
+        if path.text().contains('{') {
+            let patterns = self.parameters.entry(route).or_default();
+            if !patterns.contains(path) {
+                patterns.push(path.clone());
+            }
+        }
+        Ok(())
     }
 
-    /// The route of a request. `host` is lower case without a port; `path` is normalised.
+    /// The route of a request whose path has one form. `host` is lower case without a port; `path` is normalised.
     ///
     /// Allocates nothing.
     pub fn find(&self, host: &str, path: &str, method: &Method) -> Lookup {
+        self.find_either(host, path, None, method)
+    }
+
+    /// The route of a request. `unmerged` is the path with its rows of slashes, where it has some: routes that keep
+    /// slashes see that alone, the others `merged` alone. The caller forwards what the found route saw.
+    ///
+    /// Allocates nothing, and looks once where there is no `unmerged`.
+    pub fn find_either(&self, host: &str, merged: &str, unmerged: Option<&str>, method: &Method) -> Lookup {
         let mut seen = Lookup::NotFound;
         for paths in self.tables(host) {
-            match paths.find(path, method) {
-                Outcome::Found(route) => return Lookup::Found(route),
+            let outcome = match unmerged {
+                None => paths.find(merged, Form::Only, method),
+                Some(unmerged) => {
+                    let merged = paths.find(merged, Form::Of(Slashes::Merged), method);
+                    merged.or_better(paths.find(unmerged, Form::Of(Slashes::Kept), method))
+                }
+            };
+            match outcome {
+                Outcome::Found(found) => return Lookup::Found(found.route),
                 Outcome::MethodRejected => seen = Lookup::MethodNotAllowed,
                 Outcome::Nothing => {}
             }
         }
         seen
+    }
+
+    /// What the route that was found for a path has in place of its parameters: names and values; allocates nothing.
+    pub fn parameters<'r>(&'r self, route: RouteIndex, path: &'r str) -> Parameters<'r> {
+        let patterns = self.parameters.get(&route).into_iter().flatten();
+        let mut read = patterns.filter_map(|pattern| Parameters::new(pattern, path));
+        read.next().unwrap_or_default()
     }
 
     /// The methods that routes of that host and path take, sorted: what `Allow` says beside a 405.
@@ -384,5 +470,363 @@ mod tests {
             )
             .unwrap();
         assert_eq!(table.find("a.example", "/users/1", &Method::POST), FOUND(4));
+    }
+
+    #[test]
+    fn more_literals_beat_fewer_and_of_equals_the_first_literal_wins() {
+        let table = router(&[
+            ("", "/a/{x}/{y}", ""),    // 0
+            ("", "/{x}/b/c", ""),      // 1
+            ("", "/{x}/b/{y}", ""),    // 2
+            ("", "/{x}/{y}/{z}", ""),  // 3
+            ("", "/{x}/b/c", "POST"),  // 4
+            ("", "/p/{x}/q*", ""),     // 5
+            ("", "/p/r*", ""),         // 6
+            ("", "/{x}/r/q*", "POST"), // 7
+        ]);
+        let rows = [
+            (
+                "/a/b/c",
+                "GET",
+                FOUND(1),
+                "two literals, though the other begins with one",
+            ),
+            ("/a/b/c", "POST", FOUND(4), "and the method named"),
+            ("/a/b/d", "GET", FOUND(0), "one each: the first segment decides"),
+            ("/d/b/d", "GET", FOUND(2), "one literal over none"),
+            ("/d/e/f", "GET", FOUND(3), "none"),
+            ("/p/r/q/s", "GET", FOUND(5), "the longer prefix has a parameter"),
+            (
+                "/p/r/q/s",
+                "POST",
+                FOUND(5),
+                "of equals the first literal, before the method",
+            ),
+            ("/p/r/s", "GET", FOUND(3), "whole paths before prefixes"),
+            ("/p/r", "GET", FOUND(6), "its own end"),
+        ];
+        for (p, m, expected, why) in rows {
+            assert_eq!(
+                table.find("h", p, &m.parse().unwrap()),
+                expected,
+                "{why}: {m} {p}"
+            );
+        }
+    }
+
+    /// Patterns, and requests with their routes, as in the conformance tests of the Gateway API, v1.
+    #[test]
+    fn the_cases_of_the_gateway_api_hold() {
+        type Request<'t> = (&'t str, &'t str, &'t str, Lookup);
+        type Case<'t> = (&'t str, &'t [(&'t str, &'t str, &'t str)], &'t [Request<'t>]);
+        let cases: &[Case<'_>] = &[
+            (
+                "HTTPRouteMatching",
+                &[("", "/*", ""), ("", "/v2*", "")],
+                &[
+                    ("GET", "h", "/", FOUND(0)),
+                    ("GET", "h", "/example", FOUND(0)),
+                    ("GET", "h", "/v2", FOUND(1)),
+                    ("GET", "h", "/v2/example", FOUND(1)),
+                    ("GET", "h", "/v2/", FOUND(1)),
+                    ("GET", "h", "/v2example", FOUND(0)),
+                    ("GET", "h", "/foo/v2/example", FOUND(0)),
+                ],
+            ),
+            (
+                "HTTPExactPathMatching",
+                &[("", "/one", ""), ("", "/two", "")],
+                &[
+                    ("GET", "h", "/one", FOUND(0)),
+                    ("GET", "h", "/two", FOUND(1)),
+                    ("GET", "h", "/", Lookup::NotFound),
+                    ("GET", "h", "/one/example", Lookup::NotFound),
+                    ("GET", "h", "/two/", Lookup::NotFound),
+                    ("GET", "h", "/Two", Lookup::NotFound),
+                ],
+            ),
+            (
+                "HTTPRoutePathMatchOrder",
+                &[
+                    ("", "/match/exact/one", ""),
+                    ("", "/match/exact*", ""),
+                    ("", "/match/exact", ""),
+                    ("", "/match", ""),
+                    ("", "/match/prefix/one*", ""),
+                    ("", "/match/prefix*", ""),
+                    ("", "/match*", ""),
+                ],
+                &[
+                    ("GET", "h", "/match/exact/one", FOUND(0)),
+                    ("GET", "h", "/match/exact", FOUND(2)),
+                    ("GET", "h", "/match", FOUND(3)),
+                    ("GET", "h", "/match/prefix/one/any", FOUND(4)),
+                    ("GET", "h", "/match/prefix/any", FOUND(5)),
+                    ("GET", "h", "/match/any", FOUND(6)),
+                ],
+            ),
+            (
+                "HTTPRouteMatchingAcrossRoutes",
+                &[
+                    ("example.com", "/*", ""),
+                    ("example.net", "/*", ""),
+                    ("example.com", "/v2*", ""),
+                ],
+                &[
+                    ("GET", "example.com", "/", FOUND(0)),
+                    ("GET", "example.com", "/example", FOUND(0)),
+                    ("GET", "example.net", "/example", FOUND(1)),
+                    ("GET", "example.com", "/v2", FOUND(2)),
+                    ("GET", "example.net", "/v2", FOUND(1)),
+                    ("GET", "example.com", "/v2/example", FOUND(2)),
+                ],
+            ),
+            (
+                "HTTPRouteMethodMatching",
+                &[
+                    ("", "/*", "POST"),
+                    ("", "/*", "GET"),
+                    ("", "/path1*", "GET"),
+                    ("", "/path3*", ""),
+                    ("", "/path5*", ""),
+                    ("", "/*", "PATCH"),
+                ],
+                &[
+                    ("POST", "h", "/", FOUND(0)),
+                    ("GET", "h", "/", FOUND(1)),
+                    // There 404; what other methods it has is worth saying.
+                    ("HEAD", "h", "/", Lookup::MethodNotAllowed),
+                    ("GET", "h", "/path1", FOUND(2)),
+                    ("PATCH", "h", "/path3", FOUND(3)),
+                    // Paths come before methods.
+                    ("PATCH", "h", "/path5", FOUND(4)),
+                    ("PATCH", "h", "/", FOUND(5)),
+                ],
+            ),
+            (
+                "HTTPRouteHostnameIntersection",
+                &[
+                    ("very.specific.com", "/s1*", ""),
+                    ("foo.wildcard.io", "/s2*", ""),
+                    ("foo.bar.wildcard.io", "/s2*", ""),
+                    ("*.specific.com", "/s3*", ""),
+                    ("*.anotherwildcard.io", "/s4*", ""),
+                ],
+                &[
+                    ("GET", "very.specific.com", "/s1", FOUND(0)),
+                    ("GET", "very.specific.com", "/s3", FOUND(3)),
+                    (
+                        "GET",
+                        "very.specific.com",
+                        "/non-matching-prefix",
+                        Lookup::NotFound,
+                    ),
+                    ("GET", "non.matching.com", "/s1", Lookup::NotFound),
+                    ("GET", "foo.wildcard.io", "/s2", FOUND(1)),
+                    ("GET", "foo.bar.wildcard.io", "/s2", FOUND(2)),
+                    ("GET", "wildcard.io", "/s2", Lookup::NotFound),
+                    ("GET", "foo.anotherwildcard.io", "/s4", FOUND(4)),
+                    ("GET", "foo.bar.anotherwildcard.io", "/s4", FOUND(4)),
+                    ("GET", "anotherwildcard.io", "/s4", Lookup::NotFound),
+                ],
+            ),
+            (
+                "HTTPRouteListenerHostnameMatching",
+                &[
+                    ("bar.com", "/*", ""),
+                    ("foo.bar.com", "/*", ""),
+                    ("*.bar.com", "/*", ""),
+                    ("*.foo.com", "/*", ""),
+                ],
+                &[
+                    ("GET", "bar.com", "/", FOUND(0)),
+                    ("GET", "foo.bar.com", "/", FOUND(1)),
+                    ("GET", "baz.bar.com", "/", FOUND(2)),
+                    ("GET", "boo.bar.com", "/", FOUND(2)),
+                    ("GET", "multiple.prefixes.bar.com", "/", FOUND(2)),
+                    ("GET", "multiple.prefixes.foo.com", "/", FOUND(3)),
+                    ("GET", "foo.com", "/", Lookup::NotFound),
+                    ("GET", "no.matching.host", "/", Lookup::NotFound),
+                ],
+            ),
+        ];
+        for (case, patterns, requests) in cases {
+            let table = router(patterns);
+            for (m, h, p, expected) in *requests {
+                let got = table.find(h, p, &m.parse().unwrap());
+                assert_eq!(got, *expected, "{case}: {m} {h}{p}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_slashes_are_seen_by_routes_that_keep_them_alone() {
+        let mut table = router(&[
+            ("", "/merged*", ""),     // 0
+            ("", "/both/x", "GET"),   // 1
+            ("a.example", "/h*", ""), // 2
+        ]);
+        for (h, p, m, index) in [
+            ("", "/kept*", "", 3),
+            ("", "/both*", "", 4),
+            ("", "/h*", "", 5),
+            ("", "/get*", "GET", 6),
+            ("", "/{p}/q/r", "", 7),
+        ] {
+            table
+                .insert_with(&host(h), &path(p), &methods(m), Slashes::Kept, RouteIndex(index))
+                .unwrap();
+        }
+        let rows = [
+            ("h", "/merged/x", None, "GET", FOUND(0), "one form, merging"),
+            ("h", "/kept/x", None, "GET", FOUND(3), "one form, keeping"),
+            (
+                "h",
+                "/merged/x",
+                Some("/merged//x"),
+                "GET",
+                FOUND(0),
+                "the merged form",
+            ),
+            ("h", "/merged", Some("//merged"), "GET", FOUND(0), "at the start"),
+            (
+                "h",
+                "/kept/x",
+                Some("/kept//x"),
+                "GET",
+                FOUND(3),
+                "the unmerged form",
+            ),
+            (
+                "h",
+                "/kept",
+                Some("//kept"),
+                "GET",
+                Lookup::NotFound,
+                "it has no such first segment",
+            ),
+            (
+                "h",
+                "/both/x",
+                Some("/both//x"),
+                "GET",
+                FOUND(1),
+                "the whole path over the prefix",
+            ),
+            (
+                "h",
+                "/both/x",
+                Some("/both//x"),
+                "PUT",
+                FOUND(4),
+                "unless its methods reject",
+            ),
+            (
+                "a.example",
+                "/h/x",
+                Some("/h//x"),
+                "GET",
+                FOUND(2),
+                "hosts come first",
+            ),
+            (
+                "h",
+                "/get/x",
+                Some("/get//x"),
+                "PUT",
+                Lookup::MethodNotAllowed,
+                "a method rejected",
+            ),
+            (
+                "h",
+                "/p/q/r",
+                Some("/p//q/r"),
+                "GET",
+                Lookup::NotFound,
+                "a parameter is never empty",
+            ),
+            ("h", "/p/q/r", None, "GET", FOUND(7), "but one segment"),
+        ];
+        for (h, merged, unmerged, m, expected, why) in rows {
+            let got = table.find_either(h, merged, unmerged, &m.parse().unwrap());
+            assert_eq!(got, expected, "{why}: {m} {h} {unmerged:?}");
+        }
+        let twice = table.insert(&host(""), &path("/kept*"), &[], RouteIndex(9));
+        assert!(twice.is_err(), "for most paths the two are the same");
+    }
+
+    #[test]
+    fn parameters_are_read_by_the_route_that_was_found() {
+        let mut table = router(&[
+            ("", "/users/{id}", "GET"),      // 0
+            ("", "/users/{user}", "PUT"),    // 1
+            ("", "/{a}/x/{b}/", ""),         // 2
+            ("", "/files/{share}/raw*", ""), // 3
+            ("", "/plain*", ""),             // 4
+        ]);
+        table
+            .insert(&host("h"), &path("/u/{id}"), &[], RouteIndex(0))
+            .unwrap();
+        type Row = (
+            &'static str,
+            &'static str,
+            &'static [(&'static str, &'static str)],
+            &'static str,
+        );
+        let rows: &[Row] = &[
+            ("GET", "/users/7", &[("id", "7")], "one"),
+            (
+                "PUT",
+                "/users/7",
+                &[("user", "7")],
+                "each route has its own names",
+            ),
+            ("GET", "/u/8", &[("id", "8")], "another pattern of the same route"),
+            (
+                "GET",
+                "/1/x/%2F/",
+                &[("a", "1"), ("b", "%2F")],
+                "two, as they stand",
+            ),
+            ("GET", "/files/a/raw/b/c", &[("share", "a")], "in a prefix"),
+            ("GET", "/plain/x", &[], "none"),
+        ];
+        for (m, p, expected, why) in rows {
+            let Lookup::Found(route) = table.find("h", p, &m.parse().unwrap()) else {
+                panic!("{why}: {p} is not found");
+            };
+            let got: Vec<_> = table.parameters(route, p).collect();
+            assert_eq!(got, *expected, "{why}: {p}");
+        }
+        assert_eq!(table.parameters(RouteIndex(0), "/elsewhere").count(), 0);
+        assert_eq!(table.parameters(RouteIndex(99), "/users/7").count(), 0);
+    }
+
+    #[test]
+    fn asterisk_is_for_the_root_prefix_alone() {
+        let whole = router(&[("", "/{x}", ""), ("", "/*", "OPTIONS"), ("", "/a*", "")]);
+        assert_eq!(whole.find("h", "*", &Method::OPTIONS), FOUND(1));
+        assert_eq!(whole.find("h", "*", &Method::GET), Lookup::MethodNotAllowed);
+        assert_eq!(whole.allowed("h", "*"), [Method::OPTIONS]);
+        let part = router(&[("", "/{x}", ""), ("", "/", ""), ("", "/a*", "")]);
+        assert_eq!(part.find("h", "*", &Method::OPTIONS), Lookup::NotFound);
+    }
+
+    #[test]
+    fn ten_thousand_routes_are_told_apart() {
+        let mut table = Router::default();
+        for index in 0..10_000 {
+            let (h, p) = (
+                format!("h{}.example", index % 10),
+                format!("/api/s{index}/{{id}}*"),
+            );
+            table
+                .insert(&host(&h), &path(&p), &[], RouteIndex(index))
+                .unwrap();
+        }
+        for index in 0..10_000 {
+            let (h, p) = (format!("h{}.example", index % 10), format!("/api/s{index}/7/x"));
+            assert_eq!(table.find(&h, &p, &Method::GET), FOUND(index));
+        }
     }
 }

@@ -7,6 +7,8 @@
 
 #[path = "end_to_end/failover.rs"]
 mod failover;
+#[path = "end_to_end/http.rs"]
+mod http;
 #[path = "end_to_end/lab.rs"]
 mod lab;
 #[path = "end_to_end/lifecycle.rs"]

@@ -13,8 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::admission::Full;
 use super::bind;
 use super::connection;
+use super::mailbox::{Handed, Peer};
 use super::resolved::{Resolved, ResolvedListener};
 use super::worker::Worker;
 
@@ -28,6 +30,9 @@ const QUIET: Duration = Duration::from_millis(100);
 const OPEN_MAX: Duration = Duration::from_secs(1);
 /// Closing: handshakes that began before may take so long after the last one ended, and twice this in all.
 const HANDSHAKE: Duration = Duration::from_millis(250);
+
+/// Connections that a worker may have above a quarter more than the mean.
+const SHARE_SLACK: u64 = 16;
 
 /// A listening socket that this worker accepts from.
 pub(super) struct Listening {
@@ -86,10 +91,11 @@ impl Listening {
 pub(super) async fn run(worker: Rc<Worker>, listening: Rc<Listening>, socket: Rc<TcpListener>) {
     let mut pause = PAUSE_MIN;
     while listening.closing.get() == Closing::No {
-        if !worker.has_room() {
+        let admission = &worker.shared.admission;
+        if !admission.has_room() {
             worker.counters.full.add(1);
-            while !worker.has_room() && listening.closing.get() == Closing::No {
-                // A bound on the wait, as `gone` wakes one listener of several.
+            while !admission.has_room() && listening.closing.get() == Closing::No {
+                // A bound on the wait: `gone` wakes one listener of several, and not those of other workers.
                 drop(tokio::time::timeout(PAUSE_MAX, worker.gone.notified()).await);
             }
         }
@@ -151,12 +157,17 @@ async fn take(
     match accepted {
         Ok((stream, client)) => {
             *pause = PAUSE_MIN;
-            match listening.listener(&worker.resolved()) {
-                Some(listener) => connection::spawn(worker, listener, stream, client),
-                // It came and went between two looks of this worker.
-                None => {
-                    tracing::warn!(address = %listening.address, %client, "a connection that no snapshot has routes for; closed")
-                }
+            if let Err(Full) = worker.shared.admission.enter(client.ip()) {
+                worker.counters.client_full.add(1);
+                tracing::debug!(%client, "a client has its most connections; closed");
+                return;
+            }
+            match hand_over(worker, listening, stream, client) {
+                None => {}
+                Some(stream) => match listening.listener(&worker.resolved()) {
+                    Some(listener) => connection::spawn(worker, listener, stream, client),
+                    None => turn_away(worker, listening.address, client),
+                },
             }
         }
         // The client gave up while it stood in the queue.
@@ -170,6 +181,79 @@ async fn take(
             *pause = (*pause * 2).min(PAUSE_MAX);
         }
     }
+}
+
+/// Gives a connection to the worker with the fewest, if this one has far more than its share; else it comes back.
+fn hand_over(
+    worker: &Worker,
+    listening: &Listening,
+    stream: TcpStream,
+    client: SocketAddr,
+) -> Option<TcpStream> {
+    let open = |peer: &Peer| peer.counters.open.get();
+    let all: u64 = worker.peers.iter().map(open).sum();
+    let workers = worker.peers.len() as u64;
+    let mine = worker.counters.open.get();
+    // 1.25 times the mean, and 16: without a division by what may be 0.
+    if mine.saturating_sub(SHARE_SLACK).saturating_mul(4 * workers) <= all.saturating_mul(5) {
+        return Some(stream);
+    }
+    let Some(least) = worker.peers.iter().min_by_key(|peer| open(peer)) else {
+        return Some(stream);
+    };
+    let handed = match stream.into_std() {
+        Ok(stream) => Handed {
+            address: listening.address,
+            client,
+            stream,
+        },
+        Err(error) => {
+            tracing::warn!(%error, %client, "taking a connection from the runtime; closed");
+            worker.shared.admission.leave(client.ip());
+            return None;
+        }
+    };
+    match least.mailbox.hand(handed) {
+        Ok(()) => {
+            worker.counters.handed_over.add(1);
+            None
+        }
+        Err(back) => match TcpStream::from_std(back.stream) {
+            Ok(stream) => Some(stream),
+            Err(error) => {
+                tracing::warn!(%error, %client, "giving a connection to the runtime; closed");
+                worker.shared.admission.leave(client.ip());
+                None
+            }
+        },
+    }
+}
+
+/// Serves a connection that another worker accepted.
+pub(super) fn take_over(worker: &Rc<Worker>, handed: Handed) {
+    let Handed {
+        address,
+        client,
+        stream,
+    } = handed;
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, %client, "giving a connection to the runtime; closed");
+            worker.shared.admission.leave(client.ip());
+            return;
+        }
+    };
+    match worker.resolved().listener(address) {
+        Some(listener) => connection::spawn(worker, listener, stream, client),
+        None => turn_away(worker, address, client),
+    }
+}
+
+/// Its listener came and went between two looks of this worker.
+fn turn_away(worker: &Worker, address: SocketAddr, client: SocketAddr) {
+    tracing::warn!(%address, %client, "a connection that no snapshot has routes for; closed");
+    worker.shared.admission.leave(client.ip());
 }
 
 fn is_of_connection(error: &io::Error) -> bool {

@@ -2,22 +2,32 @@
 //! turned out to be dead.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
 
-use http::{Method, Request, Response};
-use http_body::Body;
+use http::request::Parts;
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
-use super::body::RequestBody;
+use super::body::{Gate, RequestBody, Upload};
 use super::error::{Fault, ProxyError, Retry};
 use super::pool::{Lease, Origin, Pool, Want};
 use super::record::Record;
+use super::resolved::ResolvedRoute;
 use super::worker::Worker;
 
-/// An attempt that failed, with the request where nothing of it was sent.
+/// A request as an upstream gets it, for as many tries as it takes.
+pub(super) struct Outgoing {
+    pub(super) head: Parts,
+    pub(super) upload: Option<Rc<Upload>>,
+    /// Holds the body back until the endpoint wants it.
+    pub(super) gate: Option<Arc<Gate>>,
+}
+
+/// An attempt that failed, with the request where it may be sent again.
 pub(super) struct Failed {
     pub(super) error: ProxyError,
-    pub(super) request: Option<Request<RequestBody>>,
+    pub(super) again: Option<Outgoing>,
 }
 
 /// Asks that endpoint.
@@ -30,14 +40,16 @@ pub(super) struct Failed {
 pub(super) async fn attempt(
     worker: &Worker,
     pool: &Rc<Pool>,
-    connect_timeout: Duration,
-    mut request: Request<RequestBody>,
+    route: &ResolvedRoute,
+    mut outgoing: Outgoing,
     record: &mut Record,
 ) -> Result<(Response<Incoming>, Lease), Box<Failed>> {
     let mut want = Want::Any;
+    let try_timeout = route.http().try_timeout;
     loop {
         record.tries(pool);
-        let (mut lease, origin) = match pool.lease(want, connect_timeout).await {
+        let leased = pool.lease(want).await;
+        let (mut lease, origin) = match leased {
             Ok(leased) => leased,
             Err(error) => {
                 if error.fault() == Fault::Upstream {
@@ -45,85 +57,100 @@ pub(super) async fn attempt(
                 }
                 return Err(Box::new(Failed {
                     error,
-                    request: Some(request),
+                    again: Some(outgoing),
                 }));
             }
         };
         if let Origin::Fresh(time) = origin {
             record.connected(time);
         }
-        let spare = match origin {
-            Origin::Reused => copy(&request),
-            Origin::Fresh(_) => None,
+        let may_repeat = origin == Origin::Reused || try_timeout.is_some();
+        let spare = (may_repeat && is_idempotent(&outgoing.head.method)).then(|| outgoing.head.clone());
+        let Outgoing { head, upload, gate } = outgoing;
+        let sent = lease.send(request(head, upload.as_ref(), gate.as_ref()));
+        let answer = match try_timeout {
+            None => sent.await,
+            Some(limit) => match timeout(limit, sent).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    pool.failed();
+                    let again = spare.filter(|_| repeats(upload.as_ref()));
+                    return Err(Box::new(Failed {
+                        error: ProxyError::TryTimeout,
+                        again: again.map(|head| Outgoing { head, upload, gate }),
+                    }));
+                }
+            },
         };
-        let mut failure = match lease.send(request).await {
+        let mut failure = match answer {
             Ok(response) => {
-                record.answered();
+                record.answered(response.status());
+                if response.version() == Version::HTTP_10 {
+                    lease.retire();
+                }
                 return Ok((response, lease));
             }
             Err(failure) => failure,
         };
-        let unsent = failure.take_message();
-        let error = classify(&failure.into_error(), unsent.as_ref(), record);
+        let unsent = failure.take_message().map(|request| request.into_parts().0);
+        let error = classify(&failure.into_error(), unsent.as_ref(), &lease, record);
         let again = match (origin, error.retry()) {
-            (Origin::Reused, Retry::Safe) => unsent,
-            (Origin::Reused, Retry::IfIdempotent) => spare,
-            (Origin::Fresh(_), Retry::Safe) => {
-                pool.failed();
-                return Err(Box::new(Failed {
-                    error,
-                    request: unsent,
-                }));
-            }
+            (_, Retry::Safe) => unsent,
+            (Origin::Reused, Retry::IfIdempotent) => spare.filter(|_| repeats(upload.as_ref())),
             _ => None,
         };
-        match again {
+        let again = again.map(|head| Outgoing { head, upload, gate });
+        match (origin, again) {
             // The keep-alive race: the endpoint closed an idle connection while the request was on its way. Once,
             // as a new connection is never `Reused`.
-            Some(same) => {
+            (Origin::Reused, Some(same)) => {
                 worker.counters.resent.add(1);
-                request = same;
+                outgoing = same;
                 want = Want::Fresh;
             }
-            None => {
+            (_, again) => {
                 if error.fault() == Fault::Upstream {
                     pool.failed();
                 }
-                return Err(Box::new(Failed { error, request: None }));
+                return Err(Box::new(Failed { error, again }));
             }
         }
     }
 }
 
-/// A request that may be sent twice: idempotent (RFC 9110, section 9.2.2) and without a body.
-fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let idempotent = [
-        Method::GET,
-        Method::HEAD,
-        Method::PUT,
-        Method::DELETE,
-        Method::OPTIONS,
-    ];
-    if !request.body().is_end_stream() || !idempotent.contains(request.method()) {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::EMPTY);
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    *copy.version_mut() = request.version();
-    copy.headers_mut().clone_from(request.headers());
-    Some(copy)
+fn request(head: Parts, upload: Option<&Rc<Upload>>, gate: Option<&Arc<Gate>>) -> Request<RequestBody> {
+    let body = RequestBody::new(upload);
+    let Some(gate) = gate else {
+        return Request::from_parts(head, body);
+    };
+    let mut request = Request::from_parts(head, body.behind(gate));
+    let gate = Arc::clone(gate);
+    hyper::ext::on_informational(&mut request, move |_| gate.open());
+    request
 }
 
-fn classify(error: &hyper::Error, unsent: Option<&Request<RequestBody>>, record: &Record) -> ProxyError {
+fn repeats(upload: Option<&Rc<Upload>>) -> bool {
+    upload.is_none_or(|upload| upload.can_repeat())
+}
+
+/// RFC 9110, section 9.2.2.
+pub(super) fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS
+    )
+}
+
+fn classify(error: &hyper::Error, unsent: Option<&Parts>, lease: &Lease, record: &Record) -> ProxyError {
     let endpoint = record.endpoint().map(|pool| pool.address);
-    tracing::debug!(%error, ?endpoint, "an attempt failed after it had a connection");
-    if record.is_body_broken() {
-        return ProxyError::RequestBodyBroken;
+    let refusal = lease.refusal();
+    tracing::debug!(%error, ?endpoint, ?refusal, "an attempt failed after it had a connection");
+    if let Some(fault) = record.body_fault() {
+        return fault;
     }
     if unsent.is_some() {
         ProxyError::ConnectionLost
-    } else if error.is_parse() {
+    } else if error.is_parse() || refusal.is_some() {
         ProxyError::UpstreamProtocol
     } else {
         ProxyError::UpstreamClosed

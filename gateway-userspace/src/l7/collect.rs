@@ -10,8 +10,12 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 
 use super::Shared;
+use super::connection::Ending;
 use super::error::ProxyError;
-use super::metrics::{BUCKETS_MICROS, CLASSES, Cell64, RouteCounters, WorkerCounters};
+use super::metrics::{
+    BUCKETS_MICROS, CLASSES, Cell64, DELAY_BUCKETS_MICROS, RouteCounters, UpstreamCounters, WorkerCounters,
+};
+use crate::inspect::Refusal;
 use crate::registry::Readiness;
 
 /// Encodes all of `l7` at each scrape.
@@ -21,7 +25,9 @@ pub(super) struct L7(pub(super) Arc<Shared>);
 impl Collector for L7 {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.routes(&mut encoder)?;
+        self.upstreams(&mut encoder)?;
         self.workers(&mut encoder)?;
+        self.inspector(&mut encoder)?;
         self.endpoints(&mut encoder)
     }
 }
@@ -63,11 +69,7 @@ impl L7 {
             MetricType::Histogram,
         )?;
         for ((listener, route), cells) in &routes {
-            let ends = BUCKETS_MICROS
-                .iter()
-                .map(|&micros| seconds(micros))
-                .chain([f64::INFINITY]);
-            let buckets: Vec<(f64, u64)> = ends
+            let buckets: Vec<(f64, u64)> = ends(&BUCKETS_MICROS)
                 .enumerate()
                 .map(|(index, end)| (end, sum(cells, |one| one.buckets.get(index))))
                 .collect();
@@ -79,6 +81,86 @@ impl L7 {
                 .encode_histogram::<NoLabelSet>(total, count, &buckets, None)?;
         }
         Ok(())
+    }
+
+    fn upstreams(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let upstreams = self.0.metrics.upstreams().clone();
+        let sum = |cells: &[Arc<UpstreamCounters>], cell: &dyn Fn(&UpstreamCounters) -> Option<&Cell64>| -> u64 {
+            cells.iter().filter_map(|one| cell(one)).map(Cell64::get).sum()
+        };
+        let mut metric = encoder.encode_descriptor(
+            "gateway_upstream_requests",
+            "Requests that were sent to an upstream, by the class of the status they got",
+            None,
+            MetricType::Counter,
+        )?;
+        for (upstream, cells) in &upstreams {
+            for (index, class) in CLASSES.iter().enumerate() {
+                let labels = [("upstream", upstream.as_str()), ("status", class)];
+                counter(&mut metric, &labels, sum(cells, &|one| one.classes.get(index)))?;
+            }
+        }
+        let mut metric = encoder.encode_descriptor(
+            "gateway_upstream_first_byte_seconds",
+            "From the request's head to the head of the upstream's response",
+            None,
+            MetricType::Histogram,
+        )?;
+        for (upstream, cells) in &upstreams {
+            let buckets: Vec<(f64, u64)> = ends(&BUCKETS_MICROS)
+                .enumerate()
+                .map(|(index, end)| (end, sum(cells, &|one| one.buckets.get(index))))
+                .collect();
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            let total = seconds(sum(cells, &|one| Some(&one.sum_micros)));
+            metric
+                .encode_family(&[("upstream", upstream.as_str())])?
+                .encode_histogram::<NoLabelSet>(total, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    /// What the inspector refused and noted, connections without a request, and how late the workers' tasks ran.
+    fn inspector(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let workers = self.0.metrics.workers().clone();
+        type Cells = fn(&WorkerCounters) -> &[Cell64];
+        let total = |cells: Cells, index: usize| -> u64 {
+            let cell = |w: &Arc<WorkerCounters>| cells(w).get(index).map_or(0, Cell64::get);
+            workers.iter().map(cell).sum()
+        };
+        let families: [(&str, &str, Cells); 2] = [
+            ("gateway_requests_refused", "Heads that were refused before they were read as HTTP", |w| &w.refused),
+            ("gateway_requests_noted", "Faults of syntax that the mode of a listener let pass", |w| &w.noted),
+        ];
+        for (name, help, cells) in families {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for refusal in Refusal::ALL {
+                counter(&mut metric, &[("reason", refusal.reason())], total(cells, refusal.index()))?;
+            }
+        }
+        let mut metric = encoder.encode_descriptor(
+            "gateway_connections_without_request",
+            "Client connections that never made a request, by how they ended",
+            None,
+            MetricType::Counter,
+        )?;
+        for ending in Ending::all() {
+            counter(&mut metric, &[("reason", ending.reason())], total(|w| &w.endings, ending.index()))?;
+        }
+        let buckets: Vec<(f64, u64)> = ends(&DELAY_BUCKETS_MICROS)
+            .enumerate()
+            .map(|(index, end)| (end, total(|w| &w.delays, index)))
+            .collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum: u64 = workers.iter().map(|w| w.delay_sum_micros.get()).sum();
+        encoder
+            .encode_descriptor(
+                "gateway_loop_delay_seconds",
+                "How much later than due a worker ran a task of its own",
+                None,
+                MetricType::Histogram,
+            )?
+            .encode_histogram::<NoLabelSet>(seconds(sum), count, &buckets, None)
     }
 
     fn workers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -145,6 +227,16 @@ impl L7 {
                 "gateway_panic_picks",
                 "Picks among endpoints that all fail their checks",
                 total(|w| &w.panic_picks),
+            ),
+            (
+                "gateway_connections_handed_over",
+                "Client connections given to a worker that had fewer",
+                total(|w| &w.handed_over),
+            ),
+            (
+                "gateway_connections_client_full",
+                "Client connections closed as their client had its most",
+                total(|w| &w.client_full),
             ),
             (
                 "gateway_requests_resent",
@@ -233,6 +325,11 @@ impl L7 {
         }
         Ok(())
     }
+}
+
+/// Upper ends of a histogram's buckets, the last one without.
+fn ends(micros: &[u64]) -> impl Iterator<Item = f64> {
+    micros.iter().map(|&micros| seconds(micros)).chain([f64::INFINITY])
 }
 
 /// Exact up to 2^53 microseconds, some 285 years.

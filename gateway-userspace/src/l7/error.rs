@@ -5,6 +5,9 @@
 
 use http::StatusCode;
 
+use super::path::PathFault;
+use crate::inspect::Refusal;
+
 /// Whose fault a failure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -47,30 +50,58 @@ macro_rules! reasons {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
         pub enum ProxyError {
             $($(#[$doc])* #[error($sentence)] $variant,)*
+            /// The inspector refused its head, or something in its body.
+            #[error("{0}")]
+            Refused(Refusal),
         }
 
         impl ProxyError {
             /// Every one, in the order of [`ProxyError::index`].
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
+            /// Position in [`ProxyError::ALL`], for tables of counters; refusals, which are not among them, have their own.
+            pub fn index(self) -> usize {
+                let mut index = 0;
+                $(
+                    if matches!(self, Self::$variant) {
+                        return index;
+                    }
+                    index += 1;
+                )*
+                index
+            }
+
             /// The stable code: metric label, access-log field, and first word of the answer.
             pub fn reason(self) -> &'static str {
-                match self { $(Self::$variant => $code,)* }
+                match self { $(Self::$variant => $code,)* Self::Refused(refusal) => refusal.reason() }
+            }
+
+            /// Whether the connection (HTTP/1) ends with the answer: what follows may not be what it seems.
+            pub fn closes(self) -> bool {
+                matches!(
+                    self,
+                    Self::Refused(_) | Self::MethodRefused | Self::ExpectationFailed | Self::BodyTooLarge
+                )
             }
 
             /// Whose fault it is.
             pub fn fault(self) -> Fault {
-                match self { $(Self::$variant => Fault::$fault,)* }
+                match self { $(Self::$variant => Fault::$fault,)* Self::Refused(_) => Fault::Downstream }
             }
 
             /// Whether the request may be sent again.
             pub fn retry(self) -> Retry {
-                match self { $(Self::$variant => Retry::$retry,)* }
+                match self { $(Self::$variant => Retry::$retry,)* Self::Refused(_) => Retry::Never }
             }
 
             /// What the client gets, if it can get anything.
             pub fn status(self) -> StatusCode {
-                match self { $(Self::$variant => StatusCode::$status,)* }
+                match self {
+                    $(Self::$variant => StatusCode::$status,)*
+                    Self::Refused(refusal) => {
+                        StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST)
+                    }
+                }
             }
         }
     };
@@ -83,8 +114,20 @@ reasons! {
     HostBad = "host-bad", Downstream, Never, BAD_REQUEST, "the request's host cannot be read";
     /// Bad escapes, a NUL, or dot segments that lead above the root.
     PathBad = "path-bad", Downstream, Never, BAD_REQUEST, "the request's path cannot be read";
+    /// `%2F` or `%5C` in the path, and the route takes none (`encoded_slash`).
+    PathEncodedSlash = "path-encoded-slash", Downstream, Never, BAD_REQUEST, "the request's path has an escaped slash, which is not served here";
     /// Connection names a field that is not hop by hop.
     ConnectionBad = "connection-bad", Downstream, Never, BAD_REQUEST, "the Connection field names a field that must not be removed";
+    /// Content-Length is there twice, or is no plain number.
+    LengthBad = "length-bad", Downstream, Never, BAD_REQUEST, "the request's Content-Length cannot be read";
+    /// White space around a value in HTTP/2, or a name that could be taken for one of the gateway's.
+    FieldBad = "field-bad", Downstream, Never, BAD_REQUEST, "the request has a field that can be read in two ways";
+    /// No key of the right form in an opening handshake that is to be translated.
+    WebSocketBad = "websocket-bad", Downstream, Never, BAD_REQUEST, "the request's WebSocket handshake cannot be read";
+    /// Expect asks for something that nobody knows.
+    ExpectationFailed = "expectation-failed", Downstream, Never, EXPECTATION_FAILED, "the request expects what cannot be promised";
+    /// Via names as many hops as no honest way has.
+    LoopDetected = "loop-detected", Internal, Never, LOOP_DETECTED, "the request goes in circles";
     /// No route has that host and path.
     NoRoute = "no-route", Downstream, Never, NOT_FOUND, "nothing is served under this host and path";
     /// A route has it, but not with this method.
@@ -109,6 +152,22 @@ reasons! {
     UpstreamClosed = "upstream-closed", Upstream, IfIdempotent, BAD_GATEWAY, "the upstream closed the connection without an answer";
     /// The answer is not HTTP as agreed.
     UpstreamProtocol = "upstream-protocol", Upstream, Never, BAD_GATEWAY, "the upstream's answer cannot be read";
+    /// The client's body is larger than the route's `body_bytes_max`.
+    BodyTooLarge = "body-too-large", Downstream, Never, PAYLOAD_TOO_LARGE, "the request's body is too large";
+    /// A gRPC message is larger than the route's `grpc_message_bytes_max`.
+    GrpcMessageTooLarge = "grpc-message-too-large", Downstream, Never, PAYLOAD_TOO_LARGE, "a message is too large";
+    /// The client took nothing of what was held for it.
+    ClientStalled = "client-stalled", Downstream, Never, REQUEST_TIMEOUT, "the client does not read";
+    /// The upstream was silent inside its answer.
+    ResponseStalled = "response-stalled", Upstream, Never, GATEWAY_TIMEOUT, "the upstream's answer stalled";
+    /// One try took longer than the route's `try_timeout`.
+    TryTimeout = "try-timeout", Upstream, IfIdempotent, GATEWAY_TIMEOUT, "the upstream did not answer in time";
+    /// The whole took longer than `timeout_total`, or than the client's own deadline.
+    DeadlineExceeded = "deadline-exceeded", Upstream, Never, GATEWAY_TIMEOUT, "the request took too long";
+    /// Nobody said anything in a tunnel.
+    TunnelIdle = "tunnel-idle", None, Never, REQUEST_TIMEOUT, "the tunnel was idle";
+    /// The names of the upstream's endpoints have not been resolved.
+    EndpointUnresolved = "endpoint-unresolved", Internal, Never, SERVICE_UNAVAILABLE, "the upstream's address is not known";
     /// No response head within the route's timeout.
     Timeout = "timeout", Upstream, Never, GATEWAY_TIMEOUT, "the upstream did not answer in time";
     /// The response broke off after its head.
@@ -121,10 +180,9 @@ reasons! {
     Panic = "panic", Internal, Never, INTERNAL_SERVER_ERROR, "the gateway failed";
 }
 
-impl ProxyError {
-    /// Position in [`ProxyError::ALL`], for tables of counters.
-    pub fn index(self) -> usize {
-        self as usize
+impl From<PathFault> for ProxyError {
+    fn from(_: PathFault) -> Self {
+        Self::PathBad
     }
 }
 

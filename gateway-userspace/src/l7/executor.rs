@@ -4,26 +4,44 @@ use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::Poll;
 
-use super::metrics::WorkerCounters;
+use super::connection::Connection;
 
-/// Runs hyper's tasks (the streams of HTTP/2) on the worker's own thread.
-#[derive(Clone, Debug)]
-pub(super) struct LocalExecutor {
-    pub(super) counters: Arc<WorkerCounters>,
-}
+/// Runs the streams of one HTTP/2 connection on the worker's own thread.
+#[derive(Clone)]
+pub(super) struct StreamExecutor(pub(super) Rc<Connection>);
 
-impl<F> hyper::rt::Executor<F> for LocalExecutor
+impl<F> hyper::rt::Executor<F> for StreamExecutor
 where
     F: Future + 'static,
 {
     fn execute(&self, future: F) {
-        let counters = Arc::clone(&self.counters);
+        let connection = Rc::clone(&self.0);
+        // Hyper hands a stream over right after it asked the service for its answer.
+        let exchange = connection.take_stream();
         drop(tokio::task::spawn_local(async move {
-            if let Err(Panicked(message)) = caught(future).await {
-                counters.panics_stream.add(1);
+            let mut stream = pin!(caught(future));
+            let outcome = match &exchange {
+                None => stream.await.map(drop),
+                // Dropping the stream resets it.
+                Some(exchange) => {
+                    let mut stalled = pin!(exchange.client_stalled());
+                    poll_fn(|context| {
+                        if stalled.as_mut().poll(context).is_ready() {
+                            return Poll::Ready(Ok(()));
+                        }
+                        stream.as_mut().poll(context).map(|outcome| outcome.map(drop))
+                    })
+                    .await
+                }
+            };
+            if let Some(exchange) = exchange {
+                connection.end_stream(&exchange);
+            }
+            if let Err(Panicked(message)) = outcome {
+                connection.worker.counters.panics_stream.add(1);
                 tracing::error!(
                     place = "stream",
                     message,

@@ -1,19 +1,35 @@
 //! Header fields between the two sides: hop-by-hop fields go, our own are set.
 //!
-//! Sources: RFC 9110, section 7.6.1 (Connection) and 7.6.3 (Via); RFC 9113, section 8.2.2 and 8.2.3.
-//! One pass over the names finds what is there, so that a plain request pays for no look-up it does not need.
+//! Each part has its file: what one pass over the names finds (`seen`), what is of one connection alone
+//! (`connection`), what proxies say of clients (`forwarded`), trace context, trailers, and what HTTP/2 adds.
+//! Sources: RFC 9110, section 7.6.3 (Via) and 10.1.1 (Expect); RFC 9112, section 6.3.
 
-use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+mod connection;
+mod forwarded;
+mod http2;
+mod seen;
+mod trace;
+mod trailers;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::Body;
 
 use super::error::ProxyError;
+use crate::config::snapshot::Expect;
+use seen::Kind;
 
-/// Fields that a Connection field must not name: removing them would change what the request means.
-const PROTECTED: [&str; 4] = ["host", "authorization", "cookie", "te"];
-/// Prefixes of such fields.
-const PROTECTED_PREFIXES: [&str; 2] = ["content-", "x-forwarded-"];
+pub(crate) use connection::{set_upgrade, upgrade};
+pub(crate) use forwarded::Peer;
+pub(crate) use forwarded::client_address;
+pub(crate) use http2::{Lenience, check_http2};
+pub(crate) use seen::Seen;
+pub(crate) use trace::TraceId;
+pub(crate) use trailers::filter_trailers;
+
 /// Longest request id that is taken over, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Hops that a request may have behind it, by its Via: no honest way is so long, and a circle soon is.
+const HOPS_MAX: usize = 10;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -27,55 +43,12 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// Names the node that answered.
 pub(crate) const NODE: HeaderName = HeaderName::from_static("x-gateway-node");
 
-/// What was seen in one pass over the names.
-#[derive(Default)]
-struct Seen {
-    connection: Presence,
-    te: Presence,
-    hop_by_hop: Presence,
-    framing: Presence,
-    forwarded: Presence,
-    expect: Presence,
-    cookies: usize,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Presence {
-    #[default]
-    Absent,
-    Present,
-}
-
-impl Seen {
-    fn scan(headers: &HeaderMap) -> Self {
-        let mut seen = Self::default();
-        for name in headers.keys() {
-            match name.as_str() {
-                "connection" => seen.connection = Presence::Present,
-                "te" => seen.te = Presence::Present,
-                "keep-alive" | "proxy-connection" | "upgrade" | "http2-settings" => {
-                    seen.hop_by_hop = Presence::Present;
-                }
-                "transfer-encoding" => {
-                    seen.hop_by_hop = Presence::Present;
-                    seen.framing = Presence::Present;
-                }
-                "content-length" => seen.framing = Presence::Present,
-                "expect" => seen.expect = Presence::Present,
-                "forwarded" | "x-real-ip" => seen.forwarded = Presence::Present,
-                "cookie" => seen.cookies = headers.get_all(header::COOKIE).iter().count(),
-                other if other.starts_with("x-forwarded-") => seen.forwarded = Presence::Present,
-                _ => {}
-            }
-        }
-        seen
-    }
-}
-
 /// What the gateway says of itself and of the client to an upstream.
 pub(crate) struct Hop<'h> {
-    /// The client's address.
+    /// The peer's address, which is the client's if no proxy is before us.
     pub(crate) client: &'h HeaderValue,
+    /// Whether the peer's word about clients is taken.
+    pub(crate) peer: Peer,
     /// The client's scheme.
     pub(crate) scheme: &'static str,
     /// The host the client asked for.
@@ -84,39 +57,101 @@ pub(crate) struct Hop<'h> {
     pub(crate) request_id: &'h HeaderValue,
     /// `1.1 gateway` or `2 gateway`: what the client spoke.
     pub(crate) via: &'static str,
+    /// Who answers `Expect: 100-continue`.
+    pub(crate) expect: Expect,
+    /// The protocol that the client and the route want to switch to ([`upgrade`]).
+    pub(crate) upgrade: Option<HeaderValue>,
 }
 
-/// Makes a client's fields what an upstream gets.
+/// Makes a client's fields what an upstream gets, and says which trace the request belongs to.
 ///
 /// # Errors
-/// [`ProxyError::ConnectionBad`].
-pub(crate) fn to_upstream(headers: &mut HeaderMap, hop: &Hop<'_>) -> Result<(), ProxyError> {
-    let seen = Seen::scan(headers);
-    if seen.connection == Presence::Present {
-        remove_named(headers)?;
+/// [`ProxyError::ConnectionBad`], [`ProxyError::ExpectationFailed`], [`ProxyError::LoopDetected`].
+pub(crate) fn to_upstream(
+    headers: &mut HeaderMap,
+    seen: Seen,
+    hop: &Hop<'_>,
+) -> Result<Option<TraceId>, ProxyError> {
+    if seen.has(Kind::Via) && hops(headers) >= HOPS_MAX {
+        return Err(ProxyError::LoopDetected);
     }
-    if seen.hop_by_hop == Presence::Present {
-        remove_hop_by_hop(headers);
+    if seen.has(Kind::Expect) {
+        expect(headers, hop.expect)?;
     }
-    if seen.te == Presence::Present {
-        keep_trailers_only(headers);
+    if seen.has(Kind::Connection) {
+        connection::remove_named(headers)?;
     }
-    if seen.expect == Presence::Present {
-        headers.remove(header::EXPECT);
+    if seen.has(Kind::HopByHop) {
+        connection::remove_hop_by_hop(headers);
     }
-    if seen.forwarded == Presence::Present {
-        // Nobody is trusted yet: what a client says of itself is worth nothing.
-        remove_forwarded(headers);
+    if seen.has(Kind::Te) {
+        connection::keep_trailers_only(headers);
     }
-    if seen.cookies > 1 {
-        join_cookies(headers);
+    if seen.has(Kind::Shadow) {
+        remove_shadows(headers);
     }
-    headers.insert(FORWARDED_FOR, hop.client.clone());
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
-    headers.insert(FORWARDED_HOST, hop.host.clone());
+    if seen.has(Kind::Cookie) {
+        http2::join_cookies(headers);
+    }
+    let trace = if seen.has(Kind::Trace) {
+        trace::pass(headers)
+    } else {
+        None
+    };
+    forwarded::set(headers, seen, hop);
     headers.insert(REQUEST_ID, hop.request_id.clone());
     headers.append(header::VIA, HeaderValue::from_static(hop.via));
+    if let Some(protocol) = &hop.upgrade {
+        set_upgrade(headers, protocol.clone());
+    }
+    Ok(trace)
+}
+
+/// Entries of all Via fields; a comma inside a comment separates nothing.
+fn hops(headers: &HeaderMap) -> usize {
+    let mut count = 0;
+    for value in headers.get_all(header::VIA) {
+        let mut depth = 0_usize;
+        let mut is_empty = true;
+        for byte in value.as_bytes() {
+            match byte {
+                b'(' => depth += 1,
+                b')' => depth = depth.saturating_sub(1),
+                b',' if depth == 0 => is_empty = true,
+                b' ' | b'\t' => {}
+                _ if is_empty => {
+                    is_empty = false;
+                    count += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    count
+}
+
+/// Nothing but `100-continue` is known; who answers that is the route's to say.
+fn expect(headers: &mut HeaderMap, answers: Expect) -> Result<(), ProxyError> {
+    let is_known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !headers.get_all(header::EXPECT).iter().all(is_known) {
+        return Err(ProxyError::ExpectationFailed);
+    }
+    if answers == Expect::Answer {
+        headers.remove(header::EXPECT);
+    }
     Ok(())
+}
+
+/// Only a lenient listener lets such names in; they go no further all the same.
+fn remove_shadows(headers: &mut HeaderMap) {
+    let shadows: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| seen::is_shadow(name.as_str()))
+        .cloned()
+        .collect();
+    for name in shadows {
+        headers.remove(name);
+    }
 }
 
 /// Frames a request to an HTTP/1 endpoint: a body of unknown length (chunked, or HTTP/2 without Content-Length) is
@@ -127,25 +162,26 @@ pub(super) fn frame(headers: &mut HeaderMap, body: &impl Body) {
     }
 }
 
-/// Makes an upstream's fields what a client gets. Connection may name what it likes: all of it is dropped.
+/// Makes an upstream's fields what a client gets. Connection may name what it likes: all of it is dropped. Where the
+/// answer is 101 the caller says so anew ([`set_upgrade`]).
 ///
 /// # Errors
 /// [`ProxyError::UpstreamProtocol`]: where the response ends can be read in two ways, or not at all.
 pub(crate) fn to_downstream(headers: &mut HeaderMap) -> Result<(), ProxyError> {
     let seen = Seen::scan(headers);
-    if seen.framing == Presence::Present {
+    if seen.has(Kind::Framing) {
         check_framing(headers)?;
     }
-    if seen.connection == Presence::Present {
-        for name in named(headers) {
+    if seen.has(Kind::Connection) {
+        for name in connection::named(headers) {
             headers.remove(name);
         }
         headers.remove(header::CONNECTION);
     }
-    if seen.hop_by_hop == Presence::Present {
-        remove_hop_by_hop(headers);
+    if seen.has(Kind::HopByHop) {
+        connection::remove_hop_by_hop(headers);
     }
-    if seen.te == Presence::Present {
+    if seen.has(Kind::Te) {
         headers.remove(header::TE);
     }
     Ok(())
@@ -188,93 +224,14 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     })
 }
 
-/// The names in Connection, but those that stand for the connection itself.
-fn named(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&b| b == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|token| !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive"))
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .collect()
-}
-
-fn remove_named(headers: &mut HeaderMap) -> Result<(), ProxyError> {
-    for name in named(headers) {
-        let text = name.as_str();
-        if text == "te" {
-            // Removed below, but for `trailers`.
-            continue;
-        }
-        if PROTECTED.contains(&text) || PROTECTED_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) {
-            return Err(ProxyError::ConnectionBad);
-        }
-        headers.remove(name);
-    }
-    headers.remove(header::CONNECTION);
-    Ok(())
-}
-
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HTTP2_SETTINGS,
-    ] {
-        headers.remove(name);
-    }
-}
-
-fn keep_trailers_only(headers: &mut HeaderMap) {
-    let trailers = headers
-        .get_all(header::TE)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&b| b == b','))
-        .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"));
-    if trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    } else {
-        headers.remove(header::TE);
-    }
-}
-
-fn remove_forwarded(headers: &mut HeaderMap) {
-    let theirs: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("x-forwarded-"))
-        .cloned()
-        .collect();
-    for name in theirs.into_iter().chain([header::FORWARDED, REAL_IP]) {
-        headers.remove(name);
-    }
-}
-
-/// HTTP/2 clients split cookies for compression; HTTP/1 servers know one field (RFC 9113, section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut joined = Vec::new();
-    if let Entry::Occupied(cookies) = headers.entry(header::COOKIE) {
-        let (_, crumbs) = cookies.remove_entry_mult();
-        for crumb in crumbs {
-            if !joined.is_empty() {
-                joined.extend_from_slice(b"; ");
-            }
-            joined.extend_from_slice(crumb.as_bytes());
-        }
-    }
-    // Valid values joined by valid characters are valid.
-    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)) {
-        headers.insert(header::COOKIE, value);
-    }
-}
+#[cfg(test)]
+pub(super) use tests::map;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+    pub(in crate::l7) fn map(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(
@@ -285,16 +242,31 @@ mod tests {
         headers
     }
 
-    fn forward(fields: &[(&str, &str)]) -> Result<HeaderMap, ProxyError> {
+    type Fields = &'static [(&'static str, &'static str)];
+
+    fn forward_as(
+        fields: &[(&str, &str)],
+        peer: Peer,
+        expect: Expect,
+        upgrade: Option<&'static str>,
+    ) -> Result<HeaderMap, ProxyError> {
         let mut headers = map(fields);
         let hop = Hop {
             client: &HeaderValue::from_static("192.0.2.7"),
+            peer,
             scheme: "http",
             host: &HeaderValue::from_static("a.example"),
             request_id: &HeaderValue::from_static("id-1"),
             via: "1.1 gateway",
+            expect,
+            upgrade: upgrade.map(HeaderValue::from_static),
         };
-        to_upstream(&mut headers, &hop).map(|()| headers)
+        let seen = Seen::scan(&headers);
+        to_upstream(&mut headers, seen, &hop).map(|_| headers)
+    }
+
+    fn forward(fields: &[(&str, &str)]) -> Result<HeaderMap, ProxyError> {
+        forward_as(fields, Peer::Untrusted, Expect::Answer, None)
     }
 
     const OURS: [(&str, &str); 5] = [
@@ -307,7 +279,6 @@ mod tests {
 
     #[test]
     fn hop_by_hop_fields_and_the_clients_claims_go() {
-        type Fields = &'static [(&'static str, &'static str)];
         let rows: &[(Fields, Fields, &str)] = &[
             (&[("accept", "*/*")], &[("accept", "*/*")], "others stay"),
             (
@@ -348,6 +319,29 @@ mod tests {
                 "crumbs",
             ),
             (&[("expect", "100-continue")], &[], "we answer it"),
+            (
+                &[
+                    ("connection", "upgrade"),
+                    ("upgrade", "websocket"),
+                    ("http2-settings", "AAMAAABkAAQAAP__"),
+                ],
+                &[],
+                "an upgrade that is not forwarded",
+            ),
+            (
+                &[
+                    ("x_forwarded_for", "6.6.6.6"),
+                    ("content_length", "3"),
+                    ("x_tenant", "a"),
+                ],
+                &[("x_tenant", "a")],
+                "names that others take for ours",
+            ),
+            (
+                &[("traceparent", "00-zz-1-1"), ("tracestate", "a=1")],
+                &[],
+                "a trace that cannot be read",
+            ),
         ];
         for (fields, left, why) in rows {
             let expected: Vec<_> = left.iter().chain(&OURS).copied().collect();
@@ -366,6 +360,8 @@ mod tests {
             "cookie",
             "content-length",
             "x-forwarded-for",
+            "forwarded",
+            "keep-alive, X-Real-IP",
         ] {
             assert_eq!(
                 forward(&[("connection", name)]),
@@ -373,6 +369,121 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn a_trusted_peer_is_believed_and_added_to() {
+        let rows: &[(Fields, Fields)] = &[
+            (&[], &OURS[..3]),
+            (
+                &[
+                    ("x-forwarded-for", "192.0.2.1"),
+                    ("x-forwarded-for", "10.0.0.9"),
+                    ("x-forwarded-proto", "https"),
+                ],
+                &[
+                    ("x-forwarded-for", "192.0.2.1, 10.0.0.9, 192.0.2.7"),
+                    ("x-forwarded-proto", "https"),
+                    ("x-forwarded-host", "a.example"),
+                ],
+            ),
+            (
+                &[
+                    ("x-forwarded-host", "b.example"),
+                    ("x-forwarded-port", "8443"),
+                    ("forwarded", "for=192.0.2.1"),
+                    ("x-real-ip", "192.0.2.1"),
+                ],
+                &[
+                    ("x-forwarded-host", "b.example"),
+                    ("x-forwarded-port", "8443"),
+                    ("forwarded", "for=192.0.2.1"),
+                    ("x-real-ip", "192.0.2.1"),
+                    ("x-forwarded-for", "192.0.2.7"),
+                    ("x-forwarded-proto", "http"),
+                ],
+            ),
+        ];
+        for (fields, left) in rows {
+            let expected: Vec<_> = left.iter().chain(&OURS[3..]).copied().collect();
+            let got = forward_as(fields, Peer::Trusted, Expect::Answer, None).unwrap();
+            assert_eq!(got, map(&expected), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_way_of_ten_hops_is_a_circle() {
+        let nine = ["1.1 a"; 9].join(", ");
+        let ten = ["1.1 a"; 10].join(",");
+        let rows: &[(&[&str], bool, &str)] = &[
+            (&["1.1 a"], true, "one"),
+            (&[&nine], true, "nine"),
+            (&[&ten], false, "ten in one field"),
+            (&[&nine, "2 b (c)"], false, "ten in two"),
+            (&[&nine, " , ,"], true, "empty ones are none"),
+            (
+                &["1.1 a (b, c, d, e, f, g, h, i, j, k, l)"],
+                true,
+                "commas in a comment",
+            ),
+        ];
+        for (values, passes, why) in rows {
+            let fields: Vec<_> = values.iter().map(|value| ("via", *value)).collect();
+            let got = forward(&fields).map(|_| ());
+            let expected = if *passes {
+                Ok(())
+            } else {
+                Err(ProxyError::LoopDetected)
+            };
+            assert_eq!(got, expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn expect_is_answered_forwarded_or_failed() {
+        let kept: Fields = &[("expect", "100-Continue")];
+        let rows: &[(Fields, Expect, Result<bool, ProxyError>)] = &[
+            (kept, Expect::Answer, Ok(false)),
+            (kept, Expect::Forward, Ok(true)),
+            (
+                &[("expect", "the-best")],
+                Expect::Answer,
+                Err(ProxyError::ExpectationFailed),
+            ),
+            (
+                &[("expect", "")],
+                Expect::Answer,
+                Err(ProxyError::ExpectationFailed),
+            ),
+            (
+                &[("expect", "100-continue"), ("expect", "more")],
+                Expect::Forward,
+                Err(ProxyError::ExpectationFailed),
+            ),
+        ];
+        for (fields, answers, expected) in rows {
+            let got = forward_as(fields, Peer::Untrusted, *answers, None);
+            let got = got.map(|headers| headers.contains_key("expect"));
+            assert_eq!(got, *expected, "{fields:?} {answers:?}");
+        }
+    }
+
+    #[test]
+    fn an_upgrade_that_is_forwarded_is_said_anew() {
+        let fields = [
+            ("connection", "keep-alive, Upgrade, x-own"),
+            ("upgrade", "h2c, websocket"),
+            ("x-own", "1"),
+            ("sec-websocket-version", "13"),
+        ];
+        let got = forward_as(&fields, Peer::Untrusted, Expect::Answer, Some("websocket")).unwrap();
+        let theirs = [
+            ("sec-websocket-version", "13"),
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+        ];
+        let expected: Vec<_> = theirs.iter().chain(&OURS).copied().collect();
+        assert_eq!(got, map(&expected));
     }
 
     #[test]

@@ -3,19 +3,30 @@
 //! A worker resolves the cells of its routes once for each snapshot, so a request costs a few uncontended additions
 //! and no look-up by label. `collect` turns them into text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::connection::Ending;
 use super::error::ProxyError;
 use crate::config::snapshot::Snapshot;
+use crate::inspect::Refusal;
 
 /// Upper ends of the duration histogram, in microseconds; beyond the last: infinity.
 pub(super) const BUCKETS_MICROS: [u64; 13] = [
     1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
     10_000_000,
 ];
+
+/// Upper ends of the loop delay's histogram, in microseconds. Timers have steps of 1 ms.
+pub(super) const DELAY_BUCKETS_MICROS: [u64; 8] = [1_000, 2_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000];
+
+/// Routes, and upstreams, that are counted apart; the rest share one series, so that a configuration of any size makes
+/// at most some 50,000 series.
+const SERIES_MAX: usize = 1_000;
+/// The labels of those that share one.
+const OVERFLOW: &str = "overflow";
 
 /// Status classes: none (the client got no answer), then 1xx to 5xx.
 pub(super) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -74,6 +85,32 @@ impl RouteCounters {
     }
 }
 
+/// One worker's counters of one upstream: of tries, where those of a route are of requests.
+#[derive(Debug, Default)]
+pub(crate) struct UpstreamCounters {
+    /// By the status of the response's head; none: there was no head.
+    pub(super) classes: [Cell64; CLASSES.len()],
+    /// From the request's head to the response's.
+    pub(super) buckets: [Cell64; BUCKETS_MICROS.len() + 1],
+    pub(super) sum_micros: Cell64,
+}
+
+impl UpstreamCounters {
+    /// Counts a request that was sent there.
+    pub(crate) fn count(&self, status: Option<u16>, first_byte: Option<Duration>) {
+        let class = status.map_or(0, |status| usize::from(status / 100));
+        if let Some(cell) = self.classes.get(class) {
+            cell.add(1);
+        }
+        let Some(first_byte) = first_byte else { return };
+        let micros = u64::try_from(first_byte.as_micros()).unwrap_or(u64::MAX);
+        if let Some(cell) = self.buckets.get(BUCKETS_MICROS.partition_point(|&end| end < micros)) {
+            cell.add(1);
+        }
+        self.sum_micros.add(micros);
+    }
+}
+
 /// One worker's counters that belong to no route.
 #[derive(Debug)]
 pub(crate) struct WorkerCounters {
@@ -97,6 +134,18 @@ pub(crate) struct WorkerCounters {
     pub(crate) resent: Cell64,
     /// By [`ProxyError::index`].
     pub(crate) failures: Box<[Cell64]>,
+    /// By [`Refusal::index`]: what the inspector refused, or only noted.
+    pub(crate) refused: Box<[Cell64]>,
+    pub(crate) noted: Box<[Cell64]>,
+    /// By [`Ending::index`]: connections that never made a request.
+    pub(crate) endings: Box<[Cell64]>,
+    /// Connections given to a worker that had fewer.
+    pub(crate) handed_over: Cell64,
+    /// Connections closed at once, as their client had its most already.
+    pub(crate) client_full: Cell64,
+    /// Upper ends as [`DELAY_BUCKETS_MICROS`].
+    pub(crate) delays: [Cell64; DELAY_BUCKETS_MICROS.len() + 1],
+    pub(crate) delay_sum_micros: Cell64,
     /// Requests that ended, in whatever way.
     pub(crate) ended: Cell64,
 }
@@ -116,6 +165,13 @@ impl Default for WorkerCounters {
             panic_picks: cell(),
             resent: cell(),
             failures: ProxyError::ALL.iter().map(|_| cell()).collect(),
+            refused: Refusal::ALL.iter().map(|_| cell()).collect(),
+            noted: Refusal::ALL.iter().map(|_| cell()).collect(),
+            endings: Ending::all().map(|_| cell()).collect(),
+            handed_over: cell(),
+            client_full: cell(),
+            delays: Default::default(),
+            delay_sum_micros: cell(),
             ended: cell(),
         }
     }
@@ -123,15 +179,51 @@ impl Default for WorkerCounters {
 
 impl WorkerCounters {
     pub(crate) fn failed(&self, error: ProxyError) {
-        if let Some(cell) = self.failures.get(error.index()) {
+        let cell = match error {
+            ProxyError::Refused(refusal) => self.refused.get(refusal.index()),
+            _ => self.failures.get(error.index()),
+        };
+        if let Some(cell) = cell {
             cell.add(1);
         }
+    }
+
+    /// A fault of syntax that the listener's mode let pass.
+    pub(crate) fn noted(&self, refusal: Refusal) {
+        if let Some(cell) = self.noted.get(refusal.index()) {
+            cell.add(1);
+        }
+    }
+
+    pub(crate) fn ended_without_request(&self, ending: Ending) {
+        if let Some(cell) = self.endings.get(ending.index()) {
+            cell.add(1);
+        }
+    }
+
+    /// A task of the worker ran so much later than it was due.
+    pub(crate) fn delayed(&self, delay: Duration) {
+        let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        let bucket = DELAY_BUCKETS_MICROS.partition_point(|&end| end < micros);
+        if let Some(cell) = self.delays.get(bucket) {
+            cell.add(1);
+        }
+        self.delay_sum_micros.add(micros);
     }
 }
 
 /// Listener and route.
 type RouteKey = (String, String);
 type RouteCells = BTreeMap<RouteKey, Vec<Arc<RouteCounters>>>;
+type UpstreamCells = BTreeMap<String, Vec<Arc<UpstreamCounters>>>;
+
+/// A worker's cell among those of all workers, made if it is new.
+fn cell<C: Default>(cells: &mut Vec<Arc<C>>, worker: usize) -> Arc<C> {
+    while cells.len() <= worker {
+        cells.push(Arc::default());
+    }
+    cells.get(worker).cloned().unwrap_or_default()
+}
 
 /// All counters of the node's workers.
 #[derive(Debug, Default)]
@@ -139,6 +231,8 @@ pub struct Metrics {
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
     /// By route, one cell for each worker; routes that are configured no more are forgotten.
     routes: Mutex<RouteCells>,
+    /// By upstream, likewise.
+    upstreams: Mutex<UpstreamCells>,
 }
 
 impl Metrics {
@@ -152,21 +246,36 @@ impl Metrics {
     /// The cell of that worker, made if it is new. Called when a worker takes a snapshot, never by a request.
     pub(super) fn route(&self, listener: &str, route: &str, worker: usize) -> Arc<RouteCounters> {
         let mut routes = self.routes();
-        let cells = routes.entry((listener.to_owned(), route.to_owned())).or_default();
-        while cells.len() <= worker {
-            cells.push(Arc::default());
+        let mut key = (listener.to_owned(), route.to_owned());
+        if routes.len() >= SERIES_MAX && !routes.contains_key(&key) {
+            key = (OVERFLOW.to_owned(), OVERFLOW.to_owned());
         }
-        cells.get(worker).cloned().unwrap_or_default()
+        cell(routes.entry(key).or_default(), worker)
+    }
+
+    /// The same for an upstream.
+    pub(super) fn upstream(&self, upstream: &str, worker: usize) -> Arc<UpstreamCounters> {
+        let mut upstreams = self.upstreams();
+        let is_known = upstreams.len() < SERIES_MAX || upstreams.contains_key(upstream);
+        let key = if is_known { upstream } else { OVERFLOW };
+        cell(upstreams.entry(key.to_owned()).or_default(), worker)
     }
 
     /// Forgets routes that the snapshot has no more, so that their number stays bounded by the configuration's.
     pub(super) fn retain(&self, snapshot: &Snapshot) {
+        self.upstreams().retain(|name, _| {
+            name == OVERFLOW || snapshot.upstreams.iter().any(|upstream| upstream.name == *name)
+        });
+        let known: HashSet<(&str, &str)> = snapshot
+            .listeners
+            .iter()
+            .flat_map(|l| l.routes.iter().map(|r| (l.name.as_str(), r.name.as_str())))
+            .collect();
         self.routes().retain(|(listener, route), _| {
-            snapshot
-                .listeners
-                .iter()
-                .filter(|l| l.name == *listener)
-                .any(|l| route == UNROUTED || l.routes.iter().any(|r| r.name == *route))
+            let is_listener = || snapshot.listeners.iter().any(|l| l.name == *listener);
+            known.contains(&(listener.as_str(), route.as_str()))
+                || (route == UNROUTED && is_listener())
+                || listener == OVERFLOW
         });
     }
 
@@ -176,6 +285,10 @@ impl Metrics {
 
     pub(super) fn routes(&self) -> MutexGuard<'_, RouteCells> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn upstreams(&self) -> MutexGuard<'_, UpstreamCells> {
+        self.upstreams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connections under way on all workers.

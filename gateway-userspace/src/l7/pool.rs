@@ -5,30 +5,34 @@
 //! A [`Lease`] is the right to use one; when it ends cleanly the connection is idle again, else it is closed.
 
 mod connect;
+mod held;
 mod http2;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use hyper::client::conn::{TrySendError, http1};
+use hyper::client::conn::TrySendError;
+use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
 
 use super::body::RequestBody;
 use super::error::ProxyError;
-use crate::config::snapshot::{Endpoint, UpstreamProtocol};
+use super::tunnel;
+use crate::config::snapshot::{Endpoint, HttpMode, Upstream, UpstreamProtocol};
+use crate::inspect::{Answer, Refusal};
 use crate::registry::EndpointState;
+use connect::{Freed, Line1};
+use held::Held;
 use http2::{Connections, Stream};
 
-/// Idle connections older than this are closed: below what common servers keep (75 s and more).
-const IDLE_AGE_MAX: Duration = Duration::from_secs(60);
 /// How long a connection may take to be idle after its response ended; it is closed then.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
 
@@ -48,29 +52,61 @@ pub(super) enum Want {
     Fresh,
 }
 
+/// What an upstream says of its connections; the figures are this worker's share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    connect_timeout: Duration,
+    mode: HttpMode,
+    idle_max: usize,
+    idle_timeout: Duration,
+    age_max: Option<Duration>,
+    h2_connections_max: usize,
+    h2_streams_max: usize,
+}
+
+impl Terms {
+    /// A worker's share of what the node may have.
+    pub(super) fn share(upstream: &Upstream, workers: usize) -> Self {
+        Self {
+            connect_timeout: upstream.connect_timeout,
+            mode: upstream.mode,
+            idle_max: (upstream.idle_per_endpoint / workers.max(1)).max(1),
+            idle_timeout: upstream.idle_timeout,
+            age_max: upstream.connection_age,
+            h2_connections_max: (upstream.h2_connections_max / workers.max(1)).max(1),
+            h2_streams_max: upstream.h2_streams_max,
+        }
+    }
+
+    fn is_old(&self, born: Instant, now: Instant) -> bool {
+        self.age_max
+            .is_some_and(|age| now.saturating_duration_since(born) >= age)
+    }
+}
+
 /// One worker's connections to one endpoint.
 pub(crate) struct Pool {
     pub(super) address: SocketAddr,
     pub(super) state: Arc<EndpointState>,
     protocol: UpstreamProtocol,
-    idle_max: Cell<usize>,
+    terms: Cell<Terms>,
     /// The last used at the back.
     idle: RefCell<VecDeque<Idle>>,
     http2: Connections,
 }
 
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    line: Line1,
     since: Instant,
 }
 
 impl Pool {
-    pub(super) fn new(endpoint: &Endpoint, protocol: UpstreamProtocol) -> Self {
+    pub(super) fn new(endpoint: &Endpoint, protocol: UpstreamProtocol, terms: Terms) -> Self {
         Self {
             address: endpoint.address,
             state: Arc::clone(&endpoint.state),
             protocol,
-            idle_max: Cell::new(1),
+            terms: Cell::new(terms),
             idle: RefCell::default(),
             http2: Connections::default(),
         }
@@ -83,9 +119,9 @@ impl Pool {
             && Arc::ptr_eq(&self.state, &endpoint.state)
     }
 
-    /// Idle connections kept at most, by this worker.
-    pub(super) fn set_idle_max(&self, idle_max: usize) {
-        self.idle_max.set(idle_max);
+    /// Another snapshot says so.
+    pub(super) fn set_terms(&self, terms: Terms) {
+        self.terms.set(terms);
     }
 
     /// An attempt failed before a response head came.
@@ -100,21 +136,18 @@ impl Pool {
     ///
     /// # Cancel safety
     /// An attempt to connect is given up.
-    pub(super) async fn lease(
-        self: &Rc<Self>,
-        want: Want,
-        connect_timeout: Duration,
-    ) -> Result<(Lease, Origin), ProxyError> {
+    pub(super) async fn lease(self: &Rc<Self>, want: Want) -> Result<(Lease, Origin), ProxyError> {
+        let terms = self.terms.get();
         let (line, origin) = match self.protocol {
             UpstreamProtocol::Http1 => match self.take_idle(want) {
-                Some(sender) => (Line::Http1(sender), Origin::Reused),
+                Some(line) => (Line::Http1(line), Origin::Reused),
                 None => {
-                    let (sender, time) = connect::http1(self.address, connect_timeout).await?;
-                    (Line::Http1(sender), Origin::Fresh(time))
+                    let (line, time) = connect::http1(self.address, &terms).await?;
+                    (Line::Http1(line), Origin::Fresh(time))
                 }
             },
             UpstreamProtocol::Http2 => {
-                let (stream, origin) = self.http2.stream(want, self.address, connect_timeout).await?;
+                let (stream, origin) = self.http2.stream(want, self.address, &terms).await?;
                 (Line::Http2(stream), origin)
             }
         };
@@ -123,53 +156,56 @@ impl Pool {
         Ok((
             Lease {
                 line: Some(line),
+                retired: false,
                 pool: Rc::clone(self),
             },
             origin,
         ))
     }
 
-    fn take_idle(&self, want: Want) -> Option<SendRequest<RequestBody>> {
+    fn take_idle(&self, want: Want) -> Option<Line1> {
         if want == Want::Fresh {
             return None;
         }
         let mut idle = self.idle.borrow_mut();
         while let Some(last) = idle.pop_back() {
-            if last.sender.is_ready() {
-                return Some(last.sender);
+            if last.line.sender.is_ready() {
+                return Some(last.line);
             }
         }
         None
     }
 
-    fn put_idle(&self, sender: SendRequest<RequestBody>) {
+    fn put_idle(&self, line: Line1) {
+        let terms = self.terms.get();
+        let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
-        if !sender.is_closed() && idle.len() < self.idle_max.get() {
-            idle.push_back(Idle {
-                sender,
-                since: Instant::now(),
-            });
+        if !line.sender.is_closed() && idle.len() < terms.idle_max && !terms.is_old(line.born, now) {
+            idle.push_back(Idle { line, since: now });
         }
     }
 
-    /// Closes what was idle for too long, or was closed by the other side.
+    /// Closes what was idle for too long, is too old, or was closed by the other side.
     pub(super) fn evict(&self, now: Instant) {
-        let fresh = |since: Instant| now.saturating_duration_since(since) < IDLE_AGE_MAX;
-        self.idle
-            .borrow_mut()
-            .retain(|idle| fresh(idle.since) && !idle.sender.is_closed());
-        self.http2.evict(fresh);
+        let terms = self.terms.get();
+        let is_fresh = |since: Instant| now.saturating_duration_since(since) < terms.idle_timeout;
+        self.idle.borrow_mut().retain(|idle| {
+            is_fresh(idle.since) && !terms.is_old(idle.line.born, now) && !idle.line.sender.is_closed()
+        });
+        self.http2.evict(|since, born| is_fresh(since) && !terms.is_old(born, now));
     }
 }
 
 enum Line {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Line1),
     Http2(Stream),
 }
 
 /// The right to send one request to an endpoint; counted as active while it lives.
 pub(crate) struct Lease {
     line: Option<Line>,
+    /// The connection is not used again.
+    retired: bool,
     pool: Rc<Pool>,
 }
 
@@ -186,18 +222,65 @@ impl Lease {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match &mut self.line {
-            Some(Line::Http1(sender)) => sender.try_send_request(request).await,
+            Some(Line::Http1(line)) => {
+                line.report.expect(match *request.method() {
+                    Method::HEAD => Answer::ToHead,
+                    Method::CONNECT => Answer::ToConnect,
+                    _ => Answer::ToOther,
+                });
+                line.sender.try_send_request(request).await
+            }
             Some(Line::Http2(stream)) => stream.send(request).await,
             // Only `finish` takes it, which takes the lease.
             None => std::future::pending().await,
         }
     }
 
+    /// What the inspector found in the answer.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        match &self.line {
+            Some(Line::Http1(line)) => line.report.broken(),
+            Some(Line::Http2(_)) | None => None,
+        }
+    }
+
+    /// The connection is not to be used again: the endpoint speaks HTTP/1.0, and hyper would do so, too.
+    pub(super) fn retire(&mut self) {
+        self.retired = true;
+    }
+
+    /// The endpoint switched protocols: its side of the tunnel, which keeps the lease.
+    pub(super) fn into_tunnel(mut self, response: Response<Incoming>) -> tunnel::Upstream {
+        let line = self.line.take();
+        Box::pin(async move {
+            let lease = self;
+            match line {
+                Some(Line::Http1(Line1 { sender, freed, .. })) => {
+                    // The connection's task ends once HTTP on it has.
+                    drop(sender);
+                    let Freed { stream, held } = freed.await.map_err(io::Error::other)?;
+                    Ok((Box::new(Held { stream, _lease: lease }) as Box<dyn tunnel::Io>, held))
+                }
+                Some(Line::Http2(held)) => {
+                    let upgraded = hyper::upgrade::on(response).await.map_err(io::Error::other)?;
+                    let stream = TokioIo::new(upgraded);
+                    let io = Held {
+                        stream,
+                        _lease: (lease, held),
+                    };
+                    Ok((Box::new(io) as Box<dyn tunnel::Io>, Vec::new()))
+                }
+                None => Err(io::ErrorKind::NotConnected.into()),
+            }
+        })
+    }
+
     /// The response was read to its end: the connection may serve another request.
     pub(super) fn finish(mut self) {
         match self.line.take() {
-            Some(Line::Http1(sender)) if sender.is_ready() => self.pool.put_idle(sender),
-            Some(Line::Http1(sender)) if !sender.is_closed() => settle(sender, Rc::clone(&self.pool)),
+            _ if self.retired => {}
+            Some(Line::Http1(line)) if line.sender.is_ready() => self.pool.put_idle(line),
+            Some(Line::Http1(line)) if !line.sender.is_closed() => settle(line, Rc::clone(&self.pool)),
             Some(Line::Http1(_) | Line::Http2(_)) | None => {}
         }
     }
@@ -210,10 +293,10 @@ impl Drop for Lease {
 }
 
 /// The request's body may not have ended, or the connection's task did not run yet: idle only after that.
-fn settle(mut sender: SendRequest<RequestBody>, pool: Rc<Pool>) {
+fn settle(mut line: Line1, pool: Rc<Pool>) {
     drop(tokio::task::spawn_local(async move {
-        match timeout(SETTLE_MAX, sender.ready()).await {
-            Ok(Ok(())) => pool.put_idle(sender),
+        match timeout(SETTLE_MAX, line.sender.ready()).await {
+            Ok(Ok(())) => pool.put_idle(line),
             Ok(Err(error)) => {
                 tracing::debug!(%error, endpoint = %pool.address, "a connection closed after its response")
             }

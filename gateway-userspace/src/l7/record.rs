@@ -4,6 +4,7 @@
 //! (answered, refused, broken off, dropped with its connection, unwound by a panic), its end writes the line.
 
 use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,9 +12,12 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
-use super::body::Meter;
+use super::body::Upload;
 use super::connection::Connection;
+use super::grpc;
+use super::headers::TraceId;
 use super::error::{Fault, ProxyError};
+use super::exchange::{Exchange, Pace};
 use super::pool::Pool;
 use super::resolved::{ResolvedListener, ResolvedRoute};
 use super::worker::State;
@@ -22,6 +26,7 @@ use crate::telemetry::access_log::line::Line;
 /// What is known of a request so far.
 pub(crate) struct Record {
     connection: Rc<Connection>,
+    pub(super) exchange: Rc<Exchange>,
     /// Of the snapshot that decides.
     pub(super) listener: Rc<ResolvedListener>,
     route: Option<Rc<ResolvedRoute>>,
@@ -35,13 +40,21 @@ pub(crate) struct Record {
     /// As the client sent it, readable or not.
     pub(super) host: Option<HeaderValue>,
     path: Option<PathAndQuery>,
+    /// Instead of all these: how a head began that the inspector refused.
+    start_line: Option<Box<str>>,
     pub(super) request_id: HeaderValue,
-    meter: Option<Rc<Meter>>,
+    trace: Option<TraceId>,
+    /// Who the client is, behind proxies.
+    client: Option<IpAddr>,
+    upload: Option<Rc<Upload>>,
     status: Option<StatusCode>,
     tries: u32,
     connect: Option<Duration>,
     first_byte: Option<Duration>,
+    upstream_status: Option<StatusCode>,
+    bytes_in: u64,
     bytes_out: u64,
+    grpc_status: Option<grpc::Status>,
     end: End,
 }
 
@@ -61,10 +74,14 @@ enum End {
 
 impl Record {
     /// A request's head is read.
-    pub(super) fn begin<B>(connection: &Rc<Connection>, request: &Request<B>) -> Box<Self> {
-        connection.begin(request.version());
+    pub(super) fn begin<B>(
+        connection: &Rc<Connection>,
+        exchange: Rc<Exchange>,
+        request: &Request<B>,
+    ) -> Box<Self> {
         let resolved = connection.worker.resolved();
         Box::new(Self {
+            exchange,
             listener: connection.listener(&resolved),
             route: None,
             endpoint: None,
@@ -77,21 +94,71 @@ impl Record {
             request_id: super::headers::request_id(request.headers())
                 .cloned()
                 .unwrap_or_else(|| connection.worker.request_ids.next()),
-            meter: None,
+            start_line: None,
+            trace: None,
+            client: None,
+            upload: None,
             status: None,
             tries: 0,
             connect: None,
             first_byte: None,
+            upstream_status: None,
+            bytes_in: 0,
             bytes_out: 0,
+            grpc_status: None,
             end: End::Open,
             connection: Rc::clone(connection),
         })
     }
 
-    /// When a request that may take so long is given up.
-    pub(super) fn deadline(&self, timeout: Duration) -> Instant {
-        let a_day_hence = self.start + Duration::from_hours(24);
-        self.start.checked_add(timeout).unwrap_or(a_day_hence)
+    /// The inspector refused the head; it began so.
+    pub(super) fn refused(&mut self, start_line: Option<Box<str>>) {
+        self.start_line = start_line;
+        self.host = None;
+        self.path = None;
+    }
+
+    /// The time of the last sweep: good enough for waits of seconds.
+    pub(super) fn now(&self) -> Instant {
+        self.connection.worker.clock.coarse()
+    }
+
+    /// What tells whether the client takes the answer.
+    pub(super) fn paces(&self) -> Pace {
+        if self.version == Version::HTTP_2 {
+            Pace::Stream
+        } else {
+            Pace::Connection
+        }
+    }
+
+    /// Trusted proxies say that this is the client.
+    pub(super) fn comes_from(&mut self, client: IpAddr) {
+        self.client = Some(client);
+    }
+
+    /// What a trace calls it.
+    pub(super) fn traced(&mut self, trace: Option<TraceId>) {
+        self.trace = trace;
+    }
+
+    /// How gRPC says that it went; some of it is the endpoint's failure.
+    pub(super) fn grpc_status(&mut self, status: Option<grpc::Status>) {
+        self.grpc_status = status;
+        if status.is_some_and(grpc::Status::is_failure) {
+            self.endpoint_failed();
+        }
+    }
+
+    /// The answer of our own to a gRPC call.
+    pub(super) fn says(&mut self, status: grpc::Status) {
+        self.grpc_status = Some(status);
+    }
+
+    /// So much passed through a tunnel.
+    pub(super) fn tunnelled(&mut self, bytes_in: u64, bytes_out: u64) {
+        self.bytes_in = bytes_in;
+        self.bytes_out = bytes_out;
     }
 
     /// The path that is matched and forwarded.
@@ -103,8 +170,8 @@ impl Record {
         self.route = Some(Rc::clone(route));
     }
 
-    pub(super) fn body(&mut self, meter: Option<Rc<Meter>>) {
-        self.meter = meter;
+    pub(super) fn body(&mut self, upload: Option<Rc<Upload>>) {
+        self.upload = upload;
     }
 
     /// Another try, at that endpoint.
@@ -131,18 +198,14 @@ impl Record {
     }
 
     /// The upstream's response head came.
-    pub(super) fn answered(&mut self) {
+    pub(super) fn answered(&mut self, status: StatusCode) {
         self.first_byte = Some(self.start.elapsed());
+        self.upstream_status = Some(status);
     }
 
-    /// The client's body broke off, or the client with it.
-    pub(super) fn is_body_broken(&self) -> bool {
-        self.meter.as_ref().is_some_and(|meter| meter.is_broken())
-    }
-
-    /// The client has not sent all of its body, though the endpoint would take it.
-    pub(super) fn is_body_owed(&self) -> bool {
-        self.meter.as_ref().is_some_and(|meter| meter.is_owed())
+    /// What ended the client's body before its end.
+    pub(super) fn body_fault(&self) -> Option<ProxyError> {
+        self.upload.as_ref().and_then(|upload| upload.fault())
     }
 
     /// The client gets this status.
@@ -173,7 +236,10 @@ impl Record {
             End::Failed(error) => Some(error),
             End::Open if std::thread::panicking() => Some(ProxyError::Panic),
             End::Open if self.connection.worker.state.get() == State::Cutting => Some(ProxyError::DrainLimit),
-            End::Open => Some(ProxyError::ClientClosed),
+            End::Open => {
+                let verdict = self.exchange.verdict().or_else(|| self.connection.verdict());
+                Some(verdict.or_else(|| self.body_fault()).unwrap_or(ProxyError::ClientClosed))
+            }
         }
     }
 }
@@ -189,13 +255,21 @@ impl Drop for Record {
             .as_ref()
             .map_or(&self.listener.unrouted, |route| &route.counters);
         counters.count(status, total);
+        if self.upstream == UpstreamSeen::Yes
+            && let Some(counters) = self.route.as_ref().and_then(|route| route.upstream_counters())
+        {
+            counters.count(self.upstream_status.map(|status| status.as_u16()), self.first_byte);
+        }
         worker.counters.ended.add(1);
         if let Some(error) = failure {
             worker.counters.failed(error);
         }
         let line = Line {
             time: worker.clock.wall(self.start),
-            client: self.connection.client,
+            client: self
+                .client
+                .map_or(self.connection.client, |client| SocketAddr::new(client, 0)),
+            peer: self.client.map(|_| self.connection.client),
             listener: self.listener.name(),
             route: self.route.as_ref().map(|route| route.name()),
             upstream: match self.upstream {
@@ -203,19 +277,28 @@ impl Drop for Record {
                 UpstreamSeen::No => None,
             },
             endpoint: self.endpoint.as_ref().map(|pool| pool.address),
-            method: self.method.as_str(),
+            method: match &self.start_line {
+                Some(_) => "-",
+                None => self.method.as_str(),
+            },
             host: self.host.as_ref().map_or(b"-", |host| host.as_bytes()),
-            path: self.path.as_ref().map_or("-", |path| path.path()),
+            path: match (&self.start_line, &self.path) {
+                (Some(start_line), _) => start_line,
+                (None, Some(path)) => path.path(),
+                (None, None) => "-",
+            },
             version: version(self.version),
             status,
             reason: failure.map_or("ok", ProxyError::reason),
             fault: failure.map_or(Fault::None, ProxyError::fault).as_str(),
             tries: self.tries,
-            bytes_in: self.meter.as_ref().map_or(0, |meter| meter.bytes()),
+            bytes_in: self.bytes_in + self.upload.as_ref().map_or(0, |upload| upload.bytes()),
             bytes_out: self.bytes_out,
             connect: self.connect,
             first_byte: self.first_byte,
             total,
+            grpc_status: self.grpc_status.map(grpc::Status::code),
+            trace: self.trace.as_ref().map(|trace| trace.as_str().as_bytes()),
             snapshot: self.listener.snapshot,
             request_id: self.request_id.as_bytes(),
         };

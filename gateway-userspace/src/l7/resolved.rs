@@ -3,22 +3,25 @@
 //! Built once for each snapshot and worker, so that a request looks nothing up by name. Pools of endpoints that stay
 //! are taken over, with their idle connections; those of endpoints that go close when their last request has ended.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use tokio::time::Instant;
 
 use super::balance::{Candidate, RoundRobin};
 use super::error::ProxyError;
-use super::metrics::{Metrics, RouteCounters, UNROUTED};
-use super::pool::Pool;
+use super::path::Normal;
+use super::metrics::{Metrics, RouteCounters, UNROUTED, UpstreamCounters};
+use super::pool::{Pool, Terms};
 use crate::config::snapshot::{
-    Listener, NodeHeader, Respond, Route, RouteAction, Snapshot, Upstream, UpstreamProtocol,
+    HttpMode, Listener, ListenerHttp, MergeSlashes, Missing, NodeHeader, Respond, Route, RouteAction, RouteHttp, Snapshot,
+    Upstream, UpstreamProtocol,
 };
+use crate::inspect::{Mode, Rules};
 use crate::registry::Readiness;
 use crate::router::Lookup;
 
@@ -59,6 +62,7 @@ pub(super) enum Action<'r> {
 /// An upstream with this worker's turn and pools.
 pub(crate) struct ResolvedUpstream {
     pub(super) upstream: Arc<Upstream>,
+    pub(super) counters: Arc<UpstreamCounters>,
     pub(super) turn: RoundRobin,
     pub(super) endpoints: Vec<ResolvedEndpoint>,
 }
@@ -96,7 +100,9 @@ impl Resolved {
         for upstream in snapshot.upstreams.iter().chain(routed) {
             if !upstreams.contains_key(&upstream.name) {
                 let held = before.and_then(|before| before.upstreams.get(&upstream.name));
-                let resolved = ResolvedUpstream::new(upstream, held.map(Rc::as_ref), worker, workers);
+                let counters = metrics.upstream(&upstream.name, worker);
+                let resolved =
+                    ResolvedUpstream::new(upstream, held.map(Rc::as_ref), counters, worker, workers);
                 upstreams.insert(upstream.name.clone(), Rc::new(resolved));
             }
         }
@@ -159,21 +165,50 @@ impl ResolvedListener {
         self.listener.address
     }
 
-    /// Which route takes a request.
+    /// How HTTP is read there.
+    pub(super) fn http(&self) -> &ListenerHttp {
+        &self.listener.http
+    }
+
+    /// What the inspector is to hold requests to.
+    pub(super) fn rules(&self) -> Rules {
+        let http = &self.listener.http;
+        Rules {
+            mode: match http.mode {
+                HttpMode::Strict => Mode::Strict,
+                HttpMode::Lenient => Mode::Lenient,
+                HttpMode::Monitor => Mode::Monitor,
+            },
+            head_bytes_max: http.head_bytes_max,
+            fields_max: http.fields_max,
+            target_bytes_max: http.target_bytes_max,
+        }
+    }
+
+    /// Which route takes a request, and the form of its path that was matched.
     ///
     /// # Errors
     /// [`ProxyError::NoRoute`], [`ProxyError::MethodNotAllowed`].
-    pub(super) fn route(
+    pub(super) fn route<'p>(
         &self,
         host: &str,
-        path: &str,
+        path: Normal<'p>,
         method: &Method,
-    ) -> Result<Rc<ResolvedRoute>, ProxyError> {
-        match self.listener.router.find(host, path, method) {
-            Lookup::Found(index) => self.routes.get(index.0).cloned().ok_or(ProxyError::NoRoute),
-            Lookup::MethodNotAllowed => Err(ProxyError::MethodNotAllowed),
-            Lookup::NotFound => Err(ProxyError::NoRoute),
-        }
+    ) -> Result<(Rc<ResolvedRoute>, Cow<'p, str>), ProxyError> {
+        let found = self
+            .listener
+            .router
+            .find_either(host, &path.merged, path.unmerged.as_deref(), method);
+        let route = match found {
+            Lookup::Found(index) => self.routes.get(index.0).ok_or(ProxyError::NoRoute)?,
+            Lookup::MethodNotAllowed => return Err(ProxyError::MethodNotAllowed),
+            Lookup::NotFound => return Err(ProxyError::NoRoute),
+        };
+        let matched = match (route.route.http.merge_slashes, path.unmerged) {
+            (MergeSlashes::Off, Some(unmerged)) => unmerged,
+            _ => path.merged,
+        };
+        Ok((Rc::clone(route), matched))
     }
 
     /// What `Allow` says beside a 405.
@@ -195,9 +230,13 @@ impl ResolvedRoute {
             .map(|resolved| resolved.upstream.name.as_str())
     }
 
-    /// From the request's head to the response's.
-    pub(super) fn timeout(&self) -> Duration {
-        self.route.http.timeout
+    pub(super) fn upstream_counters(&self) -> Option<&Arc<UpstreamCounters>> {
+        self.upstream.as_ref().map(|resolved| &resolved.counters)
+    }
+
+    /// What holds for its requests.
+    pub(super) fn http(&self) -> &RouteHttp {
+        &self.route.http
     }
 
     /// What is to be done.
@@ -214,8 +253,14 @@ impl ResolvedRoute {
 }
 
 impl ResolvedUpstream {
-    fn new(upstream: &Arc<Upstream>, held: Option<&Self>, worker: usize, workers: usize) -> Self {
-        let idle_max = (upstream.idle_per_endpoint / workers.max(1)).max(1);
+    fn new(
+        upstream: &Arc<Upstream>,
+        held: Option<&Self>,
+        counters: Arc<UpstreamCounters>,
+        worker: usize,
+        workers: usize,
+    ) -> Self {
+        let terms = Terms::share(upstream, workers);
         let endpoints: Vec<_> = upstream
             .endpoints
             .iter()
@@ -224,8 +269,8 @@ impl ResolvedUpstream {
                     let of = |other: &&ResolvedEndpoint| other.pool.is_for(endpoint, upstream.protocol);
                     held.endpoints.iter().find(of).map(|found| Rc::clone(&found.pool))
                 });
-                let pool = same.unwrap_or_else(|| Rc::new(Pool::new(endpoint, upstream.protocol)));
-                pool.set_idle_max(idle_max);
+                let pool = same.unwrap_or_else(|| Rc::new(Pool::new(endpoint, upstream.protocol, terms)));
+                pool.set_terms(terms);
                 ResolvedEndpoint {
                     weight: endpoint.weight,
                     pool,
@@ -234,6 +279,7 @@ impl ResolvedUpstream {
             .collect();
         Self {
             turn: RoundRobin::new(&endpoints, worker),
+            counters,
             endpoints,
             upstream: Arc::clone(upstream),
         }
@@ -241,5 +287,14 @@ impl ResolvedUpstream {
 
     pub(super) fn protocol(&self) -> UpstreamProtocol {
         self.upstream.protocol
+    }
+
+    /// Why nobody can be asked, where no endpoint is left.
+    pub(super) fn missing(&self) -> ProxyError {
+        match self.upstream.missing {
+            Missing::Nothing => ProxyError::NoEndpoint,
+            Missing::Unresolved => ProxyError::EndpointUnresolved,
+            Missing::Loop => ProxyError::LoopDetected,
+        }
     }
 }

@@ -7,35 +7,62 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, response, uri,
-};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, response, uri};
+use http_body::Body;
 use hyper::body::Incoming;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
-use super::attempt::{Failed, attempt};
+use super::attempt::{Failed, Outgoing, attempt, is_idempotent};
 use super::balance::Mode;
-use super::body::{RequestBody, ResponseBody};
+use super::body::{Bounds, Conversion, Gate, Limits, RequestBody, ResponseBody, Upload};
 use super::connection::Connection;
 use super::error::{ProxyError, Retry};
+use super::exchange::Exchange;
+use super::grpc;
 use super::headers;
 use super::host::Host;
 use super::path;
 use super::pool::Lease;
 use super::record::Record;
 use super::resolved::{Action, ResolvedRoute};
-use crate::config::snapshot::{Respond, UpstreamProtocol};
+use super::switch::{self, Switch};
+use super::tunnel::Tunnel;
+use crate::config::snapshot::{EncodedSlash, Expect, Respond, UpstreamProtocol};
+use crate::inspect::{Refusal, Resume};
 
 /// Endpoints asked for one request at most, whatever their number: with three that cannot be reached, a fourth
 /// would only make the client wait.
 const ENDPOINTS_TRIED_MAX: usize = 3;
 
+/// A request that may be forwarded.
+struct Admitted {
+    route: Rc<ResolvedRoute>,
+    outgoing: Outgoing,
+    switch: Switch,
+    conversion: Conversion,
+    /// The end of the whole, body included.
+    deadline: Option<Instant>,
+}
+
 /// What a request comes to, before it becomes a response.
 enum Answer {
-    Upstream(Response<Incoming>, Lease),
+    Upstream {
+        response: Response<Incoming>,
+        lease: Lease,
+        conversion: Conversion,
+        limits: Limits,
+    },
+    Switched {
+        response: Response<Incoming>,
+        lease: Lease,
+        switch: Switch,
+        route: Rc<ResolvedRoute>,
+    },
     Short(Short),
 }
 
@@ -63,29 +90,45 @@ impl From<ProxyError> for Answer {
 /// Takes one request from its head to its response's head; the body follows on its own and ends the record.
 pub(super) async fn serve(
     connection: Rc<Connection>,
+    exchange: Rc<Exchange>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let (method, version) = (request.method().clone(), request.version());
-    let mut record = Record::begin(&connection, &request);
+    let asker = Asker::of(&request);
+    let refused = connection.begin(asker.version);
+    let mut record = Record::begin(&connection, exchange, &request);
     // Not one async block with what follows: what lives across an await is copied whenever hyper moves this future.
-    let answer = match admit(&connection, request, &mut record) {
-        Ok((route, request)) => {
-            let deadline = record.deadline(route.timeout());
-            let answered = {
-                let forwarded = pin!(forward(&connection, &route, request, &mut record));
-                timeout_at(deadline, forwarded).await.ok()
-            };
-            answered.unwrap_or_else(|| {
-                if record.is_body_owed() {
-                    return ProxyError::RequestBodyTimeout.into();
-                }
-                record.endpoint_failed();
-                ProxyError::Timeout.into()
-            })
+    let answer = match refused {
+        Some(refusal) => {
+            record.refused(connection.start_line());
+            ProxyError::Refused(refusal).into()
         }
-        Err(short) => Answer::Short(short),
+        None => match admit(&connection, request, &mut record) {
+            Ok(admitted) => in_time(&connection, admitted, &mut record).await,
+            Err(short) => Answer::Short(short),
+        },
     };
-    Ok(respond(&connection, answer, &method, version, record))
+    Ok(respond(&connection, answer, &asker, record))
+}
+
+/// Who asked how: what a response must fit.
+struct Asker {
+    method: Method,
+    version: Version,
+    conversion: Conversion,
+}
+
+impl Asker {
+    fn of(request: &Request<Incoming>) -> Self {
+        Self {
+            method: request.method().clone(),
+            version: request.version(),
+            conversion: if grpc::is_call(request.method(), request.headers()) {
+                Conversion::Grpc
+            } else {
+                Conversion::None
+            },
+        }
+    }
 }
 
 /// Reads, routes and rewrites a request that is to be forwarded.
@@ -96,41 +139,65 @@ fn admit(
     connection: &Rc<Connection>,
     request: Request<Incoming>,
     record: &mut Record,
-) -> Result<(Rc<ResolvedRoute>, Request<RequestBody>), Short> {
+) -> Result<Admitted, Short> {
     #[cfg(test)]
     super::tests::panic_if_asked(&request);
     let (mut head, body) = request.into_parts();
 
     // Admit: what can be read in two ways goes no further.
-    if matches!(head.method, Method::CONNECT | Method::TRACE) {
-        return Err(ProxyError::MethodRefused.into());
+    let seen = headers::Seen::scan(&head.headers);
+    let listener = Rc::clone(&record.listener);
+    if head.version == Version::HTTP_2 {
+        let mode = listener.http().mode;
+        if headers::check_http2(&head.headers, seen, mode)? == headers::Lenience::Used {
+            connection.worker.counters.noted(Refusal::UnderscoreShadow);
+        }
     }
+    let asked = switch::asked(&mut head, seen)?;
     let host = Host::read(&head.uri, &head.headers, head.version)?;
     record.host = Some(host.value.clone());
-    let path = path::normalise(head.uri.path())?;
-    if let Cow::Owned(resolved) = path {
-        head.uri = with_path(&head.uri, resolved)?;
-        record.target(&head.uri);
-    }
+    let path = path::normalise(head.uri.path()).map_err(ProxyError::from)?;
+    let encoded_slash = path.encoded_slash;
 
     // Route.
-    let listener = Rc::clone(&record.listener);
-    let route = listener
-        .route(host.name(), head.uri.path(), &head.method)
-        .map_err(|error| {
-            let allow = (error == ProxyError::MethodNotAllowed)
-                .then(|| listener.allowed(host.name(), head.uri.path()))
-                .flatten();
-            Short::Refused { error, allow }
-        })?;
+    let (route, path) = listener.route(host.name(), path, &head.method).map_err(|error| {
+        let allow = (error == ProxyError::MethodNotAllowed)
+            .then(|| listener.allowed(host.name(), head.uri.path()))
+            .flatten();
+        Short::Refused { error, allow }
+    })?;
+    if let Cow::Owned(path) = path {
+        head.uri = with_path(&head.uri, path)?;
+        record.target(&head.uri);
+    }
     record.routed(&route);
+    let rules = route.http();
+    if encoded_slash == path::Presence::Present && rules.encoded_slash == EncodedSlash::Refuse {
+        return Err(ProxyError::PathEncodedSlash.into());
+    }
     let protocol = match route.action()? {
         Action::Respond(respond) => return Err(Short::Own(respond.clone())),
         Action::Forward(upstream) => upstream.protocol(),
     };
 
     // Rewrite.
+    let (conversion, deadline) = grpc_terms(&mut head, record.start, rules.timeout_total);
+    let mut switch = if body.is_end_stream() {
+        asked.allowed_by(&rules.upgrades)?
+    } else {
+        Switch::None
+    };
+    let forwards_expect = rules.expect == Expect::Forward
+        && protocol == UpstreamProtocol::Http1
+        && head.version == Version::HTTP_11
+        && head.headers.contains_key(header::EXPECT);
+    let trusted = &listener.http().trusted_proxies;
+    let peer = headers::Peer::new(connection.client.ip(), trusted);
+    if peer == headers::Peer::Trusted {
+        record.comes_from(headers::client_address(&head.headers, connection.client.ip(), trusted));
+    }
     let hop = headers::Hop {
+        peer,
         client: &connection.forwarded_for,
         scheme: "http",
         host: &host.value,
@@ -140,34 +207,161 @@ fn admit(
         } else {
             "1.1 gateway"
         },
+        expect: if forwards_expect {
+            Expect::Forward
+        } else {
+            Expect::Answer
+        },
+        upgrade: None,
     };
-    headers::to_upstream(&mut head.headers, &hop)?;
+    record.traced(headers::to_upstream(&mut head.headers, seen, &hop)?);
+    let bounds = Bounds {
+        bytes_max: (conversion == Conversion::None).then_some(rules.body_bytes_max),
+        replay_bytes_max: if is_idempotent(&head.method) {
+            rules.replay_bytes_max
+        } else {
+            0
+        },
+        messages: (conversion == Conversion::Grpc)
+            .then(|| grpc::MessageMeter::new(rules.grpc_message_bytes_max)),
+        stalled_timeout: (conversion == Conversion::None).then_some(listener.http().stalled_timeout),
+    };
+    if bounds.exceeded_by(&head.headers) {
+        return Err(ProxyError::BodyTooLarge.into());
+    }
+    let upload = match switch {
+        Switch::None => Upload::new(body, bounds, record.start),
+        // What follows is the tunnel's.
+        Switch::To(_) => None,
+    };
+    record.body(upload.clone());
     address(&mut head, host.value, protocol)?;
     head.extensions.clear();
-    let (body, meter) = RequestBody::new(body);
-    if protocol == UpstreamProtocol::Http1 {
-        headers::frame(&mut head.headers, &body);
+    switch.to_upstream(&mut head, protocol)?;
+    if protocol == UpstreamProtocol::Http1 && upload.is_some() {
+        headers::frame(&mut head.headers, &RequestBody::new(upload.as_ref()));
     }
-    record.body(meter);
-    Ok((route, Request::from_parts(head, body)))
+    Ok(Admitted {
+        route,
+        outgoing: Outgoing {
+            head,
+            upload,
+            gate: forwards_expect.then(Arc::<Gate>::default),
+        },
+        switch,
+        conversion,
+        deadline,
+    })
 }
 
-/// Balance and attempt: asks endpoints until one answers, as long as nothing of the request was sent.
+/// What is special about gRPC, and when the whole must have ended: the smaller of our limit and the client's, passed
+/// on shortened.
+fn grpc_terms(
+    head: &mut Parts,
+    start: Instant,
+    timeout_total: Option<std::time::Duration>,
+) -> (Conversion, Option<Instant>) {
+    if !grpc::is_call(&head.method, &head.headers) {
+        return (Conversion::None, timeout_total.and_then(|limit| start.checked_add(limit)));
+    }
+    let limit = [grpc::timeout(&head.headers), timeout_total].into_iter().flatten().min();
+    if let Some(left) = limit.and_then(|limit| grpc::format_timeout(limit.saturating_sub(start.elapsed()))) {
+        head.headers.insert(grpc::TIMEOUT, left);
+    }
+    (Conversion::Grpc, limit.and_then(|limit| start.checked_add(limit)))
+}
+
+/// Forwards a request within its limits of time. `timeout` is counted anew while the client sends its body, for a slow
+/// client is no slow upstream.
+async fn in_time(connection: &Rc<Connection>, admitted: Admitted, record: &mut Record) -> Answer {
+    let Admitted {
+        route,
+        outgoing,
+        switch,
+        conversion,
+        deadline,
+    } = admitted;
+    let limit = route.http().timeout;
+    let upload = outgoing.upload.clone();
+    let mut until = later(record.start, limit).min(deadline.unwrap_or_else(|| later(record.start, A_DAY)));
+    let outcome = {
+        let mut forwarded = pin!(forward(connection, &route, outgoing, record));
+        loop {
+            if let Ok(outcome) = timeout_at(until, forwarded.as_mut()).await {
+                break outcome;
+            }
+            if deadline.is_some_and(|deadline| deadline <= until) {
+                break Err(ProxyError::DeadlineExceeded);
+            }
+            let progress = upload.as_ref().and_then(|upload| upload.progress());
+            let next = match progress {
+                // The client's own limit ends this.
+                Some(progress) if upload.as_ref().is_some_and(|upload| upload.is_owed()) => {
+                    later(Instant::now().max(progress), limit)
+                }
+                Some(progress) => later(progress, limit),
+                None => break Err(ProxyError::Timeout),
+            };
+            if next <= until {
+                break Err(ProxyError::Timeout);
+            }
+            until = next.min(deadline.unwrap_or(next));
+        }
+    };
+    let (response, lease) = match outcome {
+        Ok(answered) => answered,
+        Err(error) => {
+            if matches!(error, ProxyError::Timeout | ProxyError::DeadlineExceeded) {
+                record.endpoint_failed();
+            }
+            return record.body_fault().unwrap_or(error).into();
+        }
+    };
+    if switch.is_made_by(&response) {
+        return Answer::Switched {
+            response,
+            lease,
+            switch,
+            route,
+        };
+    }
+    let streams = conversion == Conversion::Grpc || is_event_stream(&response);
+    let idle = (!streams).then_some(route.http().response_idle_timeout);
+    Answer::Upstream {
+        response,
+        lease,
+        conversion,
+        limits: Limits { idle, deadline },
+    }
+}
+
+/// Longer than any limit.
+const A_DAY: std::time::Duration = std::time::Duration::from_hours(24);
+
+fn later(start: Instant, limit: std::time::Duration) -> Instant {
+    start.checked_add(limit.min(A_DAY)).unwrap_or(start)
+}
+
+fn is_event_stream(response: &Response<Incoming>) -> bool {
+    response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Balance and attempt: asks endpoints until one answers, as long as the request may be sent again.
 async fn forward(
     connection: &Connection,
     route: &ResolvedRoute,
-    mut request: Request<RequestBody>,
+    mut outgoing: Outgoing,
     record: &mut Record,
-) -> Answer {
+) -> Result<(Response<Incoming>, Lease), ProxyError> {
     let worker = &connection.worker;
-    let upstream = match route.action() {
-        Ok(Action::Forward(upstream)) => upstream,
-        Ok(Action::Respond(respond)) => return Answer::Short(Short::Own(respond.clone())),
-        Err(error) => return error.into(),
+    let Action::Forward(upstream) = route.action()? else {
+        return Err(ProxyError::NoEndpoint);
     };
-    let connect_timeout = upstream.upstream.connect_timeout;
     let mut tried = [usize::MAX; ENDPOINTS_TRIED_MAX];
-    let mut last = ProxyError::NoEndpoint;
+    let mut last = upstream.missing();
     for count in 0..ENDPOINTS_TRIED_MAX {
         let before = tried.get(..count).unwrap_or_default();
         let Some((index, mode)) = upstream.turn.pick(&upstream.endpoints, before) else {
@@ -180,27 +374,24 @@ async fn forward(
             break;
         };
         *slot = index;
-        match attempt(worker, &endpoint.pool, connect_timeout, request, record).await {
-            Ok((response, lease)) => return Answer::Upstream(response, lease),
+        match attempt(worker, &endpoint.pool, route, outgoing, record).await {
+            Ok(answered) => return Ok(answered),
             Err(failed) => {
-                let Failed {
-                    error,
-                    request: unsent,
-                } = *failed;
+                let Failed { error, again } = *failed;
                 last = error;
-                match unsent {
-                    Some(unsent) if error.retry() == Retry::Safe => request = unsent,
+                match again {
+                    Some(again) if error.retry() != Retry::Never => outgoing = again,
                     _ => break,
                 }
             }
         }
     }
-    last.into()
+    Err(last)
 }
 
 /// Turns the target into what the upstream's protocol wants: path alone with Host, or the whole with an authority.
 fn address(
-    head: &mut request::Parts,
+    head: &mut Parts,
     host: HeaderValue,
     protocol: UpstreamProtocol,
 ) -> Result<(), ProxyError> {
@@ -255,39 +446,76 @@ fn with_path(uri: &Uri, mut path: String) -> Result<Uri, ProxyError> {
 
 /// Makes the response of an answer: the one place where errors become statuses.
 fn respond(
-    connection: &Connection,
+    connection: &Rc<Connection>,
     answer: Answer,
-    method: &Method,
-    version: Version,
+    asker: &Asker,
     mut record: Box<Record>,
 ) -> Response<ResponseBody> {
     let node = record.listener.node_header.clone();
+    if !matches!(answer, Answer::Switched { .. }) && connection.report.holds() {
+        connection.report.resume(Resume::Http);
+    }
     let mut response = match answer {
-        Answer::Upstream(response, lease) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
+        Answer::Upstream {
+            response,
+            lease,
+            conversion,
+            limits,
+        } if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
             let (mut head, body) = response.into_parts();
             match headers::to_downstream(&mut head.headers) {
                 Ok(()) => {
                     head.version = Version::HTTP_11;
                     record.status(head.status);
-                    Response::from_parts(head, ResponseBody::upstream(body, lease, record))
+                    if conversion == Conversion::Grpc {
+                        record.grpc_status(grpc::Status::read(&head.headers));
+                    }
+                    let body = ResponseBody::upstream(body, lease, record, conversion, limits);
+                    Response::from_parts(head, body)
                 }
                 Err(error) => {
                     record.endpoint_failed();
                     // With the lease goes the connection: what follows on it cannot be told apart either.
                     drop((body, lease));
-                    refusal(error, None, method, record)
+                    refusal(error, None, asker, record)
                 }
             }
         }
-        // Nobody asked for another protocol: Upgrade is not forwarded.
-        Answer::Upstream(..) => refusal(ProxyError::UpstreamProtocol, None, method, record),
-        Answer::Short(Short::Own(respond)) => own(respond.status, respond.body, method, record),
-        Answer::Short(Short::Refused { error, allow }) => refusal(error, allow, method, record),
+        // Nobody asked for another protocol.
+        Answer::Upstream { .. } => refusal(ProxyError::UpstreamProtocol, None, asker, record),
+        Answer::Switched {
+            response,
+            lease,
+            switch,
+            route,
+        } => match switch.to_downstream(&response) {
+            Ok(head) => {
+                record.status(head.status);
+                let tunnel = Box::new(Tunnel {
+                    upstream: lease.into_tunnel(response),
+                    idle_timeout: route.http().tunnel_idle_timeout,
+                    record,
+                });
+                switch.join(connection, tunnel);
+                Response::from_parts(head, ResponseBody::none())
+            }
+            Err(error) => {
+                record.endpoint_failed();
+                connection.report.resume(Resume::Http);
+                drop((response, lease));
+                refusal(error, None, asker, record)
+            }
+        },
+        Answer::Short(Short::Own(respond)) => own(respond.status, respond.body, asker, record),
+        Answer::Short(Short::Refused { error, allow }) => refusal(error, allow, asker, record),
     };
     if let Some(node) = node {
         response.headers_mut().insert(headers::NODE, node);
     }
-    if version != Version::HTTP_2 && connection.is_leaving() {
+    if asker.version != Version::HTTP_2
+        && connection.is_leaving()
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -298,27 +526,39 @@ fn respond(
 fn refusal(
     error: ProxyError,
     allow: Option<HeaderValue>,
-    method: &Method,
+    asker: &Asker,
     mut record: Box<Record>,
 ) -> Response<ResponseBody> {
     record.fail(error);
     let request_id = record.request_id.clone();
-    let text = Bytes::from(format!("{}: {error}\n", error.reason()));
-    let mut response = own(error.status(), text, method, record);
+    let mut response = if asker.conversion == Conversion::Grpc {
+        let status = grpc::Status::of_http(error.status());
+        record.status(StatusCode::OK);
+        record.says(status);
+        let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
+        status.write_alone(response.headers_mut(), &format!("{}: {error}", error.reason()));
+        response
+    } else {
+        let text = Bytes::from(format!("{}: {error}\n", error.reason()));
+        own(error.status(), text, asker, record)
+    };
     let headers = response.headers_mut();
     headers.insert(headers::REQUEST_ID, request_id);
     if let Some(allow) = allow {
         headers.insert(header::ALLOW, allow);
     }
+    if error.closes() && asker.version != Version::HTTP_2 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
 /// A text of our own. To HEAD goes its length alone.
-fn own(status: StatusCode, text: Bytes, method: &Method, mut record: Box<Record>) -> Response<ResponseBody> {
+fn own(status: StatusCode, text: Bytes, asker: &Asker, mut record: Box<Record>) -> Response<ResponseBody> {
     record.status(status);
     let is_bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let length = HeaderValue::from(text.len());
-    let text = if is_bodiless || method == Method::HEAD {
+    let text = if is_bodiless || asker.method == Method::HEAD {
         Bytes::new()
     } else {
         text

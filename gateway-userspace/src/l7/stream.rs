@@ -1,47 +1,95 @@
-//! A client's TCP stream that tells its connection what passes: when a head begins, and whether the client reads.
+//! A client's socket as HTTP sees it: it tells its connection what passes, and it is never shut down by HTTP.
+//!
+//! The connection keeps the socket: a tunnel goes on with it, and [`farewell`] ends it so that an answer is not lost.
 
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::connection::Connection;
 
+/// Bytes that are read and discarded after an answer that came before the request's end.
+const FAREWELL_BYTES_MAX: usize = 256 * 1024;
+/// How long that may take.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
+/// Read at once while discarding.
+const DISCARD_BYTES: usize = 8 * 1024;
+
+/// A client's socket, which outlives HTTP on it.
+pub(super) struct Socket {
+    stream: RefCell<TcpStream>,
+    /// The client closed its side, or the connection is broken: nothing more will come.
+    ended: Cell<Ended>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    No,
+    Yes,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream) -> Rc<Self> {
+        Rc::new(Self {
+            stream: RefCell::new(stream),
+            ended: Cell::new(Ended::No),
+        })
+    }
+
+    fn note<T>(&self, outcome: &io::Result<T>) {
+        if outcome.is_err() {
+            self.ended.set(Ended::Yes);
+        }
+    }
+}
+
+/// What HTTP reads from and writes to.
 pub(super) struct ClientStream {
-    stream: TcpStream,
+    socket: Rc<Socket>,
     connection: Rc<Connection>,
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: TcpStream, connection: Rc<Connection>) -> Self {
-        Self { stream, connection }
+    pub(super) fn new(socket: Rc<Socket>, connection: Rc<Connection>) -> Self {
+        Self { socket, connection }
     }
 
-    fn written<T>(&self, outcome: Poll<T>) -> Poll<T> {
-        self.connection.writes(
-            outcome
-                .is_ready()
-                .then_some(())
-                .map_or(Poll::Pending, Poll::Ready),
-        );
+    fn written<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &outcome {
+            Poll::Pending => self.connection.writes(Poll::Pending),
+            Poll::Ready(result) => {
+                self.socket.note(result);
+                self.connection.writes(Poll::Ready(()));
+            }
+        }
         outcome
     }
 }
 
 impl AsyncRead for ClientStream {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        match buffer.filled().get(before..) {
-            Some(bytes) if !bytes.is_empty() => self.connection.received(bytes),
-            _ => {}
+        let outcome = ready!(Pin::new(&mut *self.socket.stream.borrow_mut()).poll_read(context, buffer));
+        self.socket.note(&outcome);
+        outcome?;
+        if buffer.filled().len() > before {
+            self.connection.received();
+        } else {
+            self.socket.ended.set(Ended::Yes);
         }
         Poll::Ready(Ok(()))
     }
@@ -49,32 +97,150 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let outcome = Pin::new(&mut *self.socket.stream.borrow_mut()).poll_write(context, bytes);
         self.written(outcome)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let outcome = Pin::new(&mut *self.socket.stream.borrow_mut()).poll_write_vectored(context, slices);
         self.written(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A TCP socket holds nothing back.
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    /// Leaves the socket open: how it ends is the connection's to decide.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Ends a connection whose input may not have been read to its end: a socket that is closed with unread input is
+/// reset, and the client loses the answer. So: no more from us, then read and discard, then close
+/// (RFC 9112, section 9.6).
+pub(super) async fn farewell(socket: &Socket) {
+    if socket.ended.get() == Ended::Yes {
+        return;
+    }
+    // Nobody else touches the socket any more: HTTP on it has ended.
+    let Ok(mut stream) = socket.stream.try_borrow_mut() else {
+        return;
+    };
+    if let Err(error) = SockRef::from(&*stream).shutdown(Shutdown::Write) {
+        tracing::debug!(%error, "ending the answers of a connection");
+        return;
+    }
+    let discarded = async {
+        let mut discarded = 0;
+        while discarded < FAREWELL_BYTES_MAX {
+            match discard(&mut stream).await {
+                Ok(count) if count > 0 => discarded += count,
+                Ok(_) | Err(_) => break,
+            }
+        }
+    };
+    drop(timeout(FAREWELL_MAX, discarded).await);
+}
+
+async fn discard(stream: &mut TcpStream) -> io::Result<usize> {
+    let mut space = [const { MaybeUninit::uninit() }; DISCARD_BYTES];
+    let mut buffer = ReadBuf::uninit(&mut space);
+    stream.read_buf(&mut buffer).await
+}
+
+/// What began to come, as far as it tells the protocol.
+pub(super) enum First {
+    Http1(Vec<u8>),
+    Http2(Vec<u8>),
+    /// The client closed, or the connection broke, before that; had anything come?
+    Ended(Vec<u8>),
+}
+
+/// How HTTP/2 begins (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Read before the protocol is known: a small head whole, so that it is copied once.
+const FIRST_BYTES: usize = 4 * 1024;
+
+/// Reads until the bytes tell which protocol they are. Nothing is held for a client before its first byte.
+pub(super) async fn first(socket: &Socket, connection: &Connection) -> First {
+    let mut held: Vec<u8> = Vec::new();
+    loop {
+        if let Err(error) = readable(socket).await {
+            tracing::debug!(%error, client = %connection.client, "waiting for a client's first byte");
+            return First::Ended(held);
+        }
+        let mut space = [const { MaybeUninit::uninit() }; FIRST_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        match socket.stream.borrow().try_read_buf(&mut buffer) {
+            Ok(0) => {
+                socket.ended.set(Ended::Yes);
+                return First::Ended(held);
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => {
+                socket.ended.set(Ended::Yes);
+                tracing::debug!(%error, client = %connection.client, "reading a client's first bytes");
+                return First::Ended(held);
+            }
+        }
+        connection.received();
+        held.extend_from_slice(buffer.filled());
+        if held.starts_with(PREFACE) {
+            return First::Http2(held);
+        }
+        if !PREFACE.starts_with(&held) {
+            return First::Http1(held);
+        }
+    }
+}
+
+/// Waits without a borrow of the socket that outlives a poll.
+async fn readable(socket: &Socket) -> io::Result<()> {
+    std::future::poll_fn(|context| socket.stream.borrow().poll_read_ready(context)).await
+}
+
+/// A tunnel's client side.
+pub(super) struct Raw(pub(super) Rc<Socket>);
+
+impl AsyncRead for Raw {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Raw {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_shutdown(context)
     }
 }

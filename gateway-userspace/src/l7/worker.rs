@@ -9,18 +9,15 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use hyper_util::rt::TokioTimer;
-use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::Shared;
 use super::accept::{self, Listening};
 use super::connection::{Connection, Leave};
-use super::executor::LocalExecutor;
-use super::mailbox::{Drain, Mailbox, NewSocket, Orders};
+use super::mailbox::{Drain, Mailbox, NewSocket, Orders, Peer};
 use super::metrics::WorkerCounters;
 use super::record::RequestIds;
 use super::resolved::Resolved;
@@ -33,27 +30,16 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 /// How long connections of a removed listener may take to end.
 const LISTENER_DRAIN_MAX: Duration = Duration::from_secs(30);
 
-/// HTTP/2: streams a client may have open.
-const H2_STREAMS_MAX: u32 = 100;
-/// HTTP/2: bytes of a request body in flight, per stream.
-const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// HTTP/2: bytes of request bodies in flight, per connection.
-const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// HTTP/2: response bytes buffered per stream.
-const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
-/// HTTP/2: bytes of a decoded head.
-const H2_HEAD_BYTES_MAX: u32 = 16 * 1024;
-/// HTTP/2: between two pings, and how long one may stay without answer.
-const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
-/// HTTP/1: bytes buffered per connection, which bounds the head too.
-const H1_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Between two looks at how late tasks run, while there are connections.
+const DELAY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a worker is made from.
 pub(super) struct Plan {
     pub(super) index: usize,
     /// Workers of the node.
     pub(super) workers: usize,
-    pub(super) connections_max: usize,
+    /// All workers of the node, this one among them.
+    pub(super) peers: Arc<[Peer]>,
     pub(super) shared: Arc<Shared>,
     pub(super) mailbox: Arc<Mailbox>,
 }
@@ -102,12 +88,11 @@ pub(super) enum State {
 pub(crate) struct Worker {
     index: usize,
     workers: usize,
-    connections_max: usize,
+    pub(super) peers: Arc<[Peer]>,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) log: LineBuffer,
     pub(super) request_ids: RequestIds,
-    pub(super) server: auto::Builder<LocalExecutor>,
     pub(super) clock: Clock,
     pub(super) state: Cell<State>,
     keeping: Cell<Keeping>,
@@ -117,22 +102,22 @@ pub(crate) struct Worker {
     last_connection: Cell<u64>,
     /// A connection or a listener is gone.
     pub(super) gone: Notify,
+    /// The first connection of several came.
+    busy: Notify,
 }
 
 impl Worker {
     fn new(plan: Plan) -> Self {
-        let counters = plan.shared.metrics.add_worker();
+        let counters = plan.peers.get(plan.index).map(|peer| Arc::clone(&peer.counters));
+        let counters = counters.unwrap_or_default();
         let snapshot = plan.shared.snapshot.load_full();
         let resolved = Resolved::new(snapshot, None, plan.index, plan.workers, &plan.shared.metrics);
         Self {
             index: plan.index,
             workers: plan.workers,
-            connections_max: plan.connections_max,
+            peers: plan.peers,
             log: LineBuffer::new(Arc::clone(&plan.shared.access_log)),
             request_ids: RequestIds::new(plan.index),
-            server: server(LocalExecutor {
-                counters: Arc::clone(&counters),
-            }),
             clock: Clock::default(),
             state: Cell::new(State::Serving),
             keeping: Cell::default(),
@@ -141,6 +126,7 @@ impl Worker {
             connections: RefCell::default(),
             last_connection: Cell::new(0),
             gone: Notify::new(),
+            busy: Notify::new(),
             counters,
             shared: plan.shared,
         }
@@ -150,6 +136,8 @@ impl Worker {
     async fn live(self: &Rc<Self>, mailbox: &Mailbox) -> (u64, Drain) {
         let this = Rc::clone(self);
         drop(tokio::task::spawn_local(async move { this.log.run().await }));
+        let this = Rc::clone(self);
+        drop(tokio::task::spawn_local(async move { this.measure_delay().await }));
         let mut sweep = interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut drain: Option<(u64, Drain)> = None;
@@ -182,6 +170,9 @@ impl Worker {
     fn obey(self: &Rc<Self>, orders: Orders) -> Option<Drain> {
         for socket in orders.sockets {
             self.listen(socket);
+        }
+        for handed in orders.handed {
+            accept::take_over(self, handed);
         }
         if let Some(next) = orders.snapshot {
             self.follow(&next);
@@ -253,25 +244,38 @@ impl Worker {
         next
     }
 
-    /// Whether another connection fits.
-    pub(super) fn has_room(&self) -> bool {
-        self.connections.borrow().len() < self.connections_max
-    }
-
     pub(super) fn add(&self, connection: Rc<Connection>) -> u64 {
         let id = self.last_connection.get() + 1;
         self.last_connection.set(id);
-        self.connections.borrow_mut().insert(id, connection);
+        let mut connections = self.connections.borrow_mut();
+        if connections.is_empty() {
+            self.busy.notify_one();
+        }
+        connections.insert(id, connection);
         self.counters.accepted.add(1);
         self.counters.open.add(1);
         id
     }
 
     pub(super) fn remove(&self, id: u64) {
-        if self.connections.borrow_mut().remove(&id).is_some() {
+        let removed = self.connections.borrow_mut().remove(&id);
+        if let Some(connection) = removed {
             self.counters.open.less();
+            self.shared.admission.leave(connection.client.ip());
         }
         self.gone.notify_one();
+    }
+
+    /// Looks how late a task runs that is due: what any other task may have to wait.
+    async fn measure_delay(&self) {
+        loop {
+            if self.connections.borrow().is_empty() {
+                self.busy.notified().await;
+            }
+            let due = Instant::now() + DELAY_INTERVAL;
+            sleep_until(due).await;
+            self.counters.delayed(due.elapsed());
+        }
     }
 
     /// A listener's socket is closed: its connections are to end.
@@ -328,28 +332,6 @@ impl Worker {
             .map(|c| u64::from(c.active()))
             .sum()
     }
-}
-
-fn server(executor: LocalExecutor) -> auto::Builder<LocalExecutor> {
-    let mut builder = auto::Builder::new(executor);
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        // Head and idle limits are `connection`'s: hyper has one timer for both.
-        .header_read_timeout(None)
-        // Not `pipeline_flush`: with it hyper 1.12 buffers without bound for a client that does not read
-        // (`Buffered::can_buffer`). Guarded by `a_client_that_does_not_read_holds_the_upstream_back`.
-        .max_buf_size(H1_BUFFER_BYTES_MAX)
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(H2_STREAMS_MAX)
-        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
-        .max_header_list_size(H2_HEAD_BYTES_MAX)
-        .keep_alive_interval(H2_PING_INTERVAL)
-        .keep_alive_timeout(H2_PING_INTERVAL);
-    builder
 }
 
 /// Time that is cheap to read and good enough for limits of seconds; and the wall clock of log lines.

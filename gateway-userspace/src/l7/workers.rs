@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
 use super::bind::{self, BindError};
-use super::mailbox::{Drain, Mailbox, NewSocket};
+use super::mailbox::{Drain, Mailbox, NewSocket, Peer};
 use super::worker;
 use crate::config::snapshot::Snapshot;
 
@@ -24,10 +24,10 @@ use crate::config::snapshot::Snapshot;
 const DESCRIPTORS_RESERVED: u64 = 512;
 /// Descriptors of a proxied request: the client's connection and the upstream's.
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
-/// Connections a worker holds at most, whatever the descriptors allow: some 10 kB each.
-const CONNECTIONS_PER_WORKER_MAX: u64 = 65_536;
+/// Connections the node holds at most where no figure is given, whatever the descriptors allow: some 10 kB each.
+const CONNECTIONS_MAX: u64 = 262_144;
 /// And at least, so that a tiny limit shows as accept errors and not as a stop.
-const CONNECTIONS_PER_WORKER_MIN: u64 = 16;
+const CONNECTIONS_MIN: u64 = 16;
 
 /// How long a removed listener's sockets may still listen, in all workers: emptying the queue takes 1.5 s, each
 /// step a tick more.
@@ -73,6 +73,7 @@ struct Opened {
 #[derive(Debug)]
 pub struct Workers {
     shared: Arc<Shared>,
+    connections_max: usize,
     crew: Vec<Member>,
     /// Where each configured address really listens: the same but for port 0.
     bound: Mutex<HashMap<SocketAddr, SocketAddr>>,
@@ -92,27 +93,36 @@ impl Workers {
     /// Raises the soft limit of open files to the hard one, as each connection takes two.
     ///
     /// # Errors
-    /// A thread or its runtime could not be made, or the limits not be read.
+    /// A thread or its runtime could not be made, the limits not be read, or more connections are asked for than
+    /// files may be open.
     pub fn start(shared: Arc<Shared>) -> io::Result<Self> {
-        let count = shared.snapshot.load().node.workers.max(1);
-        let connections_max = connections_per_worker(raise_descriptors()?, count);
-        Self::start_with(shared, count, connections_max)
+        let snapshot = shared.snapshot.load_full();
+        let connections_max = connections_max(raise_descriptors()?, snapshot.node.connections_max)?;
+        Self::start_with(shared, snapshot.node.workers.max(1), connections_max)
     }
 
     pub(super) fn start_with(shared: Arc<Shared>, count: usize, connections_max: usize) -> io::Result<Self> {
+        let per_client_max = shared.snapshot.load().node.connections_per_client_max;
+        shared.admission.limit(connections_max, per_client_max);
         // Made first, so that those already started end where a later one cannot be.
         let mut this = Self {
             shared: Arc::clone(&shared),
+            connections_max,
             crew: Vec::with_capacity(count),
             bound: Mutex::default(),
             closing: Mutex::default(),
         };
-        for index in 0..count {
-            let mailbox = Arc::new(Mailbox::default());
+        let peer = |_| Peer {
+            mailbox: Arc::default(),
+            counters: shared.metrics.add_worker(),
+        };
+        let peers: Arc<[Peer]> = (0..count).map(peer).collect();
+        for (index, peer) in peers.iter().enumerate() {
+            let mailbox = Arc::clone(&peer.mailbox);
             let plan = worker::Plan {
                 index,
                 workers: count,
-                connections_max,
+                peers: Arc::clone(&peers),
                 shared: Arc::clone(&shared),
                 mailbox: Arc::clone(&mailbox),
             };
@@ -122,7 +132,7 @@ impl Workers {
         tracing::info!(
             workers = count,
             connections_max,
-            "workers started; connections_max is for each"
+            "workers started"
         );
         Ok(this)
     }
@@ -170,6 +180,9 @@ impl Workers {
                 "another number of workers takes effect at the next start"
             );
         }
+        self.shared
+            .admission
+            .limit(self.connections_max, next.node.connections_per_client_max);
         self.shared.snapshot.store(Arc::clone(&next));
         self.shared.metrics.retain(&next);
         let mut shares: Vec<Vec<NewSocket>> = self.crew.iter().map(|_| Vec::new()).collect();
@@ -230,6 +243,7 @@ impl Workers {
         }
         Some(Workers {
             shared: Arc::clone(&self.shared),
+            connections_max: self.connections_max,
             crew: std::mem::take(&mut self.crew),
             bound: Mutex::new(std::mem::take(&mut *self.bound())),
             closing: Mutex::default(),
@@ -341,11 +355,28 @@ fn raise_descriptors() -> io::Result<u64> {
     }
 }
 
-fn connections_per_worker(descriptors: u64, workers: usize) -> usize {
-    let workers = u64::try_from(workers).unwrap_or(1).max(1);
-    let each = descriptors.saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_CONNECTION / workers;
-    let each = each.clamp(CONNECTIONS_PER_WORKER_MIN, CONNECTIONS_PER_WORKER_MAX);
-    usize::try_from(each).unwrap_or(usize::MAX)
+/// # Errors
+/// The descriptors do not suffice for what is asked for.
+fn connections_max(descriptors: u64, asked: Option<usize>) -> io::Result<usize> {
+    let fits = descriptors.saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_CONNECTION;
+    let fits = fits.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
+    let fits = usize::try_from(fits).unwrap_or(usize::MAX);
+    match asked {
+        None => Ok(fits),
+        Some(asked) => {
+            let needed = (asked as u64)
+                .saturating_mul(DESCRIPTORS_PER_CONNECTION)
+                .saturating_add(DESCRIPTORS_RESERVED);
+            if needed > descriptors {
+                return Err(io::Error::other(format!(
+                    "node.connections_max = {asked} needs {needed} open files (two a connection, {DESCRIPTORS_RESERVED} \
+                     for the rest), but the limit is {descriptors}; raise it (LimitNOFILE in the unit, ulimit -Hn) or \
+                     write {fits} at most"
+                )));
+            }
+            Ok(asked)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -353,19 +384,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn descriptors_are_divided_among_workers() {
+    fn connections_fit_the_open_files() {
         let rows = [
-            (20_000, 1, 9_744),
-            (20_000, 2, 4_872),
-            (100, 4, 16),
-            (10_000_000, 2, 65_536),
+            (20_000, None, Some(9_744)),
+            (100, None, Some(16)),
+            (10_000_000, None, Some(262_144)),
+            (20_000, Some(9_744), Some(9_744)),
+            (20_000, Some(9_745), None),
+            (20_000, Some(10), Some(10)),
         ];
-        for (descriptors, workers, each) in rows {
-            assert_eq!(
-                connections_per_worker(descriptors, workers),
-                each,
-                "{descriptors} for {workers}"
-            );
+        for (descriptors, asked, expected) in rows {
+            let got = connections_max(descriptors, asked);
+            assert_eq!(got.as_ref().ok(), expected.as_ref(), "{descriptors} for {asked:?}");
+            if let Err(error) = got {
+                let text = error.to_string();
+                assert!(text.contains("9744") && text.contains("LimitNOFILE"), "{text}");
+            }
         }
     }
 }

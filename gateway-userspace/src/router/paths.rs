@@ -1,10 +1,16 @@
 //! The path patterns of one host as a tree of segments.
+//!
+//! A look-up costs by the segments of the path, not by the number of routes: of a node's literals one is looked at,
+//! and its parameter only as long as nothing better was found.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::str::Split;
 
 use http::Method;
 
-use super::{PathPattern, RouteIndex};
+use super::{Form, PathPattern, RouteIndex, Slashes};
 
 /// Segments in a pattern: bounds the depth of a lookup. Longer paths only match prefixes.
 const SEGMENTS_MAX: usize = 64;
@@ -12,10 +18,49 @@ const SEGMENTS_MAX: usize = 64;
 /// What the tree says of a path and method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    Found(RouteIndex),
+    Found(Found),
     /// A pattern has the path, none the method.
     MethodRejected,
     Nothing,
+}
+
+impl Outcome {
+    /// Of the two forms of one path.
+    pub(super) fn or_better(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Found(one), Self::Found(other)) if (one.fit, one.methods) > (other.fit, other.methods) => {
+                self
+            }
+            (Self::Found(_), Self::MethodRejected | Self::Nothing)
+            | (Self::MethodRejected, Self::Nothing) => self,
+            _ => other,
+        }
+    }
+}
+
+/// A route, and how well its pattern fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    fit: Fit,
+    methods: Methods,
+    pub(super) route: RouteIndex,
+}
+
+/// In the order of precedence, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    Prefix {
+        segments: usize,
+        parameters: Reverse<usize>,
+    },
+    /// For one path, fewer parameters are more literal segments; none is what the Gateway API calls exact.
+    Exact { parameters: Reverse<usize> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Methods {
+    All,
+    Named,
 }
 
 /// All path patterns of one host.
@@ -27,10 +72,32 @@ pub(super) struct Paths {
 /// What may follow the segments that led here.
 #[derive(Debug, Default)]
 struct Node {
-    literals: HashMap<Box<str>, Node>,
+    literals: HashMap<Box<str>, Node, BuildHasherDefault<Fnv>>,
     parameter: Option<Box<Node>>,
     exact: Leaves,
     prefix: Leaves,
+}
+
+/// FNV-1a: quick for short text. All keys come from the configuration, so a client cannot make any of them collide.
+#[derive(Clone, Copy, Debug)]
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Routes with the same host and path; they differ in methods.
@@ -41,25 +108,12 @@ struct Leaves(Vec<Leaf>);
 struct Leaf {
     /// Empty: every method.
     methods: Box<[Method]>,
+    slashes: Slashes,
     route: RouteIndex,
 }
 
 impl Leaves {
-    fn find(&self, method: &Method) -> Outcome {
-        let takes_all = |leaf: &&Leaf| leaf.methods.is_empty();
-        let found = self
-            .0
-            .iter()
-            .find(|leaf| leaf.methods.contains(method))
-            .or_else(|| self.0.iter().find(takes_all));
-        match found {
-            Some(leaf) => Outcome::Found(leaf.route),
-            None if self.0.is_empty() => Outcome::Nothing,
-            None => Outcome::MethodRejected,
-        }
-    }
-
-    fn insert(&mut self, methods: &[Method], route: RouteIndex) -> Result<(), String> {
+    fn insert(&mut self, methods: &[Method], slashes: Slashes, route: RouteIndex) -> Result<(), String> {
         for leaf in &self.0 {
             if methods.is_empty() && leaf.methods.is_empty() {
                 return Err("says the same as an earlier pattern; remove one of them".to_owned());
@@ -72,6 +126,7 @@ impl Leaves {
         }
         self.0.push(Leaf {
             methods: methods.into(),
+            slashes,
             route,
         });
         Ok(())
@@ -83,12 +138,12 @@ impl Paths {
         &mut self,
         pattern: &PathPattern,
         methods: &[Method],
+        slashes: Slashes,
         route: RouteIndex,
     ) -> Result<(), String> {
-        let (PathPattern::Exact(text) | PathPattern::Prefix(text)) = pattern;
-        let segments = parse(text)?;
-        if let Some(twice) = first_twice(methods) {
-            return Err(format!("names the method {twice} twice; remove one of them"));
+        let segments = parse(pattern.text())?;
+        if let Some(method) = first_twice(methods) {
+            return Err(format!("names {method} twice; remove one of them"));
         }
         let segments = match (pattern, segments.split_last()) {
             (PathPattern::Prefix(_), Some((Segment::Literal(""), before))) => before,
@@ -102,86 +157,142 @@ impl Paths {
             };
         }
         match pattern {
-            PathPattern::Exact(_) => node.exact.insert(methods, route),
-            PathPattern::Prefix(_) => node.prefix.insert(methods, route),
+            PathPattern::Exact(_) => node.exact.insert(methods, slashes, route),
+            PathPattern::Prefix(_) => node.prefix.insert(methods, slashes, route),
         }
     }
 
-    pub(super) fn find(&self, path: &str, method: &Method) -> Outcome {
-        let Some(path) = path.strip_prefix('/') else {
-            return Outcome::Nothing;
+    /// The best of the routes that take a path of that form.
+    pub(super) fn find(&self, path: &str, form: Form, method: &Method) -> Outcome {
+        let mut search = Search {
+            method,
+            form,
+            outcome: Outcome::Nothing,
         };
-        let mut seen = Outcome::Nothing;
-        let mut take = |leaves: &Leaves| match leaves.find(method) {
-            Outcome::Found(route) => Some(route),
-            Outcome::MethodRejected => {
-                seen = Outcome::MethodRejected;
-                None
-            }
-            Outcome::Nothing => None,
-        };
-        let found = self.root.visit_exact(Some(path), &mut take);
-        let found = found.or_else(|| self.root.longest_prefix(Some(path), 0, &mut take).map(|(_, r)| r));
-        found.map_or(seen, Outcome::Found)
+        self.visit(path, &mut search);
+        search.outcome
     }
 
     /// Adds the methods of every pattern that has the path.
     pub(super) fn collect_methods(&self, path: &str, methods: &mut Vec<Method>) {
-        let Some(path) = path.strip_prefix('/') else {
-            return;
-        };
-        let mut take = |leaves: &Leaves| {
-            methods.extend(leaves.0.iter().flat_map(|leaf| leaf.methods.iter().cloned()));
-            None
-        };
-        let none = self.root.visit_exact(Some(path), &mut take);
-        let none = none.or_else(|| self.root.longest_prefix(Some(path), 0, &mut take).map(|(_, r)| r));
-        debug_assert!(none.is_none(), "the visitor takes nothing");
+        self.visit(path, methods);
+    }
+
+    fn visit(&self, path: &str, visitor: &mut impl Visitor) {
+        if let Some(rest) = path.strip_prefix('/') {
+            self.root.visit(Some(rest), 0, 0, visitor);
+        } else if path == "*" {
+            // What OPTIONS asks of the whole server belongs to whoever has the whole server.
+            visitor.take(&self.root.prefix, Fit::prefix(0, 0));
+        }
     }
 }
 
-type Take<'t> = &'t mut dyn FnMut(&Leaves) -> Option<RouteIndex>;
+/// Is shown what fits a path: the deeper first, and of one depth the literal first.
+trait Visitor {
+    /// Nothing with so many parameters or more is of interest any more.
+    fn is_settled(&self, parameters: usize) -> bool;
+    fn take(&mut self, leaves: &Leaves, fit: Fit);
+}
 
-impl Node {
-    /// `rest` is what follows the slash after this node; `None`: the path ends here.
-    fn visit_exact(&self, rest: Option<&str>, take: Take<'_>) -> Option<RouteIndex> {
-        let Some(rest) = rest else {
-            return take(&self.exact);
-        };
-        let (segment, rest) = split(rest);
-        if let Some(node) = self.literals.get(segment)
-            && let Some(route) = node.visit_exact(rest, take)
-        {
-            return Some(route);
-        }
-        match &self.parameter {
-            Some(node) if !segment.is_empty() => node.visit_exact(rest, take),
-            _ => None,
+/// For one route.
+struct Search<'m> {
+    method: &'m Method,
+    form: Form,
+    outcome: Outcome,
+}
+
+impl Visitor for Search<'_> {
+    fn is_settled(&self, parameters: usize) -> bool {
+        match &self.outcome {
+            Outcome::Found(found) => found.fit >= Fit::exact(parameters),
+            _ => false,
         }
     }
 
-    /// The route of the prefix with the most segments, and how many; a literal before a parameter.
-    fn longest_prefix(
-        &self,
-        rest: Option<&str>,
-        depth: usize,
-        take: Take<'_>,
-    ) -> Option<(usize, RouteIndex)> {
-        let mut best: Option<(usize, RouteIndex)> = None;
-        if let Some((segment, rest)) = rest.map(split) {
-            if let Some(node) = self.literals.get(segment) {
-                best = node.longest_prefix(rest, depth + 1, take);
+    fn take(&mut self, leaves: &Leaves, fit: Fit) {
+        if let Outcome::Found(found) = &self.outcome
+            && found.fit >= fit
+        {
+            return;
+        }
+        let mut for_all = None;
+        for leaf in &leaves.0 {
+            if !self.form.is_for(leaf.slashes) {
+                continue;
             }
-            if let Some(node) = &self.parameter
-                && !segment.is_empty()
-            {
-                let other = node.longest_prefix(rest, depth + 1, take);
-                if other.map(|(depth, _)| depth) > best.map(|(depth, _)| depth) {
-                    best = other;
+            let methods = if leaf.methods.is_empty() {
+                Methods::All
+            } else if leaf.methods.contains(self.method) {
+                Methods::Named
+            } else {
+                if self.outcome == Outcome::Nothing {
+                    self.outcome = Outcome::MethodRejected;
+                }
+                continue;
+            };
+            let found = Outcome::Found(Found {
+                fit,
+                methods,
+                route: leaf.route,
+            });
+            if methods == Methods::Named {
+                self.outcome = found;
+                return;
+            }
+            for_all = Some(found);
+        }
+        if let Some(found) = for_all {
+            self.outcome = found;
+        }
+    }
+}
+
+/// For the methods of all.
+impl Visitor for Vec<Method> {
+    fn is_settled(&self, _: usize) -> bool {
+        false
+    }
+
+    fn take(&mut self, leaves: &Leaves, _: Fit) {
+        self.extend(leaves.0.iter().flat_map(|leaf| leaf.methods.iter().cloned()));
+    }
+}
+
+impl Fit {
+    fn prefix(segments: usize, parameters: usize) -> Self {
+        Self::Prefix {
+            segments,
+            parameters: Reverse(parameters),
+        }
+    }
+
+    fn exact(parameters: usize) -> Self {
+        Self::Exact {
+            parameters: Reverse(parameters),
+        }
+    }
+}
+
+impl Node {
+    /// `rest` is what follows the slash after this node; `None`: the path ends here. Each node is seen once at most.
+    fn visit(&self, rest: Option<&str>, segments: usize, parameters: usize, visitor: &mut impl Visitor) {
+        match rest {
+            None => visitor.take(&self.exact, Fit::exact(parameters)),
+            Some(rest) => {
+                let (segment, rest) = split(rest);
+                if let Some(node) = self.literals.get(segment) {
+                    node.visit(rest, segments + 1, parameters, visitor);
+                }
+                if let Some(node) = &self.parameter
+                    && !segment.is_empty()
+                    && !visitor.is_settled(parameters + 1)
+                {
+                    node.visit(rest, segments + 1, parameters + 1, visitor);
                 }
             }
         }
-        best.or_else(|| take(&self.prefix).map(|route| (depth, route)))
+        visitor.take(&self.prefix, Fit::prefix(segments, parameters));
     }
 }
 
@@ -190,6 +301,55 @@ fn split(path: &str) -> (&str, Option<&str>) {
         Some((segment, rest)) => (segment, Some(rest)),
         None => (path, None),
     }
+}
+
+/// The parameters of a pattern in a path that it matches, in their order: names and values.
+///
+/// Values are as they stand in the normalised path: never empty, with their escapes.
+#[derive(Clone, Debug, Default)]
+pub struct Parameters<'r> {
+    pattern: Option<Split<'r, char>>,
+    path: Option<Split<'r, char>>,
+}
+
+impl<'r> Parameters<'r> {
+    /// `None`: the pattern does not match the path.
+    pub(super) fn new(pattern: &'r PathPattern, path: &'r str) -> Option<Self> {
+        let mut segments = path.split('/');
+        let is_same = |expected: &str| match (parameter(expected), segments.next()) {
+            (_, None) => false,
+            (Some(_), Some(segment)) => !segment.is_empty(),
+            (None, Some(segment)) => segment == expected,
+        };
+        let text = match pattern {
+            PathPattern::Exact(text) => text,
+            PathPattern::Prefix(text) => text.strip_suffix('/').unwrap_or(text),
+        };
+        let is_match = text.split('/').all(is_same);
+        let is_whole = matches!(pattern, PathPattern::Prefix(_)) || segments.next().is_none();
+        (is_match && is_whole).then(|| Self {
+            pattern: Some(text.split('/')),
+            path: Some(path.split('/')),
+        })
+    }
+}
+
+impl<'r> Iterator for Parameters<'r> {
+    type Item = (&'r str, &'r str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (expected, value) = (self.pattern.as_mut()?.next()?, self.path.as_mut()?.next()?);
+            if let Some(name) = parameter(expected) {
+                return Some((name, value));
+            }
+        }
+    }
+}
+
+/// The name of a segment that is a parameter.
+fn parameter(segment: &str) -> Option<&str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -213,7 +373,7 @@ fn parse(pattern: &str) -> Result<Vec<Segment<'_>>, String> {
     }
     let mut segments = Vec::new();
     for text in rest.split('/') {
-        let segment = match text.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')) {
+        let segment = match parameter(text) {
             Some("") => return Err("has `{}` without a name; write for example `{id}`".to_owned()),
             Some(name) if !name.contains(['{', '}']) => Segment::Parameter(name),
             None if !text.contains(['{', '}']) => Segment::Literal(text),

@@ -5,16 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// From accept to the first byte.
-const FIRST_BYTE_MAX: Duration = Duration::from_secs(10);
-/// From a head's first byte to its end.
-const HEAD_MAX: Duration = Duration::from_secs(15);
-/// HTTP/1: between two requests.
-const IDLE_MAX: Duration = Duration::from_secs(75);
-/// HTTP/2: without a stream.
-const H2_IDLE_MAX: Duration = Duration::from_secs(180);
-/// The client takes no byte of what we hold.
-const STALLED_MAX: Duration = Duration::from_secs(30);
+use crate::config::snapshot::ListenerHttp;
+
 /// From the order to end in order to the cut, where no request is under way: a client that answers no GOAWAY.
 const FINISH_MAX: Duration = Duration::from_secs(5);
 /// A connection that is to end and has no request is given so long for one, which is answered with
@@ -60,9 +52,15 @@ pub(super) enum Order {
 /// Why an order was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// A limit of time was reached.
-    Limit,
-    /// The listener or the node goes.
+    /// Nothing came.
+    FirstByte,
+    /// A head did not end.
+    Head,
+    /// Nothing was asked for.
+    Idle,
+    /// The client takes nothing.
+    Stalled,
+    /// The listener or the node goes, or the connection is old enough.
     Leave,
 }
 
@@ -75,6 +73,8 @@ pub(super) struct Life {
     protocol: Protocol,
     active: u32,
     blocked_since: Option<Instant>,
+    /// Then it leaves by itself.
+    old_at: Option<Instant>,
     /// Of its listener.
     leave: Option<(Leave, Instant)>,
     /// Since when the node wants all connections to end; taken back, it holds no more for who was not told yet.
@@ -83,8 +83,11 @@ pub(super) struct Life {
 }
 
 impl Life {
-    pub(super) fn new(now: Instant) -> Self {
+    /// `age`: when it is to leave, less up to a tenth, so that connections made together do not end together.
+    pub(super) fn new(now: Instant, age: Option<Duration>) -> Self {
+        let age = age.map(|age| age.mul_f64(rand::random_range(0.9..=1.0)));
         Self {
+            old_at: age.and_then(|age| now.checked_add(age)),
             phase: Phase::Silent,
             since: now,
             protocol: Protocol::Http1,
@@ -121,18 +124,19 @@ impl Life {
     }
 
     /// Bytes came from the client.
-    pub(super) fn received(&mut self, bytes: &[u8], now: Instant) {
+    pub(super) fn received(&mut self, now: Instant) {
         match self.phase {
             Phase::Busy | Phase::Head => {}
-            // The preface of HTTP/2: such a connection has no head of its own, and may be opened in advance.
-            Phase::Silent if bytes.starts_with(b"PRI") => {
-                self.protocol = Protocol::Http2;
-                self.enter(Phase::Idle, now);
-            }
             // Pings and the like.
             Phase::Idle if self.protocol == Protocol::Http2 => {}
             Phase::Silent | Phase::Idle => self.enter(Phase::Head, now),
         }
+    }
+
+    /// It speaks HTTP/2: such a connection has no head of its own, and may be opened in advance.
+    pub(super) fn http2(&mut self, now: Instant) {
+        self.protocol = Protocol::Http2;
+        self.enter(Phase::Idle, now);
     }
 
     /// Whether the client takes what we write.
@@ -153,9 +157,17 @@ impl Life {
     }
 
     /// What is to be done now, if it was not said before. `node` is what holds for all connections of the worker.
-    pub(super) fn check(&mut self, now: Instant, node: Option<Leave>) -> Option<(Order, Cause)> {
+    pub(super) fn check(
+        &mut self,
+        now: Instant,
+        node: Option<Leave>,
+        limits: &ListenerHttp,
+    ) -> Option<(Order, Cause)> {
         self.node_since = node.map(|_| self.node_since.unwrap_or(now));
-        let (order, cause) = self.wanted(now, node)?;
+        if self.leave.is_none() && self.old_at.is_some_and(|old_at| now >= old_at) {
+            self.leave(Leave { by: None }, now);
+        }
+        let (order, cause) = self.wanted(now, node, limits)?;
         match self.told {
             Some((told, _)) if told == order || told == Order::Cut => None,
             _ => {
@@ -165,34 +177,32 @@ impl Life {
         }
     }
 
-    fn wanted(&self, now: Instant, node: Option<Leave>) -> Option<(Order, Cause)> {
+    fn wanted(&self, now: Instant, node: Option<Leave>, limits: &ListenerHttp) -> Option<(Order, Cause)> {
         let after = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
-        let is_stalled = self.blocked_since.is_some_and(|since| after(since, STALLED_MAX));
-        let limit = match (self.phase, self.protocol) {
-            (Phase::Silent, _) => FIRST_BYTE_MAX,
-            (Phase::Head, _) => HEAD_MAX,
-            (Phase::Idle, Protocol::Http1) => IDLE_MAX,
-            (Phase::Idle, Protocol::Http2) => H2_IDLE_MAX,
-            (Phase::Busy, _) => Duration::MAX,
-        };
-        if is_stalled {
-            return Some((Order::Cut, Cause::Limit));
+        if self
+            .blocked_since
+            .is_some_and(|since| after(since, limits.stalled_timeout))
+        {
+            return Some((Order::Cut, Cause::Stalled));
         }
         if self.phase == Phase::Idle
             && let Some((Order::Finish, since)) = self.told
             && after(since, FINISH_MAX)
             && after(self.since, FINISH_MAX)
         {
-            return Some((Order::Cut, Cause::Limit));
+            return Some((Order::Cut, Cause::Idle));
         }
+        // An idle connection ends in order; from a slow one nothing is to be expected.
+        let (limit, order, cause) = match (self.phase, self.protocol) {
+            (Phase::Silent, _) => (limits.first_byte_timeout, Order::Cut, Cause::FirstByte),
+            (Phase::Head, _) => (limits.head_timeout, Order::Cut, Cause::Head),
+            (Phase::Idle, Protocol::Http1) => (limits.keep_alive_timeout, Order::Finish, Cause::Idle),
+            (Phase::Idle, Protocol::Http2) => (limits.h2_idle_timeout, Order::Finish, Cause::Idle),
+            // Requests and tunnels have limits of their own.
+            (Phase::Busy, _) => (Duration::MAX, Order::Finish, Cause::Idle),
+        };
         if after(self.since, limit) {
-            // An idle connection ends in order; from a slow one nothing is to be expected.
-            let order = if self.phase == Phase::Idle {
-                Order::Finish
-            } else {
-                Order::Cut
-            };
-            return Some((order, Cause::Limit));
+            return Some((order, cause));
         }
         let own_since = self.leave.map(|(_, since)| since);
         let since = [own_since, self.node_since].into_iter().flatten().min()?;
@@ -226,7 +236,8 @@ mod tests {
     /// What a client does, and what time does.
     #[derive(Clone, Copy, Debug)]
     enum Step {
-        Bytes(&'static [u8]),
+        Bytes,
+        Preface,
         Begin(Protocol),
         End,
         Blocked,
@@ -243,23 +254,22 @@ mod tests {
     fn every_phase_has_its_limit_and_every_end_its_order() {
         use Order::{Cut, Finish};
         use Protocol::{Http1, Http2};
-        use Step::{Begin, Blocked, Bytes, End, Leave as Go, Pass, Written};
-        const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+        use Step::{Begin, Blocked, Bytes, End, Leave as Go, Pass, Preface, Written};
         let rows: &[Row] = &[
             (&[Pass(9)], &[], "silent, not yet"),
             (&[Pass(30)], &[(10, Cut)], "silent"),
             (
-                &[Pass(9), Bytes(b"GET"), Pass(30)],
+                &[Pass(9), Bytes, Pass(30)],
                 &[(24, Cut)],
                 "a head that never ends",
             ),
             (
-                &[Bytes(b"G"), Pass(10), Bytes(b"E"), Pass(10)],
+                &[Bytes, Pass(10), Bytes, Pass(10)],
                 &[(15, Cut)],
                 "drops do not extend a head",
             ),
             (
-                &[Bytes(b"G"), Begin(Http1), Pass(500)],
+                &[Bytes, Begin(Http1), Pass(500)],
                 &[],
                 "a request has limits of its own",
             ),
@@ -269,13 +279,13 @@ mod tests {
                 "idle",
             ),
             (
-                &[Begin(Http1), End, Pass(70), Bytes(b"G"), Pass(20)],
+                &[Begin(Http1), End, Pass(70), Bytes, Pass(20)],
                 &[(85, Cut)],
                 "a second head",
             ),
-            (&[Bytes(PREFACE), Pass(179)], &[], "HTTP/2 opened in advance"),
+            (&[Preface, Pass(179)], &[], "HTTP/2 opened in advance"),
             (
-                &[Bytes(PREFACE), Pass(99), Bytes(b"ping"), Pass(82)],
+                &[Preface, Pass(99), Bytes, Pass(82)],
                 &[(180, Finish)],
                 "pings do not extend",
             ),
@@ -315,9 +325,9 @@ mod tests {
                 "HTTP/2 leaves, or is cut",
             ),
             (&[Go(None), Pass(2)], &[(1, Cut)], "leaves silent"),
-            (&[Bytes(b"G"), Go(None), Pass(2)], &[], "a head may end"),
+            (&[Bytes, Go(None), Pass(2)], &[], "a head may end"),
             (
-                &[Bytes(b"G"), Go(Some(3)), Pass(5)],
+                &[Bytes, Go(Some(3)), Pass(5)],
                 &[(3, Cut)],
                 "but not for ever",
             ),
@@ -325,11 +335,13 @@ mod tests {
         for (steps, expected, why) in rows {
             let start = Instant::now();
             let mut now = start;
-            let mut life = Life::new(now);
+            let mut life = Life::new(now, None);
+            let limits = ListenerHttp::default();
             let mut orders = Vec::new();
             for step in *steps {
                 match *step {
-                    Bytes(bytes) => life.received(bytes, now),
+                    Bytes => life.received(now),
+                    Preface => life.http2(now),
                     Begin(protocol) => life.begin(protocol),
                     End => life.end(now),
                     Blocked => life.writes(Poll::Pending, now),
@@ -341,7 +353,7 @@ mod tests {
                     Pass(seconds) => {
                         for _ in 0..seconds {
                             now += Duration::from_secs(1);
-                            if let Some((order, _)) = life.check(now, None) {
+                            if let Some((order, _)) = life.check(now, None, &limits) {
                                 orders.push(((now - start).as_secs(), order));
                             }
                         }
@@ -353,7 +365,23 @@ mod tests {
     }
 
     #[test]
+    fn an_old_connection_leaves_by_itself() {
+        let start = Instant::now();
+        let mut life = Life::new(start, Some(Duration::from_secs(100)));
+        life.begin(Protocol::Http1);
+        let limits = ListenerHttp::default();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(life.check(at(89), None, &limits), None);
+        assert_eq!(
+            life.check(at(101), None, &limits),
+            Some((Order::Finish, Cause::Leave))
+        );
+        assert!(life.is_leaving(), "responses say so");
+    }
+
+    #[test]
     fn the_earlier_of_two_limits_counts_and_the_nodes_order_can_be_taken_back() {
+        let limits = ListenerHttp::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         for (first, second) in [
@@ -361,24 +389,24 @@ mod tests {
             (Some(at(30)), Some(at(5))),
             (Some(at(5)), None),
         ] {
-            let mut life = Life::new(start);
+            let mut life = Life::new(start, None);
             life.begin(Protocol::Http1);
             life.leave(Leave { by: first }, start);
             life.leave(Leave { by: second }, start);
-            assert_eq!(life.check(at(4), None), Some((Order::Finish, Cause::Leave)));
-            assert_eq!(life.check(at(5), None), Some((Order::Cut, Cause::Leave)));
+            assert_eq!(life.check(at(4), None, &limits), Some((Order::Finish, Cause::Leave)));
+            assert_eq!(life.check(at(5), None, &limits), Some((Order::Cut, Cause::Leave)));
         }
-        let mut life = Life::new(start);
+        let mut life = Life::new(start, None);
         life.begin(Protocol::Http1);
         life.end(start);
         assert_eq!(
-            life.check(start, Some(Leave { by: None })),
+            life.check(start, Some(Leave { by: None }), &limits),
             None,
             "within the grace"
         );
-        assert_eq!(life.check(at(2), None), None, "taken back");
+        assert_eq!(life.check(at(2), None, &limits), None, "taken back");
         assert_eq!(
-            life.check(at(3), Some(Leave { by: None })),
+            life.check(at(3), Some(Leave { by: None }), &limits),
             None,
             "a grace of its own"
         );

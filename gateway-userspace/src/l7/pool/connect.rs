@@ -4,20 +4,23 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::RequestBody;
+use super::{RequestBody, Terms};
+use crate::config::snapshot::HttpMode;
+use crate::inspect::{Inspected, Mode, Report, Rules};
 use crate::l7::error::ProxyError;
 
 /// Bytes buffered per HTTP/1 connection, which bounds a response's head too.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
+const BUFFER_BYTES_MAX: usize = 72 * 1024;
 /// HTTP/2: bytes of a response body in flight, per stream.
 const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// HTTP/2: bytes of response bodies in flight, per connection.
@@ -29,22 +32,61 @@ const H2_HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// HTTP/2: between two pings, and how long one may stay without answer.
 const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
 
+/// An HTTP/1 connection.
+pub(super) struct Line1 {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    /// What the inspector found in its answers.
+    pub(super) report: Rc<Report>,
+    pub(super) born: Instant,
+    /// Its stream, after a switch of protocols.
+    pub(super) freed: oneshot::Receiver<Freed>,
+}
+
+/// A stream on which HTTP has ended, and what came on it after that.
+pub(super) struct Freed {
+    pub(super) stream: TcpStream,
+    pub(super) held: Vec<u8>,
+}
+
 /// A new HTTP/1 connection, and how long it took.
-pub(super) async fn http1(
-    address: SocketAddr,
-    limit: Duration,
-) -> Result<(http1::SendRequest<RequestBody>, Duration), ProxyError> {
-    let (stream, time) = tcp(address, limit).await?;
+pub(super) async fn http1(address: SocketAddr, terms: &Terms) -> Result<(Line1, Duration), ProxyError> {
+    let (stream, time) = tcp(address, terms.connect_timeout).await?;
+    let report = Rc::<Report>::default();
+    let rules = Rules {
+        mode: mode(terms.mode),
+        ..Rules::default()
+    };
+    let stream = Inspected::client(stream, rules, Rc::clone(&report));
     let handshake = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES_MAX)
         .handshake(TokioIo::new(stream));
-    let (sender, connection) = handshake.await.map_err(|error| unusable(address, &error))?;
+    let (sender, mut connection) = handshake.await.map_err(|error| unusable(address, &error))?;
+    let (free, freed) = oneshot::channel();
     drop(tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
+        let ended = Pin::new(&mut connection).await;
+        if let Err(error) = &ended {
             tracing::debug!(%error, endpoint = %address, "a connection to an endpoint ended");
         }
+        let (stream, held) = connection.into_parts().io.into_inner().into_inner();
+        // Somebody waits for it only after a switch of protocols; else it closes here.
+        drop(free.send(Freed { stream, held }));
     }));
-    Ok((sender, time))
+    let born = Instant::now();
+    let line = Line1 {
+        sender,
+        report,
+        born,
+        freed,
+    };
+    Ok((line, time))
+}
+
+fn mode(mode: HttpMode) -> Mode {
+    match mode {
+        HttpMode::Strict => Mode::Strict,
+        HttpMode::Lenient => Mode::Lenient,
+        HttpMode::Monitor => Mode::Monitor,
+    }
 }
 
 /// A new HTTP/2 connection, the streams that the endpoint allows on it at any time, and how long it took.

@@ -12,13 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::connect;
-use super::{Origin, RequestBody, Want};
+use super::{Origin, RequestBody, Terms, Want};
 use crate::l7::error::ProxyError;
-
-/// Connections to one endpoint, per worker.
-const CONNECTIONS_MAX: usize = 8;
-/// Streams on one connection before another is opened, whatever more the endpoint allows.
-const STREAMS_MAX: usize = 100;
 
 /// All connections to one endpoint.
 #[derive(Default)]
@@ -36,11 +31,12 @@ struct Open {
     allowed: Rc<Cell<usize>>,
     streams: Cell<usize>,
     since: Cell<Instant>,
+    born: Instant,
 }
 
 impl Open {
-    fn has_room(&self) -> bool {
-        self.streams.get() < STREAMS_MAX.min(self.allowed.get())
+    fn has_room(&self, streams_max: usize) -> bool {
+        self.streams.get() < streams_max.min(self.allowed.get())
     }
 }
 
@@ -50,17 +46,17 @@ impl Connections {
         &self,
         want: Want,
         address: SocketAddr,
-        limit: Duration,
+        terms: &Terms,
     ) -> Result<(Stream, Origin), ProxyError> {
         loop {
             if want == Want::Any
-                && let Some(open) = self.with_room()
+                && let Some(open) = self.with_room(terms)
             {
                 return Ok((Stream::new(open), Origin::Reused));
             }
             let held = self.open.borrow().len();
-            if self.connecting.get() == 0 && (held < CONNECTIONS_MAX || want == Want::Fresh) {
-                return self.connect(address, limit).await;
+            if self.connecting.get() == 0 && (held < terms.h2_connections_max || want == Want::Fresh) {
+                return self.connect(address, terms.connect_timeout).await;
             }
             if self.connecting.get() == 0
                 && let Some(open) = self.least_used()
@@ -80,12 +76,14 @@ impl Connections {
         let _connecting = Connecting::begin(self);
         match connect::http2(address, limit).await {
             Ok((sender, allowed, time)) => {
-                let (streams, since) = (Cell::new(0), Cell::new(Instant::now()));
+                let born = Instant::now();
+                let (streams, since) = (Cell::new(0), Cell::new(born));
                 let open = Rc::new(Open {
                     sender,
                     allowed,
                     streams,
                     since,
+                    born,
                 });
                 self.open.borrow_mut().push(Rc::clone(&open));
                 Ok((Stream::new(open), Origin::Fresh(time)))
@@ -97,10 +95,11 @@ impl Connections {
         }
     }
 
-    fn with_room(&self) -> Option<Rc<Open>> {
+    fn with_room(&self, terms: &Terms) -> Option<Rc<Open>> {
         let mut open = self.open.borrow_mut();
         open.retain(|one| !one.sender.is_closed());
-        open.iter().find(|one| one.has_room()).cloned()
+        let mut open = open.iter();
+        open.find(|one| one.has_room(terms.h2_streams_max)).cloned()
     }
 
     fn least_used(&self) -> Option<Rc<Open>> {
@@ -111,11 +110,14 @@ impl Connections {
             .cloned()
     }
 
-    /// Closes connections without streams that are not `fresh`.
-    pub(super) fn evict(&self, fresh: impl Fn(Instant) -> bool) {
-        self.open
-            .borrow_mut()
-            .retain(|one| !one.sender.is_closed() && (one.streams.get() > 0 || fresh(one.since.get())));
+    /// Closes connections without streams that are not to be kept, by when they were used last and when they were
+    /// made. One that is too old but has streams takes no more of them, and ends with the last.
+    pub(super) fn evict(&self, keep: impl Fn(Instant, Instant) -> bool) {
+        self.open.borrow_mut().retain(|one| {
+            let is_busy = one.streams.get() > 0;
+            let since = if is_busy { Instant::now() } else { one.since.get() };
+            !one.sender.is_closed() && keep(since, one.born)
+        });
     }
 }
 

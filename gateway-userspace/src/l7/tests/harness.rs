@@ -70,6 +70,7 @@ pub(super) struct Setup {
     pub(super) protocol: UpstreamProtocol,
     pub(super) endpoints: Vec<SocketAddr>,
     pub(super) timeout: Duration,
+    pub(super) body_bytes_max: u64,
     pub(super) connect_timeout: Duration,
     pub(super) idle_per_endpoint: usize,
 }
@@ -83,6 +84,7 @@ impl Setup {
             protocol: UpstreamProtocol::Http1,
             endpoints: endpoints.to_vec(),
             timeout: SOON,
+            body_bytes_max: 64 << 20,
             connect_timeout: Duration::from_secs(2),
             idle_per_endpoint: 8,
         }
@@ -117,6 +119,7 @@ impl Setup {
                 action,
                 http: RouteHttp {
                     timeout: self.timeout,
+                    body_bytes_max: self.body_bytes_max,
                     ..RouteHttp::default()
                 },
             })

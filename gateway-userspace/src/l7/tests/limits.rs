@@ -94,7 +94,7 @@ async fn a_panic_ends_its_connection_or_stream_alone_and_is_counted_and_logged()
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_http_are_counted() {
+async fn bytes_that_are_no_http_have_a_line_and_are_counted() {
     let gateway = Gateway::start(&Setup::new(1, &[]));
     let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
     stream
@@ -104,10 +104,12 @@ async fn bytes_that_are_no_http_are_counted() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    wait_until("counted", || {
-        gateway.shared.metrics.workers()[0].unreadable.get() == 1
-    })
-    .await;
+    let line = gateway.lines(1).await.remove(0);
+    assert!(line.contains("status=400 reason=control-character fault=downstream"), "{line}");
+    assert!(line.contains(r#"method=- host=- path="\x16\x03"#), "{line}");
+    let counters = &gateway.shared.metrics.workers()[0];
+    let counted = counters.refused.iter().map(|cell| cell.get()).sum::<u64>();
+    assert_eq!((counted, counters.unreadable.get()), (1, 0));
 }
 
 #[tokio::test]

@@ -15,8 +15,10 @@ pub const VALUE_BYTES_MAX: usize = 1024;
 pub struct Line<'r> {
     /// When the request's head was read.
     pub time: SystemTime,
-    /// The peer.
+    /// The peer; behind trusted proxies what they say the client is, without a port.
     pub client: SocketAddr,
+    /// The proxy, where `client` is what it says.
+    pub peer: Option<SocketAddr>,
     /// The listener's name.
     pub listener: &'r str,
     /// The route's name.
@@ -51,6 +53,10 @@ pub struct Line<'r> {
     pub first_byte: Option<Duration>,
     /// From the request's head to the end of the response.
     pub total: Duration,
+    /// How a gRPC call went.
+    pub grpc_status: Option<u16>,
+    /// The trace that it belongs to (W3C trace context).
+    pub trace: Option<&'r [u8]>,
     /// The snapshot that decided.
     pub snapshot: u64,
     /// May be chosen by the client.
@@ -63,7 +69,11 @@ impl Line<'_> {
         out.extend_from_slice(b"time=");
         write_time(out, self.time);
         out.extend_from_slice(b" client=");
-        write_address(out, self.client);
+        write_client(out, self.client);
+        if let Some(peer) = self.peer {
+            out.extend_from_slice(b" peer=");
+            write_address(out, peer);
+        }
         text(out, b" listener=", self.listener.as_bytes());
         text(out, b" route=", self.route.unwrap_or("-").as_bytes());
         text(out, b" upstream=", self.upstream.unwrap_or("-").as_bytes());
@@ -88,8 +98,22 @@ impl Line<'_> {
         milliseconds(out, b" connect_ms=", self.connect);
         milliseconds(out, b" first_byte_ms=", self.first_byte);
         milliseconds(out, b" total_ms=", Some(self.total));
+        if let Some(status) = self.grpc_status {
+            number(out, b" grpc_status=", u64::from(status));
+        }
+        if let Some(trace) = self.trace {
+            text(out, b" trace=", trace);
+        }
         number(out, b" snapshot=", self.snapshot);
         text(out, b" request_id=", self.request_id);
+    }
+}
+
+fn write_client(out: &mut Vec<u8>, client: SocketAddr) {
+    if client.port() == 0 {
+        out.extend_from_slice(client.ip().to_string().as_bytes());
+    } else {
+        write_address(out, client);
     }
 }
 
@@ -223,6 +247,7 @@ mod tests {
         let line = Line {
             time: UNIX_EPOCH + Duration::from_millis(1_709_210_096_007),
             client: "192.0.2.7:4321".parse().unwrap(),
+            peer: None,
             listener: "web",
             route: None,
             upstream: Some("users"),
@@ -240,6 +265,8 @@ mod tests {
             connect: None,
             first_byte: Some(Duration::from_micros(1_070)),
             total: Duration::from_micros(12_003_004),
+            grpc_status: None,
+            trace: None,
             snapshot: 3,
             request_id: b"",
         };

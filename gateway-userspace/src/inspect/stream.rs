@@ -1,0 +1,442 @@
+//! A stream between a socket and hyper that lets through what the inspectors let through.
+//!
+//! A server of HTTP/1 sees whole heads, each judged, and at most one message a read. A refused head is replaced by
+//! one fixed request, so that its answer keeps its place among others and goes through the service like any; after it
+//! nothing comes. A client's responses are judged likewise, but a refusal is an error of the stream. A server of
+//! HTTP/2 sees everything, until a flood: then the frame under way is finished, GOAWAY is written, and reading fails.
+//! The usual read, of one whole head into an empty buffer, copies nothing and allocates nothing.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::counted::Counted;
+use super::refusal::Refusal;
+use super::report::{Refused, Report};
+use super::request::RequestInspector;
+use super::response::{End, ResponseInspector};
+use super::rules::Rules;
+use super::step::Step;
+
+/// What the service gets in place of a refused head.
+const REFUSED: &[u8] = b"GET / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
+/// The same where the client asked with HEAD and waits for no body.
+const REFUSED_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
+/// Bytes of a refused head's first line that are kept for the log.
+const START_LINE_BYTES_MAX: usize = 256;
+/// Bytes that are read while nothing may pass, so that a client that goes away is noticed.
+const HELD_BYTES_MAX: usize = 65_536;
+
+/// A socket's stream, inspected.
+#[derive(Debug)]
+pub struct Inspected<S> {
+    stream: S,
+    report: Rc<Report>,
+    role: Role,
+    /// Bytes that were read and have not passed, from `start`; `allowed` of them may.
+    held: Vec<u8>,
+    start: usize,
+    allowed: usize,
+}
+
+/// Where the input of a connection stands when HTTP on it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Between two messages: closing loses nothing.
+    Whole,
+    /// Something was sent, or is still being sent, that nobody reads: closing at once would reset the connection.
+    Owed,
+}
+
+#[derive(Debug)]
+enum Role {
+    Requests(RequestInspector),
+    Responses(ResponseInspector),
+    /// A head was refused: what is allowed still passes, then nothing ever.
+    Refused,
+    Frames(Counted),
+}
+
+/// What is to be done after bytes were judged.
+enum Outcome {
+    Pass,
+    /// Read more.
+    Wait,
+    /// Read on only to notice the end.
+    Hold,
+    /// What stands for a refused head lies ready.
+    Replaced,
+}
+
+impl<S> Inspected<S> {
+    /// The server's side of an HTTP/1 connection of which `first` was read already.
+    pub fn server(stream: S, first: Vec<u8>, rules: Rules, report: Rc<Report>) -> Self {
+        Self::new(
+            stream,
+            first,
+            Role::Requests(RequestInspector::new(rules)),
+            report,
+        )
+    }
+
+    /// The client's side of an HTTP/1 connection.
+    pub fn client(stream: S, rules: Rules, report: Rc<Report>) -> Self {
+        Self::new(
+            stream,
+            Vec::new(),
+            Role::Responses(ResponseInspector::new(rules)),
+            report,
+        )
+    }
+
+    /// The server's side of an HTTP/2 connection of which `first` was read already.
+    pub fn server_http2(stream: S, first: Vec<u8>, report: Rc<Report>) -> Self {
+        Self::new(stream, first, Role::Frames(Counted::new()), report)
+    }
+
+    fn new(stream: S, held: Vec<u8>, role: Role, report: Rc<Report>) -> Self {
+        Self {
+            stream,
+            report,
+            role,
+            held,
+            start: 0,
+            allowed: 0,
+        }
+    }
+
+    /// The stream, and the bytes that were read from it and have not passed.
+    pub fn into_inner(mut self) -> (S, Vec<u8>) {
+        if matches!(self.role, Role::Refused) {
+            // What stands for the refused head was never read.
+            return (self.stream, Vec::new());
+        }
+        self.held.drain(..self.start.min(self.held.len()));
+        (self.stream, self.held)
+    }
+
+    /// Whether the other side is in the middle of something, or sent more than was read.
+    pub fn input(&self) -> Input {
+        let is_owed = match &self.role {
+            Role::Requests(inspector) => inspector.is_in_body() || !self.withheld().is_empty(),
+            Role::Responses(_) => false,
+            Role::Refused => true,
+            Role::Frames(_) => true,
+        };
+        if is_owed { Input::Owed } else { Input::Whole }
+    }
+
+    /// The stream itself, to set its options or look at its state.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    fn withheld(&self) -> &[u8] {
+        self.held.get(self.start..).unwrap_or_default()
+    }
+
+    /// Gives the caller as much as is allowed and fits.
+    fn deliver(&mut self, buffer: &mut ReadBuf<'_>) {
+        let wanted = self.allowed.min(buffer.remaining());
+        let bytes = self.withheld().get(..wanted).unwrap_or_default();
+        buffer.put_slice(bytes);
+        self.start += wanted;
+        self.allowed -= wanted;
+        if self.start >= self.held.len() {
+            self.held.clear();
+            self.start = 0;
+        }
+    }
+
+    /// Keeps bytes that do not pass yet.
+    fn withhold(&mut self, bytes: &[u8]) {
+        if self.start > 0 {
+            self.held.drain(..self.start.min(self.held.len()));
+            self.start = 0;
+        }
+        self.held.extend_from_slice(bytes);
+    }
+}
+
+/// Judges what has not passed. An error is one of the stream: a broken body, a bad response, a flood.
+fn judge(role: &mut Role, report: &Report, bytes: &[u8], context: &Context<'_>) -> io::Result<Step> {
+    match role {
+        Role::Requests(inspector) => loop {
+            let step = inspector.step(bytes);
+            match step {
+                Step::Pass(_) if inspector.heads() != report.heads() => {
+                    report.passed(inspector.heads(), inspector.summary().copied(), inspector.noted());
+                }
+                Step::Hold => {
+                    if let Some(resume) = report.hold(context.waker()) {
+                        inspector.resume(resume);
+                        continue;
+                    }
+                }
+                Step::Break(refusal) => return Err(broken(report, refusal)),
+                _ => {}
+            }
+            return Ok(step);
+        },
+        Role::Responses(inspector) => loop {
+            if let Some(answer) = report.take_asked() {
+                inspector.expect(answer);
+            }
+            let step = inspector.step(bytes);
+            match step {
+                Step::Pass(_) => {
+                    report.answered(inspector.interim(), inspector.is_until_close());
+                    if inspector.heads() != report.heads() {
+                        report.passed(inspector.heads(), None, inspector.noted());
+                    }
+                }
+                Step::Hold => {
+                    if let Some(resume) = report.hold(context.waker()) {
+                        inspector.resume(resume);
+                        continue;
+                    }
+                }
+                Step::Refuse(refusal) | Step::Break(refusal) => return Err(broken(report, refusal)),
+                _ => {}
+            }
+            return Ok(step);
+        },
+        Role::Refused => Ok(Step::Last),
+        Role::Frames(counted) => {
+            if bytes.is_empty() {
+                return Ok(Step::Wait);
+            }
+            counted.received(bytes, report);
+            Ok(Step::Pass(bytes.len()))
+        }
+    }
+}
+
+fn broken(report: &Report, refusal: Refusal) -> io::Error {
+    report.break_off(refusal);
+    io::Error::new(io::ErrorKind::InvalidData, refusal)
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
+    /// Puts the fixed request in the place of a refused head.
+    fn replace(&mut self, head: &[u8], refusal: Refusal) {
+        let line = head
+            .split(|byte| matches!(byte, b'\r' | b'\n'))
+            .find(|line| !line.is_empty());
+        let line = line.unwrap_or_default();
+        let kept = line.get(..START_LINE_BYTES_MAX).unwrap_or(line);
+        self.report.refuse(Refused {
+            index: self.report.heads(),
+            refusal,
+            start_line: String::from_utf8_lossy(kept).into_owned(),
+        });
+        let substitute = if line.starts_with(b"HEAD ") {
+            REFUSED_HEAD
+        } else {
+            REFUSED
+        };
+        self.role = Role::Refused;
+        self.held = substitute.to_vec();
+        self.start = 0;
+        self.allowed = substitute.len();
+    }
+
+    /// Judges bytes that were just read into the caller's buffer; true: some of them passed.
+    fn judge_in_place(
+        &mut self,
+        buffer: &mut ReadBuf<'_>,
+        before: usize,
+        context: &Context<'_>,
+    ) -> io::Result<Outcome> {
+        let fresh = buffer.filled().get(before..).unwrap_or_default();
+        let step = judge(&mut self.role, &self.report, fresh, context);
+        let outcome = match step {
+            Ok(Step::Pass(passed)) => {
+                let rest = fresh.get(passed..).unwrap_or_default();
+                if !rest.is_empty() {
+                    self.held.extend_from_slice(rest);
+                }
+                buffer.set_filled(before + passed);
+                return Ok(Outcome::Pass);
+            }
+            Ok(Step::Refuse(refusal)) => {
+                self.replace(fresh, refusal);
+                Ok(Outcome::Replaced)
+            }
+            Ok(Step::Wait) => {
+                self.held.extend_from_slice(fresh);
+                Ok(Outcome::Wait)
+            }
+            Ok(Step::Hold | Step::Last) => {
+                self.held.extend_from_slice(fresh);
+                Ok(Outcome::Hold)
+            }
+            Ok(Step::Break(refusal)) => Err(broken(&self.report, refusal)),
+            Err(error) => Err(error),
+        };
+        buffer.set_filled(before);
+        outcome
+    }
+
+    /// Judges bytes that are withheld.
+    fn judge_held(&mut self, context: &Context<'_>) -> io::Result<Outcome> {
+        let bytes = self.held.get(self.start..).unwrap_or_default();
+        match judge(&mut self.role, &self.report, bytes, context)? {
+            Step::Pass(passed) => {
+                self.allowed = passed;
+                Ok(Outcome::Pass)
+            }
+            Step::Wait => Ok(Outcome::Wait),
+            Step::Hold | Step::Last => Ok(Outcome::Hold),
+            Step::Refuse(refusal) => {
+                let head = std::mem::take(&mut self.held);
+                self.replace(head.get(self.start..).unwrap_or_default(), refusal);
+                Ok(Outcome::Replaced)
+            }
+            Step::Break(refusal) => Err(broken(&self.report, refusal)),
+        }
+    }
+
+    /// Notes what the end of input cuts off.
+    ///
+    /// # Errors
+    /// A response that is cut off.
+    fn ended(&mut self) -> io::Result<()> {
+        match &self.role {
+            Role::Requests(inspector) if inspector.is_in_head(self.withheld()) => self.report.cut_head(),
+            Role::Responses(inspector) => {
+                if let End::Truncated(refusal) = inspector.eof(self.withheld()) {
+                    self.report.break_off(refusal);
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, refusal));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Finishes the frame under way and writes GOAWAY; ready when it is written.
+    fn poll_cut(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Role::Frames(counted) = &mut self.role else {
+            return Poll::Ready(Ok(()));
+        };
+        counted.poll_cut(&mut self.stream, &self.report, context)
+    }
+
+    fn is_being_cut(&self) -> bool {
+        matches!(&self.role, Role::Frames(counted) if counted.is_being_cut())
+    }
+
+    fn wrote(&mut self, written: usize, slices: &[IoSlice<'_>]) {
+        let Role::Frames(counted) = &mut self.role else {
+            return;
+        };
+        let mut left = written;
+        for slice in slices {
+            let part = slice.get(..left.min(slice.len())).unwrap_or_default();
+            counted.sent(part);
+            left -= part.len();
+            if left == 0 {
+                break;
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Inspected<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            if this.allowed > 0 {
+                this.deliver(buffer);
+                return Poll::Ready(Ok(()));
+            }
+            if matches!(this.role, Role::Refused) {
+                // Not the end: hyper would take the exchange for broken.
+                return Poll::Pending;
+            }
+            if this.is_being_cut() {
+                return this.poll_cut(context);
+            }
+            match this.judge_held(context)? {
+                Outcome::Pass | Outcome::Replaced => continue,
+                Outcome::Hold if this.withheld().len() >= HELD_BYTES_MAX => return Poll::Pending,
+                Outcome::Hold | Outcome::Wait => {}
+            }
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+            if buffer.filled().len() == before {
+                return Poll::Ready(this.ended());
+            }
+            if this.withheld().is_empty() {
+                if let Outcome::Pass = this.judge_in_place(buffer, before, context)? {
+                    return Poll::Ready(Ok(()));
+                }
+            } else {
+                let fresh = buffer.filled().get(before..).unwrap_or_default();
+                this.withhold(fresh);
+                buffer.set_filled(before);
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let bytes = match &mut this.role {
+            Role::Frames(counted) if counted.is_being_cut() => {
+                let owed = bytes.get(..counted.owed().min(bytes.len())).unwrap_or_default();
+                if owed.is_empty() {
+                    ready!(this.poll_cut(context))?;
+                    return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+                }
+                owed
+            }
+            _ => bytes,
+        };
+        let written = ready!(Pin::new(&mut this.stream).poll_write(context, bytes))?;
+        this.wrote(written, &[IoSlice::new(bytes)]);
+        if this.is_being_cut() {
+            this.report.wake();
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_being_cut() {
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            return self.poll_write(context, first.map_or(&[], |slice| slice));
+        }
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(context, slices))?;
+        this.wrote(written, slices);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,142 @@
+//! How many client connections the node takes, in all and of one client.
+//!
+//! Counted when a connection is accepted and when it is gone, by all workers together: figures are the node's.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Leading bits of an IPv6 address that tell clients apart: one subscriber has a /64 at least (RFC 6177).
+const CLIENT_MASK_V6: u128 = !0 << 64;
+
+/// The client has its most connections.
+#[derive(Debug)]
+pub(super) struct Full;
+
+/// The node's connections.
+#[derive(Debug)]
+pub(super) struct Admission {
+    open: AtomicUsize,
+    max: AtomicUsize,
+    /// Of one client at most; 0: any number, and nothing is kept of clients.
+    per_client_max: AtomicUsize,
+    /// Bounded by the number of connections.
+    clients: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self {
+            open: AtomicUsize::new(0),
+            max: AtomicUsize::new(usize::MAX),
+            per_client_max: AtomicUsize::new(0),
+            clients: Mutex::default(),
+        }
+    }
+}
+
+impl Admission {
+    /// Sets the limits; connections that are there stay.
+    pub(super) fn limit(&self, max: usize, per_client_max: Option<usize>) {
+        self.max.store(max, Ordering::Relaxed);
+        self.per_client_max
+            .store(per_client_max.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Whether another connection fits. Workers that ask at once may both go on: exact within one per worker.
+    pub(super) fn has_room(&self) -> bool {
+        self.open.load(Ordering::Relaxed) < self.max.load(Ordering::Relaxed)
+    }
+
+    /// A connection is accepted; [`Admission::leave`] must follow.
+    ///
+    /// # Errors
+    /// The client has its most; nothing is to be left.
+    pub(super) fn enter(&self, client: IpAddr) -> Result<(), Full> {
+        let per_client_max = self.per_client_max.load(Ordering::Relaxed);
+        if per_client_max > 0 {
+            let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = clients.entry(key(client)).or_default();
+            if *count >= per_client_max {
+                return Err(Full);
+            }
+            *count += 1;
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A connection is gone.
+    pub(super) fn leave(&self, client: IpAddr) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        let mut clients = match self.per_client_max.load(Ordering::Relaxed) {
+            0 => match self.clients.try_lock() {
+                // Nothing is kept; what was, before the limit went, is forgotten below.
+                Ok(clients) if clients.is_empty() => return,
+                Ok(clients) => clients,
+                Err(_) => self.clients.lock().unwrap_or_else(PoisonError::into_inner),
+            },
+            _ => self.clients.lock().unwrap_or_else(PoisonError::into_inner),
+        };
+        if let Entry::Occupied(mut entry) = clients.entry(key(client)) {
+            if *entry.get() > 1 {
+                *entry.get_mut() -= 1;
+            } else {
+                entry.remove();
+            }
+        }
+    }
+}
+
+fn key(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & CLIENT_MASK_V6)),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_has_its_most_and_others_have_theirs() {
+        let admission = Admission::default();
+        admission.limit(10, Some(2));
+        let client = |text: &str| text.parse::<IpAddr>().unwrap();
+        let rows = [
+            ("192.0.2.1", true),
+            ("::ffff:192.0.2.1", true),
+            ("192.0.2.1", false),
+            ("192.0.2.2", true),
+            ("2001:db8::1", true),
+            ("2001:db8::ffff", true),
+            ("2001:db8::2", false),
+            ("2001:db8:0:1::1", true),
+        ];
+        for (address, taken) in rows {
+            assert_eq!(admission.enter(client(address)).is_ok(), taken, "{address}");
+        }
+        admission.leave(client("192.0.2.1"));
+        assert!(admission.enter(client("192.0.2.1")).is_ok(), "one went");
+        for address in ["192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::1"] {
+            admission.leave(client(address));
+        }
+        admission.leave(client("2001:db8:0:1::1"));
+        assert!(admission.clients.lock().unwrap().is_empty(), "nothing piles up");
+    }
+
+    #[test]
+    fn the_node_is_full_at_its_most_whoever_comes() {
+        let admission = Admission::default();
+        admission.limit(1, None);
+        let client = IpAddr::from([192, 0, 2, 1]);
+        assert!(admission.has_room());
+        admission.enter(client).unwrap();
+        assert!(!admission.has_room());
+        admission.leave(client);
+        assert!(admission.has_room());
+    }
+}

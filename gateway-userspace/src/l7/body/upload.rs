@@ -1,0 +1,347 @@
+//! A request's body on its way to an endpoint.
+//!
+//! [`Upload`] is the body itself, which outlives tries; [`RequestBody`] is what one try reads of it. What was read is
+//! kept while it may be sent again and is small enough.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use http::{HeaderMap, header};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{BodyError, bytes_of};
+use crate::l7::error::ProxyError;
+use crate::l7::grpc::MessageMeter;
+use crate::l7::headers;
+use crate::l7::patience::Patience;
+
+/// Kept of all request bodies of the node; beyond it, requests with a body are not sent again.
+const KEPT_BYTES_MAX: u64 = 64 << 20;
+/// Kept now.
+static KEPT_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// How long a body waits for the upstream's word where `expect = "forward"` (RFC 9110, section 10.1.1: not for ever).
+const EXPECT_MAX: Duration = Duration::from_secs(1);
+
+/// What holds for one body.
+pub(crate) struct Bounds {
+    /// Bytes in all; `None`: no bound.
+    pub(crate) bytes_max: Option<u64>,
+    /// Bytes kept to send it again; 0: it is never sent again.
+    pub(crate) replay_bytes_max: usize,
+    /// gRPC: bytes of one message.
+    pub(crate) messages: Option<MessageMeter>,
+    /// How long the client may owe more of it; `None`: for ever, as in a stream of messages.
+    pub(crate) stalled_timeout: Option<Duration>,
+}
+
+impl Bounds {
+    /// Whether the head announces too much already.
+    pub(crate) fn exceeded_by(&self, headers: &HeaderMap) -> bool {
+        let length = headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        matches!((self.bytes_max, length), (Some(max), Some(length)) if length > max)
+    }
+}
+
+/// A client's body, and what passed of it.
+pub(crate) struct Upload {
+    source: RefCell<Source>,
+    bytes: Cell<u64>,
+    fault: Cell<Option<ProxyError>>,
+    owed: Cell<Owed>,
+    /// When something of it passed last, or the request began.
+    progress: Cell<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owed {
+    /// Nobody waits for more of it.
+    No,
+    /// The endpoint would take more than the client sent.
+    Yes,
+    /// It passed whole.
+    Ended,
+}
+
+struct Source {
+    incoming: Incoming,
+    bounds: Bounds,
+    patience: Option<Patience>,
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    keeping: Keeping,
+    trailers: Option<HeaderMap>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keeping {
+    /// All that passed is kept.
+    Whole,
+    /// Something passed that is not kept.
+    Spilled,
+}
+
+impl Upload {
+    /// The body; `None` if it is empty.
+    pub(crate) fn new(incoming: Incoming, bounds: Bounds, now: Instant) -> Option<Rc<Self>> {
+        if incoming.is_end_stream() {
+            return None;
+        }
+        Some(Rc::new(Self {
+            bytes: Cell::new(0),
+            fault: Cell::new(None),
+            owed: Cell::new(Owed::No),
+            progress: Cell::new(now),
+            source: RefCell::new(Source {
+                incoming,
+                patience: bounds.stalled_timeout.map(Patience::new),
+                bounds,
+                kept: Vec::new(),
+                kept_bytes: 0,
+                keeping: Keeping::Whole,
+                trailers: None,
+            }),
+        }))
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// What ended it before its end: what failed after that is no fault of the endpoint.
+    pub(crate) fn fault(&self) -> Option<ProxyError> {
+        self.fault.get()
+    }
+
+    /// Whether the endpoint would take more than the client sent.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.owed.get() == Owed::Yes
+    }
+
+    /// When something of it passed last; `None`: it passed whole.
+    pub(crate) fn progress(&self) -> Option<Instant> {
+        (self.owed.get() != Owed::Ended).then(|| self.progress.get())
+    }
+
+    /// Whether it can be read from its beginning.
+    pub(crate) fn can_repeat(&self) -> bool {
+        self.bytes.get() == 0 || self.source.borrow().keeping == Keeping::Whole
+    }
+
+    fn ended_by(&self, error: ProxyError) -> BodyError {
+        self.fault.set(Some(error));
+        BodyError::Ended(error)
+    }
+
+    /// The next frame that no try has read.
+    fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(error) = self.fault.get() {
+            return Poll::Ready(Some(Err(BodyError::Ended(error))));
+        }
+        if self.owed.get() == Owed::Ended {
+            return Poll::Ready(None);
+        }
+        let source = &mut *self.source.borrow_mut();
+        let Poll::Ready(polled) = Pin::new(&mut source.incoming).poll_frame(context) else {
+            self.owed.set(Owed::Yes);
+            if let Some(patience) = &mut source.patience {
+                ready!(patience.poll(context));
+                return Poll::Ready(Some(Err(self.ended_by(ProxyError::RequestBodyTimeout))));
+            }
+            return Poll::Pending;
+        };
+        self.owed.set(Owed::No);
+        if let Some(patience) = &mut source.patience {
+            patience.progress();
+        }
+        let mut frame = match polled {
+            None => {
+                self.owed.set(Owed::Ended);
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => {
+                self.fault.set(Some(ProxyError::RequestBodyBroken));
+                return Poll::Ready(Some(Err(BodyError::Broken(error))));
+            }
+            Some(Ok(frame)) => frame,
+        };
+        self.progress.set(Instant::now());
+        self.bytes.set(self.bytes.get() + bytes_of(&frame));
+        if source.bounds.bytes_max.is_some_and(|max| self.bytes.get() > max) {
+            return Poll::Ready(Some(Err(self.ended_by(ProxyError::BodyTooLarge))));
+        }
+        if let (Some(meter), Some(data)) = (&mut source.bounds.messages, frame.data_ref())
+            && meter.take(data).is_err()
+        {
+            return Poll::Ready(Some(Err(self.ended_by(ProxyError::GrpcMessageTooLarge))));
+        }
+        if let Some(trailers) = frame.trailers_mut() {
+            headers::filter_trailers(trailers);
+        }
+        source.keep(&frame);
+        if source.incoming.is_end_stream() {
+            self.owed.set(Owed::Ended);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Source {
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        if self.keeping == Keeping::Spilled {
+            return;
+        }
+        if let Some(trailers) = frame.trailers_ref() {
+            self.trailers = Some(trailers.clone());
+        }
+        let Some(data) = frame.data_ref() else { return };
+        let bytes = data.len() as u64;
+        let fits = self.kept_bytes.saturating_add(data.len()) <= self.bounds.replay_bytes_max;
+        if !fits || KEPT_BYTES.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > KEPT_BYTES_MAX {
+            if fits {
+                KEPT_BYTES.fetch_sub(bytes, Ordering::Relaxed);
+            }
+            self.spill();
+            return;
+        }
+        self.kept.push(data.clone());
+        self.kept_bytes += data.len();
+    }
+
+    fn spill(&mut self) {
+        self.keeping = Keeping::Spilled;
+        self.kept = Vec::new();
+        KEPT_BYTES.fetch_sub(self.kept_bytes as u64, Ordering::Relaxed);
+        self.kept_bytes = 0;
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.spill();
+    }
+}
+
+/// What holds a body back until the upstream wants it.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    open: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Gate {
+    /// The upstream said 100, or its final word.
+    pub(crate) fn open(&self) {
+        self.open.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+/// What one try sends.
+pub(crate) struct RequestBody(Option<View>);
+
+struct View {
+    upload: Rc<Upload>,
+    /// Of what is kept, so many were sent.
+    sent: usize,
+    gate: Option<(Arc<Gate>, Pin<Box<Sleep>>)>,
+}
+
+impl RequestBody {
+    /// The body from its beginning.
+    pub(crate) fn new(upload: Option<&Rc<Upload>>) -> Self {
+        Self(upload.map(|upload| View {
+            upload: Rc::clone(upload),
+            sent: 0,
+            gate: None,
+        }))
+    }
+
+    /// Held back until the gate opens, one second at most.
+    pub(crate) fn behind(mut self, gate: &Arc<Gate>) -> Self {
+        if let Some(view) = &mut self.0 {
+            let limit = Box::pin(sleep_until(Instant::now() + EXPECT_MAX));
+            view.gate = Some((Arc::clone(gate), limit));
+        }
+        self
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(view) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        if let Some((gate, limit)) = &mut view.gate {
+            gate.waker.register(context.waker());
+            if !gate.open.load(Ordering::Acquire) {
+                ready!(limit.as_mut().poll(context));
+            }
+            view.gate = None;
+        }
+        {
+            let source = view.upload.source.borrow();
+            if let Some(data) = source.kept.get(view.sent) {
+                view.sent += 1;
+                return Poll::Ready(Some(Ok(Frame::data(data.clone()))));
+            }
+            if view.upload.owed.get() == Owed::Ended
+                && let Some(trailers) = &source.trailers
+                && view.sent != usize::MAX
+            {
+                view.sent = usize::MAX;
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
+            }
+        }
+        let next = ready!(view.upload.poll_next(context));
+        if let Some(Ok(frame)) = &next {
+            if frame.is_trailers() {
+                view.sent = usize::MAX;
+            } else {
+                view.sent = view.sent.saturating_add(1);
+            }
+        }
+        Poll::Ready(next)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|view| {
+            let source = view.upload.source.borrow();
+            view.upload.owed.get() == Owed::Ended
+                && view.sent >= source.kept.len()
+                && (source.trailers.is_none() || view.sent == usize::MAX)
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            None => SizeHint::with_exact(0),
+            // What is left of it for who reads from the beginning: only asked for before the first frame.
+            Some(view) => {
+                let source = view.upload.source.borrow();
+                let rest = source.incoming.size_hint();
+                let kept = source.kept_bytes as u64;
+                match rest.exact() {
+                    Some(rest) if view.sent == 0 => SizeHint::with_exact(rest + kept),
+                    _ => rest,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! How connections end that never made a request: each with one line of the access log and one reason.
+
+use std::time::Duration;
+
+use super::{Cause, Connection};
+use crate::inspect::Flood;
+use crate::l7::error::Fault;
+use crate::telemetry::access_log::line::Line;
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The client closed without a byte: checks of load balancers do.
+    Empty,
+    /// The client closed within a head.
+    Truncated,
+    /// No byte came in time.
+    FirstByteTimeout,
+    /// The head did not end in time.
+    HeadTimeout,
+    /// HTTP/2 without a stream, closed by the client or for being idle.
+    Unused,
+    /// HTTP could not be read, or the connection broke.
+    Unreadable,
+    /// Frames that cost us and bring nothing.
+    Flood(Flood),
+    /// The listener or the node goes.
+    Drained,
+    /// A fault in this program.
+    Panic,
+}
+
+impl Ending {
+    /// Every one, in the order of [`Ending::index`]; floods, which are told apart by their frames, come after these.
+    const PLAIN: [Self; 8] = [
+        Self::Empty,
+        Self::Truncated,
+        Self::FirstByteTimeout,
+        Self::HeadTimeout,
+        Self::Unused,
+        Self::Unreadable,
+        Self::Drained,
+        Self::Panic,
+    ];
+
+    /// Every one.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let floods = Flood::ALL.iter().map(|flood| Self::Flood(*flood));
+        Self::PLAIN.into_iter().chain(floods)
+    }
+
+    /// Position in [`Ending::all`], for tables of counters.
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Flood(flood) => Self::PLAIN.len() + flood.index(),
+            plain => Self::PLAIN.iter().position(|other| *other == plain).unwrap_or(0),
+        }
+    }
+
+    /// Metric label and access-log field.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Empty => "connection-empty",
+            Self::Truncated => "head-truncated",
+            Self::FirstByteTimeout => "first-byte-timeout",
+            Self::HeadTimeout => "head-timeout",
+            Self::Unused => "connection-unused",
+            Self::Unreadable => "connection-unreadable",
+            Self::Flood(flood) => flood.reason(),
+            Self::Drained => "connection-drained",
+            Self::Panic => "panic",
+        }
+    }
+
+    fn fault(self) -> Fault {
+        match self {
+            Self::Empty | Self::Unused | Self::Drained => Fault::None,
+            Self::Panic => Fault::Internal,
+            _ => Fault::Downstream,
+        }
+    }
+}
+
+impl Connection {
+    /// The sweep ordered its end.
+    pub(super) fn cut(&self) -> Ending {
+        match self.cause.get() {
+            Some(Cause::FirstByte) => Ending::FirstByteTimeout,
+            Some(Cause::Head) => Ending::HeadTimeout,
+            Some(Cause::Leave) => Ending::Drained,
+            Some(Cause::Idle | Cause::Stalled) | None => Ending::Unused,
+        }
+    }
+
+    /// HTTP on it ended in order.
+    pub(super) fn finished(&self) -> Ending {
+        match self.cause.get() {
+            Some(Cause::Leave) => Ending::Drained,
+            _ => Ending::Unused,
+        }
+    }
+}
+
+/// Writes the line and counts.
+pub(super) fn write(connection: &Connection, ending: Ending) {
+    let worker = &connection.worker;
+    worker.counters.ended_without_request(ending);
+    let listener = connection.listener.borrow();
+    let line = Line {
+        time: worker.clock.wall(connection.since),
+        client: connection.client,
+        peer: None,
+        listener: listener.name(),
+        route: None,
+        upstream: None,
+        endpoint: None,
+        method: "-",
+        host: b"-",
+        path: "-",
+        version: "-",
+        status: None,
+        reason: ending.reason(),
+        fault: ending.fault().as_str(),
+        tries: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        connect: None,
+        first_byte: None,
+        total: worker
+            .clock
+            .coarse()
+            .checked_duration_since(connection.since)
+            .unwrap_or(Duration::ZERO),
+        grpc_status: None,
+        trace: None,
+        snapshot: listener.snapshot,
+        request_id: b"-",
+    };
+    worker.log.add(|text| line.write(text));
+}

@@ -1,0 +1,206 @@
+//! Two streams joined: what a connection is after an upgrade (WebSocket).
+//!
+//! Bytes pass both ways until both sides have ended, one breaks, or nobody said anything for too long. Nothing is held
+//! for a tunnel that is idle: buffers live on the stack, and only what one side does not take is kept, at most one
+//! buffer each way.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::error::ProxyError;
+use super::patience::Patience;
+use super::record::Record;
+
+/// Read at once, each way.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// A stream to tunnel.
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Io for S {}
+
+/// The upstream's side, as soon as HTTP on it has ended, with what it sent already.
+pub(super) type Upstream = Pin<Box<dyn Future<Output = io::Result<(Box<dyn Io>, Vec<u8>)>>>>;
+
+/// A tunnel that waits for its client's side.
+pub(super) struct Tunnel {
+    pub(super) upstream: Upstream,
+    pub(super) record: Box<Record>,
+    pub(super) idle_timeout: Duration,
+}
+
+impl Tunnel {
+    /// Joins the two; `held` is what the client sent already.
+    ///
+    /// # Cancel safety
+    /// Both sides are closed; the request's line says so.
+    pub(super) async fn run(mut self: Box<Self>, mut client: impl Io, held: Vec<u8>) {
+        let mut upstream = match self.upstream.await {
+            Ok((stream, early)) => {
+                let up = Way::new(held);
+                let down = Way::new(early);
+                (stream, up, down)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "an upstream closed a tunnel as it began");
+                self.record.fail(ProxyError::UpstreamClosed);
+                return;
+            }
+        };
+        let (stream, up, down) = (&mut upstream.0, &mut upstream.1, &mut upstream.2);
+        let record = &mut self.record;
+        let mut patience = Patience::new(self.idle_timeout);
+        let ended = poll_fn(|context| {
+            let before = up.bytes + down.bytes;
+            let upward = up.poll(&mut client, stream, context);
+            let downward = down.poll(stream, &mut client, context);
+            if up.bytes + down.bytes > before {
+                patience.progress();
+            }
+            match (upward, downward) {
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
+                (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
+                _ => patience.poll(context).map(|()| Err(Broken::Idle)),
+            }
+        })
+        .await;
+        record.tunnelled(up.bytes, down.bytes);
+        match ended {
+            Ok(()) => record.complete(),
+            Err(Broken::Idle) => record.fail(ProxyError::TunnelIdle),
+            Err(Broken::From(error) | Broken::To(error)) => {
+                tracing::debug!(%error, "a tunnel broke");
+                record.complete();
+            }
+        }
+    }
+}
+
+enum Broken {
+    Idle,
+    /// Reading failed.
+    From(io::Error),
+    /// Writing failed.
+    To(io::Error),
+}
+
+/// One way through a tunnel.
+struct Way {
+    /// Read and not taken yet.
+    pending: Vec<u8>,
+    /// Of these, taken.
+    taken: usize,
+    state: State,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// One side said its last; the other is to hear it.
+    Ending,
+    Ended,
+}
+
+impl Way {
+    fn new(pending: Vec<u8>) -> Self {
+        Self {
+            bytes: pending.len() as u64,
+            pending,
+            taken: 0,
+            state: State::Open,
+        }
+    }
+
+    fn poll<F: Io + ?Sized, T: Io + ?Sized>(
+        &mut self,
+        from: &mut F,
+        to: &mut T,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        let mut to = pin!(to);
+        let mut from = pin!(from);
+        loop {
+            while let Some(rest) = self.pending.get(self.taken..).filter(|rest| !rest.is_empty()) {
+                let written = ready!(to.as_mut().poll_write(context, rest)).map_err(Broken::To)?;
+                if written == 0 {
+                    return Poll::Ready(Err(Broken::To(io::ErrorKind::WriteZero.into())));
+                }
+                self.taken += written;
+            }
+            if !self.pending.is_empty() {
+                self.pending = Vec::new();
+                self.taken = 0;
+            }
+            match self.state {
+                State::Ended => return Poll::Ready(Ok(())),
+                State::Ending => {
+                    ready!(to.as_mut().poll_shutdown(context)).map_err(Broken::To)?;
+                    self.state = State::Ended;
+                    return Poll::Ready(Ok(()));
+                }
+                State::Open => {}
+            }
+            let mut space = [const { MaybeUninit::uninit() }; BUFFER_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut space);
+            if from.as_mut().poll_read(context, &mut buffer).map_err(Broken::From)?.is_pending() {
+                ready!(to.as_mut().poll_flush(context)).map_err(Broken::To)?;
+                return Poll::Pending;
+            }
+            let read = buffer.filled();
+            if read.is_empty() {
+                self.state = State::Ending;
+                continue;
+            }
+            self.bytes += read.len() as u64;
+            match to.as_mut().poll_write(context, read).map_err(Broken::To)? {
+                Poll::Ready(written) => self.keep(read.get(written..)),
+                Poll::Pending => self.keep(Some(read)),
+            }
+        }
+    }
+
+    fn keep(&mut self, rest: Option<&[u8]>) {
+        self.pending.extend_from_slice(rest.unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    async fn pass(way: &mut Way, from: &mut impl Io, to: &mut impl Io) -> Result<(), Broken> {
+        poll_fn(|context| way.poll(from, to, context)).await
+    }
+
+    #[tokio::test]
+    async fn a_way_carries_all_bytes_in_order_and_then_the_end() {
+        let (mut client, mut from) = duplex(7);
+        let (mut to, mut upstream) = duplex(5);
+        let text: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        let sent = text.clone();
+        let writer = tokio::spawn(async move {
+            client.write_all(&sent).await.unwrap();
+            client.shutdown().await.unwrap();
+        });
+        let reader = tokio::spawn(async move {
+            let mut got = Vec::new();
+            upstream.read_to_end(&mut got).await.unwrap();
+            got
+        });
+        let mut way = Way::new(b"early".to_vec());
+        assert!(pass(&mut way, &mut from, &mut to).await.is_ok());
+        drop(to);
+        writer.await.unwrap();
+        let got = reader.await.unwrap();
+        assert_eq!(got.strip_prefix(b"early"), Some(text.as_slice()));
+        assert_eq!(way.bytes, 100_005);
+    }
+}

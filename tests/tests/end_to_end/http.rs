@@ -1,0 +1,40 @@
+//! The L7 core from outside: one process on loopback, real clients before it, real and scripted servers behind it.
+//!
+//! No namespaces and no root. First what the tests stand on, then the tests, from bytes to programs. The tables are
+//! those of what the edge refuses and rewrites: a row sends bytes, and says what the client and the upstream see.
+
+#[path = "http/frames.rs"]
+mod frames;
+#[path = "http/gateway.rs"]
+mod gateway;
+#[path = "http/log.rs"]
+mod log;
+#[path = "http/message.rs"]
+mod message;
+#[path = "http/peers.rs"]
+mod peers;
+#[path = "http/raw.rs"]
+mod raw;
+#[path = "http/recorder.rs"]
+mod recorder;
+#[path = "http/rows.rs"]
+mod rows;
+#[path = "http/within.rs"]
+mod within;
+
+#[path = "http/aborts.rs"]
+mod aborts;
+#[path = "http/differential.rs"]
+mod differential;
+#[path = "http/events.rs"]
+mod events;
+#[path = "http/grpc.rs"]
+mod grpc;
+#[path = "http/matrix.rs"]
+mod matrix;
+#[path = "http/programs.rs"]
+mod programs;
+#[path = "http/tables.rs"]
+mod tables;
+#[path = "http/websocket.rs"]
+mod websocket;
