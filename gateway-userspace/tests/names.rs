@@ -196,12 +196,9 @@ fn endpoints_follow_their_names_while_the_node_runs() {
 
     gateway.wait_for("/", "\r\n\r\none");
     let status = |path: &str| gateway.get(path).unwrap_or_default();
-    for path in ["/loop", "/absent"] {
-        assert!(
-            status(path).starts_with("HTTP/1.1 503 "),
-            "{path}: {}",
-            status(path)
-        );
+    for (path, expected) in [("/loop", "HTTP/1.1 508 "), ("/absent", "HTTP/1.1 503 ")] {
+        let answer = status(path);
+        assert!(answer.starts_with(expected), "{path}: {answer}");
     }
     set("users.internal", &[[127, 0, 0, 2]]);
     gateway.wait_for("/", "\r\n\r\ntwo");

@@ -1,7 +1,7 @@
 //! A name asked for once, by hickory-resolver: the hosts file, then DNS servers (RFC 1035, RFC 3596).
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
@@ -10,7 +10,7 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, Record, RecordType};
 use hickory_resolver::{Hosts, TokioResolver};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::state::{Answer, Family};
 
@@ -21,19 +21,23 @@ const TRY_MAX: Duration = Duration::from_secs(1);
 /// Of configured servers: tries after the first.
 const RETRIES: usize = 2;
 
+/// After a failure the system's files are read anew, but not more often: a hosts file may be long.
+const REMAKE_AFTER: Duration = Duration::from_secs(30);
+
 /// Who is asked.
 #[derive(Debug)]
 pub(super) struct Source {
     /// Empty: the system's configuration.
     servers: Vec<SocketAddr>,
-    /// Made when it is first needed, and anew after a failure: the system's files may have changed.
+    /// Made when it is first needed, and anew after a failure ([`REMAKE_AFTER`]): the system's files may have changed.
     made: Mutex<Option<Made>>,
 }
 
 #[derive(Clone)]
 struct Made {
     resolver: TokioResolver,
-    hosts: std::sync::Arc<Hosts>,
+    hosts: Arc<Hosts>,
+    at: Instant,
 }
 
 impl std::fmt::Debug for Made {
@@ -68,7 +72,7 @@ impl Source {
             made.lookup(&name, RecordType::AAAA)
         );
         let answer = Answer { v4, v6 };
-        if answer.fault().is_some() {
+        if answer.fault().is_some() && made.at.elapsed() >= REMAKE_AFTER {
             *self.made.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         answer
@@ -114,7 +118,8 @@ fn make(servers: &[SocketAddr]) -> Result<Made, NetError> {
     };
     Ok(Made {
         resolver: builder.build()?,
-        hosts: hosts.into(),
+        hosts: Arc::new(hosts),
+        at: Instant::now(),
     })
 }
 
