@@ -110,8 +110,8 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn start(dns: SocketAddr, port: u16) -> Self {
-        let directory = std::env::temp_dir().join(format!("gateway-names-{}", std::process::id()));
+    fn start(name: &str, dns: SocketAddr, port: u16) -> Self {
+        let directory = std::env::temp_dir().join(format!("gateway-{name}-{}", std::process::id()));
         std::fs::create_dir(&directory).unwrap();
         let probe = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = probe.local_addr().unwrap();
@@ -159,6 +159,27 @@ impl Gateway {
         Some(answer)
     }
 
+    /// What the program says as a client of this node.
+    fn ask(&self, command: &str) -> (Option<i32>, String) {
+        let here = self.directory.display();
+        let output = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .args([command, "--admin", &format!("unix:{here}/admin.sock")])
+            .args(["--token-file", &format!("{here}/token")])
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    }
+
+    /// Changes the configuration and has it read anew.
+    fn reload(&self, old: &str, new: &str) -> (Option<i32>, String) {
+        let file = self.directory.join("gateway.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(old), "{old:?} is not in:\n{text}");
+        std::fs::write(&file, text.replace(old, new)).unwrap();
+        self.ask("reload")
+    }
+
     fn wait_for(&self, path: &str, end: &str) {
         wait_until(&format!("{path}: {end}"), || {
             self.get(path).is_some_and(|answer| answer.ends_with(end))
@@ -192,7 +213,7 @@ fn endpoints_follow_their_names_while_the_node_runs() {
     let asked = |host: &str| zone.lock().unwrap().asked.get(host).copied().unwrap_or_default();
     set("users.internal", &[[127, 0, 0, 1]]);
     set("self.internal", &[[127, 0, 0, 1]]);
-    let gateway = Gateway::start(dns_server(Arc::clone(&zone)), servers());
+    let gateway = Gateway::start("names", dns_server(Arc::clone(&zone)), servers());
 
     gateway.wait_for("/", "\r\n\r\none");
     let status = |path: &str| gateway.get(path).unwrap_or_default();
@@ -211,4 +232,35 @@ fn endpoints_follow_their_names_while_the_node_runs() {
     set("absent.internal", &[[127, 0, 0, 1]]);
     gateway.wait_for("/absent", "\r\n\r\none");
     assert!(status("/").ends_with("\r\n\r\ntwo"), "what was good stays");
+}
+
+#[test]
+fn a_reload_waits_for_its_new_names_and_a_refused_one_changes_nothing() {
+    let zone = Arc::new(Mutex::new(Zone::default()));
+    let set = |host| {
+        zone.lock()
+            .unwrap()
+            .names
+            .insert(host, vec![[127, 0, 0, 1].into()])
+    };
+    let asked = |host: &str| zone.lock().unwrap().asked.contains_key(host);
+    set("users.internal");
+    set("new.internal");
+    let gateway = Gateway::start("reload", dns_server(Arc::clone(&zone)), servers());
+    gateway.wait_for("/", "\r\n\r\none");
+    assert!(!asked("new.internal"));
+
+    let (code, text) = gateway.reload("absent.internal", "new.internal");
+    assert_eq!(code, Some(0), "{text}");
+    let answer = gateway.get("/absent").unwrap_or_default();
+    assert!(answer.ends_with("\r\n\r\none"), "at once: {answer}");
+    let (_, status) = gateway.ask("status");
+    assert!(status.contains("(new.internal)"), "{status}");
+
+    // An address that nobody here has: its socket cannot be opened.
+    let other = "[[listener]]\nname = 'other'\naddress = '192.0.2.1:1'\n[[upstream]]\nname = 'users'\n";
+    let (code, text) = gateway.reload("[[upstream]]\nname = 'users'\n", other);
+    assert_ne!(code, Some(0), "{text}");
+    let answer = gateway.get("/absent").unwrap_or_default();
+    assert!(answer.ends_with("\r\n\r\none"), "the old one stays: {answer}");
 }
