@@ -108,6 +108,7 @@ impl Setup {
     pub(super) fn snapshot(&self, number: u64, registry: &Registry) -> Snapshot {
         let endpoint = |address: &SocketAddr| Endpoint {
             address: *address,
+            host: None,
             weight: 1,
             state: registry.endpoint("users", *address),
         };
