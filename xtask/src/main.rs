@@ -4,6 +4,7 @@
 //! This file only knows the commands; each has a module that does the work.
 
 mod apt;
+mod bench;
 mod check;
 mod demo;
 mod deny;
@@ -68,27 +69,47 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         arguments: Vec<String>,
     },
+    /// Measure the gateway beside its peers
+    Bench {
+        /// What is measured
+        #[command(subcommand)]
+        what: bench::What,
+    },
+    /// Serve as the benchmark's backend: what `bench` starts
+    #[command(hide = true)]
+    BenchBackend,
 }
 
 fn main() -> ExitCode {
-    match perform(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let (red, plain) = if steps::colours() {
-                ("\x1b[1;31m", "\x1b[0m")
-            } else {
-                ("", "")
-            };
-            eprintln!("{red}error:{plain} {error:#}");
-            ExitCode::FAILURE
-        }
+    match Arguments::parse().command {
+        // Its exit codes tell a missed target from a measurement that failed.
+        Some(Task::Bench { what }) => bench::bench(&what).unwrap_or_else(|error| {
+            complain(&error);
+            ExitCode::from(bench::NOT_MEASURED)
+        }),
+        task => match perform(task) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&error);
+                ExitCode::FAILURE
+            }
+        },
     }
+}
+
+fn complain(error: &anyhow::Error) {
+    let (red, plain) = if steps::colours() {
+        ("\x1b[1;31m", "\x1b[0m")
+    } else {
+        ("", "")
+    };
+    eprintln!("{red}error:{plain} {error:#}");
 }
 
 fn perform(task: Option<Task>) -> Result<()> {
     let root = workspace::root()?;
     match task {
-        None => Ok(Arguments::command().print_help()?),
+        None | Some(Task::Bench { .. }) => Ok(Arguments::command().print_help()?),
         Some(Task::Demo { arguments }) => demo::demo(&root, &arguments),
         Some(Task::Test { filter }) => test::test(&root, filter.as_deref()),
         Some(Task::Check { deny }) => check::check(
@@ -103,6 +124,7 @@ fn perform(task: Option<Task>) -> Result<()> {
         Some(Task::Tidy) => tidy::tidy(&root, &command_names()),
         Some(Task::BuildEbpf { toolchain }) => ebpf::build(&root, toolchain),
         Some(Task::Run { arguments }) => run::run(&root, &arguments),
+        Some(Task::BenchBackend) => bench::backend(),
     }
 }
 
@@ -123,7 +145,16 @@ mod tests {
         Arguments::command().debug_assert();
         assert_eq!(
             command_names(),
-            ["demo", "test", "check", "tidy", "build-ebpf", "run"]
+            [
+                "demo",
+                "test",
+                "check",
+                "tidy",
+                "build-ebpf",
+                "run",
+                "bench",
+                "bench-backend"
+            ]
         );
     }
 

@@ -1,6 +1,6 @@
 //! Programs that tests call, and the packages that have them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -21,9 +21,17 @@ const SYSTEM_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
 /// # Errors
 /// Names the programs that are missing, where they cannot be installed.
 pub fn install_missing() -> Result<()> {
-    let missing: Vec<_> = PROGRAMS
+    install(&PROGRAMS, "the tests call them")
+}
+
+/// Installs the packages of those `programs` (program, package, purpose) that are not here; `why` stands in the heading.
+///
+/// # Errors
+/// Names the programs that are missing, where they cannot be installed.
+pub fn install(programs: &[(&str, &str, &str)], why: &str) -> Result<()> {
+    let missing: Vec<_> = programs
         .iter()
-        .filter(|(program, _, _)| !exists(program))
+        .filter(|(program, _, _)| find(program).is_none())
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -36,15 +44,19 @@ pub fn install_missing() -> Result<()> {
     let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
     let names = packages.join(", ");
     Apt::find()
-        .and_then(|apt| apt.install(&packages, "the tests call them"))
+        .and_then(|apt| apt.install(&packages, why))
         .with_context(|| format!("install what holds these by your system's own means: {names}"))
 }
 
-fn exists(program: &str) -> bool {
+/// Where `program` is: on PATH, or in a folder of the system's own programs.
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).any(|folder| folder.join(program).exists());
-    on_path
-        || SYSTEM_FOLDERS
-            .iter()
-            .any(|folder| Path::new(folder).join(program).exists())
+    std::env::split_paths(&path)
+        .chain(
+            SYSTEM_FOLDERS
+                .iter()
+                .map(|folder| Path::new(folder).to_path_buf()),
+        )
+        .map(|folder| folder.join(program))
+        .find(|place| place.exists())
 }

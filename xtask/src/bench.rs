@@ -1,0 +1,305 @@
+//! `bench`: the gateway beside its peers, in one run, on this machine.
+//!
+//! Reading order: `scenario` (what is measured), `subject` (who), `stage` (where), then how: `load`, `memory`,
+//! `instructions`; `targets` judges, `report` says it. How each figure is taken, and why so, is told in
+//! `docs/performance.md`.
+
+mod accounts;
+mod backend;
+mod client;
+mod generator;
+mod instructions;
+mod load;
+mod memory;
+mod process;
+mod profile;
+mod report;
+mod scenario;
+mod stage;
+mod statistics;
+mod subject;
+mod targets;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+
+use crate::{steps, workspace};
+use load::Plan;
+use report::{Report, Verdict};
+use scenario::{Generator, Scenario};
+use stage::Stage;
+
+pub use backend::serve as backend;
+
+/// Exit code when a target is missed.
+pub const MISSED: u8 = 1;
+/// Exit code when something could not be measured, or the measurement decides nothing.
+pub const NOT_MEASURED: u8 = 2;
+
+/// Times that memory is read of each subject, at most: it varies little.
+const MEMORY_TIMES_MAX: usize = 3;
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// The proxy beside nginx and haproxy: CPU time for each request, and memory
+    ///
+    /// Takes some 45 minutes on a quiet machine. Exits with 1 when a target is missed, with 2 when something could not
+    /// be measured or is inconclusive.
+    L7(Options),
+}
+
+/// How it is measured.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Write every figure and every target to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Undisturbed rounds of each load; below six there is no 95% interval, and every ratio is inconclusive
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=99))]
+    rounds: u16,
+    /// Length of each run under load, in seconds
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Length of the load under which memory is followed, in minutes (may be a fraction)
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0, value_parser = minutes)]
+    soak: f64,
+    /// Only these scenarios
+    #[arg(long, value_name = "SCENARIO", value_enum)]
+    only: Vec<Scenario>,
+    /// Count instructions instead, which wants no quiet machine: the same as `--only instructions`
+    #[arg(long, conflicts_with = "only")]
+    callgrind: bool,
+    /// Measure this binary instead of building one
+    #[arg(long, value_name = "FILE")]
+    gateway: Option<PathBuf>,
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(minutes) if (0.1..=1_440.0).contains(&minutes) => Ok(minutes),
+        _ => Err("0.1 to 1440 minutes".into()),
+    }
+}
+
+impl Options {
+    /// What is asked for. Instructions are counted only by request: they are no target, and take long.
+    fn scenarios(&self) -> Vec<Scenario> {
+        if self.callgrind {
+            return vec![Scenario::Instructions];
+        }
+        if !self.only.is_empty() {
+            return self.only.clone();
+        }
+        let mut all = Scenario::LOADS.to_vec();
+        all.extend([Scenario::Memory, Scenario::Soak]);
+        all
+    }
+}
+
+/// Measures, prints the tables, writes the JSON; the exit code says whether the targets hold.
+///
+/// # Errors
+/// When nothing can be measured here. A scenario that fails is told, and the others go on.
+pub fn bench(what: &What) -> Result<ExitCode> {
+    let What::L7(options) = what;
+    let root = workspace::root()?;
+    let start = Instant::now();
+    let scenarios = options.scenarios();
+    let stage = Stage::set(&root, &scenarios, options.gateway.as_deref())?;
+    let mut measured = Measured::default();
+    let mut failures = 0;
+    for scenario in &scenarios {
+        let heading = format!("measuring {}", scenario.name());
+        let outcome = steps::step(&heading, || measured.add(&stage, *scenario, options));
+        if let Err(error) = outcome {
+            steps::note(&format!("not measured: {error:#}"));
+            failures += 1;
+        }
+    }
+    drop(stage);
+    let report = measured.report();
+    print!("{}", report.table());
+    if let Some(path) = &options.json {
+        write(path, &report)?;
+    }
+    steps::note(&format!("all of it took {:.0} s", start.elapsed().as_secs_f64()));
+    Ok(ExitCode::from(code(&report, &scenarios, failures)))
+}
+
+fn write(path: &Path, report: &Report) -> Result<()> {
+    fs::write(path, report.json()).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Counts only the targets of what was asked for.
+fn code(report: &Report, scenarios: &[Scenario], failures: usize) -> u8 {
+    let asked = |name: &str| scenarios.iter().any(|scenario| scenario.name() == name);
+    let verdicts: Vec<Verdict> = report
+        .targets
+        .iter()
+        .filter(|target| asked(target.scenario))
+        .map(|target| target.verdict)
+        .collect();
+    if verdicts.contains(&Verdict::Fails) {
+        MISSED
+    } else if failures > 0 || verdicts.iter().any(|verdict| *verdict != Verdict::Holds) {
+        NOT_MEASURED
+    } else {
+        0
+    }
+}
+
+/// What has been found so far.
+#[derive(Default)]
+struct Measured {
+    rows: Vec<report::Row>,
+    loads: Vec<load::Rounds>,
+    soak: Option<memory::Soak>,
+}
+
+impl Measured {
+    fn add(&mut self, stage: &Stage, scenario: Scenario, options: &Options) -> Result<()> {
+        let plan = Plan {
+            rounds: options.rounds.into(),
+            seconds: options.seconds,
+        };
+        match scenario {
+            Scenario::Memory => self
+                .rows
+                .extend(memory::measure(stage, plan.rounds.min(MEMORY_TIMES_MAX))?),
+            Scenario::Soak => {
+                let soak = memory::soak(stage, Duration::from_secs_f64(options.soak * 60.0))?;
+                self.rows.extend(soak.rows());
+                self.soak = Some(soak);
+            }
+            Scenario::Instructions => self.rows.extend(instructions::measure(stage)?),
+            Scenario::H1Small | Scenario::H1Large | Scenario::H1NewConnection | Scenario::H2Streams => {
+                let rounds = load::measure(stage, scenario, plan)?;
+                self.rows.extend(rounds.rows());
+                self.loads.push(rounds);
+                if scenario.generator() == Generator::Wrk {
+                    self.rows.extend(load::floor(stage, scenario, options.seconds)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn report(self) -> Report {
+        let targets = targets::judge(&self.loads, &self.rows, self.soak.as_ref());
+        Report {
+            rows: self.rows,
+            targets,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        what: What,
+    }
+
+    fn options(line: &str) -> Options {
+        let words = std::iter::once("bench").chain(line.split_whitespace());
+        let What::L7(options) = Line::try_parse_from(words).unwrap().what;
+        options
+    }
+
+    #[test]
+    fn without_options_everything_but_the_instructions_is_measured() {
+        let scenarios = options("l7").scenarios();
+        assert_eq!(scenarios.len(), 6);
+        assert!(!scenarios.contains(&Scenario::Instructions));
+        assert_eq!(options("l7 --callgrind").scenarios(), [Scenario::Instructions]);
+        assert_eq!(
+            options("l7 --only soak --only h1-64k").scenarios(),
+            [Scenario::Soak, Scenario::H1Large]
+        );
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let rows = [
+            "l7 --rounds 0",
+            "l7 --seconds 0",
+            "l7 --soak 0",
+            "l7 --soak NaN",
+            "l7 --only x",
+            "l4",
+        ];
+        for row in rows {
+            let words = std::iter::once("bench").chain(row.split_whitespace());
+            assert!(Line::try_parse_from(words).is_err(), "{row}");
+        }
+    }
+
+    #[test]
+    fn the_exit_code_counts_what_was_asked_for() {
+        let target = |scenario, verdict| report::Target {
+            scenario,
+            metric: "x",
+            limit: 1.0,
+            value: None,
+            interval: None,
+            verdict,
+            note: String::new(),
+        };
+        let report = |first, second| Report {
+            rows: Vec::new(),
+            targets: vec![target("h1-small", first), target("soak", second)],
+        };
+        let only = [Scenario::H1Small];
+        let both = [Scenario::H1Small, Scenario::Soak];
+        let rows = [
+            (
+                report(Verdict::Holds, Verdict::Holds),
+                &both[..],
+                0,
+                0,
+                "all hold",
+            ),
+            (
+                report(Verdict::Holds, Verdict::NotMeasured),
+                &only[..],
+                0,
+                0,
+                "nobody asked for the other",
+            ),
+            (
+                report(Verdict::Holds, Verdict::NotMeasured),
+                &both[..],
+                1,
+                2,
+                "one failed",
+            ),
+            (
+                report(Verdict::Inconclusive, Verdict::Holds),
+                &both[..],
+                0,
+                2,
+                "one decides nothing",
+            ),
+            (
+                report(Verdict::Inconclusive, Verdict::Fails),
+                &both[..],
+                0,
+                1,
+                "one is missed",
+            ),
+        ];
+        for (report, scenarios, failures, expected, description) in rows {
+            assert_eq!(code(&report, scenarios, failures), expected, "{description}");
+        }
+    }
+}

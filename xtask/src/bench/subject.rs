@@ -1,0 +1,254 @@
+//! The programs that are measured: how each is configured, started and known to be ready.
+//!
+//! Their configuration files stand in `tests/bench/`, for anyone to judge whether they are equal; words between `@`
+//! are filled in here.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::unistd::Pid;
+
+use super::client::Client;
+use super::process::{Orphan, Output, Process, Scratch};
+use super::stage::Stage;
+use crate::programs;
+
+/// Longest wait until a subject listens; under valgrind the gateway takes some seconds.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How much of a subject's output an error quotes, in lines.
+const QUOTED_LINES: usize = 5;
+
+/// Who is measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Subject {
+    /// This project.
+    Gateway,
+    /// Debian's nginx.
+    Nginx,
+    /// Debian's haproxy.
+    Haproxy,
+}
+
+/// Where a subject listens on 127.0.0.1. They are one where one listener takes both.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// HTTP/1.1.
+    pub http1: u16,
+    /// HTTP/2 with prior knowledge.
+    pub http2: u16,
+}
+
+impl Subject {
+    /// In the order of a round.
+    pub const ALL: [Self; 3] = [Self::Gateway, Self::Nginx, Self::Haproxy];
+    /// Those that the gateway is held against.
+    pub const PEERS: [Self; 2] = [Self::Nginx, Self::Haproxy];
+
+    /// As it is called in the output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+        }
+    }
+
+    fn template(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway.toml",
+            Self::Nginx => "nginx.conf",
+            Self::Haproxy => "haproxy.cfg",
+        }
+    }
+
+    fn command(self, stage: &Stage, configuration: &Path) -> Result<Command> {
+        let installed =
+            || programs::find(self.name()).with_context(|| format!("{} is not installed", self.name()));
+        let folder = configuration.parent().unwrap_or(configuration);
+        Ok(match self {
+            Self::Gateway => {
+                let mut command = Command::new(&stage.gateway);
+                command.args(["run", "--config"]).arg(configuration);
+                command
+            }
+            Self::Nginx => {
+                let mut command = Command::new(installed()?);
+                command.arg("-p").arg(folder).arg("-c").arg(configuration);
+                command.arg("-e").arg(folder.join("error.log"));
+                command
+            }
+            Self::Haproxy => {
+                let mut command = Command::new(installed()?);
+                command.arg("-db").arg("-f").arg(configuration);
+                command
+            }
+        })
+    }
+
+    fn orphan(self) -> Orphan {
+        match self {
+            // The master ends its worker.
+            Self::Nginx => Orphan::Asked,
+            Self::Gateway | Self::Haproxy => Orphan::Killed,
+        }
+    }
+}
+
+/// A subject that listens, alone on its core; ended when dropped, its files removed.
+#[derive(Debug)]
+pub struct Running {
+    // Before the folder that its files are in: fields are dropped in this order.
+    process: Process,
+    scratch: Scratch,
+    /// Where it listens.
+    pub ports: Ports,
+}
+
+impl Running {
+    /// Starts `subject` afresh, and waits until it accepts.
+    ///
+    /// # Errors
+    /// When it does not; its last words are quoted.
+    pub fn start(stage: &Stage, subject: Subject) -> Result<Self> {
+        Self::start_as(stage, subject, |command, _| command)
+    }
+
+    /// As [`Running::start`], with a command line that `wrap` made of the subject's and of its folder.
+    ///
+    /// # Errors
+    /// As [`Running::start`].
+    pub fn start_as(
+        stage: &Stage,
+        subject: Subject,
+        wrap: impl FnOnce(Command, &Path) -> Command,
+    ) -> Result<Self> {
+        let scratch = Scratch::new(subject.name())?;
+        let ports = free_ports(subject)?;
+        let configuration = scratch.path().join(subject.template());
+        let template = stage.root.join("tests/bench").join(subject.template());
+        let text =
+            fs::read_to_string(&template).with_context(|| format!("reading {}", template.display()))?;
+        fs::write(
+            &configuration,
+            filled(&text, scratch.path(), ports, stage.backend_port),
+        )?;
+        let command = wrap(subject.command(stage, &configuration)?, scratch.path());
+        let output = scratch.path().join("output.log");
+        let process = Process::start(
+            &command,
+            stage.cores.subject,
+            &Output::File(&output),
+            subject.orphan(),
+        )?;
+        let mut running = Self {
+            process,
+            scratch,
+            ports,
+        };
+        match Client::connect_within(ports.http1, START_LIMIT) {
+            Ok(client) => drop(client),
+            Err(error) => {
+                let ended = match running.process.ended()? {
+                    Some(status) => format!("it ended with {status}"),
+                    None => "it runs".into(),
+                };
+                let said = last_lines(&fs::read_to_string(&output).unwrap_or_default());
+                return Err(error.context(format!("{} does not listen: {ended}: {said}", subject.name())));
+            }
+        }
+        Ok(running)
+    }
+
+    /// Its processes.
+    pub fn group(&self) -> Pid {
+        self.process.group()
+    }
+
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Empties its logs where they are longer than `bytes_max`. All are written by appending, so that they go on.
+    ///
+    /// # Errors
+    /// When they cannot be looked at.
+    pub fn cut_logs(&self, bytes_max: u64) -> Result<()> {
+        for entry in fs::read_dir(self.folder())? {
+            let path: PathBuf = entry?.path();
+            if path.extension().is_some_and(|end| end == "log") && path.metadata()?.len() > bytes_max {
+                fs::OpenOptions::new().write(true).open(&path)?.set_len(0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks it to stop, and waits for that.
+    ///
+    /// # Errors
+    /// When it does not within `limit`, or reports a failure.
+    pub fn stop(&mut self, limit: Duration) -> Result<()> {
+        self.process.stop(limit)
+    }
+}
+
+/// Ports that nothing uses now. Somebody else may take them before the subject does; then it does not start.
+fn free_ports(subject: Subject) -> Result<Ports> {
+    let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let second = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let http1 = first.local_addr()?.port();
+    let http2 = match subject {
+        Subject::Gateway => http1,
+        Subject::Nginx | Subject::Haproxy => second.local_addr()?.port(),
+    };
+    Ok(Ports { http1, http2 })
+}
+
+fn filled(template: &str, folder: &Path, ports: Ports, backend: u16) -> String {
+    template
+        .replace("@DIRECTORY@", &folder.display().to_string())
+        .replace("@PORT@", &ports.http1.to_string())
+        .replace("@PORT_HTTP2@", &ports.http2.to_string())
+        .replace("@BACKEND@", &backend.to_string())
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let skipped = lines.len().saturating_sub(QUOTED_LINES);
+    lines.into_iter().skip(skipped).collect::<Vec<_>>().join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace;
+
+    #[test]
+    fn every_word_of_the_templates_is_filled_in() {
+        let root = workspace::root().unwrap();
+        for subject in Subject::ALL {
+            let text = fs::read_to_string(root.join("tests/bench").join(subject.template())).unwrap();
+            let ports = Ports {
+                http1: 1001,
+                http2: 1002,
+            };
+            let text = filled(&text, Path::new("/tmp/x"), ports, 1003);
+            let settings = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+            assert!(settings.clone().all(|line| !line.contains('@')), "{text}");
+            assert!(
+                text.contains("127.0.0.1:1001") && text.contains("127.0.0.1:1003"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_last_words_are_quoted() {
+        assert_eq!(last_lines("1\n2\n\n3\n4\n5\n6\n"), "2 | 3 | 4 | 5 | 6");
+        assert_eq!(last_lines(""), "");
+    }
+}
