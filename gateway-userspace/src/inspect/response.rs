@@ -6,7 +6,7 @@ use super::chunked::{Chunked, Followed};
 use super::fields::{self, Framing};
 use super::lines::{Ending, Lines};
 use super::refusal::{Noted, Refusal};
-use super::request::MethodKind;
+use super::request_line::MethodKind;
 use super::rules::Rules;
 use super::step::{Body, Resume, Step, Version};
 use super::table;
@@ -169,6 +169,11 @@ impl ResponseInspector {
             State::Refused(refusal) | State::Broken(refusal) => End::Truncated(refusal),
             State::Line | State::Fields | State::UntilClose | State::Hold | State::Tunnel => End::Clean,
         }
+    }
+
+    /// Whether nothing passes, whatever comes: [`Step::Hold`].
+    pub fn holds(&self) -> bool {
+        matches!(self.state, State::Hold)
     }
 
     /// Ends a [`Step::Hold`]; without one it does nothing.
