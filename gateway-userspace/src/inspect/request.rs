@@ -4,12 +4,12 @@
 
 use super::chunked::{Chunked, Followed};
 use super::fields::{self, Framing};
-use super::lines::{Ending, Lines};
+use super::lines::{Ending, Line, Lines};
 use super::refusal::{Noted, Refusal};
 use super::request_line::{self, MethodKind, RequestLine};
 use super::rules::Rules;
 use super::step::{Body, Offered, Resume, Step, Version};
-use super::table::UNDERSCORE;
+use super::table::{self, UNDERSCORE};
 use super::target::Form;
 
 /// Empty lines before a request line: old clients send one after a body (RFC 9112, section 2.2).
@@ -75,7 +75,7 @@ impl RequestInspector {
         Self {
             rules,
             state: State::Line,
-            lines: Lines::default(),
+            lines: Lines::new(),
             empty_lines: 0,
             line: RequestLine {
                 method: MethodKind::Other,
@@ -220,26 +220,26 @@ impl RequestInspector {
                 self.rules.judge(Refusal::BareLf, &mut self.noted)?;
             }
             match self.state {
-                State::Line if line.text.is_empty() => {
+                State::Line if line.bytes.is_empty() => {
                     self.empty_lines += 1;
                     if self.empty_lines > EMPTY_LINES_MAX {
                         return Err(Refusal::RequestLineBad);
                     }
                 }
                 State::Line => {
-                    self.line = request_line::read(line.text, &self.rules, &mut self.noted)?;
+                    self.line = request_line::read(line.bytes, &self.rules, &mut self.noted)?;
                     self.framing = Framing::default();
                     self.own = Own::default();
                     self.state = State::Fields;
                 }
-                _ if line.text.is_empty() => {
+                _ if line.bytes.is_empty() => {
                     self.finish()?;
                     let passed = self.lines.passed();
-                    self.lines = Lines::default();
+                    self.lines = Lines::new();
                     self.empty_lines = 0;
                     return Ok(Some(passed));
                 }
-                _ => self.field(line.text)?,
+                _ => self.field(&line)?,
             }
         }
     }
@@ -261,10 +261,10 @@ impl RequestInspector {
     }
 
     #[inline]
-    fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
+    fn field(&mut self, line: &Line<'_>) -> Result<(), Refusal> {
         let field = fields::read(line)?;
         self.framing.count(self.rules.fields_max)?;
-        let is = |name: &[u8]| field.name.eq_ignore_ascii_case(name);
+        let is = |name: &[u8]| table::is_name(field.name, name);
         match field.name.len() {
             4 if is(b"host") => {
                 if self.own.host {

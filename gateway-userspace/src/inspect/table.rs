@@ -80,35 +80,61 @@ pub(super) fn all(bytes: &[u8], of: u8) -> bool {
     bytes.iter().all(|&byte| class(byte) & of != 0)
 }
 
-/// Whether bytes have a control character other than the tab. Eight at a time, for values are most of a head.
+/// Where the first control character is at or after `from`, the tab included; the length of `bytes` if none is.
+/// Eight bytes at a time, for values are most of a head.
 #[inline]
-pub(super) fn has_control(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    // The last eight bytes once more, with those that fill no word.
-    let last = bytes.last_chunk::<8>();
-    let suspicious = words.iter().any(|word| is_suspicious(*word))
-        || match last {
-            Some(last) => is_suspicious(*last),
-            None => rest.iter().any(|&byte| is_control(byte)),
-        };
-    suspicious && bytes.iter().any(|&byte| is_control(byte))
+pub(super) fn next_control(bytes: &[u8], from: usize) -> usize {
+    let (words, rest) = bytes.get(from..).unwrap_or_default().as_chunks::<8>();
+    let mut at = from;
+    for word in words {
+        let found = controls(u64::from_le_bytes(*word));
+        if found != 0 {
+            return at + first_byte(found);
+        }
+        at += 8;
+    }
+    at + rest.iter().position(u8::is_ascii_control).unwrap_or(rest.len())
 }
 
-fn is_control(byte: u8) -> bool {
-    byte.is_ascii_control() && byte != b'\t'
+/// How many bytes at the start of a word are letters, digits or hyphens: those that nearly all names are made of.
+#[inline]
+pub(super) fn plain_name_bytes(word: [u8; 8]) -> usize {
+    let word = u64::from_le_bytes(word);
+    // The sums below carry nothing into the next byte only where all bytes are ASCII.
+    if word & HIGHS != 0 {
+        return 0;
+    }
+    let at_least = |word: u64, least: u8| word + ONES * u64::from(0x80 - least);
+    let between = |word: u64, first: u8, last: u8| at_least(word, first) & !at_least(word, last + 1);
+    let letters = between(word | ONES * 0x20, b'a', b'z');
+    let plain = letters | between(word, b'0', b'9') | between(word, b'-', b'-');
+    first_byte(!plain & HIGHS)
 }
 
-/// Whether any of eight bytes is below space, or DEL; true at times where none is, never false where one is.
+const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+
+/// The first of the bytes whose high bits are set; 8 where none is.
+#[inline]
+fn first_byte(highs: u64) -> usize {
+    (highs.trailing_zeros() / 8) as usize
+}
+
+/// The high bit of each byte below space, and of each DEL; above the first of them perhaps of others, too.
 /// Source: "Determine if a word has a byte less than n", Bit Twiddling Hacks, S. E. Anderson.
 #[inline]
-fn is_suspicious(word: [u8; 8]) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
-    let word = u64::from_ne_bytes(word);
+fn controls(word: u64) -> u64 {
     let low = word.wrapping_sub(ONES * 0x20) & !word;
     let del = word ^ (ONES * 0x7f);
     let del = del.wrapping_sub(ONES) & !del;
-    (low | del) & HIGHS != 0
+    (low | del) & HIGHS
+}
+
+/// Whether a token is that name, which is given in lower case and has letters and hyphens alone.
+#[inline]
+pub(super) fn is_name(token: &[u8], lower: &[u8]) -> bool {
+    // In a token only a letter's two cases, and the hyphen itself, come out as these.
+    token.len() == lower.len() && token.iter().zip(lower).all(|(byte, lower)| byte | 0x20 == *lower)
 }
 
 /// What is wrong with the first control character among bytes that have one; `fallback` where they have none.
@@ -116,7 +142,7 @@ fn is_suspicious(word: [u8; 8]) -> bool {
 pub(super) fn control_in(bytes: &[u8], fallback: Refusal) -> Refusal {
     let found = bytes
         .iter()
-        .find(|byte| is_control(**byte));
+        .find(|byte| byte.is_ascii_control() && **byte != b'\t');
     match found {
         Some(0) => Refusal::Nul,
         Some(b'\r') => Refusal::BareCr,
@@ -135,4 +161,40 @@ pub(super) fn trimmed(mut bytes: &[u8]) -> &[u8] {
         bytes = rest;
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_bytes_at_a_time_find_what_one_at_a_time_finds() {
+        for filler in [b'a', b' ', 0x80, 0xff, b'~'] {
+            for len in 0..20 {
+                for place in 0..len {
+                    for byte in 0..=u8::MAX {
+                        let mut bytes = vec![filler; len];
+                        bytes[place] = byte;
+                        for from in 0..=len {
+                            let plain = bytes[from..].iter().position(u8::is_ascii_control);
+                            let expected = from + plain.unwrap_or(len - from);
+                            assert_eq!(next_control(&bytes, from), expected, "{bytes:?} from {from}");
+                        }
+                    }
+                }
+            }
+        }
+        for filler in [b'a', b'Z', b'-', b'0', b':', 0x80] {
+            for place in 0..8 {
+                for byte in 0..=u8::MAX {
+                    let mut word = [filler; 8];
+                    word[place] = byte;
+                    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+                    let expected = word.iter().take_while(|byte| is_plain(byte)).count();
+                    let expected = if word.is_ascii() { expected } else { 0 };
+                    assert_eq!(plain_name_bytes(word), expected, "{word:?}");
+                }
+            }
+        }
+    }
 }
