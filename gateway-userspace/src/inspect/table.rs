@@ -106,7 +106,7 @@ pub(super) fn plain_name_bytes(word: [u8; 8]) -> usize {
     }
     let at_least = |word: u64, least: u8| word + ONES * u64::from(0x80 - least);
     let between = |word: u64, first: u8, last: u8| at_least(word, first) & !at_least(word, last + 1);
-    let letters = between(word | ONES * 0x20, b'a', b'z');
+    let letters = between(word | (ONES * 0x20), b'a', b'z');
     let plain = letters | between(word, b'0', b'9') | between(word, b'-', b'-');
     first_byte(!plain & HIGHS)
 }
