@@ -2,6 +2,7 @@
 //!
 //! Sources: RFC 9112, sections 5 (fields), 6 (body), 9 (connection); RFC 9110, sections 5.5, 7.6.1 and 8.6.
 
+use super::lines::{Line, Text};
 use super::refusal::Refusal;
 use super::step::{Body, Version};
 use super::table::{self, TOKEN};
@@ -19,7 +20,7 @@ pub(super) struct Field<'b> {
     pub(super) name: &'b [u8],
     /// Without space around it, and without control characters.
     pub(super) value: &'b [u8],
-    /// The classes that any byte of the name has.
+    /// The classes of those bytes of the name that are neither letters, digits nor hyphens, at least.
     pub(super) classes: u8,
 }
 
@@ -28,9 +29,36 @@ pub(super) struct Field<'b> {
 /// # Errors
 /// Why it is none.
 #[inline]
-pub(super) fn read(line: &[u8]) -> Result<Field<'_>, Refusal> {
-    let (mut end, mut classes) = (0, 0);
-    for &byte in line {
+pub(super) fn read<'b>(line: &Line<'b>) -> Result<Field<'b>, Refusal> {
+    let (end, classes) = name_end(line.bytes);
+    let split = line.bytes.split_at_checked(end);
+    let Some((name @ [_, ..], [b':', value @ ..])) = split else {
+        return Err(name_fault(line.bytes, end));
+    };
+    if end > NAME_BYTES_MAX {
+        return Err(Refusal::FieldBad);
+    }
+    if line.text == Text::Control {
+        return Err(table::control_in(value, Refusal::Control));
+    }
+    let value = table::trimmed(value);
+    Ok(Field { name, value, classes })
+}
+
+/// Where the token at the start of a line ends, and which classes its bytes have beside [`TOKEN`] and those of
+/// letters, digits and hyphens.
+#[inline]
+fn name_end(line: &[u8]) -> (usize, u8) {
+    let mut end = 0;
+    while let Some(word) = line.get(end..).and_then(<[u8]>::first_chunk) {
+        let plain = table::plain_name_bytes(*word);
+        end += plain;
+        if plain < word.len() {
+            break;
+        }
+    }
+    let mut classes = 0;
+    for &byte in line.get(end..).unwrap_or_default() {
         let class = table::class(byte);
         if class & TOKEN == 0 {
             break;
@@ -38,18 +66,7 @@ pub(super) fn read(line: &[u8]) -> Result<Field<'_>, Refusal> {
         classes |= class;
         end += 1;
     }
-    let split = line.split_at_checked(end);
-    let Some((name @ [_, ..], [b':', value @ ..])) = split else {
-        return Err(name_fault(line, end));
-    };
-    if end > NAME_BYTES_MAX {
-        return Err(Refusal::FieldBad);
-    }
-    let value = table::trimmed(value);
-    if table::has_control(value) {
-        return Err(table::control_in(value, Refusal::Control));
-    }
-    Ok(Field { name, value, classes })
+    (end, classes)
 }
 
 /// What is wrong with a line whose name ends at `end`, but not in a colon.

@@ -4,33 +4,16 @@
 
 use super::chunked::{Chunked, Followed};
 use super::fields::{self, Framing};
-use super::lines::{Ending, Lines};
+use super::lines::{Ending, Line, Lines};
 use super::refusal::{Noted, Refusal};
+use super::request_line::{self, MethodKind, RequestLine};
 use super::rules::Rules;
 use super::step::{Body, Offered, Resume, Step, Version};
-use super::table::{self, LOWER, TOKEN, UNDERSCORE};
-use super::target::{self, Form};
+use super::table::{self, UNDERSCORE};
+use super::target::Form;
 
 /// Empty lines before a request line: old clients send one after a body (RFC 9112, section 2.2).
 const EMPTY_LINES_MAX: u8 = 2;
-/// Longest method in bytes; the longest registered one has 17.
-const METHOD_BYTES_MAX: usize = 32;
-/// Bytes of a request line beside its target: the method, two spaces, the version, a carriage return.
-const LINE_BYTES_BESIDE: usize = METHOD_BYTES_MAX + 11;
-
-/// What a method means for framing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MethodKind {
-    /// Its answer has no body.
-    Head,
-    /// Asks for a tunnel.
-    Connect,
-    /// May have the target `*`.
-    Options,
-    /// Any other.
-    Other,
-}
-
 /// What the inspector knows of a head that passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadSummary {
@@ -63,14 +46,6 @@ enum State {
     Broken(Refusal),
 }
 
-/// What a request line says.
-#[derive(Clone, Copy, Debug)]
-struct Line {
-    method: MethodKind,
-    version: Version,
-    form: Form,
-}
-
 /// What fields say that only requests have.
 #[derive(Clone, Copy, Debug, Default)]
 struct Own {
@@ -86,7 +61,7 @@ pub struct RequestInspector {
     state: State,
     lines: Lines,
     empty_lines: u8,
-    line: Line,
+    line: RequestLine,
     framing: Framing,
     own: Own,
     noted: Noted,
@@ -100,9 +75,9 @@ impl RequestInspector {
         Self {
             rules,
             state: State::Line,
-            lines: Lines::default(),
+            lines: Lines::new(),
             empty_lines: 0,
-            line: Line {
+            line: RequestLine {
                 method: MethodKind::Other,
                 version: Version::Http11,
                 form: Form::Relative,
@@ -169,6 +144,11 @@ impl RequestInspector {
     /// Whether an end of input now would cut a body off.
     pub fn is_in_body(&self) -> bool {
         matches!(self.state, State::Length(_) | State::Chunked(_))
+    }
+
+    /// Whether nothing passes, whatever comes: [`Step::Hold`] or [`Step::Last`].
+    pub fn holds(&self) -> bool {
+        matches!(self.state, State::Hold | State::Last)
     }
 
     /// Ends a [`Step::Hold`]; without one it does nothing.
@@ -240,26 +220,26 @@ impl RequestInspector {
                 self.rules.judge(Refusal::BareLf, &mut self.noted)?;
             }
             match self.state {
-                State::Line if line.text.is_empty() => {
+                State::Line if line.bytes.is_empty() => {
                     self.empty_lines += 1;
                     if self.empty_lines > EMPTY_LINES_MAX {
                         return Err(Refusal::RequestLineBad);
                     }
                 }
                 State::Line => {
-                    self.line = self.request_line(line.text)?;
+                    self.line = request_line::read(line.bytes, &self.rules, &mut self.noted)?;
                     self.framing = Framing::default();
                     self.own = Own::default();
                     self.state = State::Fields;
                 }
-                _ if line.text.is_empty() => {
+                _ if line.bytes.is_empty() => {
                     self.finish()?;
                     let passed = self.lines.passed();
-                    self.lines = Lines::default();
+                    self.lines = Lines::new();
                     self.empty_lines = 0;
                     return Ok(Some(passed));
                 }
-                _ => self.field(line.text)?,
+                _ => self.field(&line)?,
             }
         }
     }
@@ -269,7 +249,7 @@ impl RequestInspector {
     #[inline]
     fn check_size(&self, start: usize, end: usize) -> Result<(), Refusal> {
         if matches!(self.state, State::Line) {
-            let line_end_max = start + self.rules.target_bytes_max + LINE_BYTES_BESIDE;
+            let line_end_max = start + self.rules.target_bytes_max + request_line::BYTES_BESIDE;
             if line_end_max < self.rules.head_bytes_max && end > line_end_max {
                 return Err(Refusal::TargetTooLong);
             }
@@ -280,71 +260,11 @@ impl RequestInspector {
         Ok(())
     }
 
-    fn request_line(&mut self, line: &[u8]) -> Result<Line, Refusal> {
-        let bad = || table::control_in(line, Refusal::RequestLineBad);
-        let space = |bytes: &[u8]| memchr::memchr(b' ', bytes);
-        let (method, rest) = space(line)
-            .and_then(|at| line.split_at_checked(at))
-            .ok_or_else(bad)?;
-        let rest = rest.get(1..).unwrap_or_default();
-        let (target, rest) = space(rest)
-            .and_then(|at| rest.split_at_checked(at))
-            .ok_or_else(bad)?;
-        let version = rest.get(1..).unwrap_or_default();
-        let version = match version {
-            b"HTTP/1.1" => Version::Http11,
-            b"HTTP/1.0" => Version::Http10,
-            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
-                return Err(Refusal::VersionUnsupported);
-            }
-            _ => return Err(bad()),
-        };
-        if target.is_empty() {
-            return Err(bad());
-        }
-        let method = self
-            .method(method)
-            .map_err(|refusal| table::control_in(line, refusal))?;
-        if target.len() > self.rules.target_bytes_max {
-            return Err(Refusal::TargetTooLong);
-        }
-        let form = target::read(method, target, &self.rules, &mut self.noted)?;
-        Ok(Line {
-            method,
-            version,
-            form,
-        })
-    }
-
-    fn method(&mut self, method: &[u8]) -> Result<MethodKind, Refusal> {
-        match method {
-            b"GET" | b"POST" | b"PUT" | b"DELETE" | b"PATCH" => return Ok(MethodKind::Other),
-            b"HEAD" => return Ok(MethodKind::Head),
-            b"CONNECT" => return Ok(MethodKind::Connect),
-            b"OPTIONS" => return Ok(MethodKind::Options),
-            _ => {}
-        }
-        if method.is_empty() || method.len() > METHOD_BYTES_MAX || !table::all(method, TOKEN) {
-            return Err(Refusal::RequestLineBad);
-        }
-        if method.eq_ignore_ascii_case(b"TRACE") {
-            return Err(Refusal::MethodTrace);
-        }
-        if method.iter().any(|&byte| table::class(byte) & LOWER != 0) {
-            self.rules.judge(Refusal::MethodLowerCase, &mut self.noted)?;
-            // An upstream that takes them for the real ones would answer, or tunnel, in another way than we read it.
-            if method.eq_ignore_ascii_case(b"HEAD") || method.eq_ignore_ascii_case(b"CONNECT") {
-                return Err(Refusal::RequestLineBad);
-            }
-        }
-        Ok(MethodKind::Other)
-    }
-
     #[inline]
-    fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
+    fn field(&mut self, line: &Line<'_>) -> Result<(), Refusal> {
         let field = fields::read(line)?;
         self.framing.count(self.rules.fields_max)?;
-        let is = |name: &[u8]| field.name.eq_ignore_ascii_case(name);
+        let is = |name: &[u8]| table::is_name(field.name, name);
         match field.name.len() {
             4 if is(b"host") => {
                 if self.own.host {
@@ -373,7 +293,7 @@ impl RequestInspector {
 
     /// The head is whole.
     fn finish(&mut self) -> Result<(), Refusal> {
-        let Line {
+        let RequestLine {
             method,
             version,
             form,

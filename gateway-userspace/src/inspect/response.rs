@@ -4,9 +4,9 @@
 
 use super::chunked::{Chunked, Followed};
 use super::fields::{self, Framing};
-use super::lines::{Ending, Lines};
+use super::lines::{Ending, Line, Lines, Text};
 use super::refusal::{Noted, Refusal};
-use super::request::MethodKind;
+use super::request_line::MethodKind;
 use super::rules::Rules;
 use super::step::{Body, Resume, Step, Version};
 use super::table;
@@ -86,7 +86,7 @@ impl ResponseInspector {
         Self {
             rules,
             state: State::Line,
-            lines: Lines::default(),
+            lines: Lines::new(),
             asked: None,
             version: Version::Http11,
             status: 0,
@@ -171,6 +171,11 @@ impl ResponseInspector {
         }
     }
 
+    /// Whether nothing passes, whatever comes: [`Step::Hold`].
+    pub fn holds(&self) -> bool {
+        matches!(self.state, State::Hold)
+    }
+
     /// Ends a [`Step::Hold`]; without one it does nothing.
     pub fn resume(&mut self, resume: Resume) {
         if matches!(self.state, State::Hold) {
@@ -230,24 +235,24 @@ impl ResponseInspector {
             }
             match self.state {
                 State::Line => {
-                    self.status_line(line.text)?;
+                    self.status_line(&line)?;
                     self.framing = Framing::default();
                     self.state = State::Fields;
                 }
-                _ if line.text.is_empty() => {
+                _ if line.bytes.is_empty() => {
                     self.finish(asked)?;
                     let passed = self.lines.passed();
-                    self.lines = Lines::default();
+                    self.lines = Lines::new();
                     return Ok(Some(passed));
                 }
-                _ => self.field(line.text)?,
+                _ => self.field(&line)?,
             }
         }
     }
 
-    fn status_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        let bad = || table::control_in(line, Refusal::StatusLineBad);
-        let (version, rest) = line.split_at_checked(9).ok_or_else(bad)?;
+    fn status_line(&mut self, line: &Line<'_>) -> Result<(), Refusal> {
+        let bad = || table::control_in(line.bytes, Refusal::StatusLineBad);
+        let (version, rest) = line.bytes.split_at_checked(9).ok_or_else(bad)?;
         self.version = match version {
             b"HTTP/1.1 " => Version::Http11,
             b"HTTP/1.0 " => Version::Http10,
@@ -260,7 +265,7 @@ impl ResponseInspector {
         let readable = matches!(code, [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9']);
         // Many leave out the space before an empty reason.
         let separate = matches!(reason, [] | [b' ', ..]);
-        if !readable || !separate || table::has_control(reason) {
+        if !readable || !separate || line.text == Text::Control {
             return Err(bad());
         }
         self.status = code
@@ -270,10 +275,10 @@ impl ResponseInspector {
     }
 
     #[inline]
-    fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
+    fn field(&mut self, line: &Line<'_>) -> Result<(), Refusal> {
         let field = fields::read(line)?;
         self.framing.count(self.rules.fields_max)?;
-        let is = |name: &[u8]| field.name.eq_ignore_ascii_case(name);
+        let is = |name: &[u8]| table::is_name(field.name, name);
         match field.name.len() {
             14 if is(b"content-length") => self.framing.length(field.value),
             17 if is(b"transfer-encoding") => self.framing.encoding(field.value, self.version),

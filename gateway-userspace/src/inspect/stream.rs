@@ -17,9 +17,9 @@ use super::counted::Counted;
 use super::refusal::Refusal;
 use super::report::{Refused, Report};
 use super::request::RequestInspector;
-use super::response::{End, ResponseInspector};
+use super::response::ResponseInspector;
+use super::role::{Role, Verdict};
 use super::rules::Rules;
-use super::step::Step;
 
 /// What the service gets in place of a refused head.
 const REFUSED: &[u8] = b"GET / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
@@ -29,6 +29,9 @@ const REFUSED_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: refused.invalid\r\nConnec
 const START_LINE_BYTES_MAX: usize = 256;
 /// Bytes that are read while nothing may pass, so that a client that goes away is noticed.
 const HELD_BYTES_MAX: usize = 65_536;
+
+/// Room for held bytes that stays with a connection.
+const HELD_BYTES_KEPT: usize = 4_096;
 
 /// A socket's stream, inspected.
 #[derive(Debug)]
@@ -51,17 +54,9 @@ pub enum Input {
     Owed,
 }
 
-#[derive(Debug)]
-enum Role {
-    Requests(RequestInspector),
-    Responses(ResponseInspector),
-    /// A head was refused: what is allowed still passes, then nothing ever.
-    Refused,
-    Frames(Counted),
-}
-
 /// What is to be done after bytes were judged.
 enum Outcome {
+    /// Give it to the caller.
     Pass,
     /// Read more.
     Wait,
@@ -121,10 +116,11 @@ impl<S> Inspected<S> {
     /// Whether the other side is in the middle of something, or sent more than was read.
     pub fn input(&self) -> Input {
         let is_owed = match &self.role {
-            Role::Requests(inspector) => inspector.is_in_body() || !self.withheld().is_empty(),
+            Role::Requests(inspector) => {
+                inspector.is_in_body() || self.report.broken().is_some() || !self.withheld().is_empty()
+            }
             Role::Responses(_) => false,
-            Role::Refused => true,
-            Role::Frames(_) => true,
+            Role::Refused | Role::Frames(_) => true,
         };
         if is_owed { Input::Owed } else { Input::Whole }
     }
@@ -147,6 +143,8 @@ impl<S> Inspected<S> {
         self.allowed -= wanted;
         if self.start >= self.held.len() {
             self.held.clear();
+            // Idle connections are many: a long pipeline must not stay with each.
+            self.held.shrink_to(HELD_BYTES_KEPT);
             self.start = 0;
         }
     }
@@ -159,65 +157,6 @@ impl<S> Inspected<S> {
         }
         self.held.extend_from_slice(bytes);
     }
-}
-
-/// Judges what has not passed. An error is one of the stream: a broken body, a bad response, a flood.
-fn judge(role: &mut Role, report: &Report, bytes: &[u8], context: &Context<'_>) -> io::Result<Step> {
-    match role {
-        Role::Requests(inspector) => loop {
-            let step = inspector.step(bytes);
-            match step {
-                Step::Pass(_) if inspector.heads() != report.heads() => {
-                    report.passed(inspector.heads(), inspector.summary().copied(), inspector.noted());
-                }
-                Step::Hold => {
-                    if let Some(resume) = report.hold(context.waker()) {
-                        inspector.resume(resume);
-                        continue;
-                    }
-                }
-                Step::Break(refusal) => return Err(broken(report, refusal)),
-                _ => {}
-            }
-            return Ok(step);
-        },
-        Role::Responses(inspector) => loop {
-            if let Some(answer) = report.take_asked() {
-                inspector.expect(answer);
-            }
-            let step = inspector.step(bytes);
-            match step {
-                Step::Pass(_) => {
-                    report.answered(inspector.interim(), inspector.is_until_close());
-                    if inspector.heads() != report.heads() {
-                        report.passed(inspector.heads(), None, inspector.noted());
-                    }
-                }
-                Step::Hold => {
-                    if let Some(resume) = report.hold(context.waker()) {
-                        inspector.resume(resume);
-                        continue;
-                    }
-                }
-                Step::Refuse(refusal) | Step::Break(refusal) => return Err(broken(report, refusal)),
-                _ => {}
-            }
-            return Ok(step);
-        },
-        Role::Refused => Ok(Step::Last),
-        Role::Frames(counted) => {
-            if bytes.is_empty() {
-                return Ok(Step::Wait);
-            }
-            counted.received(bytes, report);
-            Ok(Step::Pass(bytes.len()))
-        }
-    }
-}
-
-fn broken(report: &Report, refusal: Refusal) -> io::Error {
-    report.break_off(refusal);
-    io::Error::new(io::ErrorKind::InvalidData, refusal)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
@@ -244,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
         self.allowed = substitute.len();
     }
 
-    /// Judges bytes that were just read into the caller's buffer; true: some of them passed.
+    /// Judges bytes that were just read into the caller's buffer, and leaves there what passes.
     fn judge_in_place(
         &mut self,
         buffer: &mut ReadBuf<'_>,
@@ -252,70 +191,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
         context: &Context<'_>,
     ) -> io::Result<Outcome> {
         let fresh = buffer.filled().get(before..).unwrap_or_default();
-        let step = judge(&mut self.role, &self.report, fresh, context);
-        let outcome = match step {
-            Ok(Step::Pass(passed)) => {
-                let rest = fresh.get(passed..).unwrap_or_default();
-                if !rest.is_empty() {
-                    self.held.extend_from_slice(rest);
-                }
-                buffer.set_filled(before + passed);
-                return Ok(Outcome::Pass);
-            }
-            Ok(Step::Refuse(refusal)) => {
+        let (passed, outcome) = match self.role.judge(&self.report, fresh, context) {
+            Ok(Verdict::Pass(passed)) => (passed, Ok(Outcome::Pass)),
+            Ok(Verdict::Wait) => (0, Ok(Outcome::Wait)),
+            Ok(Verdict::Hold) => (0, Ok(Outcome::Hold)),
+            Ok(Verdict::Refuse(refusal)) => {
                 self.replace(fresh, refusal);
-                Ok(Outcome::Replaced)
+                buffer.set_filled(before);
+                return Ok(Outcome::Replaced);
             }
-            Ok(Step::Wait) => {
-                self.held.extend_from_slice(fresh);
-                Ok(Outcome::Wait)
-            }
-            Ok(Step::Hold | Step::Last) => {
-                self.held.extend_from_slice(fresh);
-                Ok(Outcome::Hold)
-            }
-            Ok(Step::Break(refusal)) => Err(broken(&self.report, refusal)),
-            Err(error) => Err(error),
+            Err(error) => (0, Err(error)),
         };
-        buffer.set_filled(before);
+        if let Some(rest @ [_, ..]) = fresh.get(passed..) {
+            self.held.extend_from_slice(rest);
+        }
+        buffer.set_filled(before + passed);
         outcome
     }
 
     /// Judges bytes that are withheld.
     fn judge_held(&mut self, context: &Context<'_>) -> io::Result<Outcome> {
         let bytes = self.held.get(self.start..).unwrap_or_default();
-        match judge(&mut self.role, &self.report, bytes, context)? {
-            Step::Pass(passed) => {
+        match self.role.judge(&self.report, bytes, context)? {
+            Verdict::Pass(passed) => {
                 self.allowed = passed;
                 Ok(Outcome::Pass)
             }
-            Step::Wait => Ok(Outcome::Wait),
-            Step::Hold | Step::Last => Ok(Outcome::Hold),
-            Step::Refuse(refusal) => {
+            Verdict::Wait => Ok(Outcome::Wait),
+            Verdict::Hold => Ok(Outcome::Hold),
+            Verdict::Refuse(refusal) => {
                 let head = std::mem::take(&mut self.held);
                 self.replace(head.get(self.start..).unwrap_or_default(), refusal);
                 Ok(Outcome::Replaced)
             }
-            Step::Break(refusal) => Err(broken(&self.report, refusal)),
         }
-    }
-
-    /// Notes what the end of input cuts off.
-    ///
-    /// # Errors
-    /// A response that is cut off.
-    fn ended(&mut self) -> io::Result<()> {
-        match &self.role {
-            Role::Requests(inspector) if inspector.is_in_head(self.withheld()) => self.report.cut_head(),
-            Role::Responses(inspector) => {
-                if let End::Truncated(refusal) = inspector.eof(self.withheld()) {
-                    self.report.break_off(refusal);
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, refusal));
-                }
-            }
-            _ => {}
-        }
-        Ok(())
     }
 
     /// Finishes the frame under way and writes GOAWAY; ready when it is written.
@@ -324,10 +233,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
             return Poll::Ready(Ok(()));
         };
         counted.poll_cut(&mut self.stream, &self.report, context)
-    }
-
-    fn is_being_cut(&self) -> bool {
-        matches!(&self.role, Role::Frames(counted) if counted.is_being_cut())
     }
 
     fn wrote(&mut self, written: usize, slices: &[IoSlice<'_>]) {
@@ -365,18 +270,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Inspected<S> {
                 // Not the end: hyper would take the exchange for broken.
                 return Poll::Pending;
             }
-            if this.is_being_cut() {
+            if this.role.is_being_cut() {
                 return this.poll_cut(context);
             }
-            match this.judge_held(context)? {
-                Outcome::Pass | Outcome::Replaced => continue,
-                Outcome::Hold if this.withheld().len() >= HELD_BYTES_MAX => return Poll::Pending,
-                Outcome::Hold | Outcome::Wait => {}
+            if !this.held.is_empty() || this.role.holds() {
+                match this.judge_held(context)? {
+                    Outcome::Pass | Outcome::Replaced => continue,
+                    Outcome::Hold if this.withheld().len() >= HELD_BYTES_MAX => return Poll::Pending,
+                    Outcome::Hold | Outcome::Wait => {}
+                }
             }
             let before = buffer.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
             if buffer.filled().len() == before {
-                return Poll::Ready(this.ended());
+                return Poll::Ready(this.role.ended(&this.report, this.withheld()));
             }
             if this.withheld().is_empty() {
                 if let Outcome::Pass = this.judge_in_place(buffer, before, context)? {
@@ -407,7 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
         };
         let written = ready!(Pin::new(&mut this.stream).poll_write(context, bytes))?;
         this.wrote(written, &[IoSlice::new(bytes)]);
-        if this.is_being_cut() {
+        if this.role.is_being_cut() {
             this.report.wake();
         }
         Poll::Ready(Ok(written))
@@ -418,7 +325,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.is_being_cut() {
+        if self.role.is_being_cut() {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return self.poll_write(context, first.map_or(&[], |slice| slice));
         }

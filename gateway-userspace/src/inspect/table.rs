@@ -18,7 +18,7 @@ pub(super) const HOST: u8 = 1 << 4;
 /// An underscore.
 pub(super) const UNDERSCORE: u8 = 1 << 5;
 
-const CLASSES: [u8; 256] = build();
+static CLASSES: [u8; 256] = build();
 
 const fn build() -> [u8; 256] {
     let mut table = [0; 256];
@@ -80,11 +80,61 @@ pub(super) fn all(bytes: &[u8], of: u8) -> bool {
     bytes.iter().all(|&byte| class(byte) & of != 0)
 }
 
-/// Whether a value has a control character other than the tab. Written so that the compiler makes vectors of it.
+/// Where the first control character is at or after `from`, the tab included; the length of `bytes` if none is.
+/// Eight bytes at a time, for values are most of a head.
 #[inline]
-pub(super) fn has_control(bytes: &[u8]) -> bool {
-    let bad = |byte: u8| u8::from(byte < b' ') & u8::from(byte != b'\t') | u8::from(byte == 0x7f);
-    bytes.iter().fold(0, |found, &byte| found | bad(byte)) != 0
+pub(super) fn next_control(bytes: &[u8], from: usize) -> usize {
+    let (words, rest) = bytes.get(from..).unwrap_or_default().as_chunks::<8>();
+    let mut at = from;
+    for word in words {
+        let found = controls(u64::from_le_bytes(*word));
+        if found != 0 {
+            return at + first_byte(found);
+        }
+        at += 8;
+    }
+    at + rest.iter().position(u8::is_ascii_control).unwrap_or(rest.len())
+}
+
+/// How many bytes at the start of a word are letters, digits or hyphens: those that nearly all names are made of.
+#[inline]
+pub(super) fn plain_name_bytes(word: [u8; 8]) -> usize {
+    let word = u64::from_le_bytes(word);
+    // The sums below carry nothing into the next byte only where all bytes are ASCII.
+    if word & HIGHS != 0 {
+        return 0;
+    }
+    let at_least = |word: u64, least: u8| word + ONES * u64::from(0x80 - least);
+    let between = |word: u64, first: u8, last: u8| at_least(word, first) & !at_least(word, last + 1);
+    let letters = between(word | (ONES * 0x20), b'a', b'z');
+    let plain = letters | between(word, b'0', b'9') | between(word, b'-', b'-');
+    first_byte(!plain & HIGHS)
+}
+
+const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+
+/// The first of the bytes whose high bits are set; 8 where none is.
+#[inline]
+fn first_byte(highs: u64) -> usize {
+    (highs.trailing_zeros() / 8) as usize
+}
+
+/// The high bit of each byte below space, and of each DEL; above the first of them perhaps of others, too.
+/// Source: "Determine if a word has a byte less than n", Bit Twiddling Hacks, S. E. Anderson.
+#[inline]
+fn controls(word: u64) -> u64 {
+    let low = word.wrapping_sub(ONES * 0x20) & !word;
+    let del = word ^ (ONES * 0x7f);
+    let del = del.wrapping_sub(ONES) & !del;
+    (low | del) & HIGHS
+}
+
+/// Whether a token is that name, which is given in lower case and has letters and hyphens alone.
+#[inline]
+pub(super) fn is_name(token: &[u8], lower: &[u8]) -> bool {
+    // In a token only a letter's two cases, and the hyphen itself, come out as these.
+    token.len() == lower.len() && token.iter().zip(lower).all(|(byte, lower)| byte | 0x20 == *lower)
 }
 
 /// What is wrong with the first control character among bytes that have one; `fallback` where they have none.
@@ -111,4 +161,40 @@ pub(super) fn trimmed(mut bytes: &[u8]) -> &[u8] {
         bytes = rest;
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_bytes_at_a_time_find_what_one_at_a_time_finds() {
+        for filler in [b'a', b' ', 0x80, 0xff, b'~'] {
+            for len in 0..20 {
+                for place in 0..len {
+                    for byte in 0..=u8::MAX {
+                        let mut bytes = vec![filler; len];
+                        bytes[place] = byte;
+                        for from in 0..=len {
+                            let plain = bytes[from..].iter().position(u8::is_ascii_control);
+                            let expected = from + plain.unwrap_or(len - from);
+                            assert_eq!(next_control(&bytes, from), expected, "{bytes:?} from {from}");
+                        }
+                    }
+                }
+            }
+        }
+        for filler in [b'a', b'Z', b'-', b'0', b':', 0x80] {
+            for place in 0..8 {
+                for byte in 0..=u8::MAX {
+                    let mut word = [filler; 8];
+                    word[place] = byte;
+                    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+                    let expected = word.iter().take_while(|byte| is_plain(byte)).count();
+                    let expected = if word.is_ascii() { expected } else { 0 };
+                    assert_eq!(plain_name_bytes(word), expected, "{word:?}");
+                }
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@
 
 use super::authority::{self, Port};
 use super::refusal::{Noted, Refusal};
-use super::request::MethodKind;
+use super::request_line::MethodKind;
 use super::rules::Rules;
 use super::table::{self, PATH, QUERY};
 

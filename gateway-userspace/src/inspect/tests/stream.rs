@@ -281,7 +281,8 @@ fn faults_of_syntax_that_pass_are_counted_once() {
 
 #[test]
 fn a_bad_response_is_an_error() {
-    let rows: &[(&str, &[&[u8]], After, Option<Refusal>)] = &[
+    type Row<'r> = (&'r str, &'r [&'r [u8]], After, Option<Refusal>);
+    let rows: &[Row<'_>] = &[
         ("a good one", &[b"HTTP/1.1 204 No\r\n\r\n"], After::Waits, None),
         (
             "two lengths",

@@ -138,7 +138,7 @@ fn taken_apart(message: &[u8]) -> Passed {
     let body = if value("transfer-encoding").is_some() {
         dechunked(body)
     } else {
-        let length = value("content-length").map_or(0, |value| value.parse().unwrap());
+        let length = value("content-length").map_or(0, |value| value.parse().expect("judged"));
         (body.len() == length).then_some(length)
     };
     let first = head.first().copied().unwrap_or_default();
@@ -160,7 +160,7 @@ fn dechunked(mut body: &[u8]) -> Option<usize> {
     loop {
         let line_end = body.windows(2).position(|two| two == b"\r\n")?;
         let line = String::from_utf8_lossy(&body[..line_end]).into_owned();
-        let size = usize::from_str_radix(line.split(';').next()?, 16).unwrap();
+        let size = usize::from_str_radix(line.split(';').next()?, 16).expect("judged");
         body = &body[line_end + 2..];
         if size == 0 {
             break;
