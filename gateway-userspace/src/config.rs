@@ -3,6 +3,7 @@
 //! A file is read as [`given`], checked and resolved to [`Settings`], and joined with the node's state cells to one
 //! immutable [`snapshot::Snapshot`]. Nothing here touches the running node; `control` publishes.
 
+pub mod answers;
 pub mod compile;
 pub mod document;
 pub mod given;
@@ -20,6 +21,7 @@ pub mod snapshot;
 pub mod surroundings;
 pub mod validate;
 
+pub use answers::Answers;
 pub use compile::compile;
 pub use load::load;
 pub use problem::{Problem, Refused};

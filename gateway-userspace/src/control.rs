@@ -7,6 +7,7 @@ pub mod command;
 pub mod controller;
 pub mod handle;
 pub mod health;
+mod names;
 pub mod reload;
 pub mod report;
 pub mod stop;

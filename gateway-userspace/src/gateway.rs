@@ -19,11 +19,12 @@ use crate::control::{Controller, Ended, Handle, Parts};
 use crate::health::Checks;
 use crate::l4::DataPlane;
 use crate::l7::{Shared, Workers};
+use crate::names::{FirstAnswers, Names};
 use crate::registry::Registry;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging;
 use crate::view::View;
-use crate::{admin, cluster, health, l4, l7};
+use crate::{admin, cluster, health, l4, l7, names};
 
 /// How long the last access-log lines may take to be written.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -48,7 +49,13 @@ pub fn run(config: &Path) -> Result<()> {
 async fn serve(settings: Settings) -> Result<()> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let registry = Registry::default();
-    let snapshot = Arc::new(config::compile(&settings, &registry, 1));
+    let names = Names::start(tokio::runtime::Handle::current());
+    names.apply(&settings);
+    if let FirstAnswers::Late(missing) = names.first_answers().await {
+        tracing::warn!(missing, "starting without the addresses of some host names");
+    }
+    let answers = names.answers();
+    let snapshot = Arc::new(config::compile(&settings, &registry, &answers, 1));
     let token = admin::Token::load_or_make(&snapshot.admin.token_file)?;
     let admin_socket = admin::bind(&snapshot.admin.listen)?;
     let access_log = Arc::new(AccessLog::stdout().context("cannot start the access log")?);
@@ -78,6 +85,7 @@ async fn serve(settings: Settings) -> Result<()> {
     let mut metrics = Metrics::default();
     l7::register_metrics(&mut metrics, &shared);
     health::register_metrics(&mut metrics, &checks);
+    names::register_metrics(&mut metrics, &names);
     if let Some(dataplane) = &dataplane {
         l4::register_metrics(&mut metrics, dataplane);
     }
@@ -103,6 +111,8 @@ async fn serve(settings: Settings) -> Result<()> {
     let parts = Parts {
         settings,
         registry,
+        names,
+        answers: answers.number,
         shared,
         workers,
         checks,

@@ -43,6 +43,7 @@ type Running = HashMap<Key, Task>;
 struct Task {
     settings: Settings,
     protocol: UpstreamProtocol,
+    authority: String,
     handle: JoinHandle<()>,
 }
 
@@ -105,8 +106,10 @@ impl Checks {
             }
         }
         running.retain(|key, task| {
-            let stays = wanted.get(key).is_some_and(|(settings, protocol, _)| {
-                task.settings == **settings && task.protocol == *protocol
+            let stays = wanted.get(key).is_some_and(|(settings, protocol, endpoint)| {
+                task.settings == **settings
+                    && task.protocol == *protocol
+                    && task.authority == authority(endpoint)
             });
             if !stays {
                 task.handle.abort();
@@ -127,6 +130,7 @@ impl Checks {
             upstream: key.0.clone(),
             endpoint: endpoint.address,
             protocol,
+            authority: authority(endpoint),
             settings: settings.clone(),
             state: Arc::clone(&endpoint.state),
             counters,
@@ -136,6 +140,7 @@ impl Checks {
         Task {
             settings: settings.clone(),
             protocol,
+            authority: authority(endpoint),
             handle: self.runtime.spawn(watch.run()),
         }
     }
@@ -183,6 +188,14 @@ impl Shared {
     }
 }
 
+/// What a check asks for as `Host`: the name that the endpoint came from, else its address.
+fn authority(endpoint: &Endpoint) -> String {
+    match &endpoint.host {
+        Some(host) => format!("{host}:{}", endpoint.address.port()),
+        None => endpoint.address.to_string(),
+    }
+}
+
 /// Adds the metrics of checks; names begin with `gateway_check`.
 pub fn register_metrics(registry: &mut prometheus_client::registry::Registry, checks: &Checks) {
     registry.register_collector(Box::new(collect::Health(Arc::clone(&checks.shared))));
@@ -211,6 +224,7 @@ struct Watch {
     upstream: String,
     endpoint: SocketAddr,
     protocol: UpstreamProtocol,
+    authority: String,
     settings: Settings,
     state: Arc<EndpointState>,
     counters: Arc<Counters>,
@@ -246,7 +260,7 @@ impl Watch {
     async fn probe(&mut self, check: &mut Check) -> Event {
         // The semaphore is never closed; without a permit the probe runs all the same.
         let permit = self.shared.probes.acquire().await.ok();
-        let outcome = probe::probe(self.endpoint, self.protocol, &self.settings).await;
+        let outcome = probe::probe(self.endpoint, &self.authority, self.protocol, &self.settings).await;
         drop(permit);
         match outcome {
             Ok(()) => {

@@ -14,6 +14,7 @@ pub mod health;
 pub mod inspect;
 pub mod l4;
 pub mod l7;
+pub mod names;
 pub mod registry;
 pub mod router;
 pub mod telemetry;

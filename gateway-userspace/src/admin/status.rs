@@ -169,6 +169,9 @@ pub struct Upstream {
 pub struct Endpoint {
     /// Where it listens.
     pub address: SocketAddr,
+    /// The host name that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// Its share.
     pub weight: u32,
     /// What the checks know of it.
@@ -320,6 +323,7 @@ pub fn upstreams(snapshot: &Snapshot) -> Vec<Upstream> {
     use std::sync::atomic::Ordering::Relaxed;
     let endpoint = |endpoint: &crate::config::snapshot::Endpoint, is_checked: Option<()>| Endpoint {
         address: endpoint.address,
+        host: endpoint.host.as_deref().map(str::to_owned),
         weight: endpoint.weight,
         readiness: match (is_checked, endpoint.state.readiness()) {
             (None, _) => EndpointReadiness::Unchecked,

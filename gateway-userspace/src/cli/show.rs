@@ -182,7 +182,10 @@ fn status_text(status: &Status, style: Style) -> String {
             };
             endpoints.row([
                 (&upstream.name).into(),
-                endpoint.address.into(),
+                match &endpoint.host {
+                    Some(host) => format!("{} ({host})", endpoint.address).into(),
+                    None => endpoint.address.into(),
+                },
                 Cell(endpoint.readiness.word().to_owned(), tone),
                 endpoint.weight.into(),
                 endpoint.active.into(),
@@ -306,6 +309,7 @@ mod tests {
                 name: "users".to_owned(),
                 endpoints: vec![Endpoint {
                     address: "10.0.1.1:80".parse().unwrap(),
+                    host: None,
                     weight: 1,
                     readiness: EndpointReadiness::Failing,
                     active: 0,

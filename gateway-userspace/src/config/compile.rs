@@ -1,15 +1,19 @@
 //! From settings to the snapshot that workers and kernel tables are made of. Pure: no clock, file or socket.
 
+mod upstreams;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings, UpstreamSettings};
+use super::answers::Answers;
+use super::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings};
 use super::snapshot::{
-    Dataplane, Encapsulation, Endpoint, Listener, Missing, Route, RouteAction, RouteHttp, Snapshot, Upstream,
+    Dataplane, Encapsulation, Listener, Route, RouteAction, RouteHttp, Snapshot, Upstream,
 };
 use crate::registry::Registry;
 use crate::router::{RouteIndex, Router};
+use upstreams::Sources;
 
 /// Bytes of an IPv4 header without options.
 const IPV4_HEADER_BYTES: u16 = 20;
@@ -20,19 +24,25 @@ const TCP_HEADER_BYTES: u16 = 20;
 
 /// Joins accepted settings with the state cells of the node.
 ///
-/// The same settings and registry give the same snapshot, but for its number: endpoints that stay keep their cells.
-pub fn compile(settings: &Settings, registry: &Registry, number: u64) -> Snapshot {
+/// The same settings, registry and answers give the same snapshot, but for its number: endpoints that stay keep their
+/// cells.
+pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, number: u64) -> Snapshot {
+    let sources = Sources {
+        registry,
+        answers,
+        own: settings.own(),
+    };
     let upstreams: Vec<Arc<Upstream>> = settings
         .upstreams
         .iter()
-        .map(|settings| Arc::new(upstream(settings, registry)))
+        .map(|settings| Arc::new(upstreams::upstream(settings, &sources)))
         .collect();
     let by_name = upstreams
         .iter()
         .map(|upstream| (upstream.name.clone(), Arc::clone(upstream)))
         .collect();
     let mut joined = Joined {
-        registry,
+        sources: &sources,
         upstreams: by_name,
         routes: HashMap::new(),
     };
@@ -55,8 +65,8 @@ pub fn compile(settings: &Settings, registry: &Registry, number: u64) -> Snapsho
 }
 
 /// What several listeners share.
-struct Joined<'r> {
-    registry: &'r Registry,
+struct Joined<'s> {
+    sources: &'s Sources<'s>,
     upstreams: HashMap<String, Arc<Upstream>>,
     /// By name; several where listeners say different things of one.
     routes: HashMap<String, Vec<Arc<Route>>>,
@@ -75,7 +85,7 @@ impl Joined<'_> {
             ActionSettings::Upstream(settings) => {
                 let known = self.upstreams.entry(settings.name.clone());
                 RouteAction::Upstream(Arc::clone(
-                    known.or_insert_with(|| Arc::new(upstream(settings, self.registry))),
+                    known.or_insert_with(|| Arc::new(upstreams::upstream(settings, self.sources))),
                 ))
             }
         };
@@ -117,29 +127,6 @@ fn listener(settings: &ListenerSettings, dataplane: Option<&Dataplane>, joined: 
     }
 }
 
-fn upstream(settings: &UpstreamSettings, registry: &Registry) -> Upstream {
-    let endpoint = |(address, weight): &(SocketAddr, u32)| Endpoint {
-        address: *address,
-        weight: *weight,
-        state: registry.endpoint(&settings.name, *address),
-    };
-    Upstream {
-        name: settings.name.clone(),
-        balancer: settings.balancer,
-        endpoints: settings.endpoints.iter().map(endpoint).collect(),
-        missing: Missing::Nothing,
-        protocol: settings.protocol,
-        mode: settings.mode,
-        connect_timeout: settings.connect_timeout,
-        idle_per_endpoint: settings.idle_per_endpoint,
-        idle_timeout: settings.idle_timeout,
-        connection_age: settings.connection_age,
-        h2_connections_max: settings.h2_connections_max,
-        h2_streams_max: settings.h2_streams_max,
-        readiness: settings.readiness.clone(),
-    }
-}
-
 /// The largest segment that a listener's clients may send: what is left of the path MTU after the outer and inner
 /// headers. An IPv6 socket may serve both families, so the smaller figure holds for all of its connections.
 fn segment_bytes_max(dataplane: &Dataplane, address: SocketAddr) -> u16 {
@@ -158,7 +145,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::super::load::load_text;
-    use super::super::snapshot::Expect;
+    use super::super::snapshot::{Endpoint, Expect, Missing};
     use super::super::surroundings::Surroundings;
     use super::*;
     use crate::registry::Readiness;
@@ -204,7 +191,7 @@ mod tests {
     }
 
     fn segments(text: &str) -> Vec<Option<u16>> {
-        let snapshot = compile(&settings(text), &Registry::default(), 1);
+        let snapshot = compile(&settings(text), &Registry::default(), &Answers::default(), 1);
         snapshot
             .listeners
             .iter()
@@ -215,14 +202,17 @@ mod tests {
     #[test]
     fn compile_gives_the_same_for_the_same() {
         let (settings, registry) = (settings(&format!("{TEXT}{DATAPLANE}")), Registry::default());
-        let (one, two) = (compile(&settings, &registry, 7), compile(&settings, &registry, 7));
+        let (one, two) = (
+            compile(&settings, &registry, &Answers::default(), 7),
+            compile(&settings, &registry, &Answers::default(), 7),
+        );
         assert_eq!(format!("{one:?}"), format!("{two:?}"));
         assert_eq!((one.number, one.source.as_path()), (7, Path::new("t.toml")));
     }
 
     #[test]
     fn listeners_share_routes_and_routes_share_upstreams() {
-        let snapshot = compile(&settings(TEXT), &Registry::default(), 1);
+        let snapshot = compile(&settings(TEXT), &Registry::default(), &Answers::default(), 1);
         let [four, six, both] = snapshot.listeners.as_slice() else {
             panic!("{snapshot:?}")
         };
@@ -261,14 +251,14 @@ mod tests {
             assert_eq!((http.body_bytes_max, http.expect), (5, Expect::Forward));
             http.timeout.as_secs()
         };
-        let snapshot = compile(&settings(&text), &Registry::default(), 1);
+        let snapshot = compile(&settings(&text), &Registry::default(), &Answers::default(), 1);
         assert_eq!((timeout_of(&snapshot, 0), timeout_of(&snapshot, 2)), (1, 9));
         let [four, _, both] = snapshot.listeners.as_slice() else {
             panic!("{snapshot:?}")
         };
         assert!(!Arc::ptr_eq(&four.routes[0], &both.routes[0]));
         let text = text.replace("name = 'r'", "name = 'r'\ntimeout = '3s'");
-        let snapshot = compile(&settings(&text), &Registry::default(), 1);
+        let snapshot = compile(&settings(&text), &Registry::default(), &Answers::default(), 1);
         assert_eq!((timeout_of(&snapshot, 0), timeout_of(&snapshot, 2)), (3, 3));
         let [four, _, both] = snapshot.listeners.as_slice() else {
             panic!("{snapshot:?}")
@@ -279,11 +269,11 @@ mod tests {
     #[test]
     fn endpoints_that_stay_keep_their_state() {
         let (settings, registry) = (settings(TEXT), Registry::default());
-        let old = compile(&settings, &registry, 1);
+        let old = compile(&settings, &registry, &Answers::default(), 1);
         old.upstreams[0].endpoints[1]
             .state
             .set_readiness(Readiness::Failing);
-        let new = compile(&settings, &registry, 2);
+        let new = compile(&settings, &registry, &Answers::default(), 2);
         let readiness: Vec<Readiness> = new.upstreams[0]
             .endpoints
             .iter()
@@ -291,6 +281,103 @@ mod tests {
             .collect();
         assert_eq!(readiness, [Readiness::Unknown, Readiness::Failing]);
         assert_eq!(new.upstreams[0].endpoints[1].weight, 3);
+    }
+
+    #[test]
+    fn names_become_the_addresses_that_they_have() {
+        let text = "
+            [node]
+            name = 'a'
+            address = '10.0.0.1'
+            [[listener]]
+            name = 'web'
+            address = '0.0.0.0:80'
+            [[upstream]]
+            name = 'u'
+            endpoints = [
+              { address = '10.0.1.2:80' },
+              { address = 'Users.internal.:80', weight = 3 },
+              { address = 'more.internal:81' },
+            ]
+            [[upstream]]
+            name = 'names'
+            endpoints = [{ address = 'users.internal.:80' }]
+        ";
+        let (settings, registry) = (settings(text), Registry::default());
+        let answers = |rows: &[(&str, &[&str])]| Answers {
+            number: 1,
+            by_name: rows
+                .iter()
+                .map(|(host, addresses)| {
+                    let addresses = addresses.iter().map(|address| address.parse().unwrap());
+                    (Arc::from(*host), addresses.collect())
+                })
+                .collect(),
+        };
+        // What is known, and the endpoints of both upstreams, with weights and hosts.
+        type Row<'r> = (&'r [(&'r str, &'r [&'r str])], &'r str, &'r str, Missing, &'r str);
+        let rows: &[Row<'_>] = &[
+            (
+                &[],
+                "10.0.1.2:80 1 -",
+                "",
+                Missing::Unresolved,
+                "nothing is known yet",
+            ),
+            (
+                &[
+                    ("users.internal.", &["10.0.1.1", "10.0.1.2", "2001:db8::1"]),
+                    ("more.internal", &["10.0.1.1"]),
+                ],
+                "10.0.1.2:80 1 -, 10.0.1.1:80 3 users.internal, [2001:db8::1]:80 3 users.internal, \
+                 10.0.1.1:81 1 more.internal",
+                "10.0.1.1:80 3 users.internal, 10.0.1.2:80 3 users.internal, [2001:db8::1]:80 3 users.internal",
+                Missing::Nothing,
+                "each address has the weight of its name; one that the file has, too, comes once",
+            ),
+            (
+                &[("users.internal.", &["10.0.0.1", "10.0.1.1"])],
+                "10.0.1.2:80 1 -, 10.0.1.1:80 3 users.internal",
+                "10.0.1.1:80 3 users.internal",
+                Missing::Nothing,
+                "this node's listener is left out",
+            ),
+            (
+                &[("users.internal.", &["10.0.0.1", "127.0.0.1"])],
+                "10.0.1.2:80 1 -",
+                "",
+                Missing::Loop,
+                "nothing else is left",
+            ),
+        ];
+        for (known, first, second, missing, why) in rows {
+            let snapshot = compile(&settings, &registry, &answers(known), 1);
+            let seen = |index: usize| {
+                let endpoint = |endpoint: &Endpoint| {
+                    let host = endpoint.host.as_deref().unwrap_or("-");
+                    format!("{} {} {host}", endpoint.address, endpoint.weight)
+                };
+                let endpoints = &snapshot.upstreams[index].endpoints;
+                endpoints.iter().map(endpoint).collect::<Vec<_>>().join(", ")
+            };
+            let weights = |text: &str| text.replace(" 3 ", " 1 ");
+            assert_eq!(seen(0), *first, "{why}");
+            assert_eq!(seen(1), weights(second), "{why}");
+            assert_eq!(snapshot.upstreams[0].missing, Missing::Nothing, "{why}");
+            assert_eq!(snapshot.upstreams[1].missing, *missing, "{why}");
+        }
+        let one = compile(
+            &settings,
+            &registry,
+            &answers(&[("users.internal.", &["10.0.1.1"])]),
+            1,
+        );
+        let both = answers(&[("users.internal.", &["10.0.1.0", "10.0.1.1"])]);
+        let two = compile(&settings, &registry, &both, 2);
+        assert!(Arc::ptr_eq(
+            &one.upstreams[1].endpoints[0].state,
+            &two.upstreams[1].endpoints[1].state
+        ));
     }
 
     #[test]

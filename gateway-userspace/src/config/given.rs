@@ -20,7 +20,7 @@ use super::snapshot::{AttachMode, Encapsulation, Transport, UpstreamProtocol};
 use values::SocketAddress;
 
 pub use keys::{ListenerKeys, RouteKeys};
-pub use values::{Network, Time, TimeOrNone, time_text};
+pub use values::{Network, Place, Time, TimeOrNone, time_text};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -35,6 +35,9 @@ pub struct Given {
     pub dataplane: Option<Dataplane>,
     /// The other nodes. Without this table the node stands alone.
     pub cluster: Option<Cluster>,
+    /// Who is asked for the addresses of host names. Without this table the system's configuration holds
+    /// (`/etc/hosts`, `/etc/resolv.conf`).
+    pub dns: Option<Dns>,
     /// What holds where a listener or a route says nothing.
     pub defaults: Option<Defaults>,
     /// Addresses that clients connect to, steered by the data plane to the node that owns the connection.
@@ -161,6 +164,21 @@ pub struct Cluster {
     /// Which floating addresses this node answers for when it is their holder.
     #[schemars(extend("default" = Announce::Vip))]
     pub announce: Option<Announce>,
+}
+
+/// Who is asked for the addresses of host names.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["servers"]))]
+pub struct Dns {
+    /// Addresses and ports of recursive DNS servers, asked over UDP, and over TCP where an answer is cut. The system's
+    /// hosts file and search list do not count then.
+    #[schemars(
+        with = "Option<Vec<SocketAddress>>",
+        length(min = 1, max = limits::DNS_SERVERS_MAX),
+        extend("examples" = [["10.0.0.53:53"]])
+    )]
+    pub servers: Option<Vec<SocketAddr>>,
 }
 
 listener_keys! { route_keys! table! {
@@ -335,10 +353,12 @@ pub struct Upstream {
 #[serde(deny_unknown_fields)]
 #[schemars(extend("required" = ["address"]))]
 pub struct Endpoint {
-    /// IP address and port; names are not resolved in this version.
-    #[schemars(with = "Option<String>", extend("format" = "socket-address", "examples" = ["10.0.1.1:8080"]))]
-    pub address: Option<SocketAddr>,
-    /// Share of requests against the other endpoints of its upstream.
+    /// IP address or host name, and port. A name stands for all its IPv4 and IPv6 addresses, each of which is an
+    /// endpoint; it is asked for again when its answer expires (after 1 s to 10 min), and the last good answer is kept
+    /// while none comes.
+    #[schemars(extend("examples" = ["10.0.1.1:8080"]))]
+    pub address: Option<Place>,
+    /// Share of requests against the other endpoints of its upstream. Each address of a name gets as much.
     #[schemars(range(min = limits::WEIGHT_MIN, max = limits::WEIGHT_MAX), extend("default" = limits::WEIGHT))]
     pub weight: Option<u32>,
 }

@@ -159,6 +159,11 @@ pub const H2_UPSTREAM_STREAMS_MAX: usize = 100;
 /// Largest bound of a node's connections: 1,000 times what Debian lets a process open, so a typing error beyond.
 pub const CONNECTIONS_MAX_MAX: usize = 16_777_216;
 
+/// Host names of endpoints at most, in all: each is asked for on its own.
+pub const NAMES_MAX: usize = 4096;
+/// DNS servers at most: more are never asked before the time is over.
+pub const DNS_SERVERS_MAX: usize = 8;
+
 /// VIPs at most: so many are counted apart in the kernel.
 pub const VIPS_MAX: usize = gateway_common::abi::VIPS_MAX as usize;
 /// Ports of all VIPs together: the size of the kernel's VIP map.

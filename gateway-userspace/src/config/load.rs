@@ -630,6 +630,76 @@ mod tests {
     }
 
     #[test]
+    fn endpoints_and_dns_servers_are_addresses_or_names_that_can_be_asked_for() {
+        let upstream = |address: &str| {
+            format!("{NODE}{WEB}[[upstream]]\nname='u'\nendpoints=[{{address='{address}'}}]\n")
+        };
+        for address in [
+            "users:80",
+            "users.internal:8080",
+            "a_b.x-1.Internal.:1",
+            "localhost:65535",
+            "[::1]:80",
+        ] {
+            check(&upstream(address), &[]);
+        }
+        for address in [
+            "users",
+            "users:0",
+            "users:70000",
+            "users:",
+            ":80",
+            "us ers:80",
+            "10.0.0.256:80",
+            "10.0.0:80",
+            "::1:80",
+            "http://users:80",
+            "users..internal:80",
+            "-:",
+            "users:80/x",
+            "*.internal:80",
+        ] {
+            check(
+                &upstream(address),
+                &["is not an IP address or a host name with a port; write it as in \"10.0.1.1"],
+            );
+        }
+        check(
+            &format!(
+                "{NODE}{WEB}[[upstream]]\nname='u'\nendpoints=[{{address='a:80'}},{{address='A:80'}}]\n"
+            ),
+            &["upstream[0].endpoints[1].address: a:80 is an endpoint of this upstream already"],
+        );
+        check(
+            &format!("{NODE}{WEB}[dns]\n"),
+            &["dns.servers: is missing; add servers, as in"],
+        );
+        check(
+            &format!(
+                "{NODE}{WEB}[dns]\nservers=['10.0.0.53:53','10.0.0.53:53','0.0.0.0:53','10.0.0.1:0','dns:53']\n"
+            ),
+            &[
+                "dns.servers[1]: 10.0.0.53:53 stands here twice",
+                "dns.servers[2]: 0.0.0.0:53 stands for any address",
+                "dns.servers[3]: 10.0.0.1:0 has no port",
+                "dns.servers[4]: 'dns:53' is not an IP address with a port",
+            ],
+        );
+        let names: String = (0..5)
+            .map(|upstream| {
+                let endpoints: String = (0..1000)
+                    .map(|n| format!("{{address='n{upstream}-{n}:80'}},"))
+                    .collect();
+                format!("[[upstream]]\nname='u{upstream}'\nendpoints=[{endpoints}]\n")
+            })
+            .collect();
+        check(
+            &format!("{NODE}{WEB}{names}"),
+            &["upstream: 5000 host names in all are too many; use at most 4096"],
+        );
+    }
+
+    #[test]
     fn what_follows_from_a_problem_is_no_problem_of_its_own() {
         check(
             &format!(

@@ -17,7 +17,8 @@ wrong with it, and exits with 64 in that case. `gateway schema` prints the JSON 
 - Lengths of time are a number and a unit in quotes: `"500ms"`, `"15s"`, `"2m"`; where it says so, `"none"` is no limit.
 - What holds for a request is said by its route, else by the listener that it came by, else by `[defaults]`. A route that
   serves two listeners gets from each what it does not say itself.
-- Addresses are literal: `"10.0.1.1:8080"`, `"[2001:db8::1]:8080"`. Names are not resolved in this version.
+- Addresses are literal: `"10.0.1.1:8080"`, `"[2001:db8::1]:8080"`; those of endpoints may be names:
+  `"users.internal:8080"`.
 - Names of nodes, VIPs, listeners, routes and upstreams have 1 to 63 letters, digits, `.`, `_` and `-`.
 - Secrets stand in files of their own, named by `*_file` keys. Relative paths start at the configuration file's
   directory.
@@ -127,6 +128,7 @@ fn kind(schema: &Value) -> String {
             _ => "time".to_owned(),
         },
         ("string", "socket-address") => "address and port".to_owned(),
+        ("string", "place") => "address or name, and port".to_owned(),
         ("string", "ipv4") => "IPv4 address".to_owned(),
         ("string", "ipv6") => "IPv6 address".to_owned(),
         ("string", "ip") => "IP address".to_owned(),

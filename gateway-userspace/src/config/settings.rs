@@ -2,7 +2,8 @@
 //!
 //! It knows nothing of the running node: `compile` joins it with the registry of state cells to a `Snapshot`.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,14 @@ use std::time::Duration;
 use http::Method;
 
 use super::given::RouteKeys;
+use super::loops::Own;
 use super::snapshot::{
     Admin, Balancer, Cluster, Dataplane, HttpMode, ListenerHttp, Node, Readiness, Respond, RouteHttp,
     UpstreamProtocol, Vip,
 };
 use crate::router::{HostPattern, PathPattern};
+
+pub use super::given::Place;
 
 /// A configuration that was accepted.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +33,8 @@ pub struct Settings {
     pub dataplane: Option<Dataplane>,
     /// `[cluster]`, with the key's content.
     pub cluster: Option<Cluster>,
+    /// `dns.servers`; empty: the system's configuration.
+    pub dns_servers: Vec<SocketAddr>,
     /// `[[vip]]`, in the file's order.
     pub vips: Vec<Vip>,
     /// `[[listener]]`, in the file's order.
@@ -103,13 +109,35 @@ pub struct UpstreamSettings {
     pub h2_connections_max: usize,
     /// HTTP/2: streams on one connection before another is opened.
     pub h2_streams_max: usize,
-    /// Addresses and weights; not empty, addresses distinct.
-    pub endpoints: Vec<(SocketAddr, u32)>,
+    /// Places and weights; not empty, places distinct.
+    pub endpoints: Vec<(Place, u32)>,
     /// `health.readiness`.
     pub readiness: Option<Readiness>,
 }
 
 impl Settings {
+    /// The host names of endpoints, each once.
+    pub fn names(&self) -> BTreeSet<Arc<str>> {
+        let endpoints = self.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
+        let names = endpoints.filter_map(|(place, _)| match place {
+            Place::Name(host, _) => Some(Arc::clone(host)),
+            Place::Address(_) => None,
+        });
+        names.collect()
+    }
+
+    /// What this gateway accepts on: no endpoint may lead there.
+    pub fn own(&self) -> Own<'_> {
+        Own {
+            node: [
+                self.node.address.map(IpAddr::V4),
+                self.node.address_v6.map(IpAddr::V6),
+            ],
+            listeners: self.listeners.iter().map(|listener| listener.address).collect(),
+            vips: &self.vips,
+        }
+    }
+
     /// Tables and keys in which `next` differs and that a running node cannot take over: they want a restart.
     pub fn restart_needed(&self, next: &Self) -> Vec<&'static str> {
         let (node, other) = (&self.node, &next.node);

@@ -203,6 +203,7 @@ fn explained(
     let wanted = match (kind, schema.get("format").and_then(Value::as_str)) {
         ("string", Some("time-span")) => "a length of time",
         ("string", Some("socket-address")) => "an IP address with a port",
+        ("string", Some("place")) => "an IP address or a host name with a port",
         ("string", Some("ipv4")) => "an IPv4 address",
         ("string", Some("ipv6")) => "an IPv6 address",
         ("string", Some("ip")) => "an IP address",
@@ -237,6 +238,9 @@ fn expectation(schema: &Value) -> String {
         }
         (_, Some("socket-address")) => {
             "write it as in \"10.0.1.1:8080\" or \"[2001:db8::1]:8080\"; host names are not taken".to_owned()
+        }
+        (_, Some("place")) => {
+            "write it as in \"10.0.1.1:8080\", \"[2001:db8::1]:8080\" or \"users.internal:8080\"".to_owned()
         }
         (_, Some("ipv4")) => "write it as in \"10.0.0.11\"".to_owned(),
         (_, Some("ipv6")) => "write it as in \"2001:db8::11\"".to_owned(),
@@ -321,7 +325,7 @@ fn placeholder(schema: &Value) -> Value {
         (Some("array"), _) => Value::Array(Vec::new()),
         (Some("integer"), _) => schema.get("minimum").cloned().unwrap_or_else(|| Value::from(0)),
         (Some("boolean"), _) => Value::Bool(false),
-        (_, Some("socket-address")) => Value::from("0.0.0.0:0"),
+        (_, Some("socket-address" | "place")) => Value::from("0.0.0.0:0"),
         (_, Some("time-span")) => Value::from("1s"),
         (_, Some("network")) => Value::from("127.0.0.1"),
         _ => Value::from(choices(schema).first().map_or("", |(name, _)| *name)),
@@ -412,9 +416,9 @@ mod tests {
             ],
         );
         check_text(
-            &format!("{head}[[upstream]]\nname='u'\nendpoints=[{{address='users:80'}},{{weight=2}},7]\n"),
+            &format!("{head}[[upstream]]\nname='u'\nendpoints=[{{address='users'}},{{weight=2}},7]\n"),
             &[
-                "endpoints[0].address: 'users:80' is not an IP address with a port; write it as in",
+                "endpoints[0].address: 'users' is not an IP address or a host name with a port; write it as in",
                 "endpoints[1].address: is missing; add address, as in",
                 "endpoints[2]: 7 is not a table",
             ],

@@ -310,6 +310,8 @@ pub enum Missing {
 pub struct Endpoint {
     /// Where it listens.
     pub address: SocketAddr,
+    /// The host name that it came from, in lower case and without a dot at its end; `None`: the file has the address.
+    pub host: Option<Arc<str>>,
     /// 1 to 1000.
     pub weight: u32,
     /// Its state cell, which outlives snapshots.

@@ -29,6 +29,7 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
     let admin = node::admin(given, surroundings, problems);
     let dataplane = dataplane::dataplane(given, problems);
     let vips = dataplane::vips(given, problems);
+    let dns_servers = node::dns_servers(given, problems);
     let cluster = cluster::cluster(given, problems);
     let upstreams = upstreams::upstreams(given, problems);
     keys::defaults(given, problems);
@@ -56,6 +57,7 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
         admin,
         dataplane,
         cluster,
+        dns_servers,
         vips,
         listeners,
         routes,

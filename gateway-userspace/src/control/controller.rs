@@ -17,6 +17,7 @@ use crate::config::snapshot::Snapshot;
 use crate::health::{Checks, FIRST_ROUND_MAX};
 use crate::l4::DataPlane;
 use crate::l7::{Keeping, Shared, Workers};
+use crate::names::Names;
 use crate::registry::Registry;
 use crate::view::View;
 
@@ -41,6 +42,10 @@ pub struct Parts {
     pub settings: Settings,
     /// State cells of the node.
     pub registry: Registry,
+    /// What host names of endpoints resolve to.
+    pub names: Names,
+    /// Number of the answers that are in force.
+    pub answers: u64,
     /// What the workers share.
     pub shared: Arc<Shared>,
     /// The request's side.
@@ -74,6 +79,8 @@ pub struct Controller {
     pub(super) state: NodeState,
     pub(super) started: Instant,
     pub(super) last_refused: Option<RefusedReload>,
+    /// When a change of names was last put in force, or failed to be.
+    pub(super) renamed: Instant,
     first_round: FirstRound,
     panics: Panics,
     /// What keeps the tables from being written.
@@ -103,6 +110,7 @@ impl Controller {
             state: NodeState::Joining,
             started,
             last_refused: None,
+            renamed: started,
             first_round: FirstRound::Waiting,
             panics: Panics::default(),
             unpublished: None,
@@ -137,6 +145,7 @@ impl Controller {
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
                     self.look_after(ticks).await;
+                    self.follow_names().await;
                     self.offer_to_serve();
                     if let Some(thread) = self.dead_thread() {
                         return Ended::Broken(thread);

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::controller::Controller;
 use crate::admin::ApiError;
 use crate::admin::status::{NodeState, RefusedReload};
+use crate::config::snapshot::Snapshot;
 use crate::config::{self, Settings};
 
 impl Controller {
@@ -40,8 +41,31 @@ impl Controller {
                 needs_restart.join(", ")
             )));
         }
+        self.parts.names.prepare(&settings);
+        self.await_names().await;
+        let next = self.put_in_force(&settings).await;
+        // Of a refused configuration, nothing is asked for any longer.
+        let kept = if next.is_ok() {
+            &settings
+        } else {
+            &self.parts.settings
+        };
+        self.parts.names.apply(kept);
+        let next = next?;
+        self.parts.settings = settings;
+        tracing::info!(snapshot = next.number, config = %source.display(), "the new configuration is in force");
+        Ok(next.number)
+    }
+
+    /// Makes a snapshot of those settings and what names resolve to now, and publishes it.
+    ///
+    /// # Errors
+    /// Its sockets cannot be opened, or the kernel's tables not be written; the old one stays in force.
+    pub(super) async fn put_in_force(&mut self, settings: &Settings) -> Result<Arc<Snapshot>, ApiError> {
         let old = self.snapshot();
-        let next = Arc::new(config::compile(&settings, &self.parts.registry, old.number + 1));
+        let answers = self.parts.names.answers();
+        let next = config::compile(settings, &self.parts.registry, &answers, old.number + 1);
+        let next = Arc::new(next);
         let prepared = self.parts.workers.prepare(&next).map_err(failed)?;
         // The new sockets queue already: the kernel may steer to them. Removed ones close only after it stopped to.
         let view = self.view();
@@ -62,10 +86,9 @@ impl Controller {
         if let Some(cluster) = &self.parts.cluster {
             cluster.set_weight(next.node.weight);
         }
-        self.parts.settings = settings;
+        self.parts.answers = answers.number;
         self.announce(&view);
-        tracing::info!(snapshot = next.number, config = %source.display(), "the new configuration is in force");
-        Ok(next.number)
+        Ok(next)
     }
 }
 

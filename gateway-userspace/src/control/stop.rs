@@ -43,6 +43,7 @@ impl Controller {
         tracing::info!(limit = ?DRAIN_LIMIT, "finishing the requests under way");
         let drained = self.finish_requests(commands, hurry).await;
         self.parts.checks.stop();
+        self.parts.names.stop();
         if is_member {
             self.tell_cluster(State::Leaving);
             self.follow(|view| view.member(&name).is_none()).await;

@@ -40,10 +40,15 @@ pub(super) enum Fault {
 /// Asks that endpoint; any 2xx or 3xx is ready.
 pub(super) async fn probe(
     endpoint: SocketAddr,
+    authority: &str,
     protocol: UpstreamProtocol,
     settings: &Settings,
 ) -> Result<(), Fault> {
-    let answer = timeout(settings.timeout, ask(endpoint, protocol, &settings.http)).await;
+    let answer = timeout(
+        settings.timeout,
+        ask(endpoint, authority, protocol, &settings.http),
+    )
+    .await;
     let status = answer.map_err(|_| Fault::Timeout(settings.timeout))??;
     if status.is_success() || status.is_redirection() {
         Ok(())
@@ -52,13 +57,18 @@ pub(super) async fn probe(
     }
 }
 
-async fn ask(endpoint: SocketAddr, protocol: UpstreamProtocol, path: &str) -> Result<StatusCode, Fault> {
+async fn ask(
+    endpoint: SocketAddr,
+    authority: &str,
+    protocol: UpstreamProtocol,
+    path: &str,
+) -> Result<StatusCode, Fault> {
     let stream = TcpStream::connect(endpoint).await.map_err(Fault::Connect)?;
     let io = TokioIo::new(stream);
     match protocol {
         UpstreamProtocol::Http1 => {
             let request = Request::get(path)
-                .header(header::HOST, endpoint.to_string())
+                .header(header::HOST, authority)
                 .header(header::USER_AGENT, USER_AGENT)
                 .header(header::CONNECTION, HeaderValue::from_static("close"))
                 .body(Empty::<Bytes>::new())
@@ -69,7 +79,7 @@ async fn ask(endpoint: SocketAddr, protocol: UpstreamProtocol, path: &str) -> Re
         UpstreamProtocol::Http2 => {
             let uri = Uri::builder()
                 .scheme("http")
-                .authority(endpoint.to_string())
+                .authority(authority)
                 .path_and_query(path)
                 .build()
                 .map_err(Fault::Path)?;

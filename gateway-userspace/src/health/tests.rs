@@ -31,6 +31,7 @@ async fn server(status: Arc<AtomicU16>) -> SocketAddr {
 fn snapshot(registry: &Registry, endpoints: &[SocketAddr], readiness: Option<Settings>) -> Snapshot {
     let endpoints = endpoints.iter().map(|&address| Endpoint {
         address,
+        host: None,
         weight: 1,
         state: registry.endpoint("users", address),
     });

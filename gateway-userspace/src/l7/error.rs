@@ -121,7 +121,7 @@ reasons! {
     /// Content-Length is there twice, or is no plain number.
     LengthBad = "length-bad", Downstream, Never, BAD_REQUEST, "the request's Content-Length cannot be read";
     /// White space around a value in HTTP/2, or a name that could be taken for one of the gateway's.
-    FieldBad = "field-bad", Downstream, Never, BAD_REQUEST, "the request has a field that can be read in two ways";
+    FieldAmbiguous = "field-ambiguous", Downstream, Never, BAD_REQUEST, "the request has a field that can be read in two ways";
     /// No key of the right form in an opening handshake that is to be translated.
     WebSocketBad = "websocket-bad", Downstream, Never, BAD_REQUEST, "the request's WebSocket handshake cannot be read";
     /// Expect asks for something that nobody knows.

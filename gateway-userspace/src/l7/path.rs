@@ -21,6 +21,16 @@ pub struct Normal<'p> {
     pub encoded_slash: Presence,
 }
 
+impl<'p> Normal<'p> {
+    fn borrowed(path: &'p str) -> Self {
+        Self {
+            merged: Cow::Borrowed(path),
+            unmerged: None,
+            encoded_slash: Presence::Absent,
+        }
+    }
+}
+
 /// Whether something is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Presence {
@@ -92,6 +102,41 @@ const fn classes() -> [Class; 256] {
     classes
 }
 
+/// Of a byte: whether it is a slash, whether it matters after one, whether it matters anywhere.
+const SLASH: u8 = 1;
+const AFTER_SLASH: u8 = 2;
+const ANYWHERE: u8 = 4;
+
+static MARKS: [u8; 256] = marks();
+
+const fn marks() -> [u8; 256] {
+    let classes = classes();
+    let mut marks = [ANYWHERE; 256];
+    let mut byte = 0;
+    while byte < marks.len() {
+        marks[byte] = match classes[byte] {
+            Class::Plain => 0,
+            Class::Slash => SLASH | AFTER_SLASH,
+            Class::Dot => AFTER_SLASH,
+            Class::Percent | Class::Encoded | Class::Refused => ANYWHERE,
+        };
+        byte += 1;
+    }
+    marks
+}
+
+/// Whether there is certainly nothing to do: most paths are settled by this pass, which has no branch inside.
+fn is_plain(path: &str) -> bool {
+    let (mut before, mut seen, mut doubtful) = (0, 0, 0);
+    for byte in path.bytes() {
+        let mark = MARKS.get(usize::from(byte)).copied().unwrap_or(ANYWHERE);
+        seen |= mark;
+        doubtful |= (before << 1) & mark;
+        before = mark & SLASH;
+    }
+    (seen & ANYWHERE) | (doubtful & AFTER_SLASH) == 0
+}
+
 fn class(byte: u8) -> Class {
     // The table has every byte.
     CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Refused)
@@ -122,13 +167,12 @@ struct Seen {
 pub fn normalise(path: &str) -> Result<Normal<'_>, PathFault> {
     if !path.starts_with('/') {
         return match path {
-            "*" => Ok(Normal {
-                merged: Cow::Borrowed(path),
-                unmerged: None,
-                encoded_slash: Presence::Absent,
-            }),
+            "*" => Ok(Normal::borrowed(path)),
             _ => Err(PathFault::NotAbsolute),
         };
+    }
+    if is_plain(path) {
+        return Ok(Normal::borrowed(path));
     }
     let seen = scan(path)?;
     let mut whole = Cow::Borrowed(path);

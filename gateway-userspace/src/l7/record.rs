@@ -205,7 +205,11 @@ impl Record {
 
     /// What ended the client's body before its end.
     pub(super) fn body_fault(&self) -> Option<ProxyError> {
-        self.upload.as_ref().and_then(|upload| upload.fault())
+        let fault = self.upload.as_ref().and_then(|upload| upload.fault())?;
+        match (fault, self.connection.report.broken()) {
+            (ProxyError::RequestBodyBroken, Some(refusal)) => Some(ProxyError::Refused(refusal)),
+            _ => Some(fault),
+        }
     }
 
     /// The client gets this status.

@@ -158,6 +158,9 @@ fn admit(
     record.host = Some(host.value.clone());
     let path = path::normalise(head.uri.path()).map_err(ProxyError::from)?;
     let encoded_slash = path.encoded_slash;
+    if path.merged == "*" && head.method != Method::OPTIONS {
+        return Err(ProxyError::PathBad.into());
+    }
 
     // Route.
     let (route, path) = listener.route(host.name(), path, &head.method).map_err(|error| {
@@ -419,7 +422,7 @@ fn address(
 /// With its slash: `http://a.example?x` has none.
 fn path_and_query(uri: &Uri) -> Result<PathAndQuery, ProxyError> {
     match uri.path_and_query() {
-        Some(whole) if uri.authority().is_none() => Ok(whole.clone()),
+        Some(whole) if uri.authority().is_none() || whole.as_str() == "*" => Ok(whole.clone()),
         Some(whole) if whole.as_str().starts_with('/') && whole.as_str().len() > 1 => Ok(whole.clone()),
         Some(whole) => {
             let text = whole.as_str();

@@ -7,7 +7,9 @@ mod forward;
 mod framing;
 mod harness;
 mod limits;
+mod reasons;
 mod stream;
+mod time;
 
 /// A fault in this program, on demand.
 pub(super) fn panic_if_asked<B>(request: &http::Request<B>) {

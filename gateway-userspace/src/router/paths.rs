@@ -6,14 +6,11 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::str::Split;
 
 use http::Method;
 
+use super::pattern::{Segment, parse};
 use super::{Form, PathPattern, RouteIndex, Slashes};
-
-/// Segments in a pattern: bounds the depth of a lookup. Longer paths only match prefixes.
-const SEGMENTS_MAX: usize = 64;
 
 /// What the tree says of a path and method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,15 +69,18 @@ pub(super) struct Paths {
 /// What may follow the segments that led here.
 #[derive(Debug, Default)]
 struct Node {
-    literals: HashMap<Box<str>, Node, BuildHasherDefault<Fnv>>,
+    literals: Table<Node>,
     parameter: Option<Box<Node>>,
     exact: Leaves,
     prefix: Leaves,
 }
 
-/// FNV-1a: quick for short text. All keys come from the configuration, so a client cannot make any of them collide.
+/// By text of the configuration, which is why no client can make keys collide.
+pub(super) type Table<V> = HashMap<Box<str>, V, BuildHasherDefault<Fnv>>;
+
+/// FNV-1a: quick for short text.
 #[derive(Clone, Copy, Debug)]
-struct Fnv(u64);
+pub(super) struct Fnv(u64);
 
 impl Default for Fnv {
     fn default() -> Self {
@@ -301,102 +301,6 @@ fn split(path: &str) -> (&str, Option<&str>) {
         Some((segment, rest)) => (segment, Some(rest)),
         None => (path, None),
     }
-}
-
-/// The parameters of a pattern in a path that it matches, in their order: names and values.
-///
-/// Values are as they stand in the normalised path: never empty, with their escapes.
-#[derive(Clone, Debug, Default)]
-pub struct Parameters<'r> {
-    pattern: Option<Split<'r, char>>,
-    path: Option<Split<'r, char>>,
-}
-
-impl<'r> Parameters<'r> {
-    /// `None`: the pattern does not match the path.
-    pub(super) fn new(pattern: &'r PathPattern, path: &'r str) -> Option<Self> {
-        let mut segments = path.split('/');
-        let is_same = |expected: &str| match (parameter(expected), segments.next()) {
-            (_, None) => false,
-            (Some(_), Some(segment)) => !segment.is_empty(),
-            (None, Some(segment)) => segment == expected,
-        };
-        let text = match pattern {
-            PathPattern::Exact(text) => text,
-            PathPattern::Prefix(text) => text.strip_suffix('/').unwrap_or(text),
-        };
-        let is_match = text.split('/').all(is_same);
-        let is_whole = matches!(pattern, PathPattern::Prefix(_)) || segments.next().is_none();
-        (is_match && is_whole).then(|| Self {
-            pattern: Some(text.split('/')),
-            path: Some(path.split('/')),
-        })
-    }
-}
-
-impl<'r> Iterator for Parameters<'r> {
-    type Item = (&'r str, &'r str);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let (expected, value) = (self.pattern.as_mut()?.next()?, self.path.as_mut()?.next()?);
-            if let Some(name) = parameter(expected) {
-                return Some((name, value));
-            }
-        }
-    }
-}
-
-/// The name of a segment that is a parameter.
-fn parameter(segment: &str) -> Option<&str> {
-    segment.strip_prefix('{')?.strip_suffix('}')
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Segment<'p> {
-    Literal(&'p str),
-    Parameter(&'p str),
-}
-
-fn parse(pattern: &str) -> Result<Vec<Segment<'_>>, String> {
-    let Some(rest) = pattern.strip_prefix('/') else {
-        return Err("does not begin with `/`; write the whole path".to_owned());
-    };
-    if let Some(bad) = pattern
-        .chars()
-        .find(|&c| matches!(c, '?' | '#') || c.is_ascii_control())
-    {
-        return Err(format!(
-            "has a `{}`; routes match the path alone",
-            bad.escape_default()
-        ));
-    }
-    let mut segments = Vec::new();
-    for text in rest.split('/') {
-        let segment = match parameter(text) {
-            Some("") => return Err("has `{}` without a name; write for example `{id}`".to_owned()),
-            Some(name) if !name.contains(['{', '}']) => Segment::Parameter(name),
-            None if !text.contains(['{', '}']) => Segment::Literal(text),
-            _ => {
-                return Err(format!(
-                    "has braces inside {text:?}; a parameter is a whole segment, as in `/{{id}}`"
-                ));
-            }
-        };
-        if matches!(segment, Segment::Parameter(_)) && segments.contains(&segment) {
-            return Err(format!(
-                "names the parameter {text} twice; give each its own name"
-            ));
-        }
-        segments.push(segment);
-    }
-    if segments.len() > SEGMENTS_MAX {
-        return Err(format!(
-            "has {} segments; at most {SEGMENTS_MAX} are looked up",
-            segments.len()
-        ));
-    }
-    Ok(segments)
 }
 
 fn first_twice(methods: &[Method]) -> Option<&Method> {

@@ -1,7 +1,8 @@
 //! Values that TOML has no type for: lengths of time, networks, addresses with a port; and what each is in the schema.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -79,6 +80,62 @@ impl JsonSchema for Network {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "format": "network" })
+    }
+}
+
+/// Where something listens: an address or a host name, with a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An IP address.
+    Address(SocketAddr),
+    /// A host name in lower case; a dot at its end says that no search list applies.
+    Name(Arc<str>, u16),
+}
+
+impl Place {
+    fn parse(text: &str) -> Option<Self> {
+        if let Ok(address) = text.parse() {
+            return Some(Self::Address(address));
+        }
+        let (host, port) = text.rsplit_once(':')?;
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        let is_label = |label: &str| {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            (1..=63).contains(&label.len()) && label.chars().all(is_plain)
+        };
+        let name = host.strip_suffix('.').unwrap_or(host);
+        // Names end in no number (RFC 1123, section 2.1), so that a mistyped address is not asked for.
+        let is_number = |label: &str| label.chars().all(|c| c.is_ascii_digit());
+        let is_name = name.len() <= 253
+            && name.split('.').all(is_label)
+            && !name.rsplit('.').next().is_some_and(is_number);
+        is_name.then(|| Self::Name(host.to_ascii_lowercase().into(), port))
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom("neither an address nor a name with a port"))
+    }
+}
+
+impl JsonSchema for Place {
+    fn schema_name() -> Cow<'static, str> {
+        "Place".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "place" })
     }
 }
 

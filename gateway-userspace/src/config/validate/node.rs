@@ -1,4 +1,4 @@
-//! `[node]` and `[admin]`.
+//! `[node]`, `[admin]` and `[dns]`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -99,6 +99,26 @@ pub fn admin(given: &Given, surroundings: &Surroundings, problems: &mut Problems
         listen: listen?,
         token_file,
     })
+}
+
+/// `dns.servers`; empty where the system's configuration holds.
+pub fn dns_servers(given: &Given, problems: &mut Problems<'_>) -> Vec<SocketAddr> {
+    let path = KeyPath::top("dns").key("servers");
+    let given = given.dns.iter().flat_map(|dns| &dns.servers).flatten();
+    let mut servers = Vec::new();
+    for (index, server) in given.enumerate() {
+        let path = path.index(index);
+        let remedy = "write the address of a DNS server, as in \"10.0.0.53:53\"";
+        if let Some(fault) = no_host(server.ip()) {
+            problems.add(&path, format!("{server} {fault}"), remedy);
+        } else if server.port() == 0 {
+            problems.add(&path, format!("{server} has no port"), remedy);
+        } else if servers.contains(server) {
+            problems.add(&path, format!("{server} stands here twice"), "remove one");
+        }
+        servers.push(*server);
+    }
+    servers
 }
 
 /// An address of the admin API: loopback, or `unix:` with an absolute path. Also what `gateway --admin` takes.

@@ -1,11 +1,11 @@
 //! `[[upstream]]`.
 
-use std::net::SocketAddr;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::names::Names;
 use super::patterns;
-use crate::config::given::{self, Given};
+use crate::config::given::{self, Given, Place};
 use crate::config::limits;
 use crate::config::loops::{Own, Owner};
 use crate::config::path::KeyPath;
@@ -44,42 +44,60 @@ pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<Upstream
             readiness,
         }));
     }
+    check_names(&upstreams, problems);
     upstreams
 }
 
-fn endpoints(
-    upstream: &given::Upstream,
-    path: &KeyPath,
-    problems: &mut Problems<'_>,
-) -> Vec<(SocketAddr, u32)> {
-    let mut endpoints: Vec<(SocketAddr, u32)> = Vec::new();
+fn endpoints(upstream: &given::Upstream, path: &KeyPath, problems: &mut Problems<'_>) -> Vec<(Place, u32)> {
+    let mut endpoints: Vec<(Place, u32)> = Vec::new();
     for (index, endpoint) in upstream.endpoints.iter().flatten().enumerate() {
         let path = path.index(index).key("address");
-        let Some(address) = endpoint.address else { continue };
-        if address.ip().is_unspecified() || address.ip().is_multicast() {
-            let remedy = "write the address of the machine that serves";
-            problems.add(
-                &path,
-                format!("nobody can be connected to at {}", address.ip()),
-                remedy,
-            );
-        } else if address.port() == 0 {
-            problems.add(
+        let Some(place) = &endpoint.address else { continue };
+        match place {
+            Place::Address(address) if address.ip().is_unspecified() || address.ip().is_multicast() => {
+                let remedy = "write the address of the machine that serves";
+                problems.add(
+                    &path,
+                    format!("nobody can be connected to at {}", address.ip()),
+                    remedy,
+                );
+            }
+            Place::Address(address) if address.port() == 0 => problems.add(
                 &path,
                 format!("{address} has no port"),
                 "write a port from 1 to 65535",
-            );
-        } else if endpoints.iter().any(|(other, _)| *other == address) {
-            let remedy = "remove one; give the other a higher weight if it is to take more";
-            problems.add(
-                &path,
-                format!("{address} is an endpoint of this upstream already"),
-                remedy,
-            );
+            ),
+            place if endpoints.iter().any(|(other, _)| other == place) => {
+                let remedy = "remove one; give the other a higher weight if it is to take more";
+                problems.add(
+                    &path,
+                    format!("{place} is an endpoint of this upstream already"),
+                    remedy,
+                );
+            }
+            Place::Address(_) | Place::Name(..) => {}
         }
-        endpoints.push((address, endpoint.weight.unwrap_or(limits::WEIGHT)));
+        endpoints.push((place.clone(), endpoint.weight.unwrap_or(limits::WEIGHT)));
     }
     endpoints
+}
+
+/// Host names of all upstreams together.
+fn check_names(upstreams: &[Arc<UpstreamSettings>], problems: &mut Problems<'_>) {
+    let endpoints = upstreams.iter().flat_map(|upstream| &upstream.endpoints);
+    let names: HashSet<&str> = endpoints
+        .filter_map(|(place, _)| match place {
+            Place::Name(host, _) => Some(&**host),
+            Place::Address(_) => None,
+        })
+        .collect();
+    if names.len() > limits::NAMES_MAX {
+        problems.add(
+            &KeyPath::top("upstream"),
+            format!("{} host names in all are too many", names.len()),
+            format!("use at most {}", limits::NAMES_MAX),
+        );
+    }
 }
 
 /// An endpoint that is a listener of this configuration, or a VIP, would send requests in circles.
@@ -98,10 +116,10 @@ pub fn lead_elsewhere(given: &Given, vips: &[Vip], problems: &mut Problems<'_>) 
     for (index, upstream) in upstreams {
         let path = KeyPath::top("upstream").index(index).key("endpoints");
         for (index, endpoint) in upstream.endpoints.iter().flatten().enumerate() {
-            let Some((address, owner)) = endpoint
-                .address
-                .and_then(|address| Some((address, own.owner(address)?)))
-            else {
+            let Some(Place::Address(address)) = &endpoint.address else {
+                continue;
+            };
+            let Some(owner) = own.owner(*address) else {
                 continue;
             };
             let whose = match owner {

@@ -72,7 +72,7 @@ impl Ending {
         }
     }
 
-    fn fault(self) -> Fault {
+    pub(crate) fn fault(self) -> Fault {
         match self {
             Self::Empty | Self::Unused | Self::Drained => Fault::None,
             Self::Panic => Fault::Internal,

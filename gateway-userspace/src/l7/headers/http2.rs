@@ -25,7 +25,7 @@ pub(crate) enum Lenience {
 /// Looks at the fields of a request that came by HTTP/2; in HTTP/1 the inspector has done as much.
 ///
 /// # Errors
-/// [`ProxyError::LengthBad`], [`ProxyError::FieldBad`].
+/// [`ProxyError::LengthBad`], [`ProxyError::FieldAmbiguous`].
 pub(crate) fn check_http2(headers: &HeaderMap, seen: Seen, mode: HttpMode) -> Result<Lenience, ProxyError> {
     if seen.has(Kind::Framing) {
         let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
@@ -41,11 +41,11 @@ pub(crate) fn check_http2(headers: &HeaderMap, seen: Seen, mode: HttpMode) -> Re
         is_space(bytes.first()) || is_space(bytes.last())
     };
     if headers.values().any(is_padded) {
-        return Err(ProxyError::FieldBad);
+        return Err(ProxyError::FieldAmbiguous);
     }
     match mode {
         _ if !seen.has(Kind::Shadow) => Ok(Lenience::Unused),
-        HttpMode::Strict => Err(ProxyError::FieldBad),
+        HttpMode::Strict => Err(ProxyError::FieldAmbiguous),
         HttpMode::Lenient | HttpMode::Monitor => Ok(Lenience::Used),
     }
 }
@@ -94,10 +94,10 @@ mod tests {
             ),
             (&[("content-length", "002")], Lenient, Err(ProxyError::LengthBad)),
             (&[("content-length", "")], Lenient, Err(ProxyError::LengthBad)),
-            (&[("x-a", " b")], Lenient, Err(ProxyError::FieldBad)),
-            (&[("x-a", "b\t")], Lenient, Err(ProxyError::FieldBad)),
+            (&[("x-a", " b")], Lenient, Err(ProxyError::FieldAmbiguous)),
+            (&[("x-a", "b\t")], Lenient, Err(ProxyError::FieldAmbiguous)),
             (&[("x-a", "b c"), ("x-b", "")], Strict, Ok(Lenience::Unused)),
-            (&[("x_forwarded_for", "b")], Strict, Err(ProxyError::FieldBad)),
+            (&[("x_forwarded_for", "b")], Strict, Err(ProxyError::FieldAmbiguous)),
             (&[("x_forwarded_for", "b")], Lenient, Ok(Lenience::Used)),
             (&[("content_length", "3")], Monitor, Ok(Lenience::Used)),
             (&[("x_tenant", "b")], Strict, Ok(Lenience::Unused)),

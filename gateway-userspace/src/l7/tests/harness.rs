@@ -72,6 +72,12 @@ pub(super) struct Setup {
     pub(super) timeout: Duration,
     pub(super) body_bytes_max: u64,
     pub(super) stalled_timeout: Duration,
+    pub(super) first_byte_timeout: Duration,
+    pub(super) head_timeout: Duration,
+    pub(super) response_idle_timeout: Duration,
+    pub(super) timeout_total: Option<Duration>,
+    pub(super) try_timeout: Option<Duration>,
+    pub(super) connections_per_client_max: Option<usize>,
     pub(super) connect_timeout: Duration,
     pub(super) idle_per_endpoint: usize,
 }
@@ -87,6 +93,12 @@ impl Setup {
             timeout: SOON,
             body_bytes_max: 64 << 20,
             stalled_timeout: Duration::from_secs(30),
+            first_byte_timeout: SOON,
+            head_timeout: SOON,
+            response_idle_timeout: SOON,
+            timeout_total: None,
+            try_timeout: None,
+            connections_per_client_max: None,
             connect_timeout: Duration::from_secs(2),
             idle_per_endpoint: 8,
         }
@@ -96,6 +108,7 @@ impl Setup {
     pub(super) fn snapshot(&self, number: u64, registry: &Registry) -> Snapshot {
         let endpoint = |address: &SocketAddr| Endpoint {
             address: *address,
+            host: None,
             weight: 1,
             state: registry.endpoint("users", *address),
         };
@@ -121,6 +134,9 @@ impl Setup {
                 http: RouteHttp {
                     timeout: self.timeout,
                     body_bytes_max: self.body_bytes_max,
+                    response_idle_timeout: self.response_idle_timeout,
+                    timeout_total: self.timeout_total,
+                    try_timeout: self.try_timeout,
                     ..RouteHttp::default()
                 },
             })
@@ -150,6 +166,8 @@ impl Setup {
                 segment_bytes_max: None,
                 http: ListenerHttp {
                     stalled_timeout: self.stalled_timeout,
+                    first_byte_timeout: self.first_byte_timeout,
+                    head_timeout: self.head_timeout,
                     ..ListenerHttp::default()
                 },
                 router,
@@ -167,7 +185,7 @@ impl Setup {
                 workers: self.workers,
                 node_header: self.node_header,
                 connections_max: None,
-                connections_per_client_max: None,
+                connections_per_client_max: self.connections_per_client_max,
             },
             admin: Admin {
                 listen: AdminListen::Tcp("127.0.0.1:0".parse().unwrap()),

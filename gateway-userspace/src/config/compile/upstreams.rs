@@ -1,0 +1,110 @@
+//! Upstreams with the endpoints that they have now: addresses of the file, and those that names resolve to.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::config::answers::Answers;
+use crate::config::limits;
+use crate::config::loops::{Own, Owner};
+use crate::config::settings::{Place, UpstreamSettings};
+use crate::config::snapshot::{Endpoint, Missing, Upstream};
+use crate::registry::Registry;
+
+/// What endpoints are made of, beside the upstream's own settings.
+pub(super) struct Sources<'s> {
+    pub(super) registry: &'s Registry,
+    pub(super) answers: &'s Answers,
+    pub(super) own: Own<'s>,
+}
+
+/// An upstream; of what has no endpoint, the log says so.
+pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Upstream {
+    let (endpoints, missing) = endpoints(settings, sources);
+    match missing {
+        Missing::Nothing => {}
+        Missing::Unresolved => tracing::warn!(
+            upstream = settings.name,
+            "no endpoint: its names have not been resolved"
+        ),
+        Missing::Loop => tracing::error!(
+            upstream = settings.name,
+            "no endpoint: its names resolve to listeners or VIPs of this gateway alone"
+        ),
+    }
+    Upstream {
+        name: settings.name.clone(),
+        balancer: settings.balancer,
+        endpoints,
+        missing,
+        protocol: settings.protocol,
+        mode: settings.mode,
+        connect_timeout: settings.connect_timeout,
+        idle_per_endpoint: settings.idle_per_endpoint,
+        idle_timeout: settings.idle_timeout,
+        connection_age: settings.connection_age,
+        h2_connections_max: settings.h2_connections_max,
+        h2_streams_max: settings.h2_streams_max,
+        readiness: settings.readiness.clone(),
+    }
+}
+
+/// In the file's order, those of a name sorted; an address that comes twice is taken once, as it came first.
+fn endpoints(settings: &UpstreamSettings, sources: &Sources<'_>) -> (Vec<Endpoint>, Missing) {
+    let mut taken = HashSet::new();
+    let mut endpoints = Vec::new();
+    let mut loops = 0_usize;
+    for (place, weight) in &settings.endpoints {
+        let (addresses, host): (Vec<SocketAddr>, Option<Arc<str>>) = match place {
+            Place::Address(address) => (vec![*address], None),
+            Place::Name(host, port) => {
+                let addresses = sources.answers.of(host).iter();
+                (
+                    addresses.map(|ip| SocketAddr::new(*ip, *port)).collect(),
+                    Some(host.strip_suffix('.').map_or_else(|| Arc::clone(host), Arc::from)),
+                )
+            }
+        };
+        for address in addresses {
+            // Literal addresses were checked with the file.
+            let owner = host.as_ref().and_then(|_| sources.own.owner(address));
+            if let Some(owner) = owner {
+                loops += 1;
+                let owner = match owner {
+                    Owner::Listener(_) => "a listener of this node",
+                    Owner::Vip(_) => "a VIP",
+                };
+                tracing::warn!(
+                    upstream = settings.name,
+                    host = host.as_deref(),
+                    %address,
+                    owner,
+                    "left out: its requests would come back here"
+                );
+                continue;
+            }
+            if endpoints.len() >= limits::ENDPOINTS_MAX {
+                tracing::error!(
+                    upstream = settings.name,
+                    max = limits::ENDPOINTS_MAX,
+                    "its names have more addresses than an upstream takes; the last ones are left out"
+                );
+                return (endpoints, Missing::Nothing);
+            }
+            if taken.insert(address) {
+                endpoints.push(Endpoint {
+                    address,
+                    host: host.clone(),
+                    weight: *weight,
+                    state: sources.registry.endpoint(&settings.name, address),
+                });
+            }
+        }
+    }
+    let missing = match (endpoints.is_empty(), loops) {
+        (false, _) => Missing::Nothing,
+        (true, 0) => Missing::Unresolved,
+        (true, _) => Missing::Loop,
+    };
+    (endpoints, missing)
+}

@@ -1,0 +1,58 @@
+//! Host names of endpoints: a changed answer becomes a new snapshot, by the same way as a reload.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::interval;
+
+use super::controller::{Controller, TICK};
+use crate::admin::status::NodeState;
+use crate::names::FirstAnswers;
+
+/// Between two snapshots that changed answers make: some servers answer with another choice each second, and requests
+/// under way hold the snapshots of their start.
+const BETWEEN: Duration = Duration::from_secs(1);
+
+impl Controller {
+    /// Puts changed answers in force.
+    pub(super) async fn follow_names(&mut self) {
+        let is_new = self.parts.names.answers_number() != self.parts.answers;
+        if !is_new || self.state == NodeState::Leaving || self.renamed.elapsed() < BETWEEN {
+            return;
+        }
+        self.renamed = Instant::now();
+        let settings = self.parts.settings.clone();
+        match self.put_in_force(&settings).await {
+            Ok(next) => tracing::info!(
+                snapshot = next.number,
+                "changed addresses of host names are in force"
+            ),
+            Err(error) => {
+                tracing::error!(reason = %error, "changed addresses of host names cannot be put in force; trying again");
+            }
+        }
+    }
+
+    /// Waits for the first answers of names that a new configuration brings. Meanwhile this node follows views and
+    /// neighbours as ever.
+    pub(super) async fn await_names(&mut self) {
+        let mut answered = std::pin::pin!(self.parts.names.first_answers());
+        let mut tick = interval(TICK);
+        let mut ticks = 0_u32;
+        loop {
+            tokio::select! {
+                biased;
+                answered = &mut answered => {
+                    if let FirstAnswers::Late(missing) = answered {
+                        tracing::warn!(missing, "going on without the addresses of some host names");
+                    }
+                    return;
+                }
+                Ok(()) = self.parts.views.changed() => self.publish_view().await,
+                _ = tick.tick() => {
+                    ticks = ticks.wrapping_add(1);
+                    self.look_after(ticks).await;
+                }
+            }
+        }
+    }
+}
