@@ -176,3 +176,39 @@ fn a_hundred_continues_only_after_routing() {
         assert!(raw.got().starts_with(b"HTTP/1.1 405 "), "{}", raw.told());
     });
 }
+
+#[test]
+fn a_body_that_is_too_long_is_413_and_makes_no_request() {
+    run(async {
+        let recorder = Recorder::ok().await;
+        let setup = Setup::to(recorder.address(), Speaks::Http1).defaults("body_bytes_max = 1000");
+        let gateway = Gateway::start(&setup);
+        let body = "x".repeat(1001);
+        for (what, sent) in [
+            ("a length", post("Content-Length: 1001\r\n", &body)),
+            (
+                "chunks",
+                post(
+                    "Transfer-Encoding: chunked\r\n",
+                    &format!("3e9\r\n{body}\r\n0\r\n\r\n"),
+                ),
+            ),
+        ] {
+            let raw = exchange(gateway.address(), sent.as_bytes()).await;
+            let answers = raw.answers();
+            let found = answers
+                .first()
+                .map(|answer| (answer.head.status(), answer.reason()));
+            let entries = gateway.log.of(raw.local(), 1);
+            let logged = entries.first().map(|entry| (413, entry.reason().to_owned()));
+            assert_eq!(found, logged, "{what}: {}", raw.told());
+            assert_eq!(raw.end(), End::Closed, "{what}: {}", raw.told());
+        }
+        let longest = post("Content-Length: 1000\r\nConnection: close\r\n", &"x".repeat(1000));
+        let raw = exchange(gateway.address(), longest.as_bytes()).await;
+        let status = raw.answers().first().map(|answer| answer.head.status());
+        assert_eq!(status, Some(200), "{}", raw.told());
+        assert_eq!(recorder.requests().len(), 1, "only the one that is not too long");
+        gateway.check_idle();
+    });
+}
