@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod deny;
 mod ebpf;
+mod fuzz;
 mod privilege;
 mod programs;
 mod run;
@@ -17,6 +18,7 @@ mod test;
 mod tidy;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -48,6 +50,17 @@ enum Task {
     Test {
         /// Only tests whose name contains this
         filter: Option<String>,
+    },
+    /// Try random inputs on what reads a client's bytes
+    Fuzz {
+        /// Only this target: inspect, path or router
+        target: Option<String>,
+        /// How long, for each target
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u32,
+        /// Give the target this one input instead, as a failed run tells
+        #[arg(long, value_name = "FILE", requires = "target")]
+        input: Option<PathBuf>,
     },
     /// Check layout, lints, documentation, dependencies and house rules, as CI does
     Check {
@@ -112,6 +125,12 @@ fn perform(task: Option<Task>) -> Result<()> {
         None | Some(Task::Bench { .. }) => Ok(Arguments::command().print_help()?),
         Some(Task::Demo { arguments }) => demo::demo(&root, &arguments),
         Some(Task::Test { filter }) => test::test(&root, filter.as_deref()),
+        Some(Task::Fuzz {
+            target: Some(target),
+            input: Some(input),
+            ..
+        }) => fuzz::again(&root, &target, &input),
+        Some(Task::Fuzz { target, seconds, .. }) => fuzz::fuzz(&root, target.as_deref(), seconds),
         Some(Task::Check { deny }) => check::check(
             &root,
             if deny {
@@ -148,6 +167,7 @@ mod tests {
             [
                 "demo",
                 "test",
+                "fuzz",
                 "check",
                 "tidy",
                 "build-ebpf",

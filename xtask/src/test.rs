@@ -7,12 +7,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{demo, ebpf, privilege, programs, steps, workspace};
+use crate::{demo, ebpf, fuzz, privilege, programs, steps, workspace};
 
 /// What cannot run without root, for the refusal.
 const ROOT_ONLY: &str = "without it the packet cases cannot run in the kernel, and neither the lab nor the \
      end-to-end tests (package gateway-tests) at all. What needs no root: \
      `cargo test --package gateway-common --package gateway-userspace --package xtask`";
+
+/// Seconds of each fuzz target: enough to find a fault in what its seeds reach.
+const FUZZ_SECONDS: u32 = 10;
 
 /// Runs all tests, or those whose name contains `filter`.
 ///
@@ -42,9 +45,14 @@ pub fn test(root: &Path, filter: Option<&str>) -> Result<()> {
         }
         stream(&mut command, &mut tally)
     });
+    let fuzzed = match filter {
+        None => fuzz::fuzz(root, None, FUZZ_SECONDS),
+        Some(_) => Ok(()),
+    };
     steps::note(&format!("all of it took {:.0} s", start.elapsed().as_secs_f64()));
     println!("tests: {} passed, {} failed", tally.passed, tally.failed);
     outcome?;
+    fuzzed?;
     if tally.passed == 0 {
         bail!(
             "no test ran: {}",

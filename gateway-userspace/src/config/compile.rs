@@ -9,10 +9,10 @@ use std::sync::Arc;
 use super::answers::Answers;
 use super::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings};
 use super::snapshot::{
-    Dataplane, Encapsulation, Listener, Route, RouteAction, RouteHttp, Snapshot, Upstream,
+    Dataplane, Encapsulation, Listener, MergeSlashes, Route, RouteAction, RouteHttp, Snapshot, Upstream,
 };
 use crate::registry::Registry;
-use crate::router::{RouteIndex, Router};
+use crate::router::{RouteIndex, Router, Slashes};
 use upstreams::Sources;
 
 /// Bytes of an IPv4 header without options.
@@ -104,8 +104,14 @@ fn listener(settings: &ListenerSettings, dataplane: Option<&Dataplane>, joined: 
     let mut router = Router::default();
     let mut routes = Vec::new();
     for (index, route) in settings.routes.iter().enumerate() {
+        let compiled = joined.route(route, &settings.route_http);
+        let slashes = match compiled.http.merge_slashes {
+            MergeSlashes::On => Slashes::Merged,
+            MergeSlashes::Off => Slashes::Kept,
+        };
         for host in &route.hosts {
-            if let Err(fault) = router.insert(host, &route.path, &route.methods, RouteIndex(index)) {
+            let index = RouteIndex(index);
+            if let Err(fault) = router.insert_with(host, &route.path, &route.methods, slashes, index) {
                 // `validate` inserted the same patterns in the same order, and refused where that failed.
                 debug_assert!(false, "route {}: {fault}", route.name);
                 tracing::error!(
@@ -115,7 +121,7 @@ fn listener(settings: &ListenerSettings, dataplane: Option<&Dataplane>, joined: 
                 );
             }
         }
-        routes.push(joined.route(route, &settings.route_http));
+        routes.push(compiled);
     }
     Listener {
         name: settings.name.clone(),

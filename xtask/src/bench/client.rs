@@ -3,8 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -12,8 +11,6 @@ use anyhow::{Context, Result, bail};
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// Longest answer, head and body, in bytes: the small one has some 300.
 const ANSWER_BYTES_MAX: usize = 8_192;
-/// Between two tries to connect to a program that is starting.
-const CONNECT_INTERVAL: Duration = Duration::from_millis(5);
 
 /// One connection.
 #[derive(Debug)]
@@ -32,21 +29,6 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
         Ok(Self { stream })
-    }
-
-    /// Connects as soon as something listens, within `limit`.
-    ///
-    /// # Errors
-    /// When nothing does.
-    pub fn connect_within(port: u16, limit: Duration) -> Result<Self> {
-        let deadline = Instant::now() + limit;
-        loop {
-            match Self::connect(port) {
-                Err(error) if Instant::now() >= deadline => return Err(error),
-                Err(_) => thread::sleep(CONNECT_INTERVAL),
-                connected => return connected,
-            }
-        }
     }
 
     /// Sends a request for the small answer.

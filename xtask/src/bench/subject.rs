@@ -7,9 +7,10 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::unistd::Pid;
 
 use super::client::Client;
@@ -19,6 +20,8 @@ use crate::programs;
 
 /// Longest wait until a subject listens; under valgrind the gateway takes some seconds.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// Between two looks at a subject that is starting.
+const CONNECT_INTERVAL: Duration = Duration::from_millis(5);
 /// How much of a subject's output an error quotes, in lines.
 const QUOTED_LINES: usize = 5;
 
@@ -149,18 +152,27 @@ impl Running {
             scratch,
             ports,
         };
-        match Client::connect_within(ports.http1, START_LIMIT) {
-            Ok(client) => drop(client),
-            Err(error) => {
-                let ended = match running.process.ended()? {
-                    Some(status) => format!("it ended with {status}"),
-                    None => "it runs".into(),
-                };
-                let said = last_lines(&fs::read_to_string(&output).unwrap_or_default());
-                return Err(error.context(format!("{} does not listen: {ended}: {said}", subject.name())));
-            }
-        }
+        running.wait_until_it_listens().with_context(|| {
+            let said = last_lines(&fs::read_to_string(&output).unwrap_or_default());
+            format!("{} does not start; it says: {said}", subject.name())
+        })?;
         Ok(running)
+    }
+
+    fn wait_until_it_listens(&mut self) -> Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            let Err(error) = Client::connect(self.ports.http1) else {
+                return Ok(());
+            };
+            if let Some(status) = self.process.ended()? {
+                bail!("it ended with {status}");
+            }
+            if Instant::now() >= deadline {
+                return Err(error);
+            }
+            thread::sleep(CONNECT_INTERVAL);
+        }
     }
 
     /// Its processes.
