@@ -1,7 +1,8 @@
 //! All end-to-end tests, one binary: the real program on real traffic, in labs of network namespaces.
 //!
-//! They want root and the kernel object, and fail without. Labs are serialised by `support::one_at_a_time`: the machine
-//! is small, and three nodes on two cores miss heartbeats when a second lab runs beside them.
+//! They want root and the kernel object, and fail without; those in `http` need neither. All are serialised by
+//! `support::one_at_a_time`: the machine is small, and three nodes on two cores miss heartbeats when a second lab runs
+//! beside them.
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail as the tests do")]
 

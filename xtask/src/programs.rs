@@ -55,6 +55,7 @@ pub fn install(programs: &[(&str, &str, &str)], why: &str) -> Result<()> {
         ));
     }
     let mut packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
+    // Programs of one package stand next to each other.
     packages.dedup();
     let names = packages.join(", ");
     Apt::find()

@@ -206,7 +206,7 @@ async fn held(told: &mut mpsc::UnboundedReceiver<Told>) -> (Option<String>, serv
 #[test]
 fn the_deadline_arrives_shortened_and_never_longer_than_ours() {
     run(async {
-        let mut stand = Stand::start("timeout = \"5s\"").await;
+        let mut stand = Stand::start("timeout_total = \"5s\"").await;
         for (asked, most) in [
             (Duration::from_secs(3), Duration::from_secs(3)),
             (Duration::from_secs(60), Duration::from_secs(5)),

@@ -30,6 +30,11 @@ impl Entry {
         None
     }
 
+    /// The client's end of the connection; `client` is another where a trusted proxy names one.
+    pub fn peer(&self) -> Option<&str> {
+        self.get("peer").or_else(|| self.get("client"))
+    }
+
     /// `ok`, or why the request failed.
     pub fn reason(&self) -> &str {
         self.get("reason").unwrap_or_default()
@@ -92,7 +97,7 @@ impl Log {
     /// or those that came in time.
     pub fn of(&self, client: SocketAddr, count: usize) -> Vec<Entry> {
         let client = client.to_string();
-        self.wait(count, |entry| entry.get("client") == Some(client.as_str()))
+        self.wait(count, |entry| entry.peer() == Some(client.as_str()))
     }
 
     /// Lines that `wanted` takes: once there are `count`, or those that came in time.

@@ -8,7 +8,9 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::gateway::{Gateway, Setup, Speaks};
-use super::peers::{Body, Client, Length, PATTERN_BYTES_MAX, Server, empty, full, pattern, patterned};
+use super::peers::{
+    Body, Client, Length, PATTERN_BYTES_MAX, Server, data, empty, fed, full, pattern, patterned,
+};
 use super::within::{run, within, within_time};
 
 const SPEAKS: [Speaks; 2] = [Speaks::Http1, Speaks::Http2];
@@ -169,6 +171,56 @@ fn bodies_of_every_size_and_framing_arrive_whole_with_two_workers() {
 #[test]
 fn bodies_of_every_size_and_framing_arrive_whole_with_four_workers() {
     run(every_cell(4, SIZES.split_at(3).0));
+}
+
+/// The upload is still under way when the answer is whole: it arrives all the same, and the upload ends.
+#[test]
+fn answers_that_come_before_the_upload_ends_arrive_whole() {
+    run(async {
+        const ANSWER_BYTES: usize = 1 << 20;
+        let server = Server::start(|request: Request<Incoming>| async move {
+            // It takes what began, so that the upload is known to be under way.
+            let first = request.into_body().frame().await;
+            let mut response = Response::new(patterned(ANSWER_BYTES, Length::Told));
+            *response.status_mut() = http::StatusCode::FORBIDDEN;
+            let began = if matches!(first, Some(Ok(_))) { "yes" } else { "no" };
+            response
+                .headers_mut()
+                .insert("x-began", http::HeaderValue::from_static(began));
+            response
+        })
+        .await;
+        for workers in [1, 2] {
+            for upstream in SPEAKS {
+                let gateway = Gateway::start(&Setup::to(server.address, upstream).workers(workers));
+                for downstream in SPEAKS {
+                    let what = format!("{downstream:?} to {upstream:?}, {workers} workers");
+                    let mut client = Client::connect(gateway.address(), downstream).await;
+                    let (feed, body) = fed();
+                    let request = client.request("POST", "/x").body(body).expect("a request");
+                    feed.send(data(pattern(1 << 10))).await.expect("a reader");
+                    let answer = within(&what, client.ask(request)).await;
+                    let answer = answer.map_err(|error| format!("{what}: {error:?}"));
+                    let answer = answer.expect("a whole answer");
+                    assert_eq!(answer.status(), 403, "{what}");
+                    assert_eq!(
+                        answer.headers().get("x-began").map(|began| began.as_bytes()),
+                        Some(&b"yes"[..])
+                    );
+                    assert!(
+                        answer.body() == &pattern(ANSWER_BYTES),
+                        "{what}: {} bytes",
+                        answer.body().len()
+                    );
+                    let entries = gateway.log.of(client.local(), 1);
+                    let statuses: Vec<_> = entries.iter().filter_map(|entry| entry.get("status")).collect();
+                    assert_eq!(statuses, ["403"], "{what}: {entries:?}");
+                    drop(feed);
+                }
+                gateway.check_idle();
+            }
+        }
+    });
 }
 
 /// What methods and statuses have no body for: no framing is added, none is lost.

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use super::gateway::{Gateway, Setup, Speaks, route};
+use super::gateway::{Gateway, Setup, Speaks, route, upstream};
 use super::log::Entry;
 use super::message::{Message, shown};
 use super::raw::{End, Raw};
@@ -131,8 +131,7 @@ pub fn passed(what: impl Into<String>, sent: impl AsRef<[u8]>, saw: Saw) -> Row 
     }
 }
 
-/// A gateway for tables and the upstream behind it: `/keep` takes encoded slashes, `/unmerged` several slashes, and
-/// `/only-get` one method.
+/// A gateway for tables and the upstream behind it.
 #[derive(Debug)]
 pub struct Stand {
     /// Under test.
@@ -150,7 +149,19 @@ impl Stand {
         Self { gateway, recorder }
     }
 
-    /// With further routes, each with lines of its own.
+    /// Which takes no method but GET.
+    pub async fn get_only() -> Self {
+        let recorder = Recorder::ok().await;
+        let tables = route("all", "path_prefix = \"/\", methods = [\"GET\"]", "pool", "")
+            + &upstream("pool", recorder.address(), Speaks::Http1);
+        let gateway = Gateway::start(&Setup {
+            tables,
+            ..Setup::to(recorder.address(), Speaks::Http1)
+        });
+        Self { gateway, recorder }
+    }
+
+    /// With further routes: `/keep` takes encoded slashes, `/unmerged` several slashes.
     pub async fn with_routes(listener: &str) -> Self {
         let recorder = Recorder::ok().await;
         let tables = route(
@@ -163,11 +174,6 @@ impl Stand {
             "path_prefix = \"/unmerged\"",
             "pool",
             "merge_slashes = false",
-        ) + &route(
-            "only-get",
-            "path = \"/only-get\", methods = [\"GET\"]",
-            "pool",
-            "",
         );
         let setup = Setup::to(recorder.address(), Speaks::Http1)
             .listener(listener)
@@ -284,7 +290,7 @@ impl Stand {
         let client = client.to_string();
         let logged: Vec<_> = logged
             .iter()
-            .filter(|entry| entry.get("client") == Some(client.as_str()))
+            .filter(|entry| entry.peer() == Some(client.as_str()))
             .collect();
         format!(
             "{} ({manner:?}): {why}\n  sent:\n    {}\n  {}\n  logged so far: {logged:?}",

@@ -91,14 +91,6 @@ fn by_route() -> Vec<Row> {
         goes("/unmerged/a///b", "/unmerged/a///b"),
         goes("/unmerged/./a//b", "/unmerged/a//b"),
         bad("/unmerged/a%2fb"),
-        goes("/only-get", "/only-get"),
-        goes("//only-get", "/only-get"),
-        refused(
-            "another method than the route has",
-            "POST /%6fnly-get HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n",
-            &[405],
-            After::Kept,
-        ),
     ]
 }
 
@@ -114,6 +106,22 @@ fn routes_say_what_slashes_are() {
     run(async {
         let stand = Stand::with_routes("").await;
         stand.check("paths by route", &by_route()).await;
+    });
+}
+
+#[test]
+fn a_path_with_another_method_than_its_routes_is_405_and_the_connection_stays() {
+    run(async {
+        let rows = [
+            refused(
+                "another method than the route has",
+                "POST /%61 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n",
+                &[405],
+                After::Kept,
+            ),
+            goes("/%61", "/a"),
+        ];
+        Stand::get_only().await.check("methods", &rows).await;
     });
 }
 

@@ -40,7 +40,7 @@ fn refusals() -> Vec<(&'static str, String, u16)> {
         ),
         (
             "a method that the route has not",
-            format!("POST /only-get HTTP/1.1\r\nHost: a.example\r\n{length}\r\n"),
+            format!("POST /a HTTP/1.1\r\nHost: a.example\r\n{length}\r\n"),
             405,
         ),
     ]
@@ -49,7 +49,7 @@ fn refusals() -> Vec<(&'static str, String, u16)> {
 #[test]
 fn a_client_that_sends_a_megabyte_before_it_reads_gets_the_whole_refusal() {
     run(async {
-        let stand = Stand::with_routes("").await;
+        let stand = Stand::get_only().await;
         let mut failures = Vec::new();
         for (what, head, status) in refusals() {
             let mut raw = Raw::connect(stand.gateway.address()).await;
@@ -151,7 +151,7 @@ fn the_line_of_a_syntax_refusal_names_the_option_that_would_admit_it() {
 #[test]
 fn a_hundred_continues_only_after_routing() {
     run(async {
-        let stand = Stand::with_routes("").await;
+        let stand = Stand::start("").await;
         let fields = "Content-Length: 2\r\nExpect: 100-continue\r\n";
         let mut raw = Raw::connect(stand.gateway.address()).await;
         raw.send(post(fields, "").as_bytes()).await;
@@ -168,10 +168,47 @@ fn a_hundred_continues_only_after_routing() {
         );
         assert!(raw.got().starts_with(b"HTTP/1.1 100 "), "{}", raw.told());
 
+        let stand = Stand::get_only().await;
         let mut raw = Raw::connect(stand.gateway.address()).await;
-        let head = format!("POST /only-get HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n");
+        let head = format!("POST /a HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n");
         raw.send(head.as_bytes()).await;
         raw.read_answers(1).await;
         assert!(raw.got().starts_with(b"HTTP/1.1 405 "), "{}", raw.told());
+    });
+}
+
+#[test]
+fn a_body_that_is_too_long_is_413_and_makes_no_request() {
+    run(async {
+        let recorder = Recorder::ok().await;
+        let setup = Setup::to(recorder.address(), Speaks::Http1).defaults("body_bytes_max = 1000");
+        let gateway = Gateway::start(&setup);
+        let body = "x".repeat(1001);
+        for (what, sent) in [
+            ("a length", post("Content-Length: 1001\r\n", &body)),
+            (
+                "chunks",
+                post(
+                    "Transfer-Encoding: chunked\r\n",
+                    &format!("3e9\r\n{body}\r\n0\r\n\r\n"),
+                ),
+            ),
+        ] {
+            let raw = exchange(gateway.address(), sent.as_bytes()).await;
+            let answers = raw.answers();
+            let found = answers
+                .first()
+                .map(|answer| (answer.head.status(), answer.reason()));
+            let entries = gateway.log.of(raw.local(), 1);
+            let logged = entries.first().map(|entry| (413, entry.reason().to_owned()));
+            assert_eq!(found, logged, "{what}: {}", raw.told());
+            assert_eq!(raw.end(), End::Closed, "{what}: {}", raw.told());
+        }
+        let longest = post("Content-Length: 1000\r\nConnection: close\r\n", &"x".repeat(1000));
+        let raw = exchange(gateway.address(), longest.as_bytes()).await;
+        let status = raw.answers().first().map(|answer| answer.head.status());
+        assert_eq!(status, Some(200), "{}", raw.told());
+        assert_eq!(recorder.requests().len(), 1, "only the one that is not too long");
+        gateway.check_idle();
     });
 }
