@@ -121,7 +121,13 @@ mod tests {
         }
         admission.leave(client("192.0.2.1"));
         assert!(admission.enter(client("192.0.2.1")).is_ok(), "one went");
-        for address in ["192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::1"] {
+        for address in [
+            "192.0.2.1",
+            "192.0.2.1",
+            "192.0.2.2",
+            "2001:db8::1",
+            "2001:db8::1",
+        ] {
             admission.leave(client(address));
         }
         admission.leave(client("2001:db8:0:1::1"));

@@ -85,9 +85,9 @@ impl L7 {
 
     fn upstreams(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let upstreams = self.0.metrics.upstreams().clone();
-        let sum = |cells: &[Arc<UpstreamCounters>], cell: &dyn Fn(&UpstreamCounters) -> Option<&Cell64>| -> u64 {
-            cells.iter().filter_map(|one| cell(one)).map(Cell64::get).sum()
-        };
+        let sum = |cells: &[Arc<UpstreamCounters>],
+                   cell: &dyn Fn(&UpstreamCounters) -> Option<&Cell64>|
+         -> u64 { cells.iter().filter_map(|one| cell(one)).map(Cell64::get).sum() };
         let mut metric = encoder.encode_descriptor(
             "gateway_upstream_requests",
             "Requests that were sent to an upstream, by the class of the status they got",
@@ -129,13 +129,25 @@ impl L7 {
             workers.iter().map(cell).sum()
         };
         let families: [(&str, &str, Cells); 2] = [
-            ("gateway_requests_refused", "Heads that were refused before they were read as HTTP", |w| &w.refused),
-            ("gateway_requests_noted", "Faults of syntax that the mode of a listener let pass", |w| &w.noted),
+            (
+                "gateway_requests_refused",
+                "Heads that were refused before they were read as HTTP",
+                |w| &w.refused,
+            ),
+            (
+                "gateway_requests_noted",
+                "Faults of syntax that the mode of a listener let pass",
+                |w| &w.noted,
+            ),
         ];
         for (name, help, cells) in families {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for refusal in Refusal::ALL {
-                counter(&mut metric, &[("reason", refusal.reason())], total(cells, refusal.index()))?;
+                counter(
+                    &mut metric,
+                    &[("reason", refusal.reason())],
+                    total(cells, refusal.index()),
+                )?;
             }
         }
         let mut metric = encoder.encode_descriptor(
@@ -145,7 +157,11 @@ impl L7 {
             MetricType::Counter,
         )?;
         for ending in Ending::all() {
-            counter(&mut metric, &[("reason", ending.reason())], total(|w| &w.endings, ending.index()))?;
+            counter(
+                &mut metric,
+                &[("reason", ending.reason())],
+                total(|w| &w.endings, ending.index()),
+            )?;
         }
         let buckets: Vec<(f64, u64)> = ends(&DELAY_BUCKETS_MICROS)
             .enumerate()
@@ -329,7 +345,10 @@ impl L7 {
 
 /// Upper ends of a histogram's buckets, the last one without.
 fn ends(micros: &[u64]) -> impl Iterator<Item = f64> {
-    micros.iter().map(|&micros| seconds(micros)).chain([f64::INFINITY])
+    micros
+        .iter()
+        .map(|&micros| seconds(micros))
+        .chain([f64::INFINITY])
 }
 
 /// Exact up to 2^53 microseconds, some 285 years.

@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use http::{HeaderValue, Version};
 use hyper::service::service_fn;
@@ -49,12 +50,27 @@ pub(crate) struct Connection {
     cause: Cell<Option<Cause>>,
     waker: RefCell<Option<Waker>>,
     requests: Cell<u64>,
+    half_closed: Cell<HalfClosed>,
     /// HTTP/1: what the inspector found.
     pub(super) report: Rc<Report>,
     /// HTTP/1: what the connection becomes once HTTP on it has ended.
     tunnel: RefCell<Option<Box<Tunnel>>>,
     exchanges: RefCell<Exchanges>,
 }
+
+/// HTTP/1: the client ended its side while a request was under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HalfClosed {
+    No,
+    /// Perhaps it waits for its answer all the same, as netcat does.
+    Since(Instant),
+    /// It has gone.
+    Gone,
+}
+
+/// How long a client that ended its side may still wait for its answer; then it counts as gone, and the endpoint is
+/// told to stop.
+const HALF_CLOSED_MAX: Duration = Duration::from_secs(2);
 
 /// Requests under way.
 enum Exchanges {
@@ -90,6 +106,7 @@ pub(super) fn spawn(
         cause: Cell::new(None),
         waker: RefCell::new(None),
         requests: Cell::new(0),
+        half_closed: Cell::new(HalfClosed::No),
         report: Rc::default(),
         tunnel: RefCell::default(),
         exchanges: RefCell::new(Exchanges::Http1(Rc::default())),
@@ -318,6 +335,21 @@ impl Connection {
         self.change(Life::received);
     }
 
+    /// The client sends nothing more; pending: HTTP is not to know yet, for it would give the request up.
+    pub(super) fn ended(&self) -> Poll<()> {
+        let is_waiting = self.active() > 0 && matches!(&*self.exchanges.borrow(), Exchanges::Http1(_));
+        match self.half_closed.get() {
+            _ if !is_waiting => Poll::Ready(()),
+            HalfClosed::Gone => Poll::Ready(()),
+            HalfClosed::Since(_) => Poll::Pending,
+            HalfClosed::No => {
+                self.half_closed
+                    .set(HalfClosed::Since(self.worker.clock.coarse()));
+                Poll::Pending
+            }
+        }
+    }
+
     /// Whether the client takes what we write.
     pub(super) fn writes(&self, outcome: Poll<()>) {
         self.change(|life, now| life.writes(outcome, now));
@@ -380,6 +412,14 @@ impl Connection {
                 for exchange in all {
                     exchange.check(now, limits.stalled_timeout);
                 }
+            }
+        }
+        if let HalfClosed::Since(since) = self.half_closed.get()
+            && now.saturating_duration_since(since) >= HALF_CLOSED_MAX
+        {
+            self.half_closed.set(HalfClosed::Gone);
+            if let Some(waker) = self.waker.borrow_mut().take() {
+                waker.wake();
             }
         }
         let mut life = self.life.get();

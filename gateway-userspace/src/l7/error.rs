@@ -84,6 +84,18 @@ macro_rules! reasons {
                 )
             }
 
+            /// The option that would let such a request pass, if there is one.
+            pub fn admitted_by(self) -> Option<&'static str> {
+                match self {
+                    Self::Refused(refusal) => refusal.admitted_by(),
+                    Self::PathEncodedSlash => Some("encoded_slash = \"keep\""),
+                    Self::FieldAmbiguous => Some("mode = \"lenient\""),
+                    Self::BodyTooLarge => Some("body_bytes_max"),
+                    Self::GrpcMessageTooLarge => Some("grpc_message_bytes_max"),
+                    _ => None,
+                }
+            }
+
             /// Whose fault it is.
             pub fn fault(self) -> Fault {
                 match self { $(Self::$variant => Fault::$fault,)* Self::Refused(_) => Fault::Downstream }

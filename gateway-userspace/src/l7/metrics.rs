@@ -20,7 +20,8 @@ pub(super) const BUCKETS_MICROS: [u64; 13] = [
 ];
 
 /// Upper ends of the loop delay's histogram, in microseconds. Timers have steps of 1 ms.
-pub(super) const DELAY_BUCKETS_MICROS: [u64; 8] = [1_000, 2_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000];
+pub(super) const DELAY_BUCKETS_MICROS: [u64; 8] =
+    [1_000, 2_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000];
 
 /// Routes, and upstreams, that are counted apart; the rest share one series, so that a configuration of any size makes
 /// at most some 50,000 series.
@@ -104,7 +105,10 @@ impl UpstreamCounters {
         }
         let Some(first_byte) = first_byte else { return };
         let micros = u64::try_from(first_byte.as_micros()).unwrap_or(u64::MAX);
-        if let Some(cell) = self.buckets.get(BUCKETS_MICROS.partition_point(|&end| end < micros)) {
+        if let Some(cell) = self
+            .buckets
+            .get(BUCKETS_MICROS.partition_point(|&end| end < micros))
+        {
             cell.add(1);
         }
         self.sum_micros.add(micros);

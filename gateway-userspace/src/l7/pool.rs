@@ -192,7 +192,8 @@ impl Pool {
         self.idle.borrow_mut().retain(|idle| {
             is_fresh(idle.since) && !terms.is_old(idle.line.born, now) && !idle.line.sender.is_closed()
         });
-        self.http2.evict(|since, born| is_fresh(since) && !terms.is_old(born, now));
+        self.http2
+            .evict(|since, born| is_fresh(since) && !terms.is_old(born, now));
     }
 }
 
@@ -259,7 +260,13 @@ impl Lease {
                     // The connection's task ends once HTTP on it has.
                     drop(sender);
                     let Freed { stream, held } = freed.await.map_err(io::Error::other)?;
-                    Ok((Box::new(Held { stream, _lease: lease }) as Box<dyn tunnel::Io>, held))
+                    Ok((
+                        Box::new(Held {
+                            stream,
+                            _lease: lease,
+                        }) as Box<dyn tunnel::Io>,
+                        held,
+                    ))
                 }
                 Some(Line::Http2(held)) => {
                     let upgraded = hyper::upgrade::on(response).await.map_err(io::Error::other)?;

@@ -14,10 +14,10 @@ use tokio::time::Instant;
 
 use super::body::Upload;
 use super::connection::Connection;
-use super::grpc;
-use super::headers::TraceId;
 use super::error::{Fault, ProxyError};
 use super::exchange::{Exchange, Pace};
+use super::grpc;
+use super::headers::TraceId;
 use super::pool::Pool;
 use super::resolved::{ResolvedListener, ResolvedRoute};
 use super::worker::State;
@@ -242,7 +242,11 @@ impl Record {
             End::Open if self.connection.worker.state.get() == State::Cutting => Some(ProxyError::DrainLimit),
             End::Open => {
                 let verdict = self.exchange.verdict().or_else(|| self.connection.verdict());
-                Some(verdict.or_else(|| self.body_fault()).unwrap_or(ProxyError::ClientClosed))
+                Some(
+                    verdict
+                        .or_else(|| self.body_fault())
+                        .unwrap_or(ProxyError::ClientClosed),
+                )
             }
         }
     }
@@ -262,7 +266,10 @@ impl Drop for Record {
         if self.upstream == UpstreamSeen::Yes
             && let Some(counters) = self.route.as_ref().and_then(|route| route.upstream_counters())
         {
-            counters.count(self.upstream_status.map(|status| status.as_u16()), self.first_byte);
+            counters.count(
+                self.upstream_status.map(|status| status.as_u16()),
+                self.first_byte,
+            );
         }
         worker.counters.ended.add(1);
         if let Some(error) = failure {
@@ -295,6 +302,7 @@ impl Drop for Record {
             status,
             reason: failure.map_or("ok", ProxyError::reason),
             fault: failure.map_or(Fault::None, ProxyError::fault).as_str(),
+            option: failure.and_then(ProxyError::admitted_by),
             tries: self.tries,
             bytes_in: self.bytes_in + self.upload.as_ref().map_or(0, |upload| upload.bytes()),
             bytes_out: self.bytes_out,

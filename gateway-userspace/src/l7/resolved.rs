@@ -14,12 +14,12 @@ use tokio::time::Instant;
 
 use super::balance::{Candidate, RoundRobin};
 use super::error::ProxyError;
-use super::path::Normal;
 use super::metrics::{Metrics, RouteCounters, UNROUTED, UpstreamCounters};
+use super::path::Normal;
 use super::pool::{Pool, Terms};
 use crate::config::snapshot::{
-    HttpMode, Listener, ListenerHttp, MergeSlashes, Missing, NodeHeader, Respond, Route, RouteAction, RouteHttp, Snapshot,
-    Upstream, UpstreamProtocol,
+    HttpMode, Listener, ListenerHttp, MergeSlashes, Missing, NodeHeader, Respond, Route, RouteAction,
+    RouteHttp, Snapshot, Upstream, UpstreamProtocol,
 };
 use crate::inspect::{Mode, Rules};
 use crate::registry::Readiness;

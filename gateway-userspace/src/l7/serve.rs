@@ -197,7 +197,11 @@ fn admit(
     let trusted = &listener.http().trusted_proxies;
     let peer = headers::Peer::new(connection.client.ip(), trusted);
     if peer == headers::Peer::Trusted {
-        record.comes_from(headers::client_address(&head.headers, connection.client.ip(), trusted));
+        record.comes_from(headers::client_address(
+            &head.headers,
+            connection.client.ip(),
+            trusted,
+        ));
     }
     let hop = headers::Hop {
         peer,
@@ -205,10 +209,10 @@ fn admit(
         scheme: "http",
         host: &host.value,
         request_id: &record.request_id,
-        via: if head.version == Version::HTTP_2 {
-            "2 gateway"
-        } else {
-            "1.1 gateway"
+        via: match head.version {
+            Version::HTTP_2 => "2 gateway",
+            Version::HTTP_10 => "1.0 gateway",
+            _ => "1.1 gateway",
         },
         expect: if forwards_expect {
             Expect::Forward
@@ -265,9 +269,15 @@ fn grpc_terms(
     timeout_total: Option<std::time::Duration>,
 ) -> (Conversion, Option<Instant>) {
     if !grpc::is_call(&head.method, &head.headers) {
-        return (Conversion::None, timeout_total.and_then(|limit| start.checked_add(limit)));
+        return (
+            Conversion::None,
+            timeout_total.and_then(|limit| start.checked_add(limit)),
+        );
     }
-    let limit = [grpc::timeout(&head.headers), timeout_total].into_iter().flatten().min();
+    let limit = [grpc::timeout(&head.headers), timeout_total]
+        .into_iter()
+        .flatten()
+        .min();
     if let Some(left) = limit.and_then(|limit| grpc::format_timeout(limit.saturating_sub(start.elapsed()))) {
         head.headers.insert(grpc::TIMEOUT, left);
     }
@@ -393,11 +403,7 @@ async fn forward(
 }
 
 /// Turns the target into what the upstream's protocol wants: path alone with Host, or the whole with an authority.
-fn address(
-    head: &mut Parts,
-    host: HeaderValue,
-    protocol: UpstreamProtocol,
-) -> Result<(), ProxyError> {
+fn address(head: &mut Parts, host: HeaderValue, protocol: UpstreamProtocol) -> Result<(), ProxyError> {
     match protocol {
         UpstreamProtocol::Http1 => {
             if head.uri.authority().is_some() || head.version == Version::HTTP_2 {

@@ -82,25 +82,24 @@ impl AsyncRead for ClientStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.socket.ended.get() == Ended::Yes {
+            return self.connection.ended().map(Ok);
+        }
         let before = buffer.filled().len();
         let outcome = ready!(Pin::new(&mut *self.socket.stream.borrow_mut()).poll_read(context, buffer));
         self.socket.note(&outcome);
         outcome?;
         if buffer.filled().len() > before {
             self.connection.received();
-        } else {
-            self.socket.ended.set(Ended::Yes);
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        self.socket.ended.set(Ended::Yes);
+        self.connection.ended().map(Ok)
     }
 }
 
 impl AsyncWrite for ClientStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut *self.socket.stream.borrow_mut()).poll_write(context, bytes);
         self.written(outcome)
     }
@@ -228,11 +227,7 @@ impl AsyncRead for Raw {
 }
 
 impl AsyncWrite for Raw {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(context, bytes)
     }
 

@@ -149,7 +149,12 @@ impl Way {
             }
             let mut space = [const { MaybeUninit::uninit() }; BUFFER_BYTES];
             let mut buffer = ReadBuf::uninit(&mut space);
-            if from.as_mut().poll_read(context, &mut buffer).map_err(Broken::From)?.is_pending() {
+            if from
+                .as_mut()
+                .poll_read(context, &mut buffer)
+                .map_err(Broken::From)?
+                .is_pending()
+            {
                 ready!(to.as_mut().poll_flush(context)).map_err(Broken::To)?;
                 return Poll::Pending;
             }

@@ -137,7 +137,9 @@ impl Worker {
         let this = Rc::clone(self);
         drop(tokio::task::spawn_local(async move { this.log.run().await }));
         let this = Rc::clone(self);
-        drop(tokio::task::spawn_local(async move { this.measure_delay().await }));
+        drop(tokio::task::spawn_local(
+            async move { this.measure_delay().await },
+        ));
         let mut sweep = interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut drain: Option<(u64, Drain)> = None;

@@ -129,11 +129,7 @@ impl Workers {
             let thread = worker::spawn(plan)?;
             this.crew.push(Member { mailbox, thread });
         }
-        tracing::info!(
-            workers = count,
-            connections_max,
-            "workers started"
-        );
+        tracing::info!(workers = count, connections_max, "workers started");
         Ok(this)
     }
 
@@ -395,7 +391,11 @@ mod tests {
         ];
         for (descriptors, asked, expected) in rows {
             let got = connections_max(descriptors, asked);
-            assert_eq!(got.as_ref().ok(), expected.as_ref(), "{descriptors} for {asked:?}");
+            assert_eq!(
+                got.as_ref().ok(),
+                expected.as_ref(),
+                "{descriptors} for {asked:?}"
+            );
             if let Err(error) = got {
                 let text = error.to_string();
                 assert!(text.contains("9744") && text.contains("LimitNOFILE"), "{text}");

@@ -207,7 +207,12 @@ impl Source {
         let Some(data) = frame.data_ref() else { return };
         let bytes = data.len() as u64;
         let fits = self.kept_bytes.saturating_add(data.len()) <= self.bounds.replay_bytes_max;
-        if !fits || KEPT_BYTES.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > KEPT_BYTES_MAX {
+        if !fits
+            || KEPT_BYTES
+                .fetch_add(bytes, Ordering::Relaxed)
+                .saturating_add(bytes)
+                > KEPT_BYTES_MAX
+        {
             if fits {
                 KEPT_BYTES.fetch_sub(bytes, Ordering::Relaxed);
             }

@@ -121,6 +121,7 @@ pub(super) fn write(connection: &Connection, ending: Ending) {
         status: None,
         reason: ending.reason(),
         fault: ending.fault().as_str(),
+        option: None,
         tries: 0,
         bytes_in: 0,
         bytes_out: 0,

@@ -326,11 +326,7 @@ mod tests {
             ),
             (&[Go(None), Pass(2)], &[(1, Cut)], "leaves silent"),
             (&[Bytes, Go(None), Pass(2)], &[], "a head may end"),
-            (
-                &[Bytes, Go(Some(3)), Pass(5)],
-                &[(3, Cut)],
-                "but not for ever",
-            ),
+            (&[Bytes, Go(Some(3)), Pass(5)], &[(3, Cut)], "but not for ever"),
         ];
         for (steps, expected, why) in rows {
             let start = Instant::now();
@@ -393,7 +389,10 @@ mod tests {
             life.begin(Protocol::Http1);
             life.leave(Leave { by: first }, start);
             life.leave(Leave { by: second }, start);
-            assert_eq!(life.check(at(4), None, &limits), Some((Order::Finish, Cause::Leave)));
+            assert_eq!(
+                life.check(at(4), None, &limits),
+                Some((Order::Finish, Cause::Leave))
+            );
             assert_eq!(life.check(at(5), None, &limits), Some((Order::Cut, Cause::Leave)));
         }
         let mut life = Life::new(start, None);

@@ -97,7 +97,11 @@ mod tests {
             (&[("x-a", " b")], Lenient, Err(ProxyError::FieldAmbiguous)),
             (&[("x-a", "b\t")], Lenient, Err(ProxyError::FieldAmbiguous)),
             (&[("x-a", "b c"), ("x-b", "")], Strict, Ok(Lenience::Unused)),
-            (&[("x_forwarded_for", "b")], Strict, Err(ProxyError::FieldAmbiguous)),
+            (
+                &[("x_forwarded_for", "b")],
+                Strict,
+                Err(ProxyError::FieldAmbiguous),
+            ),
             (&[("x_forwarded_for", "b")], Lenient, Ok(Lenience::Used)),
             (&[("content_length", "3")], Monitor, Ok(Lenience::Used)),
             (&[("x_tenant", "b")], Strict, Ok(Lenience::Unused)),

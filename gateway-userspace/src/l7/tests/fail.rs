@@ -42,7 +42,11 @@ async fn refusals_have_a_status_and_a_reason_each() {
         ("TRACE /own HTTP/1.1\r\nhost: a\r\n\r\n", 405, "method-trace"),
         ("CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n", 405, "method-refused"),
         ("GET /own HTTP/1.1\r\n\r\n", 400, "host-missing"),
-        ("GET /own HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", 400, "host-repeated"),
+        (
+            "GET /own HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n",
+            400,
+            "host-repeated",
+        ),
         ("GET /%zz HTTP/1.1\r\nhost: a\r\n\r\n", 400, "path-bad"),
         ("GET /../own HTTP/1.1\r\nhost: a\r\n\r\n", 400, "path-bad"),
         (

@@ -105,7 +105,10 @@ async fn bytes_that_are_no_http_have_a_line_and_are_counted() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     let line = gateway.lines(1).await.remove(0);
-    assert!(line.contains("status=400 reason=control-character fault=downstream"), "{line}");
+    assert!(
+        line.contains("status=400 reason=control-character fault=downstream"),
+        "{line}"
+    );
     assert!(line.contains(r#"method=- host=- path="\x16\x03"#), "{line}");
     let counters = &gateway.shared.metrics.workers()[0];
     let counted = counters.refused.iter().map(|cell| cell.get()).sum::<u64>();

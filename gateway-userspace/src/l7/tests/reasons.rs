@@ -26,14 +26,22 @@ fn tables() -> String {
             Class::Framing => "framing",
             Class::Syntax => "syntax",
         };
-        let option = refusal.admitted_by().map_or("–".to_owned(), |option| format!("`{option}`"));
+        let option = refusal
+            .admitted_by()
+            .map_or("–".to_owned(), |option| format!("`{option}`"));
         let (reason, status) = (refusal.reason(), refusal.status());
-        row(&format!("| `{reason}` | {status} | {class} | {refusal} | {option} |"));
+        row(&format!(
+            "| `{reason}` | {status} | {class} | {refusal} | {option} |"
+        ));
     }
     row("\n### Connections that never made a request\n");
     row("| reason | fault |\n|---|---|");
     for ending in Ending::all() {
-        row(&format!("| `{}` | {} |", ending.reason(), ending.fault().as_str()));
+        row(&format!(
+            "| `{}` | {} |",
+            ending.reason(),
+            ending.fault().as_str()
+        ));
     }
     text
 }
@@ -57,8 +65,12 @@ fn reasons_are_up_to_date() {
 #[test]
 fn a_reason_means_one_thing() {
     let mut meanings: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let errors = ProxyError::ALL.iter().map(|error| (error.reason(), error.to_string()));
-    let refusals = Refusal::ALL.iter().map(|refusal| (refusal.reason(), refusal.to_string()));
+    let errors = ProxyError::ALL
+        .iter()
+        .map(|error| (error.reason(), error.to_string()));
+    let refusals = Refusal::ALL
+        .iter()
+        .map(|refusal| (refusal.reason(), refusal.to_string()));
     for (reason, meaning) in errors.chain(refusals) {
         meanings.entry(reason).or_default().push(meaning);
     }

@@ -23,7 +23,11 @@ async fn a_connection_without_a_request_has_one_line_with_its_reason() {
         (b"GET /own HTTP/1.1\r\nhost", true, "head-truncated"),
         (b"", false, "first-byte-timeout"),
         (b"GET /own", false, "head-timeout"),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", true, "connection-unused"),
+        (
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+            true,
+            "connection-unused",
+        ),
     ];
     for (bytes, closes, reason) in rows {
         let gateway = Gateway::start(&setup);
@@ -37,7 +41,10 @@ async fn a_connection_without_a_request_has_one_line_with_its_reason() {
         drop(stream.read_to_end(&mut rest).await);
         let line = gateway.lines(1).await.remove(0);
         assert!(line.contains(&format!(" reason={reason} ")), "{reason}: {line}");
-        assert!(line.contains(" status=- ") && line.contains(" method=- "), "{line}");
+        assert!(
+            line.contains(" status=- ") && line.contains(" method=- "),
+            "{line}"
+        );
         let endings = &gateway.shared.metrics.workers()[0].endings;
         assert_eq!(endings.iter().map(|cell| cell.get()).sum::<u64>(), 1, "{reason}");
     }
@@ -111,7 +118,10 @@ async fn a_try_that_takes_too_long_goes_to_another_endpoint_if_that_is_safe() {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 504], "a POST may have been received");
     let lines = gateway.lines(4).await;
-    assert!(lines.iter().any(|line| line.contains("reason=try-timeout")), "{lines:#?}");
+    assert!(
+        lines.iter().any(|line| line.contains("reason=try-timeout")),
+        "{lines:#?}"
+    );
 }
 
 #[tokio::test]
@@ -124,7 +134,10 @@ async fn a_body_that_is_too_large_is_413_whether_it_says_so_or_not() {
     let gateway = Gateway::start(&setup);
     let rows = [
         ("content-length: 11\r\n\r\nhello world", 413),
-        ("transfer-encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n", 413),
+        (
+            "transfer-encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n",
+            413,
+        ),
         ("content-length: 10\r\n\r\nhello worl", 200),
     ];
     for (rest, status) in rows {
@@ -133,10 +146,15 @@ async fn a_body_that_is_too_large_is_413_whether_it_says_so_or_not() {
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{rest}: {answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{rest}: {answer}"
+        );
     }
     let lines = gateway.lines(3).await;
-    let large = lines.iter().filter(|line| line.contains("reason=body-too-large fault=downstream"));
+    let large = lines
+        .iter()
+        .filter(|line| line.contains("reason=body-too-large fault=downstream"));
     assert_eq!(large.count(), 2, "{lines:#?}");
 }
 
@@ -146,9 +164,18 @@ async fn an_answer_before_the_end_of_a_megabyte_is_read_by_who_writes_first() {
     let gateway = Gateway::start(&Setup::new(1, &[early.address]));
     // (request, what its answer has)
     let rows = [
-        ("POST /up HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 1048576\r\n\r\n", "early"),
-        ("POST /none HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 1048576\r\n\r\n", "no-route: "),
-        ("POST /own HTTP/1.1\r\nhost : a\r\nconnection: close\r\ncontent-length: 1048576\r\n\r\n", "space-before-colon: "),
+        (
+            "POST /up HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 1048576\r\n\r\n",
+            "early",
+        ),
+        (
+            "POST /none HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 1048576\r\n\r\n",
+            "no-route: ",
+        ),
+        (
+            "POST /own HTTP/1.1\r\nhost : a\r\nconnection: close\r\ncontent-length: 1048576\r\n\r\n",
+            "space-before-colon: ",
+        ),
     ];
     for (head, expected) in rows {
         let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
@@ -169,7 +196,13 @@ async fn connections_are_spread_over_workers() {
         assert_eq!(client.get("/own").await.unwrap().status, 200);
         clients.push(client);
     }
-    let open: Vec<u64> = gateway.shared.metrics.workers().iter().map(|w| w.open.get()).collect();
+    let open: Vec<u64> = gateway
+        .shared
+        .metrics
+        .workers()
+        .iter()
+        .map(|w| w.open.get())
+        .collect();
     assert_eq!(open.iter().sum::<u64>(), 400);
     // A quarter above the mean, 16, and what was counted late.
     assert!(open.iter().all(|&open| open <= 100 * 5 / 4 + 16 + 4), "{open:?}");

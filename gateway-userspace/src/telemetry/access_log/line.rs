@@ -41,6 +41,8 @@ pub struct Line<'r> {
     pub reason: &'static str,
     /// `none`, `downstream`, `upstream` or `internal`.
     pub fault: &'static str,
+    /// The option that would admit a request that was refused.
+    pub option: Option<&'static str>,
     /// Endpoints and connections tried.
     pub tries: u32,
     /// Of the request's body.
@@ -92,6 +94,9 @@ impl Line<'_> {
         }
         text(out, b" reason=", self.reason.as_bytes());
         text(out, b" fault=", self.fault.as_bytes());
+        if let Some(option) = self.option {
+            text(out, b" option=", option.as_bytes());
+        }
         number(out, b" tries=", u64::from(self.tries));
         number(out, b" bytes_in=", self.bytes_in);
         number(out, b" bytes_out=", self.bytes_out);
@@ -259,6 +264,7 @@ mod tests {
             status: Some(200),
             reason: "ok",
             fault: "none",
+            option: None,
             tries: 1,
             bytes_in: 0,
             bytes_out: 12_345,
