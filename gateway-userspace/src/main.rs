@@ -1,12 +1,12 @@
 //! The `gateway` program: the daemon, and the client that talks to it.
 
+mod allocator;
 mod cli;
 
 use std::process::ExitCode;
 
-/// Requests allocate and free small things on every core at once, which glibc's allocator is slow at.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
     cli::main()

@@ -40,6 +40,8 @@ pub(super) use life::Leave;
 pub(crate) struct Connection {
     pub(super) worker: Rc<Worker>,
     pub(super) client: SocketAddr,
+    /// The same as log lines have it.
+    pub(super) client_text: Box<str>,
     /// The client's address as X-Forwarded-For says it; cloning it allocates nothing.
     pub(super) forwarded_for: HeaderValue,
     since: Instant,
@@ -98,6 +100,7 @@ pub(super) fn spawn(
     let now = worker.clock.coarse();
     let connection = Rc::new(Connection {
         client,
+        client_text: client.to_string().into(),
         forwarded_for: forwarded_for(client.ip()),
         since: now,
         listener: RefCell::new(listener),
@@ -337,7 +340,9 @@ impl Connection {
 
     /// The client sends nothing more; pending: HTTP is not to know yet, for it would give the request up.
     pub(super) fn ended(&self) -> Poll<()> {
-        let is_waiting = self.active() > 0 && matches!(&*self.exchanges.borrow(), Exchanges::Http1(_));
+        // Hyper reads on before it asks the service, so a request may have passed that has not begun.
+        let is_under_way = self.active() > 0 || self.report.heads() > self.requests.get();
+        let is_waiting = is_under_way && matches!(&*self.exchanges.borrow(), Exchanges::Http1(_));
         match self.half_closed.get() {
             _ if !is_waiting => Poll::Ready(()),
             HalfClosed::Gone => Poll::Ready(()),

@@ -11,6 +11,7 @@ mod seen;
 mod trace;
 mod trailers;
 
+use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::Body;
 
@@ -162,14 +163,14 @@ pub(super) fn frame(headers: &mut HeaderMap, body: &impl Body) {
     }
 }
 
-/// Makes an upstream's fields what a client gets. Connection may name what it likes: all of it is dropped. Where the
+/// Makes an upstream's fields what a client gets; where they came by HTTP/1 the inspector has judged their framing. Connection may name what it likes: all of it is dropped. Where the
 /// answer is 101 the caller says so anew ([`set_upgrade`]).
 ///
 /// # Errors
 /// [`ProxyError::UpstreamProtocol`]: where the response ends can be read in two ways, or not at all.
-pub(crate) fn to_downstream(headers: &mut HeaderMap) -> Result<(), ProxyError> {
+pub(crate) fn to_downstream(headers: &mut HeaderMap, version: Version) -> Result<(), ProxyError> {
     let seen = Seen::scan(headers);
-    if seen.has(Kind::Framing) {
+    if version == Version::HTTP_2 && seen.has(Kind::Framing) {
         check_framing(headers)?;
     }
     if seen.has(Kind::Connection) {
@@ -216,7 +217,10 @@ fn is_length(text: &[u8]) -> bool {
 }
 
 /// The client's request id, if it is one that can stand in a log line.
-pub(crate) fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+pub(crate) fn request_id(headers: &HeaderMap, seen: Seen) -> Option<&HeaderValue> {
+    if !seen.has(Kind::RequestId) {
+        return None;
+    }
     headers.get(&REQUEST_ID).filter(|value| {
         let bytes = value.as_bytes();
         let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
@@ -498,7 +502,7 @@ mod tests {
                 ("keep-alive", "timeout=5"),
                 framing,
             ]);
-            to_downstream(&mut headers).unwrap();
+            to_downstream(&mut headers, Version::HTTP_2).unwrap();
             assert_eq!(headers, left);
         }
     }
@@ -519,11 +523,15 @@ mod tests {
         ];
         for fields in rows {
             assert_eq!(
-                to_downstream(&mut map(fields)),
+                to_downstream(&mut map(fields), Version::HTTP_2),
                 Err(ProxyError::UpstreamProtocol),
                 "{fields:?}"
             );
         }
+    }
+
+    fn request_id_of(headers: HeaderMap) -> Option<HeaderValue> {
+        request_id(&headers, Seen::scan(&headers)).cloned()
     }
 
     #[test]
@@ -535,11 +543,11 @@ mod tests {
             ("a\"b", false),
         ] {
             assert_eq!(
-                request_id(&map(&[("x-request-id", id)])).is_some(),
+                request_id_of(map(&[("x-request-id", id)])).is_some(),
                 taken,
                 "{id:?}"
             );
         }
-        assert!(request_id(&map(&[("x-request-id", &"a".repeat(129))])).is_none());
+        assert!(request_id_of(map(&[("x-request-id", &"a".repeat(129))])).is_none());
     }
 }

@@ -24,9 +24,10 @@ impl Host {
     /// # Errors
     /// [`ProxyError::HostMissing`], [`ProxyError::HostBad`].
     pub(crate) fn read(uri: &Uri, headers: &HeaderMap, version: http::Version) -> Result<Self, ProxyError> {
-        let mut fields = headers.get_all(header::HOST).iter();
-        let field = fields.next();
-        if fields.next().is_some() {
+        let field = headers.get(header::HOST);
+        // In HTTP/1 the inspector has looked.
+        let is_repeated = || headers.get_all(header::HOST).iter().nth(1).is_some();
+        if version == http::Version::HTTP_2 && field.is_some() && is_repeated() {
             return Err(ProxyError::HostBad);
         }
         let value = match (uri.authority(), field) {
@@ -126,7 +127,6 @@ mod tests {
             ("/", &["192.0.2.1"], Ok("192.0.2.1")),
             ("http://b.example/x", &["a.example"], Ok("b.example")),
             ("/", &[], Err(ProxyError::HostMissing)),
-            ("/", &["a.example", "a.example"], Err(ProxyError::HostBad)),
             ("/", &[""], Err(ProxyError::HostBad)),
             ("/", &["a,b"], Err(ProxyError::HostBad)),
             ("/", &["user@a.example"], Err(ProxyError::HostBad)),
@@ -153,6 +153,10 @@ mod tests {
         );
         assert_eq!(
             read("http://a.example/", &["b.example"], Version::HTTP_2),
+            Err(ProxyError::HostBad)
+        );
+        assert_eq!(
+            read("http://a.example/", &["a.example", "a.example"], Version::HTTP_2),
             Err(ProxyError::HostBad)
         );
     }

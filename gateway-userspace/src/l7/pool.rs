@@ -87,6 +87,8 @@ impl Terms {
 /// One worker's connections to one endpoint.
 pub(crate) struct Pool {
     pub(super) address: SocketAddr,
+    /// The same as log lines have it.
+    pub(super) address_text: Box<str>,
     pub(super) state: Arc<EndpointState>,
     protocol: UpstreamProtocol,
     terms: Cell<Terms>,
@@ -104,6 +106,7 @@ impl Pool {
     pub(super) fn new(endpoint: &Endpoint, protocol: UpstreamProtocol, terms: Terms) -> Self {
         Self {
             address: endpoint.address,
+            address_text: endpoint.address.to_string().into(),
             state: Arc::clone(&endpoint.state),
             protocol,
             terms: Cell::new(terms),

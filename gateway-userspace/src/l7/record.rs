@@ -4,7 +4,7 @@
 //! (answered, refused, broken off, dropped with its connection, unwound by a panic), its end writes the line.
 
 use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::connection::Connection;
 use super::error::{Fault, ProxyError};
 use super::exchange::{Exchange, Pace};
 use super::grpc;
-use super::headers::TraceId;
+use super::headers::{self, Seen, TraceId};
 use super::pool::Pool;
 use super::resolved::{ResolvedListener, ResolvedRoute};
 use super::worker::State;
@@ -78,6 +78,7 @@ impl Record {
         connection: &Rc<Connection>,
         exchange: Rc<Exchange>,
         request: &Request<B>,
+        seen: Seen,
     ) -> Box<Self> {
         let resolved = connection.worker.resolved();
         Box::new(Self {
@@ -91,7 +92,7 @@ impl Record {
             version: request.version(),
             host: request.headers().get(http::header::HOST).cloned(),
             path: request.uri().path_and_query().cloned(),
-            request_id: super::headers::request_id(request.headers())
+            request_id: headers::request_id(request.headers(), seen)
                 .cloned()
                 .unwrap_or_else(|| connection.worker.request_ids.next()),
             start_line: None,
@@ -275,19 +276,18 @@ impl Drop for Record {
         if let Some(error) = failure {
             worker.counters.failed(error);
         }
+        let proxied = self.client.map(|client| client.to_string());
         let line = Line {
-            time: worker.clock.wall(self.start),
-            client: self
-                .client
-                .map_or(self.connection.client, |client| SocketAddr::new(client, 0)),
-            peer: self.client.map(|_| self.connection.client),
+            time: worker.clock.stamp(self.start),
+            client: proxied.as_deref().unwrap_or(&self.connection.client_text),
+            peer: proxied.as_ref().map(|_| &*self.connection.client_text),
             listener: self.listener.name(),
             route: self.route.as_ref().map(|route| route.name()),
             upstream: match self.upstream {
                 UpstreamSeen::Yes => self.route.as_ref().and_then(|route| route.upstream_name()),
                 UpstreamSeen::No => None,
             },
-            endpoint: self.endpoint.as_ref().map(|pool| pool.address),
+            endpoint: self.endpoint.as_ref().map(|pool| &*pool.address_text),
             method: match &self.start_line {
                 Some(_) => "-",
                 None => self.method.as_str(),
@@ -314,7 +314,7 @@ impl Drop for Record {
             snapshot: self.listener.snapshot,
             request_id: self.request_id.as_bytes(),
         };
-        worker.log.add(|text| line.write(text));
+        worker.log.add(|out| line.write(out));
         self.connection.end();
     }
 }

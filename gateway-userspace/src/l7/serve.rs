@@ -24,7 +24,7 @@ use super::connection::Connection;
 use super::error::{ProxyError, Retry};
 use super::exchange::Exchange;
 use super::grpc;
-use super::headers;
+use super::headers::{self, Seen};
 use super::host::Host;
 use super::path;
 use super::pool::Lease;
@@ -95,14 +95,15 @@ pub(super) async fn serve(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let asker = Asker::of(&request);
     let refused = connection.begin(asker.version);
-    let mut record = Record::begin(&connection, exchange, &request);
+    let seen = Seen::scan(request.headers());
+    let mut record = Record::begin(&connection, exchange, &request, seen);
     // Not one async block with what follows: what lives across an await is copied whenever hyper moves this future.
     let answer = match refused {
         Some(refusal) => {
             record.refused(connection.start_line());
             ProxyError::Refused(refusal).into()
         }
-        None => match admit(&connection, request, &mut record) {
+        None => match admit(&connection, request, seen, &mut record) {
             Ok(admitted) => in_time(&connection, admitted, &mut record).await,
             Err(short) => Answer::Short(short),
         },
@@ -138,6 +139,7 @@ impl Asker {
 fn admit(
     connection: &Rc<Connection>,
     request: Request<Incoming>,
+    seen: Seen,
     record: &mut Record,
 ) -> Result<Admitted, Short> {
     #[cfg(test)]
@@ -145,7 +147,6 @@ fn admit(
     let (mut head, body) = request.into_parts();
 
     // Admit: what can be read in two ways goes no further.
-    let seen = headers::Seen::scan(&head.headers);
     let listener = Rc::clone(&record.listener);
     if head.version == Version::HTTP_2 {
         let mode = listener.http().mode;
@@ -472,7 +473,7 @@ fn respond(
             limits,
         } if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
             let (mut head, body) = response.into_parts();
-            match headers::to_downstream(&mut head.headers) {
+            match headers::to_downstream(&mut head.headers, head.version) {
                 Ok(()) => {
                     head.version = Version::HTTP_11;
                     record.status(head.status);

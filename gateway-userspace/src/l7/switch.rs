@@ -167,7 +167,7 @@ impl Switch {
             }
             (UpstreamProtocol::Http2, ..) => {}
         }
-        headers::to_downstream(&mut fields)?;
+        headers::to_downstream(&mut fields, response.version())?;
         fields.remove(header::CONTENT_LENGTH);
         let mut head = Response::new(()).into_parts().0;
         head.status = match to.client {

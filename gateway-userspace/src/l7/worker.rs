@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -24,6 +24,7 @@ use super::resolved::Resolved;
 use super::workers::{Drained, Keeping};
 use crate::config::snapshot::Snapshot;
 use crate::telemetry::access_log::LineBuffer;
+use crate::telemetry::access_log::stamp::{Stamp, Stamps};
 
 /// How often limits of connections and pools are looked at; they are exact within one such step.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
@@ -339,7 +340,9 @@ impl Worker {
 /// Time that is cheap to read and good enough for limits of seconds; and the wall clock of log lines.
 pub(super) struct Clock {
     coarse: Cell<Instant>,
-    wall: Cell<(Instant, SystemTime)>,
+    /// An instant, and the milliseconds since 1970 that it was.
+    wall: Cell<(Instant, u64)>,
+    stamps: Stamps,
 }
 
 impl Default for Clock {
@@ -347,15 +350,27 @@ impl Default for Clock {
         let now = Instant::now();
         Self {
             coarse: Cell::new(now),
-            wall: Cell::new((now, SystemTime::now())),
+            wall: Cell::new((now, wall())),
+            stamps: Stamps::default(),
         }
     }
+}
+
+fn wall() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    millis(since)
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_secs()
+        .saturating_mul(1000)
+        .saturating_add(u64::from(time.subsec_millis()))
 }
 
 impl Clock {
     fn read(&self, now: Instant) {
         self.coarse.set(now);
-        self.wall.set((Instant::now(), SystemTime::now()));
+        self.wall.set((Instant::now(), wall()));
     }
 
     /// The time of the last sweep.
@@ -363,12 +378,12 @@ impl Clock {
         self.coarse.get()
     }
 
-    /// The wall clock at an instant.
-    pub(super) fn wall(&self, at: Instant) -> SystemTime {
+    /// An instant as a log line has it.
+    pub(super) fn stamp(&self, at: Instant) -> Stamp {
         let (anchor, wall) = self.wall.get();
-        match at.checked_duration_since(anchor) {
-            Some(later) => wall + later,
-            None => wall - anchor.duration_since(at),
-        }
+        self.stamps.at(match at.checked_duration_since(anchor) {
+            Some(later) => wall.saturating_add(millis(later)),
+            None => wall.saturating_sub(millis(anchor.saturating_duration_since(at))),
+        })
     }
 }

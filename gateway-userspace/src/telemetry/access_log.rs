@@ -5,8 +5,10 @@
 //! slow disk must never slow a request. Format: logfmt (<https://brandur.org/logfmt>); see [`mod@line`].
 
 pub mod line;
+pub mod out;
+pub mod stamp;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,10 +18,14 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use out::Out;
+
 /// Chunks that may wait for the writer: with [`CHUNK_BYTES`] some 4 MB.
-const CHUNKS_MAX: usize = 256;
-/// A buffer of this size is handed over at once.
-const CHUNK_BYTES: usize = 16 * 1024;
+const CHUNKS_MAX: usize = 128;
+/// A buffer's size; it is handed over when the next line may not fit. Above the longest line there can be.
+const CHUNK_BYTES: usize = 32 * 1024;
+/// Room that the next line has at least, for almost all of them.
+const LINE_BYTES: usize = 1024;
 /// Longest time a line stays in a worker's buffer.
 pub const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -136,9 +142,38 @@ fn write_all(mut sink: impl Write, messages: &Receiver<Message>, counters: &Coun
 #[derive(Debug)]
 pub struct LineBuffer {
     log: Arc<AccessLog>,
-    text: RefCell<Vec<u8>>,
-    lines: Cell<u64>,
+    chunk: RefCell<Chunk>,
     filling: Notify,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    space: Vec<u8>,
+    used: usize,
+    lines: u64,
+}
+
+impl Chunk {
+    fn new() -> Self {
+        Self {
+            space: vec![0; CHUNK_BYTES],
+            used: 0,
+            lines: 0,
+        }
+    }
+
+    /// Writes a line and its end; false: there is no room for it.
+    fn write(&mut self, write: &impl Fn(&mut Out<'_>)) -> bool {
+        let mut out = Out::new(self.space.get_mut(self.used..).unwrap_or_default());
+        write(&mut out);
+        out.put(b"\n");
+        let Some(written) = out.written() else {
+            return false;
+        };
+        self.used += written;
+        self.lines += 1;
+        true
+    }
 }
 
 impl LineBuffer {
@@ -146,40 +181,48 @@ impl LineBuffer {
     pub fn new(log: Arc<AccessLog>) -> Self {
         Self {
             log,
-            text: RefCell::new(Vec::with_capacity(CHUNK_BYTES)),
-            lines: Cell::new(0),
+            chunk: RefCell::new(Chunk::new()),
             filling: Notify::new(),
         }
     }
 
-    /// Adds the line that `write` writes; the line end is added here.
-    pub fn add(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        let Ok(mut text) = self.text.try_borrow_mut() else {
+    /// Adds the line that `write` writes; the line end is added here. It may be written twice, if there is no room.
+    pub fn add(&self, write: impl Fn(&mut Out<'_>)) {
+        let Ok(mut chunk) = self.chunk.try_borrow_mut() else {
             // `write` panicked and this is another request's line, written while the stack unwinds.
             self.log.counters.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        if text.is_empty() {
+        if chunk.lines == 0 {
             self.filling.notify_one();
         }
-        write(&mut text);
-        text.push(b'\n');
-        self.lines.set(self.lines.get() + 1);
-        let full = text.len() >= CHUNK_BYTES;
-        drop(text);
-        if full {
-            self.hand_over();
+        if !chunk.write(&write) {
+            self.submit(&mut chunk);
+            if !chunk.write(&write) {
+                self.log.counters.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        if chunk.used + LINE_BYTES > CHUNK_BYTES {
+            self.submit(&mut chunk);
         }
     }
 
     /// Gives what there is to the writer.
     pub fn hand_over(&self) {
-        let count = self.lines.replace(0);
-        if count == 0 {
+        self.submit(&mut self.chunk.borrow_mut());
+    }
+
+    fn submit(&self, chunk: &mut Chunk) {
+        if chunk.lines == 0 {
             return;
         }
-        let text = self.text.replace(Vec::with_capacity(CHUNK_BYTES));
-        self.log.submit(text, count);
+        let Chunk {
+            mut space,
+            used,
+            lines,
+        } = std::mem::replace(chunk, Chunk::new());
+        space.truncate(used);
+        self.log.submit(space, lines);
     }
 
     /// Hands over what has waited for [`FLUSH_INTERVAL`]; never ends.
@@ -236,7 +279,7 @@ mod tests {
         let log = Arc::new(AccessLog::start(sink.clone()).unwrap());
         let buffer = LineBuffer::new(Arc::clone(&log));
         for line in ["a=1", "a=2"] {
-            buffer.add(|text| text.extend_from_slice(line.as_bytes()));
+            buffer.add(|out| out.put(line.as_bytes()));
         }
         buffer.hand_over();
         assert_eq!(log.flush(LIMIT), Flushed::Whole);
@@ -252,7 +295,7 @@ mod tests {
         let buffer = LineBuffer::new(Arc::clone(&log));
         let chunks = u64::try_from(CHUNKS_MAX).unwrap() + 10;
         for _ in 0..chunks {
-            buffer.add(|text| text.push(b'x'));
+            buffer.add(|out| out.put(b"x"));
             buffer.hand_over();
         }
         assert!(
@@ -272,7 +315,7 @@ mod tests {
         sink.0.0.lock().unwrap().fails = true;
         let log = Arc::new(AccessLog::start(sink.clone()).unwrap());
         let buffer = LineBuffer::new(Arc::clone(&log));
-        buffer.add(|text| text.push(b'x'));
+        buffer.add(|out| out.put(b"x"));
         buffer.hand_over();
         assert_eq!(log.flush(LIMIT), Flushed::Whole);
         assert_eq!((log.written(), log.dropped()), (0, 1));
@@ -283,7 +326,7 @@ mod tests {
         let sink = Sink::default();
         let log = Arc::new(AccessLog::start(sink.clone()).unwrap());
         let buffer = LineBuffer::new(Arc::clone(&log));
-        buffer.add(|text| text.push(b'x'));
+        buffer.add(|out| out.put(b"x"));
         let run = tokio::time::timeout(FLUSH_INTERVAL * 2, buffer.run()).await;
         assert!(run.is_err(), "it never ends");
         assert_eq!(log.flush(LIMIT), Flushed::Whole);

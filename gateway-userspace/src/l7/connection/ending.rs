@@ -107,8 +107,8 @@ pub(super) fn write(connection: &Connection, ending: Ending) {
     worker.counters.ended_without_request(ending);
     let listener = connection.listener.borrow();
     let line = Line {
-        time: worker.clock.wall(connection.since),
-        client: connection.client,
+        time: worker.clock.stamp(connection.since),
+        client: &connection.client_text,
         peer: None,
         listener: listener.name(),
         route: None,
@@ -137,5 +137,5 @@ pub(super) fn write(connection: &Connection, ending: Ending) {
         snapshot: listener.snapshot,
         request_id: b"-",
     };
-    worker.log.add(|text| line.write(text));
+    worker.log.add(|out| line.write(out));
 }

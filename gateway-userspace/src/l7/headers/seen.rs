@@ -20,6 +20,7 @@ pub(super) enum Kind {
     Trace = 1 << 9,
     /// An underscore away from a name that means something to us, and the same to many programs behind us.
     Shadow = 1 << 10,
+    RequestId = 1 << 11,
 }
 
 /// Which kinds of fields a head has. Holds until a field is added.
@@ -49,6 +50,7 @@ fn kinds(name: &str) -> u16 {
         (10, "connection") => Kind::Connection as u16,
         (10, "keep-alive") => Kind::HopByHop as u16,
         (10, "tracestate") | (11, "traceparent") => Kind::Trace as u16,
+        (12, "x-request-id") => Kind::RequestId as u16,
         (14, "content-length") => Kind::Framing as u16,
         (14, "http2-settings") | (16, "proxy-connection") => Kind::HopByHop as u16,
         (17, "transfer-encoding") => Kind::HopByHop as u16 | Kind::Framing as u16,

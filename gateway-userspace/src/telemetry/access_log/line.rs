@@ -4,8 +4,10 @@
 //! line or a field: a value with anything but plain characters stands in quotes; quotes, backslashes and all that
 //! is not printable ASCII are written `\"`, `\\` and `\xNN`.
 
-use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use super::out::Out;
+use super::stamp::Stamp;
 
 /// Longest value of a field that a client chooses, in bytes before escaping; the rest is cut and marked by `…`.
 pub const VALUE_BYTES_MAX: usize = 1024;
@@ -14,11 +16,11 @@ pub const VALUE_BYTES_MAX: usize = 1024;
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'r> {
     /// When the request's head was read.
-    pub time: SystemTime,
+    pub time: Stamp,
     /// The peer; behind trusted proxies what they say the client is, without a port.
-    pub client: SocketAddr,
+    pub client: &'r str,
     /// The proxy, where `client` is what it says.
-    pub peer: Option<SocketAddr>,
+    pub peer: Option<&'r str>,
     /// The listener's name.
     pub listener: &'r str,
     /// The route's name.
@@ -26,7 +28,7 @@ pub struct Line<'r> {
     /// The upstream's name.
     pub upstream: Option<&'r str>,
     /// The endpoint that was tried last.
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<&'r str>,
     /// Chosen by the client.
     pub method: &'r str,
     /// Chosen by the client.
@@ -66,89 +68,86 @@ pub struct Line<'r> {
 }
 
 impl Line<'_> {
-    /// Appends the line, without its end.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"time=");
-        write_time(out, self.time);
-        out.extend_from_slice(b" client=");
-        write_client(out, self.client);
+    /// Writes the line, without its end. What a configuration or this program names is plain as it is; only what a
+    /// client may choose is looked at.
+    pub fn write(&self, out: &mut Out<'_>) {
+        out.put(b"time=");
+        out.put(&self.time.0);
+        out.pair(b" client=", self.client.as_bytes());
         if let Some(peer) = self.peer {
-            out.extend_from_slice(b" peer=");
-            write_address(out, peer);
+            out.pair(b" peer=", peer.as_bytes());
         }
-        text(out, b" listener=", self.listener.as_bytes());
-        text(out, b" route=", self.route.unwrap_or("-").as_bytes());
-        text(out, b" upstream=", self.upstream.unwrap_or("-").as_bytes());
-        out.extend_from_slice(b" endpoint=");
-        match self.endpoint {
-            Some(address) => write_address(out, address),
-            None => out.push(b'-'),
-        }
-        text(out, b" method=", self.method.as_bytes());
-        text(out, b" host=", self.host);
-        text(out, b" path=", self.path.as_bytes());
-        text(out, b" version=", self.version.as_bytes());
+        out.pair(b" listener=", self.listener.as_bytes());
+        out.pair(b" route=", self.route.unwrap_or("-").as_bytes());
+        out.pair(b" upstream=", self.upstream.unwrap_or("-").as_bytes());
+        out.pair(b" endpoint=", self.endpoint.unwrap_or("-").as_bytes());
+        chosen(out, b" method=", self.method.as_bytes());
+        chosen(out, b" host=", self.host);
+        chosen(out, b" path=", self.path.as_bytes());
+        out.pair(b" version=", self.version.as_bytes());
         match self.status {
-            Some(status) => number(out, b" status=", u64::from(status)),
-            None => out.extend_from_slice(b" status=-"),
+            Some(status) => out.number(b" status=", u64::from(status)),
+            None => out.put(b" status=-"),
         }
-        text(out, b" reason=", self.reason.as_bytes());
-        text(out, b" fault=", self.fault.as_bytes());
+        out.pair(b" reason=", self.reason.as_bytes());
+        out.pair(b" fault=", self.fault.as_bytes());
         if let Some(option) = self.option {
-            text(out, b" option=", option.as_bytes());
+            chosen(out, b" option=", option.as_bytes());
         }
-        number(out, b" tries=", u64::from(self.tries));
-        number(out, b" bytes_in=", self.bytes_in);
-        number(out, b" bytes_out=", self.bytes_out);
-        milliseconds(out, b" connect_ms=", self.connect);
-        milliseconds(out, b" first_byte_ms=", self.first_byte);
-        milliseconds(out, b" total_ms=", Some(self.total));
+        out.number(b" tries=", u64::from(self.tries));
+        out.number(b" bytes_in=", self.bytes_in);
+        out.number(b" bytes_out=", self.bytes_out);
+        out.milliseconds(b" connect_ms=", self.connect);
+        out.milliseconds(b" first_byte_ms=", self.first_byte);
+        out.milliseconds(b" total_ms=", Some(self.total));
         if let Some(status) = self.grpc_status {
-            number(out, b" grpc_status=", u64::from(status));
+            out.number(b" grpc_status=", u64::from(status));
         }
         if let Some(trace) = self.trace {
-            text(out, b" trace=", trace);
+            chosen(out, b" trace=", trace);
         }
-        number(out, b" snapshot=", self.snapshot);
-        text(out, b" request_id=", self.request_id);
+        out.number(b" snapshot=", self.snapshot);
+        chosen(out, b" request_id=", self.request_id);
     }
 }
 
-fn write_client(out: &mut Vec<u8>, client: SocketAddr) {
-    if client.port() == 0 {
-        out.extend_from_slice(client.ip().to_string().as_bytes());
-    } else {
-        write_address(out, client);
+/// Bytes that stand in a line as they are.
+static PLAIN: [bool; 256] = plain();
+
+const fn plain() -> [bool; 256] {
+    let mut plain = [false; 256];
+    let mut byte: u8 = b'!';
+    while byte <= b'~' {
+        plain[byte as usize] = !matches!(byte, b'"' | b'=' | b'\\');
+        byte += 1;
     }
+    plain
 }
 
 fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\')
+    PLAIN.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
-fn text(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
-    out.extend_from_slice(key);
+/// A value that a client may have chosen.
+fn chosen(out: &mut Out<'_>, key: &[u8], value: &[u8]) {
     let (value, rest) = value.split_at(value.len().min(VALUE_BYTES_MAX));
     if !value.is_empty() && rest.is_empty() && value.iter().copied().all(is_plain) {
-        out.extend_from_slice(value);
+        out.pair(key, value);
         return;
     }
-    out.push(b'"');
+    out.put(key);
+    out.put(b"\"");
     for &byte in value {
         match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b' '..=b'~' => out.push(byte),
-            _ => {
-                out.extend_from_slice(b"\\x");
-                out.push(hex(byte >> 4));
-                out.push(hex(byte & 15));
-            }
+            b'"' | b'\\' => out.put(&[b'\\', byte]),
+            b' '..=b'~' => out.put(&[byte]),
+            _ => out.put(&[b'\\', b'x', hex(byte >> 4), hex(byte & 15)]),
         }
     }
     if !rest.is_empty() {
-        out.extend_from_slice("…".as_bytes());
+        out.put("…".as_bytes());
     }
-    out.push(b'"');
+    out.put(b"\"");
 }
 
 fn hex(digit: u8) -> u8 {
@@ -159,104 +158,20 @@ fn hex(digit: u8) -> u8 {
     }
 }
 
-fn number(out: &mut Vec<u8>, key: &[u8], value: u64) {
-    out.extend_from_slice(key);
-    digits(out, value, 1);
-}
-
-fn milliseconds(out: &mut Vec<u8>, key: &[u8], value: Option<Duration>) {
-    out.extend_from_slice(key);
-    let Some(value) = value else {
-        out.push(b'-');
-        return;
-    };
-    let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-    digits(out, micros / 1000, 1);
-    out.push(b'.');
-    digits(out, micros % 1000, 3);
-}
-
-/// Decimal, at least `width` digits.
-fn digits(out: &mut Vec<u8>, mut value: u64, width: usize) {
-    let start = out.len();
-    while value > 0 || out.len() - start < width {
-        out.push(b'0' + (value % 10) as u8);
-        value /= 10;
-    }
-    if let Some(written) = out.get_mut(start..) {
-        written.reverse();
-    }
-}
-
-fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
-    match address {
-        SocketAddr::V4(v4) => {
-            for (index, octet) in v4.ip().octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b'.');
-                }
-                digits(out, u64::from(octet), 1);
-            }
-            out.push(b':');
-            digits(out, u64::from(address.port()), 1);
-        }
-        // `io::Write` for `Vec` cannot fail; the formatter's text has no character that needs quotes.
-        SocketAddr::V6(v6) => out.extend_from_slice(v6.to_string().as_bytes()),
-    }
-}
-
-/// RFC 3339 in UTC, with milliseconds.
-fn write_time(out: &mut Vec<u8>, time: SystemTime) {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = since.as_secs();
-    let (year, month, day) = civil(seconds / 86_400);
-    digits(out, year, 4);
-    for (mark, value) in [
-        (b'-', month),
-        (b'-', day),
-        (b'T', seconds / 3600 % 24),
-        (b':', seconds / 60 % 60),
-        (b':', seconds % 60),
-    ] {
-        out.push(mark);
-        digits(out, value, 2);
-    }
-    out.push(b'.');
-    digits(out, u64::from(since.subsec_millis()), 3);
-    out.push(b'Z');
-}
-
-/// Year, month and day of a day since 1970.
-///
-/// Source: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::stamp::Stamps;
     use super::*;
 
     fn line(path: &str) -> String {
         let line = Line {
-            time: UNIX_EPOCH + Duration::from_millis(1_709_210_096_007),
-            client: "192.0.2.7:4321".parse().unwrap(),
+            time: Stamps::default().at(1_709_210_096_007),
+            client: "192.0.2.7:4321",
             peer: None,
             listener: "web",
             route: None,
             upstream: Some("users"),
-            endpoint: Some("[2001:db8::1]:80".parse().unwrap()),
+            endpoint: Some("[2001:db8::1]:80"),
             method: "GET",
             host: b"a.example",
             path,
@@ -276,9 +191,11 @@ mod tests {
             snapshot: 3,
             request_id: b"",
         };
-        let mut out = Vec::new();
+        let mut buffer = [0; 8192];
+        let mut out = Out::new(&mut buffer);
         line.write(&mut out);
-        String::from_utf8(out).unwrap()
+        let written = out.written().unwrap();
+        String::from_utf8(buffer[..written].to_vec()).unwrap()
     }
 
     #[test]
@@ -309,18 +226,5 @@ mod tests {
         }
         let long = line(&"x".repeat(VALUE_BYTES_MAX + 1));
         assert!(long.contains("x…\" version"), "{long}");
-    }
-
-    #[test]
-    fn dates_follow_the_calendar() {
-        let rows = [
-            (0, (1970, 1, 1)),
-            (11_016, (2000, 2, 29)),
-            (19_782, (2024, 2, 29)),
-            (20_454, (2026, 1, 1)),
-        ];
-        for (days, expected) in rows {
-            assert_eq!(civil(days), expected, "day {days}");
-        }
     }
 }
