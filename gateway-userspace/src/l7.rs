@@ -10,12 +10,14 @@
 
 mod accept;
 mod admission;
+mod answers;
 mod attempt;
 mod balance;
 mod bind;
 mod body;
 mod collect;
 mod connection;
+mod deadline;
 mod error;
 mod exchange;
 mod executor;
@@ -33,6 +35,7 @@ mod serve;
 mod server;
 mod stream;
 mod switch;
+mod target;
 mod tunnel;
 mod websocket;
 mod worker;

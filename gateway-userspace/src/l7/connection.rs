@@ -5,36 +5,28 @@
 
 mod ending;
 mod life;
+mod task;
 
 use std::cell::{Cell, RefCell};
-use std::fmt::Write as _;
-use std::future::{Future, poll_fn};
-use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use http::{HeaderValue, Version};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::executor::{Panicked, StreamExecutor, caught};
 use super::resolved::{Resolved, ResolvedListener};
-use super::serve;
-use super::server;
-use super::stream::{ClientStream, First, Raw, Socket, farewell, first};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
-use crate::inspect::{Input, Inspected, Refusal, Report, Resume};
+use crate::inspect::{Refusal, Report, Resume};
 use life::{Cause, Life, Order, Protocol};
 
 pub(crate) use ending::Ending;
 pub(super) use life::Leave;
+pub(super) use task::spawn;
 
 /// What a connection's task, its requests and the sweep know of it.
 pub(crate) struct Connection {
@@ -85,196 +77,7 @@ enum Exchanges {
     },
 }
 
-/// Serves a client until one side has enough.
-pub(super) fn spawn(
-    worker: &Rc<Worker>,
-    listener: Rc<ResolvedListener>,
-    stream: TcpStream,
-    client: SocketAddr,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, %client, "setting TCP_NODELAY");
-    }
-    let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-    let age = listener.http().connection_age;
-    let now = worker.clock.coarse();
-    let connection = Rc::new(Connection {
-        client,
-        client_text: client.to_string().into(),
-        forwarded_for: forwarded_for(client.ip()),
-        since: now,
-        listener: RefCell::new(listener),
-        life: Cell::new(Life::new(now, age)),
-        order: Cell::new(None),
-        cause: Cell::new(None),
-        waker: RefCell::new(None),
-        requests: Cell::new(0),
-        half_closed: Cell::new(HalfClosed::No),
-        report: Rc::default(),
-        tunnel: RefCell::default(),
-        exchanges: RefCell::new(Exchanges::Http1(Rc::default())),
-        worker: Rc::clone(worker),
-    });
-    let id = worker.add(Rc::clone(&connection));
-    drop(tokio::task::spawn_local(async move {
-        let ending = match caught(run(&connection, stream)).await {
-            Ok(ending) => ending,
-            Err(Panicked(message)) => {
-                connection.worker.counters.panics_connection.add(1);
-                tracing::error!(place = "connection", message, %client, "a task panicked; its connection ends");
-                Ending::Panic
-            }
-        };
-        if connection.requests.get() == 0 {
-            ending::write(&connection, ending);
-        }
-        connection.worker.remove(id);
-    }));
-}
-
-fn forwarded_for(client: IpAddr) -> HeaderValue {
-    let mut text = String::with_capacity(40);
-    // Writing to a string cannot fail; an address is a valid value.
-    if write!(text, "{client}").is_err() {
-        text.clear();
-    }
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
-}
-
-/// Which protocol it is tells the first byte; until then nothing is held for it. The rest of its way is on the heap,
-/// made when it is needed.
-async fn run(connection: &Rc<Connection>, stream: TcpStream) -> Ending {
-    let socket = Socket::new(stream);
-    let begun = {
-        let begun = pin!(first(&socket, connection));
-        connection.obey(begun, |_| {}).await
-    };
-    match begun {
-        Some(First::Http1(bytes)) => Box::pin(http1(connection, &socket, bytes)).await,
-        Some(First::Http2(bytes)) => Box::pin(http2(connection, &socket, bytes)).await,
-        Some(First::Ended(bytes)) if bytes.is_empty() => Ending::Empty,
-        Some(First::Ended(_)) => Ending::Truncated,
-        None => connection.cut(),
-    }
-}
-
-async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>) -> Ending {
-    let (rules, builder) = {
-        let listener = connection.listener.borrow();
-        (listener.rules(), server::http1(listener.http()))
-    };
-    let theirs = Rc::clone(connection);
-    let service = service_fn(move |request| {
-        let exchange = theirs.exchange();
-        exchange.begin();
-        serve::serve(Rc::clone(&theirs), exchange, request)
-    });
-    let stream = ClientStream::new(Rc::clone(socket), Rc::clone(connection));
-    let stream = Inspected::server(stream, bytes, rules, Rc::clone(&connection.report));
-    let mut http = builder.serve_connection(TokioIo::new(stream), service);
-    let ended = {
-        let http = Pin::new(&mut http);
-        connection.obey(http, |http| http.graceful_shutdown()).await
-    };
-    let stream = http.into_parts().io.into_inner();
-    let input = stream.input();
-    let (_, held) = stream.into_inner();
-    if let Some(tunnel) = connection.tunnel.take() {
-        let client = Raw(Rc::clone(socket));
-        let tunnel = pin!(tunnel.run(client, held));
-        return match connection.obey(tunnel, |_| {}).await {
-            Some(()) => connection.finished(),
-            None => connection.cut(),
-        };
-    }
-    match ended {
-        Some(Ok(())) => {
-            if input == Input::Owed {
-                farewell(socket).await;
-            }
-            if connection.report.cut_heads() > 0 {
-                return Ending::Truncated;
-            }
-            connection.finished()
-        }
-        Some(Err(error)) => {
-            tracing::debug!(%error, client = %connection.client, "a client's connection ended");
-            if error.is_parse() && !error.is_incomplete_message() {
-                // The inspector lets nothing pass that hyper cannot read: hyper answered by itself.
-                connection.worker.counters.unreadable.add(1);
-                farewell(socket).await;
-                return Ending::Unreadable;
-            }
-            if input == Input::Owed {
-                farewell(socket).await;
-            }
-            Ending::Truncated
-        }
-        None => connection.cut(),
-    }
-}
-
-async fn http2(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>) -> Ending {
-    connection.change(Life::http2);
-    connection.exchanges.replace(Exchanges::Http2 {
-        all: Vec::new(),
-        next: None,
-    });
-    let builder = server::http2(
-        connection.listener.borrow().http(),
-        StreamExecutor(Rc::clone(connection)),
-    );
-    let theirs = Rc::clone(connection);
-    let service = service_fn(move |request| {
-        let exchange = theirs.begin_stream();
-        serve::serve(Rc::clone(&theirs), exchange, request)
-    });
-    let stream = ClientStream::new(Rc::clone(socket), Rc::clone(connection));
-    let stream = Inspected::server_http2(stream, bytes, Rc::clone(&connection.report));
-    let ended = {
-        let http = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        connection.obey(http, |http| http.graceful_shutdown()).await
-    };
-    match ended {
-        Some(Ok(())) => {
-            // Frames that it sent meanwhile (WINDOW_UPDATE) would turn the end into a reset.
-            farewell(socket).await;
-            connection.finished()
-        }
-        Some(Err(error)) => {
-            tracing::debug!(%error, client = %connection.client, "a client's connection ended");
-            farewell(socket).await;
-            match connection.report.flood() {
-                Some(flood) => Ending::Flood(flood),
-                None => Ending::Unreadable,
-            }
-        }
-        None => connection.cut(),
-    }
-}
-
 impl Connection {
-    /// Drives a future as the sweep orders; `None`: it was cut.
-    async fn obey<F: Future>(
-        &self,
-        mut future: Pin<&mut F>,
-        mut finish: impl FnMut(Pin<&mut F>),
-    ) -> Option<F::Output> {
-        poll_fn(|context| {
-            self.park(context.waker());
-            match self.order.take() {
-                None => {}
-                Some(Order::Finish) => finish(future.as_mut()),
-                Some(Order::Cut) => {
-                    tracing::debug!(client = %self.client, "a client's connection was cut");
-                    return Poll::Ready(None);
-                }
-            }
-            future.as_mut().poll(context).map(Some)
-        })
-        .await
-    }
-
     /// The listener as this snapshot has it; where it has it no more, as the last one had it.
     pub(super) fn listener(&self, resolved: &Resolved) -> Rc<ResolvedListener> {
         let held = Rc::clone(&self.listener.borrow());

@@ -9,18 +9,17 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::request::Parts;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, response, uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
+use super::answers::{Answer, Asker, Short, own, refusal};
 use super::attempt::{Failed, Outgoing, attempt, is_idempotent};
 use super::balance::Mode;
 use super::body::{Bounds, Conversion, Gate, Limits, RequestBody, ResponseBody, Upload};
 use super::connection::Connection;
+use super::deadline::{self, A_DAY, later};
 use super::error::{ProxyError, Retry};
 use super::exchange::Exchange;
 use super::grpc;
@@ -31,8 +30,9 @@ use super::pool::Lease;
 use super::record::Record;
 use super::resolved::{Action, ResolvedRoute};
 use super::switch::{self, Switch};
+use super::target;
 use super::tunnel::Tunnel;
-use crate::config::snapshot::{EncodedSlash, Expect, Respond, UpstreamProtocol};
+use crate::config::snapshot::{EncodedSlash, Expect, UpstreamProtocol};
 use crate::inspect::{Refusal, Resume};
 
 /// Endpoints asked for one request at most, whatever their number: with three that cannot be reached, a fourth
@@ -47,44 +47,6 @@ struct Admitted {
     conversion: Conversion,
     /// The end of the whole, body included.
     deadline: Option<Instant>,
-}
-
-/// What a request comes to, before it becomes a response.
-enum Answer {
-    Upstream {
-        response: Response<Incoming>,
-        lease: Lease,
-        conversion: Conversion,
-        limits: Limits,
-    },
-    Switched {
-        response: Response<Incoming>,
-        lease: Lease,
-        switch: Switch,
-        route: Rc<ResolvedRoute>,
-    },
-    Short(Short),
-}
-
-/// An answer that no upstream gave.
-enum Short {
-    Own(Respond),
-    Refused {
-        error: ProxyError,
-        allow: Option<HeaderValue>,
-    },
-}
-
-impl From<ProxyError> for Short {
-    fn from(error: ProxyError) -> Self {
-        Self::Refused { error, allow: None }
-    }
-}
-
-impl From<ProxyError> for Answer {
-    fn from(error: ProxyError) -> Self {
-        Self::Short(error.into())
-    }
 }
 
 /// Takes one request from its head to its response's head; the body follows on its own and ends the record.
@@ -109,27 +71,6 @@ pub(super) async fn serve(
         },
     };
     Ok(respond(&connection, answer, &asker, record))
-}
-
-/// Who asked how: what a response must fit.
-struct Asker {
-    method: Method,
-    version: Version,
-    conversion: Conversion,
-}
-
-impl Asker {
-    fn of(request: &Request<Incoming>) -> Self {
-        Self {
-            method: request.method().clone(),
-            version: request.version(),
-            conversion: if grpc::is_call(request.method(), request.headers()) {
-                Conversion::Grpc
-            } else {
-                Conversion::None
-            },
-        }
-    }
 }
 
 /// Reads, routes and rewrites a request that is to be forwarded.
@@ -171,7 +112,7 @@ fn admit(
         Short::Refused { error, allow }
     })?;
     if let Cow::Owned(path) = path {
-        head.uri = with_path(&head.uri, path)?;
+        head.uri = target::with_path(&head.uri, path)?;
         record.target(&head.uri);
     }
     record.routed(&route);
@@ -185,7 +126,7 @@ fn admit(
     };
 
     // Rewrite.
-    let (conversion, deadline) = grpc_terms(&mut head, record.start, rules.timeout_total);
+    let (conversion, ends_at) = deadline::terms(&mut head, record.start, rules.timeout_total);
     let mut switch = if body.is_end_stream() {
         asked.allowed_by(&rules.upgrades)?
     } else {
@@ -243,7 +184,7 @@ fn admit(
         Switch::To(_) => None,
     };
     record.body(upload.clone());
-    address(&mut head, host.value, protocol)?;
+    target::address(&mut head, host.value, protocol)?;
     head.extensions.clear();
     switch.to_upstream(&mut head, protocol)?;
     if protocol == UpstreamProtocol::Http1 && upload.is_some() {
@@ -258,31 +199,8 @@ fn admit(
         },
         switch,
         conversion,
-        deadline,
+        deadline: ends_at,
     })
-}
-
-/// What is special about gRPC, and when the whole must have ended: the smaller of our limit and the client's, passed
-/// on shortened.
-fn grpc_terms(
-    head: &mut Parts,
-    start: Instant,
-    timeout_total: Option<std::time::Duration>,
-) -> (Conversion, Option<Instant>) {
-    if !grpc::is_call(&head.method, &head.headers) {
-        return (
-            Conversion::None,
-            timeout_total.and_then(|limit| start.checked_add(limit)),
-        );
-    }
-    let limit = [grpc::timeout(&head.headers), timeout_total]
-        .into_iter()
-        .flatten()
-        .min();
-    if let Some(left) = limit.and_then(|limit| grpc::format_timeout(limit.saturating_sub(start.elapsed()))) {
-        head.headers.insert(grpc::TIMEOUT, left);
-    }
-    (Conversion::Grpc, limit.and_then(|limit| start.checked_add(limit)))
 }
 
 /// Forwards a request within its limits of time. `timeout` is counted anew while the client sends its body, for a slow
@@ -349,13 +267,6 @@ async fn in_time(connection: &Rc<Connection>, admitted: Admitted, record: &mut R
     }
 }
 
-/// Longer than any limit.
-const A_DAY: std::time::Duration = std::time::Duration::from_hours(24);
-
-fn later(start: Instant, limit: std::time::Duration) -> Instant {
-    start.checked_add(limit.min(A_DAY)).unwrap_or(start)
-}
-
 fn is_event_stream(response: &Response<Incoming>) -> bool {
     response
         .headers()
@@ -401,57 +312,6 @@ async fn forward(
         }
     }
     Err(last)
-}
-
-/// Turns the target into what the upstream's protocol wants: path alone with Host, or the whole with an authority.
-fn address(head: &mut Parts, host: HeaderValue, protocol: UpstreamProtocol) -> Result<(), ProxyError> {
-    match protocol {
-        UpstreamProtocol::Http1 => {
-            if head.uri.authority().is_some() || head.version == Version::HTTP_2 {
-                head.uri = Uri::from(path_and_query(&head.uri)?);
-                head.headers.insert(header::HOST, host);
-            }
-            head.version = Version::HTTP_11;
-        }
-        UpstreamProtocol::Http2 => {
-            let mut parts = uri::Parts::default();
-            parts.scheme = Some(Scheme::HTTP);
-            parts.authority = Some(Authority::try_from(host.as_bytes()).map_err(|_| ProxyError::HostBad)?);
-            parts.path_and_query = Some(path_and_query(&head.uri)?);
-            head.uri = Uri::from_parts(parts).map_err(|_| ProxyError::PathBad)?;
-            head.headers.remove(header::HOST);
-            head.version = Version::HTTP_2;
-        }
-    }
-    Ok(())
-}
-
-/// With its slash: `http://a.example?x` has none.
-fn path_and_query(uri: &Uri) -> Result<PathAndQuery, ProxyError> {
-    match uri.path_and_query() {
-        Some(whole) if uri.authority().is_none() || whole.as_str() == "*" => Ok(whole.clone()),
-        Some(whole) if whole.as_str().starts_with('/') && whole.as_str().len() > 1 => Ok(whole.clone()),
-        Some(whole) => {
-            let text = whole.as_str();
-            let text = if text.starts_with('/') {
-                text.to_owned()
-            } else {
-                format!("/{text}")
-            };
-            PathAndQuery::try_from(text).map_err(|_| ProxyError::PathBad)
-        }
-        None => Ok(PathAndQuery::from_static("/")),
-    }
-}
-
-fn with_path(uri: &Uri, mut path: String) -> Result<Uri, ProxyError> {
-    if let Some(query) = uri.query() {
-        path.push('?');
-        path.push_str(query);
-    }
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(PathAndQuery::try_from(path).map_err(|_| ProxyError::PathBad)?);
-    Uri::from_parts(parts).map_err(|_| ProxyError::PathBad)
 }
 
 /// Makes the response of an answer: the one place where errors become statuses.
@@ -531,56 +391,4 @@ fn respond(
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
-}
-
-fn refusal(
-    error: ProxyError,
-    allow: Option<HeaderValue>,
-    asker: &Asker,
-    mut record: Box<Record>,
-) -> Response<ResponseBody> {
-    record.fail(error);
-    let request_id = record.request_id.clone();
-    let mut response = if asker.conversion == Conversion::Grpc {
-        let status = grpc::Status::of_http(error.status());
-        record.status(StatusCode::OK);
-        record.says(status);
-        let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
-        status.write_alone(response.headers_mut(), &format!("{}: {error}", error.reason()));
-        response
-    } else {
-        let text = Bytes::from(format!("{}: {error}\n", error.reason()));
-        own(error.status(), text, asker, record)
-    };
-    let headers = response.headers_mut();
-    headers.insert(headers::REQUEST_ID, request_id);
-    if let Some(allow) = allow {
-        headers.insert(header::ALLOW, allow);
-    }
-    if error.closes() && asker.version != Version::HTTP_2 {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-/// A text of our own. To HEAD goes its length alone.
-fn own(status: StatusCode, text: Bytes, asker: &Asker, mut record: Box<Record>) -> Response<ResponseBody> {
-    record.status(status);
-    let is_bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let length = HeaderValue::from(text.len());
-    let text = if is_bodiless || asker.method == Method::HEAD {
-        Bytes::new()
-    } else {
-        text
-    };
-    let mut head = response::Response::new(()).into_parts().0;
-    head.status = status;
-    if !is_bodiless {
-        head.headers.insert(header::CONTENT_LENGTH, length);
-        head.headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; charset=utf-8"),
-        );
-    }
-    Response::from_parts(head, ResponseBody::own(text, record))
 }

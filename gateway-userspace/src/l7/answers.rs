@@ -1,0 +1,134 @@
+//! What a request comes to, and the answers that no upstream gave.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, response};
+use hyper::body::Incoming;
+
+use super::body::{Conversion, Limits, ResponseBody};
+use super::error::ProxyError;
+use super::grpc;
+use super::headers;
+use super::pool::Lease;
+use super::record::Record;
+use super::resolved::ResolvedRoute;
+use super::switch::Switch;
+use crate::config::snapshot::Respond;
+
+/// What a request comes to, before it becomes a response.
+pub(super) enum Answer {
+    Upstream {
+        response: Response<Incoming>,
+        lease: Lease,
+        conversion: Conversion,
+        limits: Limits,
+    },
+    Switched {
+        response: Response<Incoming>,
+        lease: Lease,
+        switch: Switch,
+        route: Rc<ResolvedRoute>,
+    },
+    Short(Short),
+}
+
+/// An answer that no upstream gave.
+pub(super) enum Short {
+    Own(Respond),
+    Refused {
+        error: ProxyError,
+        allow: Option<HeaderValue>,
+    },
+}
+
+impl From<ProxyError> for Short {
+    fn from(error: ProxyError) -> Self {
+        Self::Refused { error, allow: None }
+    }
+}
+
+impl From<ProxyError> for Answer {
+    fn from(error: ProxyError) -> Self {
+        Self::Short(error.into())
+    }
+}
+
+/// Who asked how: what a response must fit.
+pub(super) struct Asker {
+    method: Method,
+    pub(super) version: Version,
+    conversion: Conversion,
+}
+
+impl Asker {
+    pub(super) fn of(request: &Request<Incoming>) -> Self {
+        Self {
+            method: request.method().clone(),
+            version: request.version(),
+            conversion: if grpc::is_call(request.method(), request.headers()) {
+                Conversion::Grpc
+            } else {
+                Conversion::None
+            },
+        }
+    }
+}
+
+/// What a client is told of a failure: its reason and a plain sentence, in the form of gRPC if it speaks that.
+pub(super) fn refusal(
+    error: ProxyError,
+    allow: Option<HeaderValue>,
+    asker: &Asker,
+    mut record: Box<Record>,
+) -> Response<ResponseBody> {
+    record.fail(error);
+    let request_id = record.request_id.clone();
+    let mut response = if asker.conversion == Conversion::Grpc {
+        let status = grpc::Status::of_http(error.status());
+        record.status(StatusCode::OK);
+        record.says(status);
+        let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
+        status.write_alone(response.headers_mut(), &format!("{}: {error}", error.reason()));
+        response
+    } else {
+        let text = Bytes::from(format!("{}: {error}\n", error.reason()));
+        own(error.status(), text, asker, record)
+    };
+    let headers = response.headers_mut();
+    headers.insert(headers::REQUEST_ID, request_id);
+    if let Some(allow) = allow {
+        headers.insert(header::ALLOW, allow);
+    }
+    if error.closes() && asker.version != Version::HTTP_2 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// A text of our own. To HEAD goes its length alone.
+pub(super) fn own(
+    status: StatusCode,
+    text: Bytes,
+    asker: &Asker,
+    mut record: Box<Record>,
+) -> Response<ResponseBody> {
+    record.status(status);
+    let is_bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let length = HeaderValue::from(text.len());
+    let text = if is_bodiless || asker.method == Method::HEAD {
+        Bytes::new()
+    } else {
+        text
+    };
+    let mut head = response::Response::new(()).into_parts().0;
+    head.status = status;
+    if !is_bodiless {
+        head.headers.insert(header::CONTENT_LENGTH, length);
+        head.headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+    }
+    Response::from_parts(head, ResponseBody::own(text, record))
+}
