@@ -21,6 +21,7 @@ mod deadline;
 mod error;
 mod exchange;
 mod executor;
+mod gather;
 mod grpc;
 mod headers;
 mod host;

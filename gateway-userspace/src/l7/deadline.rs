@@ -8,6 +8,8 @@ use tokio::time::Instant;
 use super::body::Conversion;
 use super::grpc;
 
+/// Limits from here on are looked at by the worker's sweep, up to a quarter of a second late.
+pub(super) const SWEPT_MIN: Duration = Duration::from_secs(2);
 /// Longer than any limit.
 pub(super) const A_DAY: Duration = Duration::from_hours(24);
 

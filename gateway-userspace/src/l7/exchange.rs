@@ -5,7 +5,8 @@
 //! whole connection, HTTP/2 one for each stream.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use super::error::ProxyError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waits {
     Nobody,
+    /// The response's head is to be there by then.
+    Head(Instant),
     /// The upstream is to say more within the limit.
     Upstream(Instant, Duration),
     /// The client is to take what it was given.
@@ -87,10 +90,14 @@ impl Exchange {
     pub(super) fn check(&self, now: Instant, stalled_timeout: Duration) {
         let (since, limit, verdict) = match self.waits.get() {
             Waits::Nobody => return,
+            Waits::Head(until) => (until, Duration::ZERO, ProxyError::Timeout),
             Waits::Upstream(since, limit) => (since, limit, ProxyError::ResponseStalled),
             Waits::Client(since) => (since, stalled_timeout, ProxyError::ClientStalled),
         };
-        if now.saturating_duration_since(since) < limit {
+        if now
+            .checked_duration_since(since)
+            .is_none_or(|waited| waited < limit)
+        {
             return;
         }
         self.waits.set(Waits::Nobody);
@@ -98,6 +105,28 @@ impl Exchange {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
+    }
+
+    /// Waits for a response's head, until about that time: the sweep's steps are exact enough for seconds.
+    ///
+    /// # Cancel safety
+    /// That of the future.
+    pub(super) async fn head<F: Future>(&self, until: Instant, mut future: Pin<&mut F>) -> Option<F::Output> {
+        self.waits.set(Waits::Head(until));
+        let outcome = poll_fn(|context| {
+            if self.verdict.get() == Some(ProxyError::Timeout) {
+                self.verdict.set(None);
+                return Poll::Ready(None);
+            }
+            let polled = future.as_mut().poll(context).map(Some);
+            if polled.is_pending() {
+                self.park(context);
+            }
+            polled
+        })
+        .await;
+        self.waits.set(Waits::Nobody);
+        outcome
     }
 
     /// Until the client was waited for too long: a stream whose window is closed is not polled, so its task must end
@@ -128,6 +157,25 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_head_that_is_late_is_given_up_and_may_be_waited_for_again() {
+        let start = Instant::now();
+        let exchange = Exchange::default();
+        let mut never = std::pin::pin!(std::future::pending::<()>());
+        for until in [start + Duration::from_secs(5), start + Duration::from_secs(9)] {
+            let mut wait = std::pin::pin!(exchange.head(until, never.as_mut()));
+            let mut poll = |context: &mut Context<'_>| Poll::Ready(wait.as_mut().poll(context));
+            assert!(poll_fn(&mut poll).await.is_pending());
+            exchange.check(until - Duration::from_millis(1), Duration::ZERO);
+            assert!(poll_fn(&mut poll).await.is_pending(), "not yet");
+            exchange.check(until, Duration::ZERO);
+            assert_eq!(poll_fn(&mut poll).await, Poll::Ready(None));
+        }
+        let ready = std::pin::pin!(std::future::ready(7));
+        assert_eq!(exchange.head(start, ready).await, Some(7));
+        assert_eq!(exchange.verdict(), None);
+    }
 
     #[test]
     fn who_is_waited_for_too_long_is_to_blame() {

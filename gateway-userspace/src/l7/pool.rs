@@ -99,7 +99,8 @@ pub(crate) struct Pool {
 
 struct Idle {
     line: Line1,
-    since: Instant,
+    /// When a sweep found it first: so that nobody reads a clock for a connection that is taken again at once.
+    since: Cell<Option<Instant>>,
 }
 
 impl Pool {
@@ -181,10 +182,11 @@ impl Pool {
 
     fn put_idle(&self, line: Line1) {
         let terms = self.terms.get();
-        let now = Instant::now();
+        let is_old = || terms.age_max.is_some() && terms.is_old(line.born, Instant::now());
         let mut idle = self.idle.borrow_mut();
-        if !line.sender.is_closed() && idle.len() < terms.idle_max && !terms.is_old(line.born, now) {
-            idle.push_back(Idle { line, since: now });
+        if !line.sender.is_closed() && idle.len() < terms.idle_max && !is_old() {
+            let since = Cell::new(None);
+            idle.push_back(Idle { line, since });
         }
     }
 
@@ -193,7 +195,9 @@ impl Pool {
         let terms = self.terms.get();
         let is_fresh = |since: Instant| now.saturating_duration_since(since) < terms.idle_timeout;
         self.idle.borrow_mut().retain(|idle| {
-            is_fresh(idle.since) && !terms.is_old(idle.line.born, now) && !idle.line.sender.is_closed()
+            let since = idle.since.get().unwrap_or(now);
+            idle.since.set(Some(since));
+            is_fresh(since) && !terms.is_old(idle.line.born, now) && !idle.line.sender.is_closed()
         });
         self.http2
             .evict(|since, born| is_fresh(since) && !terms.is_old(born, now));

@@ -19,7 +19,7 @@ use super::attempt::{Failed, Outgoing, attempt, is_idempotent};
 use super::balance::Mode;
 use super::body::{Bounds, Conversion, Gate, Limits, RequestBody, ResponseBody, Upload};
 use super::connection::Connection;
-use super::deadline::{self, A_DAY, later};
+use super::deadline::{self, A_DAY, SWEPT_MIN, later};
 use super::error::{ProxyError, Retry};
 use super::exchange::Exchange;
 use super::grpc;
@@ -214,12 +214,19 @@ async fn in_time(connection: &Rc<Connection>, admitted: Admitted, record: &mut R
         deadline,
     } = admitted;
     let limit = route.http().timeout;
+    let exchange = Rc::clone(&record.exchange);
     let upload = outgoing.upload.clone();
     let mut until = later(record.start, limit).min(deadline.unwrap_or_else(|| later(record.start, A_DAY)));
     let outcome = {
         let mut forwarded = pin!(forward(connection, &route, outgoing, record));
         loop {
-            if let Ok(outcome) = timeout_at(until, forwarded.as_mut()).await {
+            // A timer is exact, and costs something: for seconds the sweep will do.
+            let outcome = if limit >= SWEPT_MIN && deadline.is_none() {
+                exchange.head(until, forwarded.as_mut()).await
+            } else {
+                timeout_at(until, forwarded.as_mut()).await.ok()
+            };
+            if let Some(outcome) = outcome {
                 break outcome;
             }
             if deadline.is_some_and(|deadline| deadline <= until) {

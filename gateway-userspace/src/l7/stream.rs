@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::connection::Connection;
+use super::gather;
 
 /// Bytes that are read and discarded after an answer that came before the request's end.
 const FAREWELL_BYTES_MAX: usize = 256 * 1024;
@@ -109,7 +110,9 @@ impl AsyncWrite for ClientStream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut *self.socket.stream.borrow_mut()).poll_write_vectored(context, slices);
+        let mut stream = self.socket.stream.borrow_mut();
+        let outcome = gather::poll_write(Pin::new(&mut *stream), context, slices);
+        drop(stream);
         self.written(outcome)
     }
 

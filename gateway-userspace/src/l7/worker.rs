@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpListener;
+use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::Notify;
-use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::Shared;
@@ -45,30 +45,41 @@ pub(super) struct Plan {
     pub(super) mailbox: Arc<Mailbox>,
 }
 
-/// Starts the thread; its runtime is made here, so that a failure is the caller's.
+/// Starts the thread and waits until it has its runtime, so that a failure is the caller's.
+///
+/// A runtime of tasks that stay on their thread: tokio's `LocalRuntime`, which schedules a task once where a `LocalSet`
+/// in a common runtime schedules it twice.
 pub(super) fn spawn(plan: Plan) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    thread::Builder::new()
+    let (made, is_made) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new()
         .name(format!("worker-{}", plan.index))
-        .spawn(move || run(&runtime, plan))
+        .spawn(move || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            match builder.enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => {
+                    // The other side waits for it.
+                    drop(made.send(Ok(())));
+                    run(runtime, plan);
+                }
+                Err(error) => drop(made.send(Err(error))),
+            }
+        })?;
+    match is_made.recv() {
+        Ok(made) => made.map(|()| thread),
+        Err(_) => Err(io::Error::other("a worker ended before it began")),
+    }
 }
 
-fn run(runtime: &tokio::runtime::Runtime, plan: Plan) {
+fn run(runtime: LocalRuntime, plan: Plan) {
     let mailbox = Arc::clone(&plan.mailbox);
     let worker = Rc::new(Worker::new(plan));
-    let tasks = LocalSet::new();
-    let (before, drain) = tasks.block_on(runtime, worker.live(&mailbox));
+    let (before, drain) = runtime.block_on(worker.live(&mailbox));
     // What is still there is cut off: each request's record ends with its task, and sees this.
     worker.state.set(State::Cutting);
     let cut = worker.active_requests();
     let finished = worker.counters.ended.get().saturating_sub(before);
-    {
-        // Tasks drop sockets and timers, which belong to the runtime.
-        let _entered = runtime.enter();
-        drop(tasks);
-    }
+    // With all tasks, which drop sockets and timers of it.
+    drop(runtime);
     worker.connections.borrow_mut().clear();
     worker.log.hand_over();
     if drain.done.send(Drained { finished, cut }).is_err() {

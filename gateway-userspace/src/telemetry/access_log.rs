@@ -10,9 +10,9 @@ pub mod stamp;
 
 use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -24,13 +24,20 @@ use out::Out;
 const CHUNKS_MAX: usize = 128;
 /// A buffer's size; it is handed over when the next line may not fit. Above the longest line there can be.
 const CHUNK_BYTES: usize = 32 * 1024;
+/// Chunks kept to be filled again.
+const SPARE_MAX: usize = 8;
 /// Room that the next line has at least, for almost all of them.
 const LINE_BYTES: usize = 1024;
 /// Longest time a line stays in a worker's buffer.
 pub const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
 
 enum Message {
-    Lines { text: Vec<u8>, count: u64 },
+    Lines {
+        text: Vec<u8>,
+        /// Of these, so many bytes are lines.
+        used: usize,
+        count: u64,
+    },
     Flush(SyncSender<()>),
 }
 
@@ -48,6 +55,27 @@ pub enum Flushed {
 pub struct AccessLog {
     queue: SyncSender<Message>,
     counters: Arc<Counters>,
+    spare: Arc<Spare>,
+}
+
+/// Chunks that were written and may be filled again: new ones would be zeroed, and their pages be mapped, each time.
+#[derive(Debug, Default)]
+struct Spare(Mutex<Vec<Vec<u8>>>);
+
+impl Spare {
+    fn take(&self) -> Vec<u8> {
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut chunk = spare.unwrap_or_default();
+        chunk.resize(CHUNK_BYTES, 0);
+        chunk
+    }
+
+    fn put(&self, chunk: Vec<u8>) {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_MAX {
+            spare.push(chunk);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -64,11 +92,16 @@ impl AccessLog {
     pub fn start(sink: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, messages) = sync_channel(CHUNKS_MAX);
         let counters = Arc::new(Counters::default());
-        let theirs = Arc::clone(&counters);
+        let spare = Arc::new(Spare::default());
+        let (theirs, back) = (Arc::clone(&counters), Arc::clone(&spare));
         thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_all(sink, &messages, &theirs))?;
-        Ok(Self { queue, counters })
+            .spawn(move || write_all(sink, &messages, &theirs, &back))?;
+        Ok(Self {
+            queue,
+            counters,
+            spare,
+        })
     }
 
     /// Lines go to standard output.
@@ -102,8 +135,8 @@ impl AccessLog {
     }
 
     /// Takes whole lines, or drops and counts them. Never blocks.
-    fn submit(&self, text: Vec<u8>, count: u64) {
-        match self.queue.try_send(Message::Lines { text, count }) {
+    fn submit(&self, text: Vec<u8>, used: usize, count: u64) {
+        match self.queue.try_send(Message::Lines { text, used, count }) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.counters.dropped.fetch_add(count, Ordering::Relaxed);
@@ -112,12 +145,18 @@ impl AccessLog {
     }
 }
 
-fn write_all(mut sink: impl Write, messages: &Receiver<Message>, counters: &Counters) {
+fn write(sink: &mut impl Write, text: &[u8], used: usize) -> io::Result<()> {
+    sink.write_all(text.get(..used).unwrap_or(text))?;
+    sink.flush()
+}
+
+fn write_all(mut sink: impl Write, messages: &Receiver<Message>, counters: &Counters, spare: &Spare) {
     let mut failing = false;
     while let Ok(message) = messages.recv() {
         match message {
-            Message::Lines { text, count } => match sink.write_all(&text).and_then(|()| sink.flush()) {
+            Message::Lines { text, used, count } => match write(&mut sink, &text, used) {
                 Ok(()) => {
+                    spare.put(text);
                     failing = false;
                     counters.written.fetch_add(count, Ordering::Relaxed);
                 }
@@ -154,9 +193,9 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn new() -> Self {
+    fn new(spare: &Spare) -> Self {
         Self {
-            space: vec![0; CHUNK_BYTES],
+            space: spare.take(),
             used: 0,
             lines: 0,
         }
@@ -180,8 +219,8 @@ impl LineBuffer {
     /// An empty one; its owner runs [`LineBuffer::run`] beside it.
     pub fn new(log: Arc<AccessLog>) -> Self {
         Self {
+            chunk: RefCell::new(Chunk::new(&log.spare)),
             log,
-            chunk: RefCell::new(Chunk::new()),
             filling: Notify::new(),
         }
     }
@@ -216,13 +255,8 @@ impl LineBuffer {
         if chunk.lines == 0 {
             return;
         }
-        let Chunk {
-            mut space,
-            used,
-            lines,
-        } = std::mem::replace(chunk, Chunk::new());
-        space.truncate(used);
-        self.log.submit(space, lines);
+        let Chunk { space, used, lines } = std::mem::replace(chunk, Chunk::new(&self.log.spare));
+        self.log.submit(space, used, lines);
     }
 
     /// Hands over what has waited for [`FLUSH_INTERVAL`]; never ends.
