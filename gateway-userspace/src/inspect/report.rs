@@ -41,6 +41,14 @@ pub struct Report {
 }
 
 impl Report {
+    /// HTTP begins on the connection, or begins anew after a rest between two messages.
+    pub fn begin(&self) {
+        self.heads.set(0);
+        self.summary.set(None);
+        self.resume.set(None);
+        self.holds.set(false);
+    }
+
     /// Heads that passed: of requests, or of final responses. hyper may read one request ahead of its service.
     pub fn heads(&self) -> u64 {
         self.heads.get()

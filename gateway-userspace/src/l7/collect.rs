@@ -250,6 +250,11 @@ impl L7 {
                 total(|w| &w.handed_over),
             ),
             (
+                "gateway_connections_rested",
+                "Times an idle client connection gave its buffers up",
+                total(|w| &w.rests),
+            ),
+            (
                 "gateway_connections_client_full",
                 "Client connections closed as their client had its most",
                 total(|w| &w.client_full),

@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     cause: Cell<Option<Cause>>,
     waker: RefCell<Option<Waker>>,
     requests: Cell<u64>,
+    /// HTTP/1: of these, since HTTP began, or began anew after a rest.
+    numbered: Cell<u64>,
     half_closed: Cell<HalfClosed>,
     /// HTTP/1: what the inspector found.
     pub(super) report: Rc<Report>,
@@ -68,6 +70,8 @@ const HALF_CLOSED_MAX: Duration = Duration::from_secs(2);
 
 /// Requests under way.
 enum Exchanges {
+    /// Nothing came yet.
+    None,
     /// One after another.
     Http1(Rc<Exchange>),
     Http2 {
@@ -112,6 +116,7 @@ impl Connection {
     /// A request's head is read. What the inspector put in place of a head that it refused is told apart.
     pub(super) fn begin(&self, version: Version) -> Option<Refusal> {
         self.requests.set(self.requests.get() + 1);
+        self.numbered.set(self.numbered.get() + 1);
         if version == Version::HTTP_2 {
             self.change(|life, _| life.begin(Protocol::Http2));
             return None;
@@ -123,7 +128,7 @@ impl Connection {
                 self.worker.counters.noted(refusal);
             }
         }
-        self.report.refusal_of(self.requests.get() - 1)
+        self.report.refusal_of(self.numbered.get() - 1)
     }
 
     /// How the head began that was refused.
@@ -144,7 +149,7 @@ impl Connection {
     /// The client sends nothing more; pending: HTTP is not to know yet, for it would give the request up.
     pub(super) fn ended(&self) -> Poll<()> {
         // Hyper reads on before it asks the service, so a request may have passed that has not begun.
-        let is_under_way = self.active() > 0 || self.report.heads() > self.requests.get();
+        let is_under_way = self.active() > 0 || self.report.heads() > self.numbered.get();
         let is_waiting = is_under_way && matches!(&*self.exchanges.borrow(), Exchanges::Http1(_));
         match self.half_closed.get() {
             _ if !is_waiting => Poll::Ready(()),
@@ -183,7 +188,7 @@ impl Connection {
     fn exchange(&self) -> Rc<Exchange> {
         match &*self.exchanges.borrow() {
             Exchanges::Http1(exchange) => Rc::clone(exchange),
-            Exchanges::Http2 { .. } => Rc::default(),
+            Exchanges::None | Exchanges::Http2 { .. } => Rc::default(),
         }
     }
 
@@ -200,7 +205,7 @@ impl Connection {
     pub(super) fn take_stream(&self) -> Option<Rc<Exchange>> {
         match &mut *self.exchanges.borrow_mut() {
             Exchanges::Http2 { next, .. } => next.take(),
-            Exchanges::Http1(_) => None,
+            Exchanges::None | Exchanges::Http1(_) => None,
         }
     }
 
@@ -215,6 +220,7 @@ impl Connection {
         let listener = self.listener.borrow();
         let limits = listener.http();
         match &*self.exchanges.borrow() {
+            Exchanges::None => {}
             Exchanges::Http1(exchange) => exchange.check(now, limits.stalled_timeout),
             Exchanges::Http2 { all, .. } => {
                 for exchange in all {
@@ -233,7 +239,16 @@ impl Connection {
         let mut life = self.life.get();
         let due = life.check(now, node, limits);
         self.life.set(life);
-        let Some((order, cause)) = due else { return };
+        let Some((order, cause)) = due else {
+            let holds = matches!(&*self.exchanges.borrow(), Exchanges::Http1(_));
+            if holds && life.may_rest(now) {
+                self.order.set(Some(Order::Rest));
+                if let Some(waker) = self.waker.borrow_mut().take() {
+                    waker.wake();
+                }
+            }
+            return;
+        };
         if cause != Cause::Leave {
             self.worker.counters.timed_out.add(1);
         }

@@ -145,6 +145,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) endings: Box<[Cell64]>,
     /// Connections given to a worker that had fewer.
     pub(crate) handed_over: Cell64,
+    /// Times that an idle connection gave its buffers up.
+    pub(crate) rests: Cell64,
     /// Connections closed at once, as their client had its most already.
     pub(crate) client_full: Cell64,
     /// Upper ends as [`DELAY_BUCKETS_MICROS`].
@@ -173,6 +175,7 @@ impl Default for WorkerCounters {
             noted: Refusal::ALL.iter().map(|_| cell()).collect(),
             endings: Ending::all().map(|_| cell()).collect(),
             handed_over: cell(),
+            rests: cell(),
             client_full: cell(),
             delays: Default::default(),
             delay_sum_micros: cell(),

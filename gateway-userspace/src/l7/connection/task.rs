@@ -47,10 +47,11 @@ pub(in crate::l7) fn spawn(
         cause: Cell::new(None),
         waker: RefCell::new(None),
         requests: Cell::new(0),
+        numbered: Cell::new(0),
         half_closed: Cell::new(HalfClosed::No),
         report: Rc::default(),
         tunnel: RefCell::default(),
-        exchanges: RefCell::new(Exchanges::Http1(Rc::default())),
+        exchanges: RefCell::new(Exchanges::None),
         worker: Rc::clone(worker),
     });
     let id = worker.add(Rc::clone(&connection));
@@ -80,27 +81,40 @@ fn forwarded_for(client: IpAddr) -> HeaderValue {
 }
 
 /// Which protocol it is tells the first byte; until then nothing is held for it. The rest of its way is on the heap,
-/// made when it is needed.
+/// made when it is needed, and given up while the client asks for nothing.
 async fn run(connection: &Rc<Connection>, stream: TcpStream) -> Ending {
     let socket = Socket::new(stream);
-    let begun = {
-        let begun = pin!(first(&socket, connection));
-        connection.obey(begun, |_| {}).await
-    };
-    match begun {
-        Some(First::Http1(bytes)) => Box::pin(http1(connection, &socket, bytes)).await,
-        Some(First::Http2(bytes)) => Box::pin(http2(connection, &socket, bytes)).await,
-        Some(First::Ended(bytes)) if bytes.is_empty() => Ending::Empty,
-        Some(First::Ended(_)) => Ending::Truncated,
-        None => connection.cut(),
+    loop {
+        let begun = {
+            let begun = pin!(first(&socket, connection));
+            connection.obey(begun, |_| Go::End).await
+        };
+        let bytes = match begun {
+            Driven::Ended(First::Http1(bytes)) => bytes,
+            Driven::Ended(First::Http2(bytes)) if connection.requests.get() == 0 => {
+                return Box::pin(http2(connection, &socket, bytes)).await;
+            }
+            Driven::Ended(First::Http2(bytes)) => bytes,
+            Driven::Ended(First::Ended(bytes)) if bytes.is_empty() => return Ending::Empty,
+            Driven::Ended(First::Ended(_)) => return Ending::Truncated,
+            Driven::Finished => return connection.finished(),
+            Driven::Cut | Driven::Resting => return connection.cut(),
+        };
+        if let Some(ending) = Box::pin(http1(connection, &socket, bytes)).await {
+            return ending;
+        }
     }
 }
 
-async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>) -> Ending {
+/// HTTP/1 until the connection ends, or (`None`) rests.
+async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>) -> Option<Ending> {
     let (rules, builder) = {
         let listener = connection.listener.borrow();
         (listener.rules(), server::http1(listener.http()))
     };
+    connection.exchanges.replace(Exchanges::Http1(Rc::default()));
+    connection.report.begin();
+    connection.numbered.set(0);
     let theirs = Rc::clone(connection);
     let service = service_fn(move |request| {
         let exchange = theirs.exchange();
@@ -112,21 +126,43 @@ async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
     let mut http = builder.serve_connection(TokioIo::new(stream), service);
     let ended = {
         let http = Pin::new(&mut http);
-        connection.obey(http, |http| http.graceful_shutdown()).await
+        connection
+            .obey(http, |http| {
+                http.graceful_shutdown();
+                Go::On
+            })
+            .await
     };
-    let stream = http.into_parts().io.into_inner();
+    let parts = http.into_parts();
+    let is_read = parts.read_buf.is_empty();
+    let stream = parts.io.into_inner();
     let input = stream.input();
     let (_, held) = stream.into_inner();
     if let Some(tunnel) = connection.tunnel.take() {
         let client = Raw(Rc::clone(socket));
         let tunnel = pin!(tunnel.run(client, held));
-        return match connection.obey(tunnel, |_| {}).await {
-            Some(()) => connection.finished(),
-            None => connection.cut(),
-        };
+        return Some(match connection.obey(tunnel, |_| Go::On).await {
+            Driven::Ended(()) => connection.finished(),
+            _ => connection.cut(),
+        });
     }
+    if matches!(ended, Driven::Resting) && is_read && input == Input::Whole {
+        connection.exchanges.replace(Exchanges::None);
+        connection.worker.counters.rests.add(1);
+        return None;
+    }
+    Some(last_words(connection, socket, ended, input).await)
+}
+
+/// How HTTP/1 on a connection ended; what the client still sends is read, lest it lose its answer.
+async fn last_words(
+    connection: &Connection,
+    socket: &Socket,
+    ended: Driven<hyper::Result<()>>,
+    input: Input,
+) -> Ending {
     match ended {
-        Some(Ok(())) => {
+        Driven::Ended(Ok(())) => {
             if input == Input::Owed {
                 farewell(socket).await;
             }
@@ -135,7 +171,7 @@ async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
             }
             connection.finished()
         }
-        Some(Err(error)) => {
+        Driven::Ended(Err(error)) => {
             tracing::debug!(%error, client = %connection.client, "a client's connection ended");
             if error.is_parse() && !error.is_incomplete_message() {
                 // The inspector lets nothing pass that hyper cannot read: hyper answered by itself.
@@ -148,7 +184,11 @@ async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
             }
             Ending::Truncated
         }
-        None => connection.cut(),
+        Driven::Resting => {
+            farewell(socket).await;
+            connection.finished()
+        }
+        Driven::Finished | Driven::Cut => connection.cut(),
     }
 }
 
@@ -171,15 +211,20 @@ async fn http2(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
     let stream = Inspected::server_http2(stream, bytes, Rc::clone(&connection.report));
     let ended = {
         let http = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        connection.obey(http, |http| http.graceful_shutdown()).await
+        connection
+            .obey(http, |http| {
+                http.graceful_shutdown();
+                Go::On
+            })
+            .await
     };
     match ended {
-        Some(Ok(())) => {
+        Driven::Ended(Ok(())) => {
             // Frames that it sent meanwhile (WINDOW_UPDATE) would turn the end into a reset.
             farewell(socket).await;
             connection.finished()
         }
-        Some(Err(error)) => {
+        Driven::Ended(Err(error)) => {
             tracing::debug!(%error, client = %connection.client, "a client's connection ended");
             farewell(socket).await;
             match connection.report.flood() {
@@ -187,29 +232,49 @@ async fn http2(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
                 None => Ending::Unreadable,
             }
         }
-        None => connection.cut(),
+        Driven::Finished | Driven::Cut | Driven::Resting => connection.cut(),
     }
 }
 
 impl Connection {
-    /// Drives a future as the sweep orders; `None`: it was cut.
+    /// Drives a future as the sweep orders; `finish` is told that it is to end in order.
     async fn obey<F: Future>(
         &self,
         mut future: Pin<&mut F>,
-        mut finish: impl FnMut(Pin<&mut F>),
-    ) -> Option<F::Output> {
+        mut finish: impl FnMut(Pin<&mut F>) -> Go,
+    ) -> Driven<F::Output> {
         poll_fn(|context| {
             self.park(context.waker());
             match self.order.take() {
                 None => {}
-                Some(Order::Finish) => finish(future.as_mut()),
+                Some(Order::Rest) => return Poll::Ready(Driven::Resting),
+                Some(Order::Finish) => match finish(future.as_mut()) {
+                    Go::On => {}
+                    Go::End => return Poll::Ready(Driven::Finished),
+                },
                 Some(Order::Cut) => {
                     tracing::debug!(client = %self.client, "a client's connection was cut");
-                    return Poll::Ready(None);
+                    return Poll::Ready(Driven::Cut);
                 }
             }
-            future.as_mut().poll(context).map(Some)
+            future.as_mut().poll(context).map(Driven::Ended)
         })
         .await
     }
+}
+
+/// What becomes of a future that is to end in order.
+enum Go {
+    /// It goes on to its end.
+    On,
+    /// It has nothing to finish.
+    End,
+}
+
+/// How a future was driven.
+enum Driven<T> {
+    Ended(T),
+    Finished,
+    Cut,
+    Resting,
 }

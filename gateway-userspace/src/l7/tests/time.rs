@@ -228,3 +228,40 @@ async fn a_client_has_its_most_connections() {
     let mut again = Client::http1(gateway.address()).await;
     assert_eq!(again.get("/own").await.unwrap().status, 200);
 }
+
+#[tokio::test]
+async fn a_connection_that_rested_goes_on_as_before() {
+    let echo = Server::echo().await;
+    let gateway = Gateway::start(&Setup::new(1, &[echo.address]));
+    let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+    // (what is sent after the rest, what comes back)
+    let rows = [
+        ("GET /up/1 HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 200 "),
+        (
+            "POST /up/2 HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc",
+            "body 3",
+        ),
+        ("GET /none HTTP/1.1\r\nhost: a\r\n\r\n", "no-route: "),
+        (
+            "GET /up HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+            "host-repeated: ",
+        ),
+    ];
+    for (request, expected) in rows {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        while !answer.contains(expected) {
+            let mut piece = [0; 4096];
+            let read = stream.read(&mut piece).await.unwrap();
+            assert!(read > 0, "{request}: {answer}");
+            answer.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+        let rests = || gateway.shared.metrics.workers()[0].rests.get();
+        let before = rests();
+        if !expected.starts_with("host-repeated") {
+            wait_until("it rests", || rests() > before).await;
+        }
+    }
+    let lines = gateway.lines(4).await;
+    assert!(lines[3].contains("reason=host-repeated"), "{lines:#?}");
+}
