@@ -7,6 +7,7 @@
 mod connect;
 mod held;
 mod http2;
+mod stream;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

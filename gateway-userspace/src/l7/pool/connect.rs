@@ -14,11 +14,11 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use super::stream::EndpointStream;
 use super::{RequestBody, Terms};
 use crate::config::snapshot::HttpMode;
 use crate::inspect::{Inspected, Mode, Report, Rules};
 use crate::l7::error::ProxyError;
-use crate::l7::gather::Gathering;
 
 /// Bytes buffered per HTTP/1 connection, which bounds a response's head too.
 const BUFFER_BYTES_MAX: usize = 72 * 1024;
@@ -57,7 +57,7 @@ pub(super) async fn http1(address: SocketAddr, terms: &Terms) -> Result<(Line1, 
         mode: mode(terms.mode),
         ..Rules::default()
     };
-    let stream = Inspected::client(Gathering(stream), rules, Rc::clone(&report));
+    let stream = Inspected::client(EndpointStream::new(stream), rules, Rc::clone(&report));
     let handshake = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES_MAX)
         .handshake(TokioIo::new(stream));
@@ -68,7 +68,8 @@ pub(super) async fn http1(address: SocketAddr, terms: &Terms) -> Result<(Line1, 
         if let Err(error) = &ended {
             tracing::debug!(%error, endpoint = %address, "a connection to an endpoint ended");
         }
-        let (Gathering(stream), held) = connection.into_parts().io.into_inner().into_inner();
+        let (endpoint, held) = connection.into_parts().io.into_inner().into_inner();
+        let stream = endpoint.stream;
         // Somebody waits for it only after a switch of protocols; else it closes here.
         drop(free.send(Freed { stream, held }));
     }));
