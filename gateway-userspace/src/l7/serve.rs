@@ -186,7 +186,7 @@ fn admit(
     record.body(upload.clone());
     target::address(&mut head, host.value, protocol)?;
     head.extensions.clear();
-    switch.to_upstream(&mut head, protocol)?;
+    switch.ask_upstream(&mut head, protocol)?;
     if protocol == UpstreamProtocol::Http1 && upload.is_some() {
         headers::frame(&mut head.headers, &RequestBody::new(upload.as_ref()));
     }
@@ -365,7 +365,7 @@ fn respond(
             lease,
             switch,
             route,
-        } => match switch.to_downstream(&response) {
+        } => match switch.tell_client(&response) {
             Ok(head) => {
                 record.status(head.status);
                 let tunnel = Box::new(Tunnel {

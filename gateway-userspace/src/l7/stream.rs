@@ -3,6 +3,7 @@
 //! The connection keeps the socket: a tunnel goes on with it, and [`farewell`] ends it so that an answer is not lost.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
@@ -12,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -138,18 +139,14 @@ pub(super) async fn farewell(socket: &Socket) {
     if socket.ended.get() == Ended::Yes {
         return;
     }
-    // Nobody else touches the socket any more: HTTP on it has ended.
-    let Ok(mut stream) = socket.stream.try_borrow_mut() else {
-        return;
-    };
-    if let Err(error) = SockRef::from(&*stream).shutdown(Shutdown::Write) {
+    if let Err(error) = SockRef::from(&*socket.stream.borrow()).shutdown(Shutdown::Write) {
         tracing::debug!(%error, "ending the answers of a connection");
         return;
     }
     let discarded = async {
         let mut discarded = 0;
         while discarded < FAREWELL_BYTES_MAX {
-            match discard(&mut stream).await {
+            match poll_fn(|context| discard(socket, context)).await {
                 Ok(count) if count > 0 => discarded += count,
                 Ok(_) | Err(_) => break,
             }
@@ -158,10 +155,11 @@ pub(super) async fn farewell(socket: &Socket) {
     drop(timeout(FAREWELL_MAX, discarded).await);
 }
 
-async fn discard(stream: &mut TcpStream) -> io::Result<usize> {
+fn discard(socket: &Socket, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
     let mut space = [const { MaybeUninit::uninit() }; DISCARD_BYTES];
     let mut buffer = ReadBuf::uninit(&mut space);
-    stream.read_buf(&mut buffer).await
+    ready!(Pin::new(&mut *socket.stream.borrow_mut()).poll_read(context, &mut buffer))?;
+    Poll::Ready(Ok(buffer.filled().len()))
 }
 
 /// What began to come, as far as it tells the protocol.
@@ -213,7 +211,7 @@ pub(super) async fn first(socket: &Socket, connection: &Connection) -> First {
 
 /// Waits without a borrow of the socket that outlives a poll.
 async fn readable(socket: &Socket) -> io::Result<()> {
-    std::future::poll_fn(|context| socket.stream.borrow().poll_read_ready(context)).await
+    poll_fn(|context| socket.stream.borrow().poll_read_ready(context)).await
 }
 
 /// A tunnel's client side.

@@ -113,7 +113,7 @@ impl Switch {
     ///
     /// # Errors
     /// [`ProxyError::WebSocketBad`]: the client's key is none.
-    pub(super) fn to_upstream(
+    pub(super) fn ask_upstream(
         &mut self,
         head: &mut Parts,
         protocol: UpstreamProtocol,
@@ -153,7 +153,7 @@ impl Switch {
     ///
     /// # Errors
     /// [`ProxyError::UpstreamProtocol`]: it switched to something else, or does not know the WebSocket's key.
-    pub(super) fn to_downstream(&self, response: &Response<Incoming>) -> Result<response::Parts, ProxyError> {
+    pub(super) fn tell_client(&self, response: &Response<Incoming>) -> Result<response::Parts, ProxyError> {
         let Self::To(to) = self else {
             return Err(ProxyError::UpstreamProtocol);
         };
