@@ -44,7 +44,7 @@ fn forwarded(entries: &[Entry]) -> Counts {
         let count = counts.entry(path).or_default();
         // Only an answer shows that the server had the request: where it accepts few connections at once, as Python's
         // does, its kernel resets some that it never saw.
-        let is_certain = entry.get("status").is_some_and(|status| status != "502");
+        let is_certain = entry.get("fault") != Some("downstream") && entry.get("status") != Some("502");
         count.0 += usize::from(is_certain);
         count.1 += 1;
     }
