@@ -1,11 +1,12 @@
 //! A request's way: `listener → connection → route → balance → attempt → respond`.
 //!
-//! N workers, each an OS thread with a current-thread runtime of its own, its own listening sockets
-//! (`SO_REUSEPORT`), connections, upstream pools and balancer turns. What workers share is [`Shared`]: the snapshot,
-//! counters, and the access log's queue; none of it makes a worker wait. Files in reading order: `workers`
-//! (the control side), `bind`, `worker` (a thread's life), `accept`, `connection`, `serve` (**the** linear function),
-//! `host`, `path`, `headers`, `grpc`, `websocket`, `balance`, `attempt`, `pool`, `body`, `record` (how each request
-//! ends), `metrics`.
+//! N workers, each an OS thread with a runtime of its own, its own listening sockets (`SO_REUSEPORT`), connections,
+//! upstream pools and balancer turns. What workers share is [`Shared`]: the snapshot, counters, the count of
+//! connections, and the access log's queue; none of it makes a worker wait. Files in reading order: `workers` (the
+//! control side), `bind`, `worker` (a thread's life), `accept` and `admission`, `connection` (its task, over `stream`
+//! and the inspector), `server`, `serve` (**the** request's way), `host`, `path`, `target`, `headers`, `switch`,
+//! `deadline`, `balance`, `attempt`, `pool`, `body`, `tunnel`, `answers`, `record` (how each request ends), `exchange`
+//! (what the sweep sees of it), `metrics`.
 //! This module knows neither `l4`, `cluster` nor `admin`.
 
 mod accept;

@@ -85,6 +85,10 @@ pub(super) async fn attempt(
         let mut failure = match answer {
             Ok(response) => {
                 record.answered(response.status());
+                let interim = lease.interim();
+                if interim > 0 {
+                    worker.counters.interim.add(interim);
+                }
                 if response.version() == Version::HTTP_10 {
                     lease.retire();
                 }

@@ -255,6 +255,11 @@ impl L7 {
                 total(|w| &w.rests),
             ),
             (
+                "gateway_responses_interim",
+                "Interim answers (1xx) of HTTP/1 endpoints, which are dropped",
+                total(|w| &w.interim),
+            ),
+            (
                 "gateway_connections_client_full",
                 "Client connections closed as their client had its most",
                 total(|w| &w.client_full),

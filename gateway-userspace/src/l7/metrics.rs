@@ -145,6 +145,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) endings: Box<[Cell64]>,
     /// Connections given to a worker that had fewer.
     pub(crate) handed_over: Cell64,
+    /// Interim answers (1xx) of endpoints, which go no further.
+    pub(crate) interim: Cell64,
     /// Times that an idle connection gave its buffers up.
     pub(crate) rests: Cell64,
     /// Connections closed at once, as their client had its most already.
@@ -176,6 +178,7 @@ impl Default for WorkerCounters {
             endings: Ending::all().map(|_| cell()).collect(),
             handed_over: cell(),
             rests: cell(),
+            interim: cell(),
             client_full: cell(),
             delays: Default::default(),
             delay_sum_micros: cell(),

@@ -253,6 +253,15 @@ impl Lease {
         }
     }
 
+    /// Interim answers (1xx) that came before the answer, and went no further. HTTP/2 does not tell.
+    pub(super) fn interim(&mut self) -> u64 {
+        let Some(Line::Http1(line)) = &mut self.line else {
+            return 0;
+        };
+        let all = line.report.interim();
+        all.saturating_sub(std::mem::replace(&mut line.interim, all))
+    }
+
     /// The connection is not to be used again: the endpoint speaks HTTP/1.0, and hyper would do so, too.
     pub(super) fn retire(&mut self) {
         self.retired = true;

@@ -38,6 +38,8 @@ pub(super) struct Line1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
     /// What the inspector found in its answers.
     pub(super) report: Rc<Report>,
+    /// Interim answers that were counted.
+    pub(super) interim: u64,
     pub(super) born: Instant,
     /// Its stream, after a switch of protocols.
     pub(super) freed: oneshot::Receiver<Freed>,
@@ -77,6 +79,7 @@ pub(super) async fn http1(address: SocketAddr, terms: &Terms) -> Result<(Line1, 
     let line = Line1 {
         sender,
         report,
+        interim: 0,
         born,
         freed,
     };

@@ -144,3 +144,28 @@ async fn a_response_whose_end_is_doubtful_is_502_and_ends_its_connection() {
         "a plain one is used again"
     );
 }
+
+#[tokio::test]
+async fn interim_answers_go_no_further_and_are_counted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        loop {
+            let mut head = [0; 4096];
+            if stream.read(&mut head).await.unwrap() == 0 {
+                return;
+            }
+            let answer = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n\
+                HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            stream.write_all(answer).await.unwrap();
+        }
+    });
+    let gateway = Gateway::start(&Setup::new(1, &[address]));
+    let mut client = Client::http1(gateway.address()).await;
+    for count in [2, 4] {
+        let answer = client.get("/up").await.unwrap();
+        assert_eq!((answer.status, answer.text()), (200, "ok"));
+        assert_eq!(gateway.shared.metrics.workers()[0].interim.get(), count);
+    }
+}
