@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use http::request::Parts;
+use http::{Response, header};
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::body::Conversion;
@@ -39,4 +41,12 @@ pub(super) fn terms(
         head.headers.insert(grpc::TIMEOUT, left);
     }
     (Conversion::Grpc, limit.and_then(|limit| start.checked_add(limit)))
+}
+
+/// Whether silence inside a response is meant: events come when they come.
+pub(super) fn is_event_stream(response: &Response<Incoming>) -> bool {
+    response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
 }

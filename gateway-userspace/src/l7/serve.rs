@@ -264,7 +264,7 @@ async fn in_time(connection: &Rc<Connection>, admitted: Admitted, record: &mut R
             route,
         };
     }
-    let streams = conversion == Conversion::Grpc || is_event_stream(&response);
+    let streams = conversion == Conversion::Grpc || deadline::is_event_stream(&response);
     let idle = (!streams).then_some(route.http().response_idle_timeout);
     Answer::Upstream {
         response,
@@ -272,13 +272,6 @@ async fn in_time(connection: &Rc<Connection>, admitted: Admitted, record: &mut R
         conversion,
         limits: Limits { idle, deadline },
     }
-}
-
-fn is_event_stream(response: &Response<Incoming>) -> bool {
-    response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// Balance and attempt: asks endpoints until one answers, as long as the request may be sent again.
