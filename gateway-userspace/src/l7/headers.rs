@@ -60,8 +60,6 @@ pub(crate) struct Hop<'h> {
     pub(crate) via: &'static str,
     /// Who answers `Expect: 100-continue`.
     pub(crate) expect: Expect,
-    /// The protocol that the client and the route want to switch to ([`upgrade`]).
-    pub(crate) upgrade: Option<HeaderValue>,
 }
 
 /// Makes a client's fields what an upstream gets, and says which trace the request belongs to.
@@ -102,9 +100,6 @@ pub(crate) fn to_upstream(
     forwarded::set(headers, seen, hop);
     headers.insert(REQUEST_ID, hop.request_id.clone());
     headers.append(header::VIA, HeaderValue::from_static(hop.via));
-    if let Some(protocol) = &hop.upgrade {
-        set_upgrade(headers, protocol.clone());
-    }
     Ok(trace)
 }
 
@@ -248,12 +243,7 @@ mod tests {
 
     type Fields = &'static [(&'static str, &'static str)];
 
-    fn forward_as(
-        fields: &[(&str, &str)],
-        peer: Peer,
-        expect: Expect,
-        upgrade: Option<&'static str>,
-    ) -> Result<HeaderMap, ProxyError> {
+    fn forward_as(fields: &[(&str, &str)], peer: Peer, expect: Expect) -> Result<HeaderMap, ProxyError> {
         let mut headers = map(fields);
         let hop = Hop {
             client: &HeaderValue::from_static("192.0.2.7"),
@@ -263,14 +253,13 @@ mod tests {
             request_id: &HeaderValue::from_static("id-1"),
             via: "1.1 gateway",
             expect,
-            upgrade: upgrade.map(HeaderValue::from_static),
         };
         let seen = Seen::scan(&headers);
         to_upstream(&mut headers, seen, &hop).map(|_| headers)
     }
 
     fn forward(fields: &[(&str, &str)]) -> Result<HeaderMap, ProxyError> {
-        forward_as(fields, Peer::Untrusted, Expect::Answer, None)
+        forward_as(fields, Peer::Untrusted, Expect::Answer)
     }
 
     const OURS: [(&str, &str); 5] = [
@@ -410,7 +399,7 @@ mod tests {
         ];
         for (fields, left) in rows {
             let expected: Vec<_> = left.iter().chain(&OURS[3..]).copied().collect();
-            let got = forward_as(fields, Peer::Trusted, Expect::Answer, None).unwrap();
+            let got = forward_as(fields, Peer::Trusted, Expect::Answer).unwrap();
             assert_eq!(got, map(&expected), "{fields:?}");
         }
     }
@@ -466,7 +455,7 @@ mod tests {
             ),
         ];
         for (fields, answers, expected) in rows {
-            let got = forward_as(fields, Peer::Untrusted, *answers, None);
+            let got = forward_as(fields, Peer::Untrusted, *answers);
             let got = got.map(|headers| headers.contains_key("expect"));
             assert_eq!(got, *expected, "{fields:?} {answers:?}");
         }
@@ -480,7 +469,8 @@ mod tests {
             ("x-own", "1"),
             ("sec-websocket-version", "13"),
         ];
-        let got = forward_as(&fields, Peer::Untrusted, Expect::Answer, Some("websocket")).unwrap();
+        let mut got = forward(&fields).unwrap();
+        set_upgrade(&mut got, HeaderValue::from_static("websocket"));
         let theirs = [
             ("sec-websocket-version", "13"),
             ("connection", "upgrade"),

@@ -161,7 +161,6 @@ fn admit(
         } else {
             Expect::Answer
         },
-        upgrade: None,
     };
     record.traced(headers::to_upstream(&mut head.headers, seen, &hop)?);
     let bounds = Bounds {
