@@ -20,9 +20,9 @@ pub(super) struct Full;
 pub(super) struct Admission {
     open: AtomicUsize,
     max: AtomicUsize,
-    /// Of one client at most; 0: any number, and nothing is kept of clients.
+    /// Of one client at most; 0: any number.
     per_client_max: AtomicUsize,
-    /// Bounded by the number of connections.
+    /// Counted whatever the limit, which may come while connections are there. Bounded by their number.
     clients: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -55,15 +55,14 @@ impl Admission {
     /// # Errors
     /// The client has its most; nothing is to be left.
     pub(super) fn enter(&self, client: IpAddr) -> Result<(), Full> {
-        let per_client_max = self.per_client_max.load(Ordering::Relaxed);
-        if per_client_max > 0 {
-            let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = clients.entry(key(client)).or_default();
-            if *count >= per_client_max {
-                return Err(Full);
-            }
-            *count += 1;
+        let max = self.per_client_max.load(Ordering::Relaxed);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = clients.entry(key(client)).or_default();
+        if max > 0 && *count >= max {
+            return Err(Full);
         }
+        *count += 1;
+        drop(clients);
         self.open.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -71,15 +70,7 @@ impl Admission {
     /// A connection is gone.
     pub(super) fn leave(&self, client: IpAddr) {
         self.open.fetch_sub(1, Ordering::Relaxed);
-        let mut clients = match self.per_client_max.load(Ordering::Relaxed) {
-            0 => match self.clients.try_lock() {
-                // Nothing is kept; what was, before the limit went, is forgotten below.
-                Ok(clients) if clients.is_empty() => return,
-                Ok(clients) => clients,
-                Err(_) => self.clients.lock().unwrap_or_else(PoisonError::into_inner),
-            },
-            _ => self.clients.lock().unwrap_or_else(PoisonError::into_inner),
-        };
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Entry::Occupied(mut entry) = clients.entry(key(client)) {
             if *entry.get() > 1 {
                 *entry.get_mut() -= 1;
@@ -132,6 +123,21 @@ mod tests {
         }
         admission.leave(client("2001:db8:0:1::1"));
         assert!(admission.clients.lock().unwrap().is_empty(), "nothing piles up");
+    }
+
+    #[test]
+    fn a_limit_that_comes_later_counts_who_is_there() {
+        let admission = Admission::default();
+        let client = IpAddr::from([192, 0, 2, 1]);
+        for _ in 0..3 {
+            admission.enter(client).unwrap();
+        }
+        admission.limit(10, Some(2));
+        assert!(admission.enter(client).is_err(), "three are there");
+        admission.leave(client);
+        assert!(admission.enter(client).is_err(), "two are there");
+        admission.leave(client);
+        assert!(admission.enter(client).is_ok(), "one is there");
     }
 
     #[test]
