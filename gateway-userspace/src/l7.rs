@@ -4,7 +4,7 @@
 //! upstream pools and balancer turns. What workers share is [`Shared`]: the snapshot, counters, the count of
 //! connections, and the access log's queue; none of it makes a worker wait. Files in reading order: `workers` (the
 //! control side), `bind`, `worker` (a thread's life), `accept` and `admission`, `connection` (its task, over `stream`
-//! and the inspector), `server`, `serve` (**the** request's way), `host`, `path`, `target`, `headers`, `switch`,
+//! and the inspector, with its `client_text`), `server`, `serve` (**the** request's way), `host`, `path`, `target`, `headers`, `switch`,
 //! `deadline`, `balance`, `attempt`, `pool`, `body`, `tunnel`, `answers`, `record` (how each request ends), `exchange`
 //! (what the sweep sees of it), `metrics`.
 //! This module knows neither `l4`, `cluster` nor `admin`.
@@ -16,6 +16,7 @@ mod attempt;
 mod balance;
 mod bind;
 mod body;
+mod client_text;
 mod collect;
 mod connection;
 mod deadline;

@@ -13,9 +13,10 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use http::{HeaderValue, Version};
+use http::Version;
 use tokio::time::Instant;
 
+use super::client_text::ClientText;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::resolved::{Resolved, ResolvedListener};
@@ -32,10 +33,7 @@ pub(super) use task::spawn;
 pub(crate) struct Connection {
     pub(super) worker: Rc<Worker>,
     pub(super) client: SocketAddr,
-    /// The same as log lines have it.
-    pub(super) client_text: Box<str>,
-    /// The client's address as X-Forwarded-For says it; cloning it allocates nothing.
-    pub(super) forwarded_for: HeaderValue,
+    pub(super) client_text: ClientText,
     since: Instant,
     listener: RefCell<Rc<ResolvedListener>>,
     life: Cell<Life>,

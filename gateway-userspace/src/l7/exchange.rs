@@ -131,18 +131,12 @@ impl Exchange {
 
     /// Until the client was waited for too long: a stream whose window is closed is not polled, so its task must end
     /// it.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost.
-    pub(super) async fn client_stalled(&self) {
-        poll_fn(|context| match self.verdict.get() {
-            Some(ProxyError::ClientStalled) => Poll::Ready(()),
-            _ => {
-                self.park(context);
-                Poll::Pending
-            }
-        })
-        .await;
+    pub(super) fn poll_client_stalled(&self, context: &Context<'_>) -> Poll<()> {
+        if self.verdict.get() == Some(ProxyError::ClientStalled) {
+            return Poll::Ready(());
+        }
+        self.park(context);
+        Poll::Pending
     }
 
     fn park(&self, context: &Context<'_>) {

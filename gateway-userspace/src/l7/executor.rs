@@ -1,13 +1,16 @@
 //! Tasks of one thread, whose panics end only themselves.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
 
 use super::connection::Connection;
+use super::exchange::Exchange;
 
 /// Runs the streams of one HTTP/2 connection on the worker's own thread.
 #[derive(Clone)]
@@ -21,34 +24,48 @@ where
         let connection = Rc::clone(&self.0);
         // Hyper hands a stream over right after it asked the service for its answer.
         let exchange = connection.take_stream();
-        drop(tokio::task::spawn_local(async move {
-            let mut stream = pin!(caught(future));
-            let outcome = match &exchange {
-                None => stream.await.map(drop),
-                // Dropping the stream resets it.
-                Some(exchange) => {
-                    let mut stalled = pin!(exchange.client_stalled());
-                    poll_fn(|context| {
-                        if stalled.as_mut().poll(context).is_ready() {
-                            return Poll::Ready(Ok(()));
-                        }
-                        stream.as_mut().poll(context).map(|outcome| outcome.map(drop))
-                    })
-                    .await
-                }
-            };
-            if let Some(exchange) = exchange {
-                connection.end_stream(&exchange);
-            }
-            if let Err(Panicked(message)) = outcome {
-                connection.worker.counters.panics_stream.add(1);
-                tracing::error!(
-                    place = "stream",
-                    message,
-                    "a task panicked; its stream ends, the connection goes on"
-                );
-            }
+        drop(tokio::task::spawn_local(StreamTask {
+            stream: caught(future),
+            exchange,
+            connection,
         }));
+    }
+}
+
+pin_project! {
+    /// One stream. Not an async block: that would hold the future twice, as what it captured and pinned.
+    struct StreamTask<F> {
+        #[pin]
+        stream: Caught<F>,
+        exchange: Option<Rc<Exchange>>,
+        connection: Rc<Connection>,
+    }
+}
+
+impl<F: Future> Future for StreamTask<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let task = self.project();
+        let stalled = match task.exchange {
+            Some(exchange) => exchange.poll_client_stalled(context),
+            None => Poll::Pending,
+        };
+        // Dropping a stream resets it.
+        if stalled.is_pending()
+            && let Err(Panicked(message)) = ready!(task.stream.poll(context))
+        {
+            task.connection.worker.counters.panics_stream.add(1);
+            tracing::error!(
+                place = "stream",
+                message,
+                "a task panicked; its stream ends, the connection goes on"
+            );
+        }
+        if let Some(exchange) = task.exchange {
+            task.connection.end_stream(exchange);
+        }
+        Poll::Ready(())
     }
 }
 
@@ -56,21 +73,34 @@ where
 #[derive(Debug)]
 pub(super) struct Panicked(pub(super) String);
 
-/// Runs a future; a panic in it becomes an error, and the future is dropped.
+/// Runs a future; a panic in it becomes an error, and the future is to be dropped.
 ///
 /// # Errors
 /// It panicked.
-pub(super) async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
-    let mut future = pin!(future);
-    poll_fn(|context| {
+pub(super) fn caught<F: Future>(future: F) -> Caught<F> {
+    Caught { future }
+}
+
+pin_project! {
+    /// See [`caught`]. Not an async function: that would hold the future twice, as its argument and pinned.
+    pub(super) struct Caught<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Caught<F> {
+    type Output = Result<F::Output, Panicked>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let future = self.project().future;
         // Unwind safety: after a panic the future is only dropped, never polled again.
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Ok(Poll::Pending) => Poll::Pending,
             Err(payload) => Poll::Ready(Err(Panicked(message(payload.as_ref())))),
         }
-    })
-    .await
+    }
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {

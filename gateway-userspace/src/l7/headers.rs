@@ -47,7 +47,7 @@ pub(crate) const NODE: HeaderName = HeaderName::from_static("x-gateway-node");
 /// What the gateway says of itself and of the client to an upstream.
 pub(crate) struct Hop<'h> {
     /// The peer's address, which is the client's if no proxy is before us.
-    pub(crate) client: &'h HeaderValue,
+    pub(crate) client: HeaderValue,
     /// Whether the peer's word about clients is taken.
     pub(crate) peer: Peer,
     /// The client's scheme.
@@ -69,7 +69,7 @@ pub(crate) struct Hop<'h> {
 pub(crate) fn to_upstream(
     headers: &mut HeaderMap,
     seen: Seen,
-    hop: &Hop<'_>,
+    hop: Hop<'_>,
 ) -> Result<Option<TraceId>, ProxyError> {
     if seen.has(Kind::Via) && hops(headers) >= HOPS_MAX {
         return Err(ProxyError::LoopDetected);
@@ -97,9 +97,9 @@ pub(crate) fn to_upstream(
     } else {
         None
     };
-    forwarded::set(headers, seen, hop);
     headers.insert(REQUEST_ID, hop.request_id.clone());
     headers.append(header::VIA, HeaderValue::from_static(hop.via));
+    forwarded::set(headers, seen, hop);
     Ok(trace)
 }
 
@@ -246,7 +246,7 @@ mod tests {
     fn forward_as(fields: &[(&str, &str)], peer: Peer, expect: Expect) -> Result<HeaderMap, ProxyError> {
         let mut headers = map(fields);
         let hop = Hop {
-            client: &HeaderValue::from_static("192.0.2.7"),
+            client: HeaderValue::from_static("192.0.2.7"),
             peer,
             scheme: "http",
             host: &HeaderValue::from_static("a.example"),
@@ -255,7 +255,7 @@ mod tests {
             expect,
         };
         let seen = Seen::scan(&headers);
-        to_upstream(&mut headers, seen, &hop).map(|_| headers)
+        to_upstream(&mut headers, seen, hop).map(|_| headers)
     }
 
     fn forward(fields: &[(&str, &str)]) -> Result<HeaderMap, ProxyError> {

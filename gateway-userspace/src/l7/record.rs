@@ -276,11 +276,12 @@ impl Drop for Record {
         if let Some(error) = failure {
             worker.counters.failed(error);
         }
+        let peer = self.connection.client_text.as_str();
         let proxied = self.client.map(|client| client.to_string());
         let line = Line {
             time: worker.clock.stamp(self.start),
-            client: proxied.as_deref().unwrap_or(&self.connection.client_text),
-            peer: proxied.as_ref().map(|_| &*self.connection.client_text),
+            client: proxied.as_deref().unwrap_or(peer),
+            peer: proxied.as_ref().map(|_| peer),
             listener: self.listener.name(),
             route: self.route.as_ref().map(|route| route.name()),
             upstream: match self.upstream {

@@ -147,7 +147,7 @@ fn admit(
     }
     let hop = headers::Hop {
         peer,
-        client: &connection.forwarded_for,
+        client: connection.client_text.forwarded_for(),
         scheme: "http",
         host: &host.value,
         request_id: &record.request_id,
@@ -162,7 +162,7 @@ fn admit(
             Expect::Answer
         },
     };
-    record.traced(headers::to_upstream(&mut head.headers, seen, &hop)?);
+    record.traced(headers::to_upstream(&mut head.headers, seen, hop)?);
     let bounds = Bounds {
         bytes_max: (conversion == Conversion::None).then_some(rules.body_bytes_max),
         replay_bytes_max: if is_idempotent(&head.method) {

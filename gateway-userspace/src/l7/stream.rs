@@ -48,6 +48,15 @@ impl Socket {
         })
     }
 
+    /// Adds what has come. The space for it is there only while it is read, and what is held is as large as what came.
+    fn take_up(&self, context: &mut Context<'_>, held: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        let mut space = [const { MaybeUninit::uninit() }; FIRST_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, &mut buffer))?;
+        held.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
     fn note<T>(&self, outcome: &io::Result<T>) {
         if outcome.is_err() {
             self.ended.set(Ended::Yes);
@@ -179,19 +188,12 @@ const FIRST_BYTES: usize = 4 * 1024;
 pub(super) async fn first(socket: &Socket, connection: &Connection) -> First {
     let mut held: Vec<u8> = Vec::new();
     loop {
-        if let Err(error) = readable(socket).await {
-            tracing::debug!(%error, client = %connection.client, "waiting for a client's first byte");
-            return First::Ended(held);
-        }
-        let mut space = [const { MaybeUninit::uninit() }; FIRST_BYTES];
-        let mut buffer = ReadBuf::uninit(&mut space);
-        match socket.stream.borrow().try_read_buf(&mut buffer) {
+        match poll_fn(|context| socket.take_up(context, &mut held)).await {
             Ok(0) => {
                 socket.ended.set(Ended::Yes);
                 return First::Ended(held);
             }
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => {
                 socket.ended.set(Ended::Yes);
                 tracing::debug!(%error, client = %connection.client, "reading a client's first bytes");
@@ -199,7 +201,6 @@ pub(super) async fn first(socket: &Socket, connection: &Connection) -> First {
             }
         }
         connection.received();
-        held.extend_from_slice(buffer.filled());
         if held.starts_with(PREFACE) {
             return First::Http2(held);
         }
@@ -207,11 +208,6 @@ pub(super) async fn first(socket: &Socket, connection: &Connection) -> First {
             return First::Http1(held);
         }
     }
-}
-
-/// Waits without a borrow of the socket that outlives a poll.
-async fn readable(socket: &Socket) -> io::Result<()> {
-    poll_fn(|context| socket.stream.borrow().poll_read_ready(context)).await
 }
 
 /// A tunnel's client side.

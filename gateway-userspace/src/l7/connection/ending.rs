@@ -108,7 +108,7 @@ pub(super) fn write(connection: &Connection, ending: Ending) {
     let listener = connection.listener.borrow();
     let line = Line {
         time: worker.clock.stamp(connection.since),
-        client: &connection.client_text,
+        client: connection.client_text.as_str(),
         peer: None,
         listener: listener.name(),
         route: None,

@@ -1,14 +1,12 @@
 //! A connection's task: from the first byte, which tells the protocol, to the farewell.
 
 use std::cell::{Cell, RefCell};
-use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -16,6 +14,7 @@ use tokio::net::TcpStream;
 use super::life::{Life, Order};
 use super::{Connection, Ending, Exchanges, HalfClosed, ending};
 use crate::inspect::{Input, Inspected};
+use crate::l7::client_text::ClientText;
 use crate::l7::executor::{Panicked, StreamExecutor, caught};
 use crate::l7::resolved::ResolvedListener;
 use crate::l7::serve;
@@ -30,16 +29,12 @@ pub(in crate::l7) fn spawn(
     stream: TcpStream,
     client: SocketAddr,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, %client, "setting TCP_NODELAY");
-    }
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
     let age = listener.http().connection_age;
     let now = worker.clock.coarse();
     let connection = Rc::new(Connection {
         client,
-        client_text: client.to_string().into(),
-        forwarded_for: forwarded_for(client.ip()),
+        client_text: ClientText::new(client),
         since: now,
         listener: RefCell::new(listener),
         life: Cell::new(Life::new(now, age)),
@@ -71,15 +66,6 @@ pub(in crate::l7) fn spawn(
     }));
 }
 
-fn forwarded_for(client: IpAddr) -> HeaderValue {
-    let mut text = String::with_capacity(40);
-    // Writing to a string cannot fail; an address is a valid value.
-    if write!(text, "{client}").is_err() {
-        text.clear();
-    }
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
-}
-
 /// Which protocol it is tells the first byte; until then nothing is held for it. The rest of its way is on the heap,
 /// made when it is needed, and given up while the client asks for nothing.
 async fn run(connection: &Rc<Connection>, stream: TcpStream) -> Ending {
@@ -100,7 +86,7 @@ async fn run(connection: &Rc<Connection>, stream: TcpStream) -> Ending {
             Driven::Finished => return connection.finished(),
             Driven::Cut | Driven::Resting => return connection.cut(),
         };
-        if let Some(ending) = Box::pin(http1(connection, &socket, bytes)).await {
+        if let Some(ending) = http1(connection, &socket, bytes).await {
             return ending;
         }
     }
@@ -123,9 +109,9 @@ async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
     });
     let stream = ClientStream::new(Rc::clone(socket), Rc::clone(connection));
     let stream = Inspected::server(stream, bytes, rules, Rc::clone(&connection.report));
-    let mut http = builder.serve_connection(TokioIo::new(stream), service);
+    let mut http = Box::new(builder.serve_connection(TokioIo::new(stream), service));
     let ended = {
-        let http = Pin::new(&mut http);
+        let http = Pin::new(&mut *http);
         connection
             .obey(http, |http| {
                 http.graceful_shutdown();
@@ -133,15 +119,15 @@ async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
             })
             .await
     };
-    let parts = http.into_parts();
+    let parts = (*http).into_parts();
     let is_read = parts.read_buf.is_empty();
     let stream = parts.io.into_inner();
     let input = stream.input();
     let (_, held) = stream.into_inner();
     if let Some(tunnel) = connection.tunnel.take() {
         let client = Raw(Rc::clone(socket));
-        let tunnel = pin!(tunnel.run(client, held));
-        return Some(match connection.obey(tunnel, |_| Go::On).await {
+        let mut tunnel = Box::pin(tunnel.run(client, held));
+        return Some(match connection.obey(tunnel.as_mut(), |_| Go::On).await {
             Driven::Ended(()) => connection.finished(),
             _ => connection.cut(),
         });

@@ -66,7 +66,7 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
 }
 
 /// Sets what the upstream is told.
-pub(super) fn set(headers: &mut HeaderMap, seen: Seen, hop: &Hop<'_>) {
+pub(super) fn set(headers: &mut HeaderMap, seen: Seen, hop: Hop<'_>) {
     if !seen.has(Kind::Forwarded) {
         set_anew(headers, hop);
         return;
@@ -77,7 +77,7 @@ pub(super) fn set(headers: &mut HeaderMap, seen: Seen, hop: &Hop<'_>) {
             set_anew(headers, hop);
         }
         Peer::Trusted => {
-            append_client(headers, hop.client);
+            append_client(headers, &hop.client);
             let ours = [
                 (FORWARDED_PROTO, HeaderValue::from_static(hop.scheme)),
                 (FORWARDED_HOST, hop.host.clone()),
@@ -89,8 +89,8 @@ pub(super) fn set(headers: &mut HeaderMap, seen: Seen, hop: &Hop<'_>) {
     }
 }
 
-fn set_anew(headers: &mut HeaderMap, hop: &Hop<'_>) {
-    headers.insert(FORWARDED_FOR, hop.client.clone());
+fn set_anew(headers: &mut HeaderMap, hop: Hop<'_>) {
+    headers.insert(FORWARDED_FOR, hop.client);
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
     headers.insert(FORWARDED_HOST, hop.host.clone());
 }
