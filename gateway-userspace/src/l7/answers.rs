@@ -56,15 +56,26 @@ impl From<ProxyError> for Answer {
 
 /// Who asked how: what a response must fit.
 pub(super) struct Asker {
-    method: Method,
+    wants: Wants,
     pub(super) version: Version,
     conversion: Conversion,
+}
+
+/// A whole answer, or, by HEAD, its head alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    Whole,
+    Head,
 }
 
 impl Asker {
     pub(super) fn of(request: &Request<Incoming>) -> Self {
         Self {
-            method: request.method().clone(),
+            wants: if request.method() == Method::HEAD {
+                Wants::Head
+            } else {
+                Wants::Whole
+            },
             version: request.version(),
             conversion: if grpc::is_call(request.method(), request.headers()) {
                 Conversion::Grpc
@@ -116,7 +127,7 @@ pub(super) fn own(
     record.status(status);
     let is_bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let length = HeaderValue::from(text.len());
-    let text = if is_bodiless || asker.method == Method::HEAD {
+    let text = if is_bodiless || asker.wants == Wants::Head {
         Bytes::new()
     } else {
         text

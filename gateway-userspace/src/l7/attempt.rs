@@ -1,6 +1,7 @@
 //! One endpoint asked: a connection, the request, its response head; again on a new connection where a reused one
 //! turned out to be dead.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub(super) struct Outgoing {
 /// An attempt that failed, with the request where it may be sent again.
 pub(super) struct Failed {
     pub(super) error: ProxyError,
-    pub(super) again: Option<Outgoing>,
+    pub(super) again: Option<Box<Outgoing>>,
 }
 
 /// Asks that endpoint.
@@ -41,46 +42,48 @@ pub(super) async fn attempt(
     worker: &Worker,
     pool: &Rc<Pool>,
     route: &ResolvedRoute,
-    mut outgoing: Outgoing,
+    mut outgoing: Box<Outgoing>,
     record: &mut Record,
 ) -> Result<(Response<Incoming>, Lease), Box<Failed>> {
     let mut want = Want::Any;
     let try_timeout = route.http().try_timeout;
     loop {
         record.tries(pool);
-        let leased = pool.lease(want).await;
-        let (mut lease, origin) = match leased {
+        let (mut lease, origin) = match pool.lease(want).await {
             Ok(leased) => leased,
             Err(error) => {
                 if error.fault() == Fault::Upstream {
                     pool.failed();
                 }
-                return Err(Box::new(Failed {
-                    error,
-                    again: Some(outgoing),
-                }));
+                let again = Some(outgoing);
+                return Err(Box::new(Failed { error, again }));
             }
         };
         if let Origin::Fresh(time) = origin {
             record.connected(time);
         }
         let may_repeat = origin == Origin::Reused || try_timeout.is_some();
-        let spare = (may_repeat && is_idempotent(&outgoing.head.method)).then(|| outgoing.head.clone());
-        let Outgoing { head, upload, gate } = outgoing;
-        let sent = lease.send(request(head, upload.as_ref(), gate.as_ref()));
-        let answer = match try_timeout {
-            None => sent.await,
-            Some(limit) => match timeout(limit, sent).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    pool.failed();
-                    let again = spare.filter(|_| repeats(upload.as_ref()));
-                    return Err(Box::new(Failed {
-                        error: ProxyError::TryTimeout,
-                        again: again.map(|head| Outgoing { head, upload, gate }),
-                    }));
-                }
-            },
+        let (upload, gate) = (outgoing.upload.clone(), outgoing.gate.clone());
+        let (head, spare) = if may_repeat && is_idempotent(&outgoing.head.method) {
+            (outgoing.head.clone(), Some(outgoing))
+        } else {
+            (outgoing.head, None)
+        };
+        let answer = {
+            let sent = pin!(lease.send(request(head, upload.as_ref(), gate.as_ref())));
+            match try_timeout {
+                None => sent.await,
+                Some(limit) => match Box::pin(timeout(limit, sent)).await {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        pool.failed();
+                        return Err(Box::new(Failed {
+                            error: ProxyError::TryTimeout,
+                            again: spare.filter(|_| repeats(upload.as_ref())),
+                        }));
+                    }
+                },
+            }
         };
         let mut failure = match answer {
             Ok(response) => {
@@ -99,11 +102,10 @@ pub(super) async fn attempt(
         let unsent = failure.take_message().map(|request| request.into_parts().0);
         let error = classify(&failure.into_error(), unsent.as_ref(), &lease, record);
         let again = match (origin, error.retry()) {
-            (_, Retry::Safe) => unsent,
+            (_, Retry::Safe) => unsent.map(|head| Box::new(Outgoing { head, upload, gate })),
             (Origin::Reused, Retry::IfIdempotent) => spare.filter(|_| repeats(upload.as_ref())),
             _ => None,
         };
-        let again = again.map(|head| Outgoing { head, upload, gate });
         match (origin, again) {
             // The keep-alive race: the endpoint closed an idle connection while the request was on its way. Once,
             // as a new connection is never `Reused`.

@@ -111,9 +111,13 @@ impl Exchange {
     ///
     /// # Cancel safety
     /// That of the future.
-    pub(super) async fn head<F: Future>(&self, until: Instant, mut future: Pin<&mut F>) -> Option<F::Output> {
+    pub(super) fn head<F: Future>(
+        &self,
+        until: Instant,
+        mut future: Pin<&mut F>,
+    ) -> impl Future<Output = Option<F::Output>> {
         self.waits.set(Waits::Head(until));
-        let outcome = poll_fn(|context| {
+        poll_fn(move |context| {
             if self.verdict.get() == Some(ProxyError::Timeout) {
                 self.verdict.set(None);
                 return Poll::Ready(None);
@@ -121,12 +125,11 @@ impl Exchange {
             let polled = future.as_mut().poll(context).map(Some);
             if polled.is_pending() {
                 self.park(context);
+            } else {
+                self.waits.set(Waits::Nobody);
             }
             polled
         })
-        .await;
-        self.waits.set(Waits::Nobody);
-        outcome
     }
 
     /// Until the client was waited for too long: a stream whose window is closed is not polled, so its task must end

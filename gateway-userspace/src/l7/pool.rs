@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -142,36 +143,39 @@ impl Pool {
     /// # Cancel safety
     /// An attempt to connect is given up.
     pub(super) async fn lease(self: &Rc<Self>, want: Want) -> Result<(Lease, Origin), ProxyError> {
-        let terms = self.terms.get();
-        let (line, origin) = match self.protocol {
-            UpstreamProtocol::Http1 => match self.take_idle(want) {
-                Some(line) => (Line::Http1(line), Origin::Reused),
-                None => {
-                    let (line, time) = connect::http1(self.address, &terms).await?;
-                    (Line::Http1(line), Origin::Fresh(time))
-                }
-            },
-            UpstreamProtocol::Http2 => {
-                let (stream, origin) = self.http2.stream(want, self.address, &terms).await?;
-                (Line::Http2(stream), origin)
-            }
+        let idle = match (want, self.protocol) {
+            (Want::Fresh, _) => None,
+            (Want::Any, UpstreamProtocol::Http1) => self.take_idle().map(Line::Http1),
+            (Want::Any, UpstreamProtocol::Http2) => self.http2.take(&self.terms.get()).map(Line::Http2),
+        };
+        let (line, origin) = match idle {
+            Some(line) => (line, Origin::Reused),
+            // On the heap: what connects is large, and rare.
+            None => Box::pin(self.connect(want)).await?,
         };
         self.state.requests.fetch_add(1, Ordering::Relaxed);
         self.state.active.fetch_add(1, Ordering::Relaxed);
-        Ok((
-            Lease {
-                line: Some(line),
-                retired: false,
-                pool: Rc::clone(self),
-            },
-            origin,
-        ))
+        let pool = Rc::clone(self);
+        let retired = false;
+        let line = Some(line);
+        Ok((Lease { line, retired, pool }, origin))
     }
 
-    fn take_idle(&self, want: Want) -> Option<Line1> {
-        if want == Want::Fresh {
-            return None;
+    async fn connect(&self, want: Want) -> Result<(Line, Origin), ProxyError> {
+        let terms = self.terms.get();
+        match self.protocol {
+            UpstreamProtocol::Http1 => {
+                let (line, time) = connect::http1(self.address, &terms).await?;
+                Ok((Line::Http1(line), Origin::Fresh(time)))
+            }
+            UpstreamProtocol::Http2 => {
+                let (stream, origin) = self.http2.stream(want, self.address, &terms).await?;
+                Ok((Line::Http2(stream), origin))
+            }
         }
+    }
+
+    fn take_idle(&self) -> Option<Line1> {
         let mut idle = self.idle.borrow_mut();
         while let Some(last) = idle.pop_back() {
             if last.line.sender.is_ready() {
@@ -219,17 +223,17 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Sends the request.
+    /// Sends the request. Not an async function: it would hold the request, too, until the answer comes.
     ///
     /// # Errors
     /// What hyper says; with the request, if nothing of it was written.
     ///
     /// # Cancel safety
     /// An HTTP/1 connection is closed, an HTTP/2 stream reset.
-    pub(super) async fn send(
+    pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
         match &mut self.line {
             Some(Line::Http1(line)) => {
                 line.report.expect(match *request.method() {
@@ -237,11 +241,11 @@ impl Lease {
                     Method::CONNECT => Answer::ToConnect,
                     _ => Answer::ToOther,
                 });
-                line.sender.try_send_request(request).await
+                Either::Left(line.sender.try_send_request(request))
             }
-            Some(Line::Http2(stream)) => stream.send(request).await,
+            Some(Line::Http2(stream)) => Either::Right(Either::Left(stream.send(request))),
             // Only `finish` takes it, which takes the lease.
-            None => std::future::pending().await,
+            None => Either::Right(Either::Right(std::future::pending())),
         }
     }
 

@@ -42,7 +42,7 @@ const ENDPOINTS_TRIED_MAX: usize = 3;
 /// A request that may be forwarded.
 struct Admitted {
     route: Rc<ResolvedRoute>,
-    outgoing: Outgoing,
+    outgoing: Box<Outgoing>,
     switch: Switch,
     conversion: Conversion,
     /// The end of the whole, body included.
@@ -50,16 +50,18 @@ struct Admitted {
 }
 
 /// Takes one request from its head to its response's head; the body follows on its own and ends the record.
+///
+/// What is large goes from step to step in boxes: hyper moves this future several times, and an async function holds
+/// what it is given twice.
 pub(super) async fn serve(
     connection: Rc<Connection>,
     exchange: Rc<Exchange>,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let asker = Asker::of(&request);
     let refused = connection.begin(asker.version);
     let seen = Seen::scan(request.headers());
     let mut record = Record::begin(&connection, exchange, &request, seen);
-    // Not one async block with what follows: what lives across an await is copied whenever hyper moves this future.
     let answer = match refused {
         Some(refusal) => {
             record.refused(connection.start_line());
@@ -79,7 +81,7 @@ pub(super) async fn serve(
 /// The short way out: a refusal, or an answer of our own.
 fn admit(
     connection: &Rc<Connection>,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
     seen: Seen,
     record: &mut Record,
 ) -> Result<Admitted, Short> {
@@ -191,11 +193,11 @@ fn admit(
     }
     Ok(Admitted {
         route,
-        outgoing: Outgoing {
+        outgoing: Box::new(Outgoing {
             head,
             upload,
             gate: forwards_expect.then(Arc::<Gate>::default),
-        },
+        }),
         switch,
         conversion,
         deadline: ends_at,
@@ -223,7 +225,7 @@ async fn in_time(connection: &Rc<Connection>, admitted: Admitted, record: &mut R
             let outcome = if limit >= SWEPT_MIN && deadline.is_none() {
                 exchange.head(until, forwarded.as_mut()).await
             } else {
-                timeout_at(until, forwarded.as_mut()).await.ok()
+                Box::pin(timeout_at(until, forwarded.as_mut())).await.ok()
             };
             if let Some(outcome) = outcome {
                 break outcome;
@@ -277,7 +279,7 @@ async fn in_time(connection: &Rc<Connection>, admitted: Admitted, record: &mut R
 async fn forward(
     connection: &Connection,
     route: &ResolvedRoute,
-    mut outgoing: Outgoing,
+    mut outgoing: Box<Outgoing>,
     record: &mut Record,
 ) -> Result<(Response<Incoming>, Lease), ProxyError> {
     let worker = &connection.worker;
@@ -390,4 +392,21 @@ fn respond(
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_hyper_moves_for_each_request_stays_small() {
+        // 1 kB is where the allocator's quick way ends; it was 4,320 bytes once, of which an HTTP/2 stream copied 17 kB
+        // before it ran.
+        let bytes = size(serve);
+        assert!(bytes <= 1_024, "{bytes}");
+    }
 }

@@ -7,6 +7,8 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -102,10 +104,10 @@ async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
     connection.report.begin();
     connection.numbered.set(0);
     let theirs = Rc::clone(connection);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let exchange = theirs.exchange();
         exchange.begin();
-        serve::serve(Rc::clone(&theirs), exchange, request)
+        serve::serve(Rc::clone(&theirs), exchange, Box::new(request))
     });
     let stream = ClientStream::new(Rc::clone(socket), Rc::clone(connection));
     let stream = Inspected::server(stream, bytes, rules, Rc::clone(&connection.report));
@@ -189,9 +191,9 @@ async fn http2(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
         StreamExecutor(Rc::clone(connection)),
     );
     let theirs = Rc::clone(connection);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let exchange = theirs.begin_stream();
-        serve::serve(Rc::clone(&theirs), exchange, request)
+        serve::serve(Rc::clone(&theirs), exchange, Box::new(request))
     });
     let stream = ClientStream::new(Rc::clone(socket), Rc::clone(connection));
     let stream = Inspected::server_http2(stream, bytes, Rc::clone(&connection.report));

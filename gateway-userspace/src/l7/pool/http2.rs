@@ -41,6 +41,11 @@ impl Open {
 }
 
 impl Connections {
+    /// A place for one stream on a connection that has room.
+    pub(super) fn take(&self, terms: &Terms) -> Option<Stream> {
+        self.with_room(terms).map(Stream::new)
+    }
+
     /// A place for one stream: on the first connection that has room, else on a new one, else on the least used.
     pub(super) async fn stream(
         &self,
@@ -50,9 +55,9 @@ impl Connections {
     ) -> Result<(Stream, Origin), ProxyError> {
         loop {
             if want == Want::Any
-                && let Some(open) = self.with_room(terms)
+                && let Some(stream) = self.take(terms)
             {
-                return Ok((Stream::new(open), Origin::Reused));
+                return Ok((stream, Origin::Reused));
             }
             let held = self.open.borrow().len();
             if self.connecting.get() == 0 && (held < terms.h2_connections_max || want == Want::Fresh) {
@@ -153,11 +158,11 @@ impl Stream {
         }
     }
 
-    pub(super) async fn send(
+    pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        self.sender.try_send_request(request).await
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
+        self.sender.try_send_request(request)
     }
 }
 
