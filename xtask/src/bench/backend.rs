@@ -234,7 +234,8 @@ impl Connection {
         match self.stream.read(&mut bytes) {
             Ok(0) => Ok(false),
             Ok(count) => {
-                self.input.extend(bytes.iter().take(count));
+                self.input
+                    .extend_from_slice(bytes.get(..count).unwrap_or_default());
                 Ok(self.input.len() <= HEAD_BYTES_MAX)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
@@ -275,7 +276,8 @@ impl Connection {
 
     fn say(&mut self, answer: &[u8]) -> io::Result<()> {
         let sent = send(&mut self.stream, answer)?;
-        self.unsent.extend(answer.iter().skip(sent));
+        self.unsent
+            .extend_from_slice(answer.get(sent..).unwrap_or_default());
         Ok(())
     }
 }
