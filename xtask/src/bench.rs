@@ -2,7 +2,7 @@
 //!
 //! Reading order: `scenario` (what is measured), `subject` (who), `stage` (where), then how: `load`, `memory`,
 //! `instructions`; `targets` judges, `report` says it. How each figure is taken, and why so, is told in
-//! `docs/performance.md`.
+//! `docs/performance.md`. `training` is the load by which `release` makes a profile, with the same means.
 
 mod accounts;
 mod backend;
@@ -19,6 +19,7 @@ mod stage;
 mod statistics;
 mod subject;
 mod targets;
+mod training;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ use scenario::{Generator, Scenario};
 use stage::Stage;
 
 pub use backend::serve as backend;
+pub use stage::install_for_training;
+pub use training::train;
 
 /// Exit code when a target is missed.
 pub const MISSED: u8 = 1;
@@ -49,7 +52,7 @@ const MEMORY_TIMES_MAX: usize = 3;
 pub enum What {
     /// The proxy beside nginx and haproxy: CPU time for each request, and memory
     ///
-    /// Takes some 45 minutes on a quiet machine. Exits with 1 when a target is missed, with 2 when something could not
+    /// Takes some 45 minutes on a quiet machine, and some 20 more where the release is not built yet. Exits with 1 when a target is missed, with 2 when something could not
     /// be measured or is inconclusive.
     L7(Options),
 }
@@ -75,7 +78,7 @@ pub struct Options {
     /// Count instructions instead, which wants no quiet machine: the same as `--only instructions`
     #[arg(long, conflicts_with = "only")]
     callgrind: bool,
-    /// Measure this binary instead of building one
+    /// Measure this binary instead of building a release
     #[arg(long, value_name = "FILE")]
     gateway: Option<PathBuf>,
 }

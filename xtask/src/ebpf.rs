@@ -18,6 +18,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::{steps, workspace};
+pub use compiler::field;
 pub use toolchain::{Toolchain, obtain};
 
 /// Where the kernel's compiler comes from.

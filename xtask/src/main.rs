@@ -12,6 +12,7 @@ mod ebpf;
 mod fuzz;
 mod privilege;
 mod programs;
+mod release;
 mod run;
 mod steps;
 mod test;
@@ -82,6 +83,10 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         arguments: Vec<String>,
     },
+    /// Build the daemon for use: optimised by a profile of real load, with its kernel object
+    ///
+    /// Takes some 20 minutes the first time, and seconds when nothing has changed.
+    Release,
     /// Measure the gateway beside its peers
     Bench {
         /// What is measured
@@ -91,6 +96,16 @@ enum Task {
     /// Serve as the benchmark's backend: what `bench` starts
     #[command(hide = true)]
     BenchBackend,
+    /// Put an instrumented gateway under load: what `release` starts
+    #[command(hide = true)]
+    ReleaseTraining {
+        /// The instrumented gateway
+        #[arg(long, value_name = "FILE")]
+        gateway: PathBuf,
+        /// Where it writes its profiles
+        #[arg(long, value_name = "FOLDER")]
+        profiles: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -143,7 +158,9 @@ fn perform(task: Option<Task>) -> Result<()> {
         Some(Task::Tidy) => tidy::tidy(&root, &command_names()),
         Some(Task::BuildEbpf { toolchain }) => ebpf::build(&root, toolchain),
         Some(Task::Run { arguments }) => run::run(&root, &arguments),
+        Some(Task::Release) => release::release(&root).map(drop),
         Some(Task::BenchBackend) => bench::backend(),
+        Some(Task::ReleaseTraining { gateway, profiles }) => bench::train(&root, &gateway, &profiles),
     }
 }
 
@@ -172,8 +189,10 @@ mod tests {
                 "tidy",
                 "build-ebpf",
                 "run",
+                "release",
                 "bench",
-                "bench-backend"
+                "bench-backend",
+                "release-training"
             ]
         );
     }

@@ -1,8 +1,10 @@
-//! The backend that every subject forwards to: one thread, epoll, two fixed answers over HTTP/1.1 keep-alive.
+//! The backend that every subject forwards to: one thread, epoll, three fixed answers over HTTP/1.1 keep-alive.
 //!
-//! As little work as a server can do, so that the generator beside it on the core has the rest. It knows requests
-//! without a body only: what the bench sends. It listens on a free port, prints it as its first line, and ends when
-//! whoever started it ends (the bench sees to that).
+//! As little work as a server can do, so that the generator beside it on the core has the rest. A GET never has a body
+//! here, as no load sends one; other bodies, which only training sends, are `body`'s matter: read and forgotten. It
+//! listens on a free port, prints it as its first line, and ends when whoever started it ends (the bench sees to that).
+
+mod body;
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,11 +13,17 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use anyhow::{Context, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use body::Body;
+
 /// The small answer's body.
 const SMALL: &[u8] = b"Hello, world!";
 /// Path of the large answer, and its size in bytes.
 pub const LARGE_PATH: &str = "/64k";
 const LARGE_BYTES: usize = 65_536;
+/// Path of the answer in chunks, each of this size in bytes.
+pub const CHUNKED_PATH: &str = "/chunked";
+const CHUNK_BYTES: usize = 2_048;
+const CHUNKS: usize = 4;
 
 /// Connections at once; a subject that opens more has no pool. Others are closed.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -100,6 +108,7 @@ fn accept(
 struct Answers {
     small: Vec<u8>,
     large: Vec<u8>,
+    chunked: Vec<u8>,
     /// The small one, which says that it is the last of its connection.
     last: Vec<u8>,
 }
@@ -118,19 +127,49 @@ impl Answers {
         Self {
             small: whole(SMALL, ""),
             large: whole(&[b'x'; LARGE_BYTES], ""),
+            chunked: chunked(),
             last: whole(SMALL, "connection: close\r\n"),
         }
     }
 
-    fn of(&self, head: &[u8], closing: Closing) -> &[u8] {
-        if closing == Closing::AfterAnswer {
-            return &self.last;
+    fn bytes(&self, answer: Answer) -> &[u8] {
+        match answer {
+            Answer::Small => &self.small,
+            Answer::Large => &self.large,
+            Answer::Chunked => &self.chunked,
+            Answer::Last => &self.last,
         }
-        let path = head.split(|byte| *byte == b' ').nth(1);
-        if path == Some(LARGE_PATH.as_bytes()) {
-            &self.large
+    }
+}
+
+fn chunked() -> Vec<u8> {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunk = format!("{CHUNK_BYTES:x}\r\n{}\r\n", "x".repeat(CHUNK_BYTES));
+    format!("{head}{}0\r\n\r\n", chunk.repeat(CHUNKS)).into_bytes()
+}
+
+/// Which answer a request gets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Answer {
+    Small,
+    Large,
+    Chunked,
+    Last,
+}
+
+impl Answer {
+    /// By the end of the path, so that a route's prefix may stand before it.
+    fn to(head: &[u8], closing: Closing) -> Self {
+        if closing == Closing::AfterAnswer {
+            return Self::Last;
+        }
+        let path = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        if path.ends_with(LARGE_PATH.as_bytes()) {
+            Self::Large
+        } else if path.ends_with(CHUNKED_PATH.as_bytes()) {
+            Self::Chunked
         } else {
-            &self.small
+            Self::Small
         }
     }
 }
@@ -147,6 +186,8 @@ struct Connection {
     input: Vec<u8>,
     /// What the socket did not take yet.
     unsent: Vec<u8>,
+    /// A body that is being read, and the answer that follows it.
+    upload: Option<(Body, Answer)>,
     closing: Closing,
 }
 
@@ -163,6 +204,7 @@ impl Connection {
             interest,
             input: Vec::new(),
             unsent: Vec::new(),
+            upload: None,
             closing: Closing::No,
         }
     }
@@ -181,8 +223,8 @@ impl Connection {
         self.answer(answers)?;
         Ok(match (self.unsent.is_empty(), self.closing) {
             (false, _) => State::Open(EpollFlags::EPOLLOUT),
-            (true, Closing::AfterAnswer) => State::Done,
-            (true, Closing::No) => State::Open(EpollFlags::EPOLLIN),
+            (true, Closing::AfterAnswer) if self.upload.is_none() => State::Done,
+            (true, _) => State::Open(EpollFlags::EPOLLIN),
         })
     }
 
@@ -192,7 +234,8 @@ impl Connection {
         match self.stream.read(&mut bytes) {
             Ok(0) => Ok(false),
             Ok(count) => {
-                self.input.extend(bytes.iter().take(count));
+                self.input
+                    .extend_from_slice(bytes.get(..count).unwrap_or_default());
                 Ok(self.input.len() <= HEAD_BYTES_MAX)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
@@ -200,18 +243,41 @@ impl Connection {
         }
     }
 
+    /// Answers every whole request, as long as the socket takes it.
     fn answer(&mut self, answers: &Answers) -> io::Result<()> {
-        while self.unsent.is_empty() && self.closing == Closing::No {
+        while self.unsent.is_empty() && (self.closing == Closing::No || self.upload.is_some()) {
+            if let Some((body, answer)) = &mut self.upload {
+                let used = body.discard(&self.input)?;
+                self.input.drain(..used);
+                if *body != Body::Whole {
+                    break;
+                }
+                let answer = *answer;
+                self.upload = None;
+                self.say(answers.bytes(answer))?;
+                continue;
+            }
             let Some(end) = head_end(&self.input) else { break };
             let head = self.input.get(..end).unwrap_or_default();
             if asks_to_close(head) {
                 self.closing = Closing::AfterAnswer;
             }
-            let answer = answers.of(head, self.closing);
-            let sent = send(&mut self.stream, answer)?;
-            self.unsent.extend(answer.iter().skip(sent));
+            let answer = Answer::to(head, self.closing);
+            if !head.starts_with(b"GET ") {
+                self.upload = Some((Body::announced(head)?, answer));
+            }
             self.input.drain(..end);
+            if self.upload.is_none() {
+                self.say(answers.bytes(answer))?;
+            }
         }
+        Ok(())
+    }
+
+    fn say(&mut self, answer: &[u8]) -> io::Result<()> {
+        let sent = send(&mut self.stream, answer)?;
+        self.unsent
+            .extend_from_slice(answer.get(sent..).unwrap_or_default());
         Ok(())
     }
 }
@@ -259,12 +325,69 @@ mod tests {
 
     #[test]
     fn path_and_wish_to_close_are_read_from_the_head() {
-        let answers = Answers::new();
-        assert!(answers.of(b"GET /64k HTTP/1.1\r\n", Closing::No).len() > LARGE_BYTES);
-        assert!(answers.of(b"GET / HTTP/1.1\r\n", Closing::No).ends_with(SMALL));
+        let rows = [
+            ("GET /64k HTTP/1.1\r\n", Closing::No, Answer::Large),
+            ("GET /peer/64k HTTP/1.1\r\n", Closing::No, Answer::Large),
+            ("GET /chunked HTTP/1.1\r\n", Closing::No, Answer::Chunked),
+            ("POST / HTTP/1.1\r\n", Closing::No, Answer::Small),
+            ("GET /64k HTTP/1.1\r\n", Closing::AfterAnswer, Answer::Last),
+        ];
+        for (head, closing, expected) in rows {
+            assert_eq!(Answer::to(head.as_bytes(), closing), expected, "{head}");
+        }
         assert!(asks_to_close(b"GET / HTTP/1.1\r\nConnection: Close\r\n\r\n"));
         assert!(!asks_to_close(
             b"GET / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n"
         ));
+    }
+
+    #[test]
+    fn every_answer_is_whole() {
+        let answers = Answers::new();
+        assert!(answers.bytes(Answer::Large).len() > LARGE_BYTES);
+        assert!(answers.bytes(Answer::Small).ends_with(SMALL));
+        let mut body = Body::announced(answers.bytes(Answer::Chunked)).unwrap();
+        let whole = answers.bytes(Answer::Chunked);
+        let rest = whole.get(head_end(whole).unwrap()..).unwrap();
+        assert_eq!(body.discard(rest).unwrap(), rest.len());
+        assert_eq!(body, Body::Whole);
+    }
+
+    #[test]
+    fn a_request_with_a_body_is_answered_once_the_body_is_read() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let mut connection = Connection::new(stream, EpollFlags::EPOLLIN);
+        let answers = Answers::new();
+        let mut answered = |text: &str| {
+            client.write_all(text.as_bytes()).unwrap();
+            // The socket blocks here, so that all that was sent is there when this returns.
+            while !connection.input.ends_with(text.as_bytes()) && !text.is_empty() {
+                assert!(connection.read().unwrap());
+            }
+            connection.answer(&answers).unwrap();
+            let at_rest = connection.input.is_empty() && connection.upload.is_none();
+            let mut bytes = [0; 1_024];
+            client.set_nonblocking(true).unwrap();
+            let count = client.read(&mut bytes).unwrap_or(0);
+            client.set_nonblocking(false).unwrap();
+            let count = String::from_utf8_lossy(bytes.get(..count).unwrap())
+                .matches("HTTP/1.1 200")
+                .count();
+            (count, at_rest)
+        };
+        assert_eq!(
+            answered("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhel"),
+            (0, false)
+        );
+        assert_eq!(
+            answered("loGET / HTTP/1.1\r\n\r\n"),
+            (2, true),
+            "the rest, and another request"
+        );
+        let head = "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n";
+        assert_eq!(answered(head), (0, false));
+        assert_eq!(answered("0\r\n\r\n"), (1, true), "the last of its connection");
     }
 }

@@ -14,7 +14,7 @@ use super::accounts::{self, Core, Cpu};
 use super::generator::Figures;
 use super::process::{Orphan, Output, Process, Scratch};
 use super::report::Row;
-use super::scenario::Scenario;
+use super::scenario::{Generator, Scenario};
 use super::stage::Stage;
 use super::statistics::{median, real};
 use super::subject::{Ports, Running, Subject};
@@ -281,12 +281,8 @@ fn generate(
     ports: Ports,
     seconds: u64,
 ) -> Result<Figures> {
-    let output = scratch.path().join("output");
-    fs::write(&output, "")?;
-    let mut process = start_generator(stage, &output, &scenario.command(ports, seconds))?;
-    process.finish(Duration::from_secs(seconds) + GENERATOR_SLACK)?;
-    let text = fs::read_to_string(&output)?;
-    let figures = Figures::read(scenario.generator(), &text)?;
+    let command = scenario.command(ports, seconds);
+    let (figures, text) = run_generator(stage, scratch, scenario.generator(), &command, seconds)?;
     if figures.failed > 0 || figures.requests == 0 {
         bail!(
             "{} requests succeeded and {} failed: {}",
@@ -296,6 +292,27 @@ fn generate(
         );
     }
     Ok(figures)
+}
+
+/// Runs a generator's `command`, which takes this many seconds, to its end: its figures, and all that it printed.
+///
+/// # Errors
+/// When it fails, takes much longer, or prints no figures.
+pub fn run_generator(
+    stage: &Stage,
+    scratch: &Scratch,
+    generator: Generator,
+    command: &Command,
+    seconds: u64,
+) -> Result<(Figures, String)> {
+    let output = scratch.path().join("output");
+    fs::write(&output, "")?;
+    let mut process = start_generator(stage, &output, command)?;
+    let finished = process.finish(Duration::from_secs(seconds) + GENERATOR_SLACK);
+    let text = fs::read_to_string(&output)?;
+    finished.with_context(|| format!("the generator says: {}", text.trim()))?;
+    let figures = Figures::read(generator, &text)?;
+    Ok((figures, text))
 }
 
 /// Starts a generator on its core.

@@ -1,4 +1,4 @@
-//! What all measurements share: the programs, two cores, the backend.
+//! What all measurements share, and the training of a release: the programs, two cores, the backend.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,12 @@ use nix::unistd::Pid;
 
 use super::process::{self, Orphan, Output, Process};
 use super::scenario::{Generator, Scenario};
-use crate::{programs, steps, workspace};
+use crate::{programs, release, steps, workspace};
 
 /// Open files that the bench and each subject need at least: 8,000 held connections, and some to spare.
 const OPEN_FILES_MIN: u64 = 10_000;
+/// Open files that training needs: some hundred connections, each with one to an upstream.
+const OPEN_FILES_TRAINING_MIN: u64 = 1_024;
 
 /// A program, its Debian package, and what it is for.
 type Program = (&'static str, &'static str, &'static str);
@@ -56,29 +58,52 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Gets what `scenarios` need, builds, and starts the backend. Without `gateway` the workspace's is built.
+    /// Gets what `scenarios` need, and sets all up to measure `gateway`, or else a release.
     ///
     /// # Errors
     /// When something cannot be had, or the machine has one core only.
     pub fn set(root: &Path, scenarios: &[Scenario], gateway: Option<&Path>) -> Result<Self> {
         programs::install(&needed(scenarios), "the benchmark calls them")?;
-        let release = workspace::host_target(root).join("release");
         let gateway = match gateway {
             Some(path) => std::path::absolute(path)?,
-            None => {
-                build(root, "gateway-userspace", "gateway")?;
-                release.join("gateway")
-            }
+            None => release::release(root)?,
         };
-        build(root, "xtask", "xtask")?;
+        let backend = build_backend(root)?;
         // After the builds, which use all cores, and end by a signal as they always do.
-        let cores = cores()?;
+        let (Some(subject), Some(generator)) = cores()? else {
+            bail!("two cores are needed: one for the subject alone, one for generator and backend");
+        };
+        raise_open_files(OPEN_FILES_MIN)?;
+        Self::open(root, gateway, &backend, Cores { subject, generator })
+    }
+
+    /// Sets all up to train `gateway`; one core will do. The programs are those of [`install_for_training`].
+    ///
+    /// # Errors
+    /// When something cannot be had.
+    pub fn for_training(root: &Path, gateway: &Path) -> Result<Self> {
+        let (Some(subject), second) = cores()? else {
+            bail!("the kernel names no core that may be used");
+        };
+        let generator = second.unwrap_or(subject);
+        raise_open_files(OPEN_FILES_TRAINING_MIN)?;
+        // This program serves, too: how fast the backend is does not matter here.
+        let backend = std::env::current_exe().context("asking where this program is")?;
+        Self::open(
+            root,
+            std::path::absolute(gateway)?,
+            &backend,
+            Cores { subject, generator },
+        )
+    }
+
+    /// Goes to the generator's core, and starts the backend there: `server` with its command `bench-backend`.
+    fn open(root: &Path, gateway: PathBuf, server: &Path, cores: Cores) -> Result<Self> {
         let mut set = CpuSet::new();
         set.set(cores.generator)?;
         sched_setaffinity(Pid::from_raw(0), &set).context("binding the bench to a core")?;
-        raise_open_files()?;
         process::guard()?;
-        let mut command = Command::new(release.join("xtask"));
+        let mut command = Command::new(server);
         command.arg("bench-backend");
         let mut backend = Process::start(&command, cores.generator, &Output::Pipe, Orphan::Killed)?;
         let output = backend.stdout().context("the backend has no output")?;
@@ -93,6 +118,16 @@ impl Stage {
             backend_port,
         })
     }
+}
+
+/// Installs what training calls, where it is missing.
+///
+/// # Errors
+/// Names the programs that cannot be had.
+pub fn install_for_training() -> Result<()> {
+    let mut programs: Vec<Program> = BINDING.into();
+    programs.extend([WRK, H2LOAD]);
+    programs::install(&programs, "the training of a release calls them")
 }
 
 fn needed(scenarios: &[Scenario]) -> Vec<Program> {
@@ -116,29 +151,28 @@ fn needed(scenarios: &[Scenario]) -> Vec<Program> {
     programs
 }
 
-/// Builds one binary with the profile of releases.
-fn build(root: &Path, package: &str, binary: &str) -> Result<()> {
-    let heading = format!("building {binary} as a release is built (some minutes, when it has changed)");
-    steps::step(&heading, || {
-        let arguments = ["build", "--release", "--package", package, "--bin", binary];
+/// Builds this program as a release is built, but without training: its share of the core must be small.
+fn build_backend(root: &Path) -> Result<PathBuf> {
+    let heading = "building the benchmark's backend (a minute or two, when it has changed)";
+    steps::step(heading, || {
+        let arguments = ["build", "--release", "--package", "xtask", "--bin", "xtask"];
         steps::run(workspace::cargo(root).args(arguments))
-    })
+    })?;
+    Ok(workspace::host_target(root).join("release/xtask"))
 }
 
-fn cores() -> Result<Cores> {
+/// The first two cores that may be used.
+fn cores() -> Result<(Option<usize>, Option<usize>)> {
     let allowed = sched_getaffinity(Pid::from_raw(0)).context("asking which cores may be used")?;
     let mut cores = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false));
-    match (cores.next(), cores.next()) {
-        (Some(subject), Some(generator)) => Ok(Cores { subject, generator }),
-        _ => bail!("two cores are needed: one for the subject alone, one for generator and backend"),
-    }
+    Ok((cores.next(), cores.next()))
 }
 
 /// The limit is inherited by all that is started.
-fn raise_open_files() -> Result<()> {
+fn raise_open_files(least: u64) -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if hard < OPEN_FILES_MIN {
-        bail!("{OPEN_FILES_MIN} open files are needed, and `ulimit -Hn` allows {hard}");
+    if hard < least {
+        bail!("{least} open files are needed, and `ulimit -Hn` allows {hard}");
     }
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raising the limit of open files")
 }

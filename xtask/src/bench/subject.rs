@@ -45,6 +45,26 @@ pub struct Ports {
     pub http2: u16,
 }
 
+/// A subject in a part that is not its usual one.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// As its folder and messages are called.
+    pub name: &'static str,
+    /// Which program it is.
+    pub subject: Subject,
+    /// Its file in `tests/bench`.
+    pub template: &'static str,
+    /// Port of another upstream beside the backend.
+    pub peer: Option<u16>,
+}
+
+/// Ports that a subject forwards to.
+#[derive(Clone, Copy)]
+struct Upstreams {
+    backend: u16,
+    peer: u16,
+}
+
 impl Subject {
     /// In the order of a round.
     pub const ALL: [Self; 3] = [Self::Gateway, Self::Nginx, Self::Haproxy];
@@ -60,7 +80,8 @@ impl Subject {
         }
     }
 
-    fn template(self) -> &'static str {
+    /// Its file in `tests/bench`.
+    pub fn template(self) -> &'static str {
         match self {
             Self::Gateway => "gateway.toml",
             Self::Nginx => "nginx.conf",
@@ -129,16 +150,36 @@ impl Running {
         subject: Subject,
         wrap: impl FnOnce(Command, &Path) -> Command,
     ) -> Result<Self> {
-        let scratch = Scratch::new(subject.name())?;
+        let part = Part {
+            name: subject.name(),
+            subject,
+            template: subject.template(),
+            peer: None,
+        };
+        Self::start_part(stage, &part, wrap)
+    }
+
+    /// As [`Running::start_as`], for a subject that is configured in its own way.
+    ///
+    /// # Errors
+    /// As [`Running::start`].
+    pub fn start_part(
+        stage: &Stage,
+        part: &Part,
+        wrap: impl FnOnce(Command, &Path) -> Command,
+    ) -> Result<Self> {
+        let subject = part.subject;
+        let scratch = Scratch::new(part.name)?;
         let ports = free_ports(subject)?;
-        let configuration = scratch.path().join(subject.template());
-        let template = stage.root.join("tests/bench").join(subject.template());
+        let configuration = scratch.path().join(part.template);
+        let template = stage.root.join("tests/bench").join(part.template);
         let text =
             fs::read_to_string(&template).with_context(|| format!("reading {}", template.display()))?;
-        fs::write(
-            &configuration,
-            filled(&text, scratch.path(), ports, stage.backend_port),
-        )?;
+        let upstreams = Upstreams {
+            backend: stage.backend_port,
+            peer: part.peer.unwrap_or(stage.backend_port),
+        };
+        fs::write(&configuration, filled(&text, scratch.path(), ports, upstreams))?;
         let command = wrap(subject.command(stage, &configuration)?, scratch.path());
         let output = scratch.path().join("output.log");
         let process = Process::start(
@@ -154,7 +195,7 @@ impl Running {
         };
         running.wait_until_it_listens().with_context(|| {
             let said = last_lines(&fs::read_to_string(&output).unwrap_or_default());
-            format!("{} does not start; it says: {said}", subject.name())
+            format!("{} does not start; it says: {said}", part.name)
         })?;
         Ok(running)
     }
@@ -220,12 +261,13 @@ fn free_ports(subject: Subject) -> Result<Ports> {
     Ok(Ports { http1, http2 })
 }
 
-fn filled(template: &str, folder: &Path, ports: Ports, backend: u16) -> String {
+fn filled(template: &str, folder: &Path, ports: Ports, upstreams: Upstreams) -> String {
     template
         .replace("@DIRECTORY@", &folder.display().to_string())
         .replace("@PORT@", &ports.http1.to_string())
         .replace("@PORT_HTTP2@", &ports.http2.to_string())
-        .replace("@BACKEND@", &backend.to_string())
+        .replace("@BACKEND@", &upstreams.backend.to_string())
+        .replace("@PEER@", &upstreams.peer.to_string())
 }
 
 fn last_lines(text: &str) -> String {
@@ -242,13 +284,18 @@ mod tests {
     #[test]
     fn every_word_of_the_templates_is_filled_in() {
         let root = workspace::root().unwrap();
-        for subject in Subject::ALL {
-            let text = fs::read_to_string(root.join("tests/bench").join(subject.template())).unwrap();
+        let templates = Subject::ALL.iter().map(|subject| subject.template());
+        for template in templates.chain([super::super::training::TEMPLATE]) {
+            let text = fs::read_to_string(root.join("tests/bench").join(template)).unwrap();
             let ports = Ports {
                 http1: 1001,
                 http2: 1002,
             };
-            let text = filled(&text, Path::new("/tmp/x"), ports, 1003);
+            let upstreams = Upstreams {
+                backend: 1003,
+                peer: 1004,
+            };
+            let text = filled(&text, Path::new("/tmp/x"), ports, upstreams);
             let settings = text.lines().filter(|line| !line.trim_start().starts_with('#'));
             assert!(settings.clone().all(|line| !line.contains('@')), "{text}");
             assert!(

@@ -113,7 +113,7 @@ impl fmt::Display for Compiler {
 }
 
 /// The value of `name: value` in what `rustc -vV` prints.
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
