@@ -14,7 +14,7 @@ use crate::apt::Apt;
 use crate::{steps, workspace};
 
 /// Targets, in the order they run; one binary each.
-const TARGETS: [&str; 3] = ["inspect", "path", "router"];
+const TARGETS: [&str; 5] = ["inspect", "response", "frames", "path", "router"];
 
 /// What the host's code is built for. Said aloud, it keeps the flags away from build scripts.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";

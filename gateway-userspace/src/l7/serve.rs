@@ -91,11 +91,10 @@ fn admit(
 
     // Admit: what can be read in two ways goes no further.
     let listener = Rc::clone(&record.listener);
-    if head.version == Version::HTTP_2 {
-        let mode = listener.http().mode;
-        if headers::check_http2(&head.headers, seen, mode)? == headers::Lenience::Used {
-            connection.worker.counters.noted(Refusal::UnderscoreShadow);
-        }
+    if head.version == Version::HTTP_2
+        && headers::check_http2(&head.headers, seen, listener.http())? == headers::Lenience::Used
+    {
+        connection.worker.counters.noted(Refusal::UnderscoreShadow);
     }
     let asked = switch::asked(&mut head, seen)?;
     let host = Host::read(&head.uri, &head.headers, head.version)?;

@@ -2,8 +2,11 @@
 //!
 //! What they are given, and what must hold, is for the targets in `src/bin`. `cargo xtask fuzz` runs them.
 
+pub mod message;
 pub mod naive;
+pub mod naive_frames;
 pub mod socket;
+pub mod turns;
 
 /// The gateway's own files, by their places there.
 #[path = "../../../gateway-userspace/src"]

@@ -2,15 +2,17 @@
 //!
 //! h2 0.4.20 itself refuses upper case, CR, LF, NUL and other controls, Connection and its kin, `te` other than
 //! `trailers`, pseudo fields that are doubled, late or unknown, no method or scheme, and a Content-Length unlike
-//! the data. It takes a Content-Length twice if the two are equal, with leading zeros or empty, and any value with
-//! white space around it. `host` looks at the authority. Source: RFC 9113, sections 8.1.1, 8.2.1 and 8.2.3.
+//! the data. It bounds a head's bytes, not the number of its fields; it takes a Content-Length twice if the two are equal, with
+//! leading zeros or empty, and any value with white space around it. `host` looks at the authority.
+//! Source: RFC 9113, sections 8.1.1, 8.2.1 and 8.2.3.
 
 use bytes::{BufMut, BytesMut};
 use http::header::{self, Entry, HeaderMap, HeaderValue};
 
 use super::is_length;
 use super::seen::{Kind, Seen};
-use crate::config::snapshot::HttpMode;
+use crate::config::snapshot::{HttpMode, ListenerHttp};
+use crate::inspect::Refusal;
 use crate::l7::error::ProxyError;
 
 /// Whether a name was let through that `strict` would have refused.
@@ -25,8 +27,16 @@ pub(crate) enum Lenience {
 /// Looks at the fields of a request that came by HTTP/2; in HTTP/1 the inspector has done as much.
 ///
 /// # Errors
-/// [`ProxyError::LengthBad`], [`ProxyError::FieldAmbiguous`].
-pub(crate) fn check_http2(headers: &HeaderMap, seen: Seen, mode: HttpMode) -> Result<Lenience, ProxyError> {
+/// [`Refusal::FieldsTooMany`], [`ProxyError::LengthBad`], [`ProxyError::FieldAmbiguous`].
+pub(crate) fn check_http2(
+    headers: &HeaderMap,
+    seen: Seen,
+    limits: &ListenerHttp,
+) -> Result<Lenience, ProxyError> {
+    // Every value counts, so each crumb of a cookie, too.
+    if headers.len() > limits.fields_max {
+        return Err(ProxyError::Refused(Refusal::FieldsTooMany));
+    }
     if seen.has(Kind::Framing) {
         let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
         let is_one = lengths.next().is_none_or(|length| is_length(length.as_bytes()));
@@ -43,7 +53,7 @@ pub(crate) fn check_http2(headers: &HeaderMap, seen: Seen, mode: HttpMode) -> Re
     if headers.values().any(is_padded) {
         return Err(ProxyError::FieldAmbiguous);
     }
-    match mode {
+    match limits.mode {
         _ if !seen.has(Kind::Shadow) => Ok(Lenience::Unused),
         HttpMode::Strict => Err(ProxyError::FieldAmbiguous),
         HttpMode::Lenient | HttpMode::Monitor => Ok(Lenience::Used),
@@ -108,8 +118,32 @@ mod tests {
         ];
         for (fields, mode, expected) in rows {
             let headers = map(fields);
-            let got = check_http2(&headers, Seen::scan(&headers), *mode);
+            let limits = ListenerHttp {
+                mode: *mode,
+                ..ListenerHttp::default()
+            };
+            let got = check_http2(&headers, Seen::scan(&headers), &limits);
             assert_eq!(got, *expected, "{fields:?} {mode:?}");
+        }
+    }
+
+    #[test]
+    fn fields_are_counted_in_every_mode_and_so_is_each_crumb() {
+        for mode in [HttpMode::Strict, HttpMode::Lenient, HttpMode::Monitor] {
+            for (name, count, expected) in [
+                ("x-a", 16, Ok(Lenience::Unused)),
+                ("x-a", 17, Err(ProxyError::Refused(Refusal::FieldsTooMany))),
+                ("cookie", 17, Err(ProxyError::Refused(Refusal::FieldsTooMany))),
+            ] {
+                let headers = map(&vec![(name, "1"); count]);
+                let limits = ListenerHttp {
+                    mode,
+                    fields_max: 16,
+                    ..ListenerHttp::default()
+                };
+                let got = check_http2(&headers, Seen::scan(&headers), &limits);
+                assert_eq!(got, expected, "{count} of {name}, {mode:?}");
+            }
         }
     }
 }

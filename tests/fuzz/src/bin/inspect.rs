@@ -12,6 +12,7 @@ use bytes::Bytes;
 use gateway_fuzz::gateway::inspect::{
     Body, Inspected, MethodKind, Mode, Offered, Report, RequestInspector, Resume, Rules, Step, Version,
 };
+use gateway_fuzz::message::{apart, dechunked};
 use gateway_fuzz::socket::{Socket, Splits, run};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -115,66 +116,29 @@ fn inspect(rules: Rules, input: &[u8], mut splits: Splits) -> Verdict {
     Verdict { passed, end }
 }
 
-/// Reads a message that passed once more, in the plainest way.
+/// Reads a message that passed once more.
 fn taken_apart(message: &[u8]) -> Passed {
     let blank = message
         .iter()
         .take_while(|byte| matches!(byte, b'\r' | b'\n'))
         .count();
-    let lines = message[blank..].split_inclusive(|&byte| byte == b'\n');
-    let head: Vec<&[u8]> = lines
-        .take_while(|line| !matches!(*line, b"\r\n" | b"\n"))
-        .collect();
-    let end = blank + head.iter().map(|line| line.len()).sum::<usize>();
-    let end = end + if message[end..].starts_with(b"\r") { 2 } else { 1 };
-    let body = &message[end..];
-    let value = |name: &str| {
-        head.iter().find_map(|line| {
-            let text = String::from_utf8_lossy(line).into_owned();
-            let (found, value) = text.split_once(':')?;
-            found.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
-        })
-    };
-    let body = if value("transfer-encoding").is_some() {
-        dechunked(body)
+    let parts = apart(&message[blank..]);
+    let body = if parts.values("transfer-encoding").is_empty() {
+        let length = parts.values("content-length");
+        let length = length.first().map_or(0, |value| value.parse().expect("judged"));
+        (parts.rest.len() == length).then_some(length)
     } else {
-        let length = value("content-length").map_or(0, |value| value.parse().expect("judged"));
-        (body.len() == length).then_some(length)
+        dechunked(parts.rest).map(|data| data.len())
     };
-    let first = head.first().copied().unwrap_or_default();
     Passed {
-        head: head.concat(),
-        fields: head.len() - 1,
+        head: parts.head.to_vec(),
+        fields: parts.lines() - 1,
         body,
-        version: if first.ends_with(b"1.0\r\n") || first.ends_with(b"1.0\n") {
+        version: if parts.first_line().ends_with("1.0") {
             Version::Http10
         } else {
             Version::Http11
         },
-    }
-}
-
-/// Bytes of data in a whole chunked body.
-fn dechunked(mut body: &[u8]) -> Option<usize> {
-    let mut total = 0;
-    loop {
-        let line_end = body.windows(2).position(|two| two == b"\r\n")?;
-        let line = String::from_utf8_lossy(&body[..line_end]).into_owned();
-        let size = usize::from_str_radix(line.split(';').next()?, 16).expect("judged");
-        body = &body[line_end + 2..];
-        if size == 0 {
-            break;
-        }
-        body = body.get(size + 2..)?;
-        total += size;
-    }
-    loop {
-        let line_end = body.windows(2).position(|two| two == b"\r\n")?;
-        body = &body[line_end + 2..];
-        if line_end == 0 {
-            assert!(body.is_empty(), "the body ends with its trailers");
-            return Some(total);
-        }
     }
 }
 

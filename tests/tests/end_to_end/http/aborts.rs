@@ -1,12 +1,15 @@
 //! Exchanges that break off: the other side learns of it, the log says whose fault it was, and nothing leaks.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
+use super::frames::frame;
 use super::gateway::{Gateway, Setup, Speaks};
 use super::message::find;
 use super::peers::{Body, Client, Feed, Server, broken, data, empty, fed, full, pattern};
@@ -15,6 +18,10 @@ use super::recorder::{Conn, Recorder};
 use super::within::{PATIENCE, run, within};
 
 const SPEAKS: [Speaks; 2] = [Speaks::Http1, Speaks::Http2];
+const WORKERS: [usize; 3] = [1, 2, 4];
+
+/// A frame's kind in RFC 9113.
+const SETTINGS: u8 = 4;
 
 /// What is sent before an exchange breaks off: more than one frame, less than a window.
 const PART_BYTES: usize = 32 << 10;
@@ -93,15 +100,26 @@ fn each_pair(workers: usize) -> impl Iterator<Item = (usize, Speaks, Speaks)> {
     pairs.map(move |(down, up)| (workers, down, up))
 }
 
-fn every_pair() -> impl Iterator<Item = (usize, Speaks, Speaks)> {
-    [1, 2, 4].into_iter().flat_map(each_pair)
+/// Runs a cell for each number of workers and pair of versions, all at the same time: they wait for seconds, not for
+/// the processor.
+async fn in_every_cell<F>(cell: impl Fn(usize, Speaks, Speaks) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut cells = JoinSet::new();
+    for (workers, down, up) in WORKERS.into_iter().flat_map(each_pair) {
+        cells.spawn(cell(workers, down, up));
+    }
+    while let Some(ended) = cells.join_next().await {
+        ended.expect("a cell that holds");
+    }
 }
 
 #[test]
 fn a_client_that_breaks_off_its_body_never_makes_a_whole_request() {
     run(async {
-        let (server, mut told) = upstream().await;
-        for (workers, down, up) in every_pair() {
+        in_every_cell(|workers, down, up| async move {
+            let (server, mut told) = upstream().await;
             let what = format!("{down:?} to {up:?}, {workers} workers");
             let gateway = Gateway::start(&Setup::to(server.address, up).workers(workers));
             let mut client = Client::connect(gateway.address(), down).await;
@@ -135,23 +153,26 @@ fn a_client_that_breaks_off_its_body_never_makes_a_whole_request() {
             );
             let (client, _) = within(&what, sending).await.expect("a client");
             assert_eq!(client.local(), local);
-            check_logged(
-                &gateway,
-                &client,
-                &what,
-                &["request-body-broken", "client-closed"],
-                "downstream",
-            );
-            gateway.check_idle();
-        }
+            tokio::task::block_in_place(|| {
+                check_logged(
+                    &gateway,
+                    &client,
+                    &what,
+                    &["request-body-broken", "client-closed"],
+                    "downstream",
+                );
+                gateway.check_idle();
+            });
+        })
+        .await;
     });
 }
 
 #[test]
 fn a_client_that_leaves_in_mid_response_ends_the_upstreams_too() {
     run(async {
-        let (server, mut told) = upstream().await;
-        for (workers, down, up) in every_pair() {
+        in_every_cell(|workers, down, up| async move {
+            let (server, mut told) = upstream().await;
             let what = format!("{down:?} to {up:?}, {workers} workers");
             let gateway = Gateway::start(&Setup::to(server.address, up).workers(workers));
             let mut client = Client::connect(gateway.address(), down).await;
@@ -163,17 +184,20 @@ fn a_client_that_leaves_in_mid_response_ends_the_upstreams_too() {
             within(&what, body.frame()).await.expect("a frame").expect("data");
             drop(body);
             within(&what, feed.closed()).await;
-            check_logged(&gateway, &client, &what, &["client-closed"], "downstream");
-            gateway.check_idle();
-        }
+            tokio::task::block_in_place(|| {
+                check_logged(&gateway, &client, &what, &["client-closed"], "downstream");
+                gateway.check_idle();
+            });
+        })
+        .await;
     });
 }
 
 #[test]
 fn an_upstream_that_breaks_off_its_response_breaks_off_the_clients() {
     run(async {
-        let (server, mut told) = upstream().await;
-        for (workers, down, up) in every_pair() {
+        in_every_cell(|workers, down, up| async move {
+            let (server, mut told) = upstream().await;
             let what = format!("{down:?} to {up:?}, {workers} workers");
             let gateway = Gateway::start(&Setup::to(server.address, up).workers(workers));
             let mut client = Client::connect(gateway.address(), down).await;
@@ -187,9 +211,12 @@ fn an_upstream_that_breaks_off_its_response_breaks_off_the_clients() {
             feed.send(broken()).await.expect("a reader");
             let rest = within(&what, body.collect()).await;
             assert!(rest.is_err(), "{what}: the client takes the answer for whole");
-            check_logged(&gateway, &client, &what, &["response-body-broken"], "upstream");
-            gateway.check_idle();
-        }
+            tokio::task::block_in_place(|| {
+                check_logged(&gateway, &client, &what, &["response-body-broken"], "upstream");
+                gateway.check_idle();
+            });
+        })
+        .await;
     });
 }
 
@@ -237,18 +264,23 @@ fn a_response_that_is_short_ends_the_clients_connection_short() {
     });
 }
 
+/// Reads a request's beginning, as much of it as no buffer on the way hides, and resets.
+async fn resets(mut conn: Conn, speaks: Speaks) {
+    if speaks == Speaks::Http2 {
+        // No more than a client of HTTP/2 must have heard before its requests count as sent.
+        conn.send(&frame(SETTINGS, 0, 0, &[])).await;
+    }
+    conn.take(PART_BYTES).await;
+    conn.reset();
+}
+
 #[test]
 fn an_upstream_that_resets_before_it_answers_is_502() {
     run(async {
-        let recorder = Recorder::start(|mut conn: Conn| async move {
-            conn.head().await;
-            conn.take(PART_BYTES).await;
-            conn.reset();
-        })
-        .await;
-        let gateway = Gateway::start(&Setup::to(recorder.address(), Speaks::Http1));
-        for down in SPEAKS {
-            let what = format!("{down:?}");
+        in_every_cell(|workers, down, up| async move {
+            let what = format!("{down:?} to {up:?}, {workers} workers");
+            let recorder = Recorder::start(move |conn| resets(conn, up)).await;
+            let gateway = Gateway::start(&Setup::to(recorder.address(), up).workers(workers));
             let mut client = Client::connect(gateway.address(), down).await;
             let (feed, body) = fed();
             let request = client.request("POST", "/x").body(body).expect("a request");
@@ -258,14 +290,75 @@ fn an_upstream_that_resets_before_it_answers_is_502() {
             let text = within(&what, answer.into_body().collect()).await;
             let text = text.expect("a body").to_bytes();
             assert!(text.starts_with(b"upstream-closed: "), "{what}: {text:?}");
-            check_logged(&gateway, &client, &what, &["upstream-closed"], "upstream");
-        }
-        gateway.check_idle();
+            tokio::task::block_in_place(|| {
+                check_logged(&gateway, &client, &what, &["upstream-closed"], "upstream");
+                gateway.check_idle();
+            });
+        })
+        .await;
     });
+}
+
+/// What becomes of a request that is not answered.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    /// It came.
+    Asked,
+    /// Nobody wants the answer any more.
+    GivenUp,
+}
+
+/// Tells when the upstream gives a request up: its service is dropped then.
+struct GivenUp(mpsc::UnboundedSender<Heard>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        drop(self.0.send(Heard::GivenUp));
+    }
 }
 
 #[test]
 fn a_client_that_leaves_before_the_answer_ends_the_upstreams_request() {
+    run(async {
+        in_every_cell(|workers, down, up| async move {
+            let (tell, mut told) = mpsc::unbounded_channel();
+            let server = Server::start(move |request: Request<Incoming>| {
+                let tell = tell.clone();
+                async move {
+                    drop(request);
+                    let _given_up = GivenUp(tell.clone());
+                    drop(tell.send(Heard::Asked));
+                    std::future::pending().await
+                }
+            })
+            .await;
+            let what = format!("{down:?} to {up:?}, {workers} workers");
+            let gateway = Gateway::start(&Setup::to(server.address, up).workers(workers));
+            let mut client = Client::connect(gateway.address(), down).await;
+            let request = client.request("GET", "/a").body(empty()).expect("a request");
+            {
+                let mut asking = pin!(client.send(request));
+                let asked = within(&what, async {
+                    tokio::select! {
+                        _ = &mut asking => None,
+                        asked = told.recv() => asked,
+                    }
+                });
+                assert_eq!(asked.await, Some(Heard::Asked), "{what}");
+                // Here the client leaves: HTTP/1 closes its connection, HTTP/2 resets its stream.
+            }
+            assert_eq!(within(&what, told.recv()).await, Some(Heard::GivenUp), "{what}");
+            tokio::task::block_in_place(|| {
+                check_logged(&gateway, &client, &what, &["client-closed"], "downstream");
+                gateway.check_idle();
+            });
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_client_that_resets_before_the_answer_ends_the_upstreams_connection() {
     run(async {
         let asked = Arc::new(tokio::sync::Notify::new());
         let gone = Arc::new(tokio::sync::Notify::new());
@@ -282,20 +375,22 @@ fn a_client_that_leaves_before_the_answer_ends_the_upstreams_request() {
             }
         };
         let recorder = Recorder::start(script).await;
-        let gateway = Gateway::start(&Setup::to(recorder.address(), Speaks::Http1));
-        let mut raw = Raw::connect(gateway.address()).await;
-        let local = raw.local();
-        raw.send(b"GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
-        within("the request", asked.notified()).await;
-        raw.reset();
-        within("the end of the upstream's connection", gone.notified()).await;
-        let entries = gateway.log.of(local, 1);
-        assert_eq!(
-            entries.first().map(|entry| entry.reason()),
-            Some("client-closed"),
-            "{entries:?}"
-        );
-        gateway.check_idle();
+        for workers in WORKERS {
+            let gateway = Gateway::start(&Setup::to(recorder.address(), Speaks::Http1).workers(workers));
+            let mut raw = Raw::connect(gateway.address()).await;
+            let local = raw.local();
+            raw.send(b"GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
+            within("the request", asked.notified()).await;
+            raw.reset();
+            within("the end of the upstream's connection", gone.notified()).await;
+            let entries = gateway.log.of(local, 1);
+            assert_eq!(
+                entries.first().map(|entry| entry.reason()),
+                Some("client-closed"),
+                "{workers} workers: {entries:?}"
+            );
+            gateway.check_idle();
+        }
     });
 }
 

@@ -14,6 +14,7 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
@@ -84,6 +85,25 @@ impl Frames {
             .read_until(END_PATIENCE, |got| ending(got, End::Open) != Outcome::Nothing)
             .await;
         ending(self.raw.got(), self.raw.end())
+    }
+
+    /// The peer's first settings, number and value, and what it adds to the connection's window.
+    pub fn told(&self) -> (Vec<(u16, u32)>, u32) {
+        let mut settings = Vec::new();
+        let mut window = 0;
+        for (kind, flags, stream, payload) in frames(self.raw.got()) {
+            match kind {
+                SETTINGS if flags & ACK == 0 => {
+                    let read = payload.as_chunks::<6>().0;
+                    settings.extend(read.iter().map(|[a, b, c, d, e, f]| {
+                        (u16::from_be_bytes([*a, *b]), u32::from_be_bytes([*c, *d, *e, *f]))
+                    }));
+                }
+                WINDOW_UPDATE if stream == 0 => window += code(payload, 0),
+                _ => {}
+            }
+        }
+        (settings, window)
     }
 
     /// Waits for what becomes of stream 1.

@@ -18,7 +18,7 @@ const BURST_FRAMES: u32 = 1_000;
 /// A flood: what it is of, and its frames by number.
 type Flood = (&'static str, fn(u32) -> Vec<u8>);
 
-const FLOODS: [Flood; 8] = [
+const FLOODS: [Flood; 9] = [
     ("PING", |number| frame(6, 0, 0, &u64::from(number).to_be_bytes())),
     ("SETTINGS", |_| frame(4, 0, 0, &[])),
     ("WINDOW_UPDATE", |_| frame(8, 0, 0, &1_u32.to_be_bytes())),
@@ -36,6 +36,15 @@ const FLOODS: [Flood; 8] = [
         [
             request(Last::Yes, stream),
             frame(3, 0, stream, &8_u32.to_be_bytes()),
+        ]
+        .concat()
+    }),
+    // A window that overflows is for the server to reset, not for the client (CVE-2025-8671).
+    ("made you reset", |number| {
+        let stream = 2 * number + 1;
+        [
+            request(Last::No, stream),
+            frame(8, 0, stream, &0x7fff_ffff_u32.to_be_bytes()),
         ]
         .concat()
     }),

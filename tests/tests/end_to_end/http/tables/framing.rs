@@ -5,6 +5,7 @@ use super::super::within::run;
 use super::{MODES, post, stand};
 
 const BAD: &[u16] = &[400];
+const BAD_OR_TOO_LARGE: &[u16] = &[400, 431];
 const BAD_OR_UNKNOWN: &[u16] = &[400, 501];
 
 fn lengths() -> Vec<Row> {
@@ -130,6 +131,18 @@ fn chunks() -> Vec<(&'static str, String)> {
             format!("1;{long}\r\nx\r\n0\r\n\r\n"),
         ),
         (
+            "a trailer with a space before its colon",
+            "0\r\nX-A : 1\r\n\r\n".to_owned(),
+        ),
+        ("a trailer that is folded", "0\r\nX-A: 1\r\n 2\r\n\r\n".to_owned()),
+        ("a trailer without a colon", "0\r\nX-A\r\n\r\n".to_owned()),
+        ("a trailer that ends in a bare LF", "0\r\nX-A: 1\n\r\n".to_owned()),
+        ("NUL in a trailer", "0\r\nX-A: \0\r\n\r\n".to_owned()),
+        (
+            "over 8 kB of trailers",
+            format!("0\r\nX-A: {}\r\n\r\n", "x".repeat(8_192)),
+        ),
+        (
             "over 1 kB of extensions in all",
             format!(
                 "{}0\r\n\r\n",
@@ -211,7 +224,7 @@ fn chunks_that_can_be_read_in_two_ways_never_make_a_request() {
                 .into_iter()
                 .map(|(what, body)| {
                     let sent = post("Transfer-Encoding: chunked\r\n", &body);
-                    refused(what, sent, BAD, After::Closed)
+                    refused(what, sent, BAD_OR_TOO_LARGE, After::Closed)
                 })
                 .collect();
             stand(mode).await.check(&format!("chunks, {mode}"), &rows).await;

@@ -112,6 +112,13 @@ fn lines() -> Vec<Row> {
         bad("a control character in the target", "GET /a\x01 HTTP/1.1"),
         bad("NUL in the target", "GET /a\0 HTTP/1.1"),
         bad("a method with a bracket", "G(T /a HTTP/1.1"),
+        // Bytes that are UTF-8 obey the mode; of these nobody knows what they were to mean.
+        refused(
+            "8-bit bytes in the target that are no UTF-8",
+            b"GET /\xff HTTP/1.1\r\nHost: a.example\r\n\r\n",
+            BAD,
+            After::Closed,
+        ),
         bad("a target without a slash", "GET a HTTP/1.1"),
         version("HTTP/1.2", "GET /a HTTP/1.2"),
         version("HTTP/2.0 as text", "GET /a HTTP/2.0"),

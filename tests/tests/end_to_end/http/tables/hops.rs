@@ -1,9 +1,12 @@
 //! Fields between the two sides: hop by hop ones go, what a client says of others is worth nothing unless it is
 //! trusted, and nothing changes its protocol unasked.
 
+use super::super::frames::{self, Frames, Last};
+use super::super::gateway::{Gateway, Setup, Speaks};
 use super::super::raw::Raw;
+use super::super::recorder::Recorder;
 use super::super::rows::{After, Row, Saw, Stand, passed, refused};
-use super::super::within::run;
+use super::super::within::{run, within};
 use super::{get, post};
 
 fn saw() -> Saw {
@@ -91,13 +94,13 @@ fn addresses() -> Vec<Row> {
             get(
                 "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2\r\nX-Forwarded-Proto: https\r\n\
                  X-Forwarded-Host: b.example\r\nX-Forwarded-Port: 443\r\nX-Forwarded-Prefix: /x\r\n\
-                 Forwarded: for=192.0.2.1\r\n",
+                 Forwarded: for=192.0.2.1\r\nX-Real-IP: 192.0.2.1\r\n",
             ),
             saw()
                 .with("x-forwarded-for", "127.0.0.1")
                 .with("x-forwarded-proto", "http")
                 .with("x-forwarded-host", "a.example")
-                .without(&["x-forwarded-port", "x-forwarded-prefix", "forwarded"]),
+                .without(&["x-forwarded-port", "x-forwarded-prefix", "forwarded", "x-real-ip"]),
         ),
         passed(
             "a request id that can be logged",
@@ -258,5 +261,74 @@ fn trailers_that_frame_route_or_authorise_are_dropped() {
             seen.trailers
         );
         assert_eq!(names, ["x-sum"], "a harmless trailer arrives");
+    });
+}
+
+#[test]
+fn trailers_over_http2_are_dropped_likewise() {
+    run(async {
+        let stand = Stand::start("").await;
+        let mut client = Frames::connect(stand.gateway.address()).await;
+        client.settle().await;
+        let fields: frames::Fields<'_> = &[
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":authority", b"a.example"),
+            (b":path", b"/a"),
+            (b"trailer", b"x-sum"),
+        ];
+        let trailers: frames::Fields<'_> = &[
+            (b"x-sum", b"7"),
+            (b"host", b"b.example"),
+            (b"authorization", b"x"),
+            (b"content-type", b"text/html"),
+            (b"x-forwarded-for", b"192.0.2.1"),
+            (b"cookie", b"a=b"),
+        ];
+        let sent = [
+            frames::head(1, fields, Last::No),
+            frames::data(1, b"x", Last::No),
+            frames::head(1, trailers, Last::Yes),
+        ];
+        client.send(&sent.concat()).await;
+        let outcome = within("the answer", client.outcome()).await;
+        assert_eq!(outcome, frames::Outcome::Answer(200));
+        let requests = stand.recorder.requests();
+        let seen = requests.first().expect("a request");
+        let names = seen.trailers.iter().map(|(name, _)| name.to_lowercase());
+        assert_eq!(names.collect::<Vec<_>>(), ["x-sum"], "{seen:?}");
+        assert_eq!(seen.body, b"x");
+    });
+}
+
+/// The way back: what an upstream says of its own connection is not the client's business.
+#[test]
+fn fields_and_trailers_of_the_upstreams_connection_go_no_further() {
+    run(async {
+        let recorder = Recorder::answering(
+            b"HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Drop\r\nX-Drop: 1\r\nKeep-Alive: timeout=5\r\n\
+            Proxy-Connection: keep-alive\r\nUpgrade: h2c\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\
+            X-Stays: 2\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\nContent-Length: 9\r\nSet-Cookie: a=b\r\n\
+            Transfer-Encoding: chunked\r\nLocation: /b\r\n\r\n",
+        )
+        .await;
+        let gateway = Gateway::start(&Setup::to(recorder.address(), Speaks::Http1));
+        let mut raw = Raw::connect(gateway.address()).await;
+        raw.send(get("TE: trailers\r\n").as_bytes()).await;
+        let answers = within("the answer", raw.read_answers(1)).await;
+        let answer = answers.first().expect("an answer");
+        assert_eq!((answer.head.status(), answer.text().as_str()), (200, "ok"));
+        for gone in [
+            "connection",
+            "x-drop",
+            "keep-alive",
+            "proxy-connection",
+            "upgrade",
+        ] {
+            assert_eq!(answer.head.get(gone), None, "{gone}: {}", raw.told());
+        }
+        assert_eq!(answer.head.get("x-stays"), Some("2"), "{}", raw.told());
+        let names = answer.trailers.iter().map(|(name, _)| name.to_lowercase());
+        assert_eq!(names.collect::<Vec<_>>(), ["x-sum"], "{}", raw.told());
     });
 }

@@ -272,3 +272,76 @@ fn what_http1_can_carry_arrives_in_its_form() {
         );
     });
 }
+
+/// So many fields, each with a value of so many bytes.
+fn many(name: &'static [u8], count: usize, value_bytes: usize) -> Vec<u8> {
+    let value = vec![b'v'; value_bytes];
+    let first: [(&[u8], &[u8]); 4] = [METHOD, SCHEME, AUTHORITY, PATH];
+    let more = std::iter::repeat_n((name, value.as_slice()), count);
+    let fields: Vec<_> = first.into_iter().chain(more).collect();
+    get(&fields)
+}
+
+#[test]
+fn heads_over_http2_are_bounded_as_those_of_http1() {
+    run(async {
+        let recorder = Recorder::ok().await;
+        let gateway = Gateway::start(&Setup::to(recorder.address(), Speaks::Http1));
+        let mut failures = Vec::new();
+        for (what, sent, status, reason) in [
+            ("100 fields", many(b"x-a", 100, 1), 200, Some("ok")),
+            ("101 fields", many(b"x-a", 101, 1), 431, Some("fields-too-many")),
+            (
+                "101 crumbs of a cookie",
+                many(b"cookie", 101, 1),
+                431,
+                Some("fields-too-many"),
+            ),
+            ("300 fields", many(b"x-a", 300, 1), 431, Some("fields-too-many")),
+            // A field counts 32 bytes beside its name and value (RFC 9113, section 6.5.2). h2 answers this one by
+            // itself, so there is no line about the request.
+            ("a head of over 16 kB", many(b"x-a", 102, 126), 431, None),
+        ] {
+            let mut frames = Frames::connect(gateway.address()).await;
+            frames.settle().await;
+            frames.send(&sent).await;
+            let outcome = within(what, frames.outcome()).await;
+            let seen = recorder.requests().len();
+            recorder.forget();
+            if outcome != Outcome::Answer(status) || seen != usize::from(status == 200) {
+                failures.push(format!("{what}: {outcome:?}, the upstream saw {seen} requests"));
+            }
+            if let Some(reason) = reason {
+                let entries = gateway.log.of(frames.raw.local(), 1);
+                let logged = entries.first().map(|entry| entry.reason());
+                if logged != Some(reason) {
+                    failures.push(format!("{what}: logged {logged:?}, not {reason:?}"));
+                }
+            }
+        }
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
+    });
+}
+
+/// RFC 9113, sections 6.5.2 and 6.9.2.
+#[test]
+fn a_client_is_told_its_bounds_at_the_start() {
+    run(async {
+        let recorder = Recorder::ok().await;
+        let gateway = Gateway::start(&Setup::to(recorder.address(), Speaks::Http1));
+        let mut frames = Frames::connect(gateway.address()).await;
+        frames.settle().await;
+        frames.send(&with(&[])).await;
+        assert_eq!(within("the answer", frames.outcome()).await, Outcome::Answer(200));
+        let (settings, window) = frames.told();
+        for (what, number, value) in [
+            ("streams at a time", 3, 100),
+            ("bytes of a stream's window", 4, 64 << 10),
+            ("bytes of a head", 6, 16 << 10),
+        ] {
+            assert!(settings.contains(&(number, value)), "{what}: {settings:?}");
+        }
+        // Every connection begins with 65,535 bytes.
+        assert_eq!(window, (1 << 20) - 65_535, "bytes of the connection's window");
+    });
+}

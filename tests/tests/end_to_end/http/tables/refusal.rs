@@ -177,6 +177,76 @@ fn a_hundred_continues_only_after_routing() {
     });
 }
 
+/// What an upstream does that is asked whether it wants a body, and what comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// It says 100, and then reads.
+    Go,
+    /// It refuses at once.
+    No,
+    /// It says nothing, and reads.
+    Silence,
+}
+
+#[test]
+fn where_the_upstream_is_asked_the_body_waits_for_its_word() {
+    run(async {
+        for (word, statuses) in [
+            (Word::Go, [100, 200].as_slice()),
+            (Word::No, &[403]),
+            (Word::Silence, &[100, 200]),
+        ] {
+            let what = format!("{word:?}");
+            let script = move |mut conn: Conn| async move {
+                let head = conn.head().await.unwrap_or_default().to_lowercase();
+                if !head.contains("\r\nexpect: 100-continue") {
+                    return;
+                }
+                match word {
+                    Word::Go => drop(conn.send(b"HTTP/1.1 100 Continue\r\n\r\n").await),
+                    Word::No => {
+                        conn.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+                            .await;
+                        conn.end().await;
+                        return;
+                    }
+                    Word::Silence => {}
+                }
+                if conn.take(2).await == b"ok" {
+                    conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+                }
+                conn.end().await;
+            };
+            let recorder = Recorder::start(script).await;
+            let setup = Setup::to(recorder.address(), Speaks::Http1).defaults("expect = \"forward\"");
+            let gateway = Gateway::start(&setup);
+            let mut raw = Raw::connect(gateway.address()).await;
+            let head = post("Content-Length: 2\r\nExpect: 100-continue\r\n", "");
+            raw.send(head.as_bytes()).await;
+            let spoken = |got: &[u8]| find(got, b"\r\n\r\n").is_some();
+            raw.read_until(super::super::within::PATIENCE, spoken).await;
+            if raw.got().starts_with(b"HTTP/1.1 100 ") {
+                raw.send(b"ok").await;
+            }
+            within(&what, raw.read_answers(1)).await;
+            let text = String::from_utf8_lossy(raw.got()).into_owned();
+            let lines = text
+                .split("\r\n")
+                .filter_map(|line| line.strip_prefix("HTTP/1.1 "));
+            let found: Vec<u16> = lines.filter_map(|line| line.get(..3)?.parse().ok()).collect();
+            assert_eq!(found, statuses, "{what}: {}", raw.told());
+            let upstream = recorder.bytes().concat();
+            let had_body = upstream.ends_with(b"\r\n\r\nok");
+            assert_eq!(
+                had_body,
+                word != Word::No,
+                "{what}: the upstream had {:?}",
+                String::from_utf8_lossy(&upstream)
+            );
+        }
+    });
+}
+
 #[test]
 fn a_body_that_is_too_long_is_413_and_makes_no_request() {
     run(async {
