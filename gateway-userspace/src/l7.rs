@@ -6,7 +6,7 @@
 //! control side), `bind`, `worker` (a thread's life), `accept` and `admission`, `connection` (its task, over `stream`
 //! and the inspector, with its `client_text`), `server`, `serve` (**the** request's way), `host`, `path`, `target`, `headers`, `switch`,
 //! `deadline`, `balance`, `attempt`, `pool`, `body`, `tunnel`, `answers`, `record` (how each request ends), `exchange`
-//! (what the sweep sees of it), `metrics`.
+//! (what the sweep sees of it) and `ends`, `metrics`.
 //! This module knows neither `l4`, `cluster` nor `admin`.
 
 mod accept;
@@ -17,9 +17,11 @@ mod balance;
 mod bind;
 mod body;
 mod client_text;
+mod clock;
 mod collect;
 mod connection;
 mod deadline;
+mod ends;
 mod error;
 mod exchange;
 mod executor;
@@ -51,6 +53,7 @@ use arc_swap::ArcSwap;
 use crate::config::snapshot::Snapshot;
 use crate::telemetry::access_log::AccessLog;
 use admission::Admission;
+use ends::Snapshots;
 
 pub use bind::BindError;
 pub use error::{Fault, ProxyError, Retry};
@@ -67,6 +70,7 @@ pub struct Shared {
     /// One line a request.
     pub access_log: Arc<AccessLog>,
     admission: Admission,
+    snapshots: Snapshots,
 }
 
 impl Shared {
@@ -77,6 +81,7 @@ impl Shared {
             metrics: Metrics::default(),
             access_log,
             admission: Admission::default(),
+            snapshots: Snapshots::default(),
         })
     }
 }

@@ -150,6 +150,10 @@ pub const UPGRADES_MAX: usize = 16;
 pub const UPGRADE_CHARS_MAX: usize = 64;
 /// Idle connections to an endpoint are closed after this, where none is given: below what common servers keep.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Requests at an endpoint that was taken out may go on for so long, where nothing is given.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest such time: as long as a tunnel may be idle.
+pub const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// HTTP/2 connections to an endpoint, where none is given.
 pub const H2_CONNECTIONS_MAX: usize = 8;
 /// Most HTTP/2 connections to an endpoint: with 100 streams each, more requests than a node has connections.

@@ -459,7 +459,7 @@ mod tests {
         let settings = loaded(&format!(
             "{NODE}connections_max=1000\nconnections_per_client_max=10\n{WEB}\
              [[upstream]]\nname='u'\nendpoints=[{{address='10.0.1.1:80'}}]\nmode='monitor'\nidle_timeout='9s'\n\
-             connection_age='1h'\nh2_connections_max=2\nh2_streams_max=50\n"
+             connection_age='1h'\ndrain_timeout='5s'\nh2_connections_max=2\nh2_streams_max=50\n"
         ))
         .unwrap();
         let (node, upstream) = (&settings.node, &settings.upstreams[0]);
@@ -469,8 +469,16 @@ mod tests {
         );
         assert_eq!(upstream.mode, HttpMode::Monitor);
         assert_eq!(
-            (upstream.idle_timeout, upstream.connection_age),
-            (Duration::from_secs(9), Some(Duration::from_secs(3600)))
+            (
+                upstream.idle_timeout,
+                upstream.connection_age,
+                upstream.drain_timeout
+            ),
+            (
+                Duration::from_secs(9),
+                Some(Duration::from_secs(3600)),
+                Duration::from_secs(5)
+            )
         );
         assert_eq!((upstream.h2_connections_max, upstream.h2_streams_max), (2, 50));
         let plain = loaded(&format!("{NODE}{WEB}")).unwrap();

@@ -268,6 +268,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// After it a connection takes no further request; `None`: never.
     pub connection_age: Option<Duration>,
+    /// Requests under way at an endpoint that is taken out may go on for so long.
+    pub drain_timeout: Duration,
     /// HTTP/2: connections per endpoint on this node at most, divided among its workers.
     pub h2_connections_max: usize,
     /// HTTP/2: streams on one connection before another is opened.

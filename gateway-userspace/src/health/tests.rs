@@ -67,6 +67,7 @@ fn snapshot(registry: &Registry, endpoints: &[SocketAddr], readiness: Option<Set
             mode: HttpMode::Strict,
             idle_timeout: Duration::from_secs(60),
             connection_age: None,
+            drain_timeout: std::time::Duration::from_secs(30),
             h2_connections_max: 8,
             h2_streams_max: 100,
             readiness,

@@ -201,6 +201,16 @@ impl L7 {
                 MetricType::Gauge,
             )?
             .encode_gauge(&signed(total(|w| &w.open)))?;
+        // Each says the node's, as its last sweep found them.
+        let old = workers.iter().map(|w| w.old_snapshots.get()).max();
+        encoder
+            .encode_descriptor(
+                "gateway_snapshots_old",
+                "Snapshots not in force that requests still hold",
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&signed(old.unwrap_or(0)))?;
         let mut metric = encoder.encode_descriptor(
             "gateway_panics",
             "Panics caught, by place: a fault in this program",

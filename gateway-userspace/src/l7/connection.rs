@@ -83,7 +83,7 @@ impl Connection {
     /// The listener as this snapshot has it; where it has it no more, as the last one had it.
     pub(super) fn listener(&self, resolved: &Resolved) -> Rc<ResolvedListener> {
         let held = Rc::clone(&self.listener.borrow());
-        if held.snapshot == resolved.snapshot.number {
+        if held.tag.snapshot == resolved.snapshot.number {
             return held;
         }
         match resolved.listener(held.address()) {
@@ -93,6 +93,11 @@ impl Connection {
             }
             None => held,
         }
+    }
+
+    /// The listener, as the last look found it.
+    pub(super) fn listens(&self) -> Rc<ResolvedListener> {
+        Rc::clone(&self.listener.borrow())
     }
 
     /// The listener's address as configured.

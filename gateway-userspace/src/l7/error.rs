@@ -186,6 +186,10 @@ reasons! {
     ResponseBodyBroken = "response-body-broken", Upstream, Never, BAD_GATEWAY, "the upstream's answer broke off";
     /// The upstream has no endpoint that is left to try.
     NoEndpoint = "no-endpoint", Internal, Never, SERVICE_UNAVAILABLE, "the upstream has no endpoint";
+    /// Its endpoint was taken out by a reload or by its name, and it went on for longer than `drain_timeout`.
+    EndpointRemoved = "endpoint-removed", Internal, Never, SERVICE_UNAVAILABLE, "the upstream's endpoint was taken out";
+    /// Of a snapshot so old that eight later ones are alive: it had 30 s more.
+    SnapshotOld = "snapshot-old", Internal, Never, SERVICE_UNAVAILABLE, "the request outlived too many changes of the configuration";
     /// The node stopped before the request ended.
     DrainLimit = "drain-limit", Internal, Never, SERVICE_UNAVAILABLE, "the gateway stopped before the request ended";
     /// A panic: a fault in this program.

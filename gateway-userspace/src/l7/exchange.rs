@@ -7,11 +7,13 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::ends::Ends;
 use super::error::ProxyError;
 
 /// Who has to do something before the response's body goes on.
@@ -41,6 +43,10 @@ pub(super) struct Exchange {
     waits: Cell<Waits>,
     verdict: Cell<Option<ProxyError>>,
     waker: RefCell<Option<Waker>>,
+    /// Of the snapshot that decided.
+    snapshot: RefCell<Option<Arc<Ends>>>,
+    /// Of the endpoint that was asked last.
+    endpoint: RefCell<Option<Arc<Ends>>>,
 }
 
 impl Default for Exchange {
@@ -49,6 +55,8 @@ impl Default for Exchange {
             waits: Cell::new(Waits::Nobody),
             verdict: Cell::new(None),
             waker: RefCell::new(None),
+            snapshot: RefCell::new(None),
+            endpoint: RefCell::new(None),
         }
     }
 }
@@ -60,9 +68,27 @@ impl Exchange {
         self.verdict.set(None);
     }
 
-    /// The upstream has nothing now.
-    pub(super) fn waits_for_upstream(&self, now: Instant, limit: Duration, context: &Context<'_>) {
-        if !matches!(self.waits.get(), Waits::Upstream(..)) {
+    /// The request is decided by a snapshot.
+    pub(super) fn decided_by(&self, snapshot: &Arc<Ends>) {
+        self.snapshot.replace(Some(Arc::clone(snapshot)));
+    }
+
+    /// The request is sent to an endpoint.
+    pub(super) fn asks(&self, endpoint: &Arc<Ends>) {
+        self.endpoint.replace(Some(Arc::clone(endpoint)));
+    }
+
+    /// The request has ended: it holds on to nothing.
+    pub(super) fn end(&self) {
+        self.snapshot.take();
+        self.endpoint.take();
+    }
+
+    /// The upstream has nothing now; without a limit it may stay so.
+    pub(super) fn waits_for_upstream(&self, now: Instant, limit: Option<Duration>, context: &Context<'_>) {
+        if let Some(limit) = limit
+            && !matches!(self.waits.get(), Waits::Upstream(..))
+        {
             self.waits.set(Waits::Upstream(now, limit));
         }
         self.park(context);
@@ -88,6 +114,14 @@ impl Exchange {
 
     /// Looks whether somebody was waited for too long.
     pub(super) fn check(&self, now: Instant, stalled_timeout: Duration) {
+        let due =
+            |held: &RefCell<Option<Arc<Ends>>>| held.borrow().as_ref().is_some_and(|ends| ends.is_due(now));
+        if due(&self.endpoint) {
+            return self.conclude(ProxyError::EndpointRemoved);
+        }
+        if due(&self.snapshot) {
+            return self.conclude(ProxyError::SnapshotOld);
+        }
         let (since, limit, verdict) = match self.waits.get() {
             Waits::Nobody => return,
             Waits::Head(until) => (until, Duration::ZERO, ProxyError::Timeout),
@@ -100,6 +134,10 @@ impl Exchange {
         {
             return;
         }
+        self.conclude(verdict);
+    }
+
+    fn conclude(&self, verdict: ProxyError) {
         self.waits.set(Waits::Nobody);
         self.verdict.set(Some(verdict));
         if let Some(waker) = self.waker.borrow_mut().take() {
@@ -115,14 +153,17 @@ impl Exchange {
         &self,
         until: Instant,
         mut future: Pin<&mut F>,
-    ) -> impl Future<Output = Option<F::Output>> {
+    ) -> impl Future<Output = Result<F::Output, ProxyError>> {
         self.waits.set(Waits::Head(until));
         poll_fn(move |context| {
-            if self.verdict.get() == Some(ProxyError::Timeout) {
+            if let Some(
+                verdict @ (ProxyError::Timeout | ProxyError::EndpointRemoved | ProxyError::SnapshotOld),
+            ) = self.verdict.get()
+            {
                 self.verdict.set(None);
-                return Poll::Ready(None);
+                return Poll::Ready(Err(verdict));
             }
-            let polled = future.as_mut().poll(context).map(Some);
+            let polled = future.as_mut().poll(context).map(Ok);
             if polled.is_pending() {
                 self.park(context);
             } else {
@@ -130,6 +171,17 @@ impl Exchange {
             }
             polled
         })
+    }
+
+    /// What the sweep finds; for those who wait for nothing else here.
+    pub(super) fn poll_verdict(&self, context: &Context<'_>) -> Poll<ProxyError> {
+        match self.verdict.get() {
+            Some(verdict) => Poll::Ready(verdict),
+            None => {
+                self.park(context);
+                Poll::Pending
+            }
+        }
     }
 
     /// Until the client was waited for too long: a stream whose window is closed is not polled, so its task must end
@@ -167,11 +219,38 @@ mod tests {
             exchange.check(until - Duration::from_millis(1), Duration::ZERO);
             assert!(poll_fn(&mut poll).await.is_pending(), "not yet");
             exchange.check(until, Duration::ZERO);
-            assert_eq!(poll_fn(&mut poll).await, Poll::Ready(None));
+            assert_eq!(poll_fn(&mut poll).await, Poll::Ready(Err(ProxyError::Timeout)));
         }
         let ready = std::pin::pin!(std::future::ready(7));
-        assert_eq!(exchange.head(start, ready).await, Some(7));
+        assert_eq!(exchange.head(start, ready).await, Ok(7));
         assert_eq!(exchange.verdict(), None);
+    }
+
+    #[test]
+    fn what_holds_on_to_something_that_is_gone_ends_when_that_is_due() {
+        let start = Instant::now();
+        let (endpoint, snapshot) = (Arc::<Ends>::default(), Arc::<Ends>::default());
+        for (gone, verdict) in [
+            (&snapshot, ProxyError::SnapshotOld),
+            (&endpoint, ProxyError::EndpointRemoved),
+        ] {
+            let exchange = Exchange::default();
+            exchange.decided_by(&snapshot);
+            exchange.asks(&endpoint);
+            gone.by(start + Duration::from_secs(1));
+            exchange.check(start, Duration::ZERO);
+            assert_eq!(exchange.verdict(), None, "not yet");
+            exchange.check(start + Duration::from_secs(1), Duration::ZERO);
+            assert_eq!(exchange.verdict(), Some(verdict));
+            exchange.begin();
+            exchange.end();
+            exchange.check(start + Duration::from_secs(2), Duration::ZERO);
+            assert_eq!(exchange.verdict(), None, "it holds nothing any more");
+        }
+        assert_eq!(
+            (Arc::strong_count(&endpoint), Arc::strong_count(&snapshot)),
+            (1, 1)
+        );
     }
 
     #[test]
@@ -183,8 +262,8 @@ mod tests {
         let exchange = Exchange::default();
         exchange.check(at(1000), stalled);
         assert_eq!(exchange.verdict(), None, "nobody is waited for");
-        exchange.waits_for_upstream(at(0), Duration::from_secs(60), &context);
-        exchange.waits_for_upstream(at(50), Duration::from_secs(60), &context);
+        exchange.waits_for_upstream(at(0), Some(Duration::from_secs(60)), &context);
+        exchange.waits_for_upstream(at(50), Some(Duration::from_secs(60)), &context);
         exchange.check(at(59), stalled);
         assert_eq!(exchange.verdict(), None, "not yet");
         exchange.check(at(60), stalled);

@@ -56,6 +56,10 @@ impl Cell64 {
         );
     }
 
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -156,6 +160,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) delay_sum_micros: Cell64,
     /// Requests that ended, in whatever way.
     pub(crate) ended: Cell64,
+    /// The node's snapshots that requests hold although they are not in force, as the last sweep found.
+    pub(crate) old_snapshots: Cell64,
 }
 
 impl Default for WorkerCounters {
@@ -183,6 +189,7 @@ impl Default for WorkerCounters {
             delays: Default::default(),
             delay_sum_micros: cell(),
             ended: cell(),
+            old_snapshots: cell(),
         }
     }
 }

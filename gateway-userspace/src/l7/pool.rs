@@ -26,6 +26,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
 
 use super::body::RequestBody;
+use super::ends::Ends;
 use super::error::ProxyError;
 use super::tunnel;
 use crate::config::snapshot::{Endpoint, HttpMode, Upstream, UpstreamProtocol};
@@ -92,6 +93,8 @@ pub(crate) struct Pool {
     /// The same as log lines have it.
     pub(super) address_text: Box<str>,
     pub(super) state: Arc<EndpointState>,
+    /// By when its requests must have ended, once no snapshot in force has it.
+    pub(super) ends: Arc<Ends>,
     protocol: UpstreamProtocol,
     terms: Cell<Terms>,
     /// The last used at the back.
@@ -111,6 +114,7 @@ impl Pool {
             address: endpoint.address,
             address_text: endpoint.address.to_string().into(),
             state: Arc::clone(&endpoint.state),
+            ends: Arc::default(),
             protocol,
             terms: Cell::new(terms),
             idle: RefCell::default(),

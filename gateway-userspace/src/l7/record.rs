@@ -19,7 +19,7 @@ use super::exchange::{Exchange, Pace};
 use super::grpc;
 use super::headers::{self, Seen, TraceId};
 use super::pool::Pool;
-use super::resolved::{ResolvedListener, ResolvedRoute};
+use super::resolved::{ListenerTag, ResolvedRoute};
 use super::worker::State;
 use crate::telemetry::access_log::line::Line;
 
@@ -28,7 +28,7 @@ pub(crate) struct Record {
     connection: Rc<Connection>,
     pub(super) exchange: Rc<Exchange>,
     /// Of the snapshot that decides.
-    pub(super) listener: Rc<ResolvedListener>,
+    pub(super) listener: Rc<ListenerTag>,
     route: Option<Rc<ResolvedRoute>>,
     /// Where it was last tried.
     endpoint: Option<Rc<Pool>>,
@@ -80,10 +80,11 @@ impl Record {
         request: &Request<B>,
         seen: Seen,
     ) -> Box<Self> {
-        let resolved = connection.worker.resolved();
+        let listener = Rc::clone(&connection.listener(&connection.worker.resolved()).tag);
+        exchange.decided_by(&listener.ends);
         Box::new(Self {
             exchange,
-            listener: connection.listener(&resolved),
+            listener,
             route: None,
             endpoint: None,
             upstream: UpstreamSeen::No,
@@ -178,6 +179,7 @@ impl Record {
     /// Another try, at that endpoint.
     pub(super) fn tries(&mut self, pool: &Rc<Pool>) {
         self.upstream = UpstreamSeen::Yes;
+        self.exchange.asks(&pool.ends);
         self.endpoint = Some(Rc::clone(pool));
         self.tries += 1;
     }
@@ -282,7 +284,7 @@ impl Drop for Record {
             time: worker.clock.stamp(self.start),
             client: proxied.as_deref().unwrap_or(peer),
             peer: proxied.as_ref().map(|_| peer),
-            listener: self.listener.name(),
+            listener: &self.listener.name,
             route: self.route.as_ref().map(|route| route.name()),
             upstream: match self.upstream {
                 UpstreamSeen::Yes => self.route.as_ref().and_then(|route| route.upstream_name()),
@@ -316,6 +318,7 @@ impl Drop for Record {
             request_id: self.request_id.as_bytes(),
         };
         worker.log.add(|out| line.write(out));
+        self.exchange.end();
         self.connection.end();
     }
 }

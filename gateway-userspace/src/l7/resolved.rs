@@ -13,6 +13,7 @@ use http::{HeaderValue, Method};
 use tokio::time::Instant;
 
 use super::balance::{Candidate, RoundRobin};
+use super::ends::Ends;
 use super::error::ProxyError;
 use super::metrics::{Metrics, RouteCounters, UNROUTED, UpstreamCounters};
 use super::path::Normal;
@@ -34,11 +35,19 @@ pub(crate) struct Resolved {
 
 /// A listener with its routes.
 pub(crate) struct ResolvedListener {
-    /// Number of the snapshot it is of.
-    pub(super) snapshot: u64,
+    pub(super) tag: Rc<ListenerTag>,
     listener: Arc<Listener>,
     /// In the order of the router's indices.
     routes: Vec<Rc<ResolvedRoute>>,
+}
+
+/// What a request keeps of its listener and snapshot once it is routed: none of their other routes and upstreams.
+pub(crate) struct ListenerTag {
+    /// Number of the snapshot.
+    pub(super) snapshot: u64,
+    /// By when the snapshot's requests must have ended.
+    pub(super) ends: Arc<Ends>,
+    pub(super) name: Box<str>,
     /// Counts what no route takes.
     pub(super) unrouted: Arc<RouteCounters>,
     /// Sent with each response, if it is to be.
@@ -86,6 +95,7 @@ impl Candidate for ResolvedEndpoint {
 impl Resolved {
     pub(super) fn new(
         snapshot: Arc<Snapshot>,
+        ends: Arc<Ends>,
         before: Option<&Self>,
         worker: usize,
         workers: usize,
@@ -122,17 +132,43 @@ impl Resolved {
                 })
             };
             Rc::new(ResolvedListener {
-                snapshot: snapshot.number,
                 routes: listener.routes.iter().map(route).collect(),
-                unrouted: metrics.route(&listener.name, UNROUTED, worker),
+                tag: Rc::new(ListenerTag {
+                    snapshot: snapshot.number,
+                    ends: Arc::clone(&ends),
+                    name: listener.name.as_str().into(),
+                    unrouted: metrics.route(&listener.name, UNROUTED, worker),
+                    node_header: node_header.clone(),
+                }),
                 listener: Arc::clone(listener),
-                node_header: node_header.clone(),
             })
         });
         Self {
             listeners: listeners.collect(),
             upstreams,
             snapshot,
+        }
+    }
+
+    /// Gives the requests at endpoints that `next` has no more a time to end by.
+    pub(super) fn replaced_by(&self, next: &Self, now: Instant) {
+        let stays = |pool: &Rc<Pool>| {
+            let mut upstreams = next.upstreams.values();
+            upstreams.any(|upstream| {
+                upstream
+                    .endpoints
+                    .iter()
+                    .any(|other| Rc::ptr_eq(&other.pool, pool))
+            })
+        };
+        for upstream in self.upstreams.values() {
+            for endpoint in upstream
+                .endpoints
+                .iter()
+                .filter(|endpoint| !stays(&endpoint.pool))
+            {
+                endpoint.pool.ends.by(now + upstream.upstream.drain_timeout);
+            }
         }
     }
 
@@ -156,10 +192,6 @@ impl Resolved {
 }
 
 impl ResolvedListener {
-    pub(super) fn name(&self) -> &str {
-        &self.listener.name
-    }
-
     /// As configured: what tells listeners apart.
     pub(super) fn address(&self) -> SocketAddr {
         self.listener.address

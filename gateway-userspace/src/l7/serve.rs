@@ -90,7 +90,7 @@ fn admit(
     let (mut head, body) = request.into_parts();
 
     // Admit: what can be read in two ways goes no further.
-    let listener = Rc::clone(&record.listener);
+    let listener = connection.listens();
     if head.version == Version::HTTP_2
         && headers::check_http2(&head.headers, seen, listener.http())? == headers::Lenience::Used
     {
@@ -224,10 +224,13 @@ async fn in_time(connection: &Rc<Connection>, admitted: Admitted, record: &mut R
             let outcome = if limit >= SWEPT_MIN && deadline.is_none() {
                 exchange.head(until, forwarded.as_mut()).await
             } else {
-                Box::pin(timeout_at(until, forwarded.as_mut())).await.ok()
+                let timed = Box::pin(timeout_at(until, forwarded.as_mut())).await;
+                timed.map_err(|_| ProxyError::Timeout)
             };
-            if let Some(outcome) = outcome {
-                break outcome;
+            match outcome {
+                Ok(outcome) => break outcome,
+                Err(ProxyError::Timeout) => {}
+                Err(verdict) => break Err(verdict),
             }
             if deadline.is_some_and(|deadline| deadline <= until) {
                 break Err(ProxyError::DeadlineExceeded);

@@ -8,6 +8,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -56,7 +57,11 @@ impl Tunnel {
         let (stream, up, down) = (&mut upstream.0, &mut upstream.1, &mut upstream.2);
         let record = &mut self.record;
         let mut patience = Patience::new(self.idle_timeout);
+        let exchange = Rc::clone(&record.exchange);
         let ended = poll_fn(|context| {
+            if let Poll::Ready(verdict) = exchange.poll_verdict(context) {
+                return Poll::Ready(Err(Broken::Cut(verdict)));
+            }
             let before = up.bytes + down.bytes;
             let upward = up.poll(&mut client, stream, context);
             let downward = down.poll(stream, &mut client, context);
@@ -74,6 +79,7 @@ impl Tunnel {
         match ended {
             Ok(()) => record.complete(),
             Err(Broken::Idle) => record.fail(ProxyError::TunnelIdle),
+            Err(Broken::Cut(verdict)) => record.fail(verdict),
             Err(Broken::From(error) | Broken::To(error)) => {
                 tracing::debug!(%error, "a tunnel broke");
                 record.complete();
@@ -84,6 +90,8 @@ impl Tunnel {
 
 enum Broken {
     Idle,
+    /// The sweep found that it must end.
+    Cut(ProxyError),
     /// Reading failed.
     From(io::Error),
     /// Writing failed.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::{LocalOptions, LocalRuntime};
@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::Shared;
 use super::accept::{self, Listening};
+use super::clock::Clock;
 use super::connection::{Connection, Leave};
 use super::mailbox::{Drain, Mailbox, NewSocket, Orders, Peer};
 use super::metrics::WorkerCounters;
@@ -24,7 +25,6 @@ use super::resolved::Resolved;
 use super::workers::{Drained, Keeping};
 use crate::config::snapshot::Snapshot;
 use crate::telemetry::access_log::LineBuffer;
-use crate::telemetry::access_log::stamp::{Stamp, Stamps};
 
 /// How often limits of connections and pools are looked at; they are exact within one such step.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
@@ -123,7 +123,15 @@ impl Worker {
         let counters = plan.peers.get(plan.index).map(|peer| Arc::clone(&peer.counters));
         let counters = counters.unwrap_or_default();
         let snapshot = plan.shared.snapshot.load_full();
-        let resolved = Resolved::new(snapshot, None, plan.index, plan.workers, &plan.shared.metrics);
+        let ends = plan.shared.snapshots.ends(snapshot.number);
+        let resolved = Resolved::new(
+            snapshot,
+            ends,
+            None,
+            plan.index,
+            plan.workers,
+            &plan.shared.metrics,
+        );
         Self {
             index: plan.index,
             workers: plan.workers,
@@ -248,12 +256,14 @@ impl Worker {
         }
         let current = arc_swap::Guard::into_inner(current);
         let next = Rc::new(Resolved::new(
-            current,
+            Arc::clone(&current),
+            self.shared.snapshots.ends(current.number),
             Some(&held),
             self.index,
             self.workers,
             &self.shared.metrics,
         ));
+        held.replaced_by(&next, Instant::now());
         *self.resolved.borrow_mut() = Rc::clone(&next);
         next
     }
@@ -329,10 +339,15 @@ impl Worker {
 
     fn sweep(&self, now: Instant) {
         self.clock.read(now);
+        let resolved = Rc::clone(&self.resolved.borrow());
         for connection in self.connections.borrow().values() {
+            // What waits between requests holds no old snapshot, and keeps to the limits of the new one.
+            drop(connection.listener(&resolved));
             connection.check(now, self.leave());
         }
-        self.resolved.borrow().evict(now);
+        resolved.evict(now);
+        let old = self.shared.snapshots.check(resolved.snapshot.number, now);
+        self.counters.old_snapshots.set(old as u64);
     }
 
     fn is_empty(&self) -> bool {
@@ -345,56 +360,5 @@ impl Worker {
             .values()
             .map(|c| u64::from(c.active()))
             .sum()
-    }
-}
-
-/// Time that is cheap to read and good enough for limits of seconds; and the wall clock of log lines.
-pub(super) struct Clock {
-    coarse: Cell<Instant>,
-    /// An instant, and the milliseconds since 1970 that it was.
-    wall: Cell<(Instant, u64)>,
-    stamps: Stamps,
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        let now = Instant::now();
-        Self {
-            coarse: Cell::new(now),
-            wall: Cell::new((now, wall())),
-            stamps: Stamps::default(),
-        }
-    }
-}
-
-fn wall() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    millis(since)
-}
-
-fn millis(time: Duration) -> u64 {
-    time.as_secs()
-        .saturating_mul(1000)
-        .saturating_add(u64::from(time.subsec_millis()))
-}
-
-impl Clock {
-    fn read(&self, now: Instant) {
-        self.coarse.set(now);
-        self.wall.set((Instant::now(), wall()));
-    }
-
-    /// The time of the last sweep.
-    pub(super) fn coarse(&self) -> Instant {
-        self.coarse.get()
-    }
-
-    /// An instant as a log line has it.
-    pub(super) fn stamp(&self, at: Instant) -> Stamp {
-        let (anchor, wall) = self.wall.get();
-        self.stamps.at(match at.checked_duration_since(anchor) {
-            Some(later) => wall.saturating_add(millis(later)),
-            None => wall.saturating_sub(millis(anchor.saturating_duration_since(at))),
-        })
     }
 }

@@ -7,6 +7,8 @@
 mod frames;
 #[path = "http/gateway.rs"]
 mod gateway;
+#[path = "http/lives.rs"]
+mod lives;
 #[path = "http/log.rs"]
 mod log;
 #[path = "http/message.rs"]

@@ -43,6 +43,7 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
         idle_per_endpoint: settings.idle_per_endpoint,
         idle_timeout: settings.idle_timeout,
         connection_age: settings.connection_age,
+        drain_timeout: settings.drain_timeout,
         h2_connections_max: settings.h2_connections_max,
         h2_streams_max: settings.h2_streams_max,
         readiness: settings.readiness.clone(),

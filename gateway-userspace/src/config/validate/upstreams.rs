@@ -38,6 +38,7 @@ pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<Upstream
             idle_per_endpoint: upstream.idle_per_endpoint.unwrap_or(limits::IDLE_PER_ENDPOINT),
             idle_timeout: time(upstream.idle_timeout, limits::IDLE_TIMEOUT),
             connection_age: time_or_none(upstream.connection_age, None),
+            drain_timeout: time(upstream.drain_timeout, limits::DRAIN_TIMEOUT),
             h2_connections_max: upstream.h2_connections_max.unwrap_or(limits::H2_CONNECTIONS_MAX),
             h2_streams_max: upstream.h2_streams_max.unwrap_or(limits::H2_UPSTREAM_STREAMS_MAX),
             endpoints,

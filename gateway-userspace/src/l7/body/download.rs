@@ -167,9 +167,7 @@ impl Upstream {
         };
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Pending => {
-                if let Some(idle) = self.idle {
-                    self.exchange.waits_for_upstream(record.now(), idle, context);
-                }
+                self.exchange.waits_for_upstream(record.now(), self.idle, context);
                 Poll::Pending
             }
             Poll::Ready(None) => Poll::Ready(Polled::End),

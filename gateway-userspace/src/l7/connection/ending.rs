@@ -110,7 +110,7 @@ pub(super) fn write(connection: &Connection, ending: Ending) {
         time: worker.clock.stamp(connection.since),
         client: connection.client_text.as_str(),
         peer: None,
-        listener: listener.name(),
+        listener: &listener.tag.name,
         route: None,
         upstream: None,
         endpoint: None,
@@ -134,7 +134,7 @@ pub(super) fn write(connection: &Connection, ending: Ending) {
             .unwrap_or(Duration::ZERO),
         grpc_status: None,
         trace: None,
-        snapshot: listener.snapshot,
+        snapshot: listener.tag.snapshot,
         request_id: b"-",
     };
     worker.log.add(|out| line.write(out));

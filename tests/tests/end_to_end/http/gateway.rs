@@ -174,7 +174,7 @@ impl Gateway {
     /// What `GET /v1/status` says.
     pub fn status(&self) -> Value {
         let token = std::fs::read_to_string(self.directory.join("token")).expect("a token");
-        let (status, body) = self.ask("/v1/status", token.trim()).expect("an answer");
+        let (status, body) = self.ask("GET", "/v1/status", token.trim()).expect("an answer");
         assert_eq!(status, 200, "{body}");
         serde_json::from_str(&body).expect("JSON")
     }
@@ -182,7 +182,7 @@ impl Gateway {
     /// Sum of all counters whose labels contain `label`, such as `reason="timeout"`.
     pub fn counted(&self, label: &str) -> u64 {
         let token = std::fs::read_to_string(self.directory.join("token")).expect("a token");
-        let (status, text) = self.ask("/metrics", token.trim()).expect("an answer");
+        let (status, text) = self.ask("GET", "/metrics", token.trim()).expect("an answer");
         assert_eq!(status, 200, "{text}");
         let samples = text
             .lines()
@@ -193,6 +193,15 @@ impl Gateway {
                 .and_then(|value| value.parse::<u64>().ok())
         };
         samples.filter_map(value).sum()
+    }
+
+    /// Gives it another configuration, which it must take.
+    pub fn reload(&self, setup: &Setup) {
+        let config = toml(setup, self.address, &self.directory);
+        std::fs::write(self.directory.join("gateway.toml"), config).expect("a configuration");
+        let token = std::fs::read_to_string(self.directory.join("token")).expect("a token");
+        let (status, body) = self.ask("POST", "/v1/reload", token.trim()).expect("an answer");
+        assert_eq!(status, 200, "{body}");
     }
 
     /// Requests under way at all endpoints together.
@@ -254,7 +263,7 @@ impl Gateway {
             if let Some(ended) = self.process.try_wait().expect("a look at the process") {
                 return Some(Err(ended));
             }
-            let answer = self.ask("/readyz", "");
+            let answer = self.ask("GET", "/readyz", "");
             matches!(answer, Ok((200, _))).then_some(Ok(()))
         });
         assert!(
@@ -265,11 +274,11 @@ impl Gateway {
     }
 
     /// One exchange with the admin API: status and body.
-    fn ask(&self, path: &str, token: &str) -> std::io::Result<(u16, String)> {
+    fn ask(&self, method: &str, path: &str, token: &str) -> std::io::Result<(u16, String)> {
         let mut stream = UnixStream::connect(self.directory.join("admin"))?;
         stream.set_read_timeout(Some(IDLE_TIMEOUT))?;
         let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
         );
         stream.write_all(request.as_bytes())?;
         let mut answer = String::new();

@@ -1,0 +1,116 @@
+//! `[[upstream]]` as given: its endpoints and how they are watched.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Place, Time, TimeOrNone, limits, time_text};
+use crate::config::snapshot::{Balancer, HttpMode, UpstreamProtocol};
+
+/// A backend service.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "endpoints"]))]
+pub struct Upstream {
+    /// Unique among upstreams.
+    #[schemars(extend("examples" = ["users"]))]
+    pub name: Option<String>,
+    /// Which endpoint takes a request.
+    #[schemars(extend("default" = Balancer::RoundRobin))]
+    pub balancer: Option<Balancer>,
+    /// What is spoken to the endpoints.
+    #[schemars(extend("default" = UpstreamProtocol::Http1))]
+    pub protocol: Option<UpstreamProtocol>,
+    /// What becomes of responses that break a rule of syntax but can be read in one way only. What can be read in two
+    /// ways gives 502 in every mode. That of `[defaults]` is for requests and does not hold here.
+    #[schemars(extend("default" = HttpMode::Strict))]
+    pub mode: Option<HttpMode>,
+    /// Bound of one connection attempt.
+    #[schemars(extend(
+        "default" = time_text(limits::CONNECT_TIMEOUT),
+        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::CONNECT_TIMEOUT_MAX)]
+    ))]
+    pub connect_timeout: Option<Time>,
+    /// Idle connections kept for each endpoint on this node, divided among its workers.
+    #[schemars(range(min = 0, max = limits::IDLE_PER_ENDPOINT_MAX), extend("default" = limits::IDLE_PER_ENDPOINT))]
+    pub idle_per_endpoint: Option<usize>,
+    /// After it an idle connection is closed. Shorter than the time for which the endpoints keep theirs.
+    #[schemars(extend(
+        "default" = time_text(limits::IDLE_TIMEOUT),
+        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::IDLE_TIME_MAX)]
+    ))]
+    pub idle_timeout: Option<Time>,
+    /// After it a connection takes no further request, so that endpoints behind a balancer of their own are found anew.
+    #[schemars(extend(
+        "default" = "none",
+        "x-range" = [time_text(limits::CONNECTION_AGE_MIN), time_text(limits::CONNECTION_AGE_MAX)]
+    ))]
+    pub connection_age: Option<TimeOrNone>,
+    /// How long requests under way may go on at an endpoint that a reload, or its name, has taken out.
+    #[schemars(extend(
+        "default" = time_text(limits::DRAIN_TIMEOUT),
+        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::DRAIN_TIMEOUT_MAX)]
+    ))]
+    pub drain_timeout: Option<Time>,
+    /// HTTP/2: connections to each endpoint on this node at most, divided among its workers, of which each has one.
+    #[schemars(range(min = 1, max = limits::H2_CONNECTIONS_MAX_MAX), extend("default" = limits::H2_CONNECTIONS_MAX))]
+    pub h2_connections_max: Option<usize>,
+    /// HTTP/2: streams on one connection before another is opened; the endpoint's own limit counts where it is lower.
+    #[schemars(range(min = 1, max = limits::H2_STREAMS_MAX_MAX), extend("default" = limits::H2_UPSTREAM_STREAMS_MAX))]
+    pub h2_streams_max: Option<usize>,
+    /// Its addresses.
+    #[schemars(length(min = 1, max = limits::ENDPOINTS_MAX))]
+    pub endpoints: Option<Vec<Endpoint>>,
+    /// How it is watched. Without this table its endpoints are always taken to be ready.
+    pub health: Option<Health>,
+}
+
+/// One address of an upstream.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["address"]))]
+pub struct Endpoint {
+    /// IP address or host name, and port. A name stands for all its IPv4 and IPv6 addresses, each of which is an
+    /// endpoint; it is asked for again when its answer expires (after 1 s to 10 min), and the last good answer is kept
+    /// while none comes.
+    #[schemars(extend("examples" = ["10.0.1.1:8080"]))]
+    pub address: Option<Place>,
+    /// Share of requests against the other endpoints of its upstream. Each address of a name gets as much.
+    #[schemars(range(min = limits::WEIGHT_MIN, max = limits::WEIGHT_MAX), extend("default" = limits::WEIGHT))]
+    pub weight: Option<u32>,
+}
+
+/// How an upstream is watched.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// May an endpoint get traffic?
+    pub readiness: Option<Readiness>,
+}
+
+/// May an endpoint get traffic?
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["http"]))]
+pub struct Readiness {
+    /// Path that is asked for with GET; any 2xx or 3xx is ready.
+    #[schemars(extend("examples" = ["/readyz"]))]
+    pub http: Option<String>,
+    /// Between two checks of one endpoint.
+    #[schemars(extend(
+        "default" = time_text(limits::CHECK_INTERVAL),
+        "x-range" = [time_text(limits::CHECK_INTERVAL_MIN), time_text(limits::CHECK_TIME_MAX)]
+    ))]
+    pub interval: Option<Time>,
+    /// Bound of one check.
+    #[schemars(extend(
+        "default" = time_text(limits::CHECK_TIMEOUT),
+        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::CHECK_TIME_MAX)]
+    ))]
+    pub timeout: Option<Time>,
+    /// Successes in a row that make a failing endpoint ready.
+    #[schemars(range(min = 1, max = limits::CHECK_COUNT_MAX), extend("default" = limits::CHECK_RISE))]
+    pub rise: Option<u32>,
+    /// Failures in a row that make a ready endpoint failing.
+    #[schemars(range(min = 1, max = limits::CHECK_COUNT_MAX), extend("default" = limits::CHECK_FALL))]
+    pub fall: Option<u32>,
+}
