@@ -63,7 +63,7 @@ impl Listening {
     }
 
     /// What its connections are served by.
-    fn listener(&self, resolved: &Resolved) -> Option<Rc<ResolvedListener>> {
+    pub(super) fn listener(&self, resolved: &Resolved) -> Option<Rc<ResolvedListener>> {
         let mut held = self.listener.borrow_mut();
         if let Some(current) = resolved.listener(self.address) {
             *held = Some(current);

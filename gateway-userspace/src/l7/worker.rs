@@ -244,7 +244,11 @@ impl Worker {
                 Some(listener) => listening.retune(listener.segment_bytes_max),
             }
         }
-        drop(self.resolved());
+        let resolved = self.resolved();
+        for listening in self.listening.borrow().iter() {
+            // What it held of the old snapshot is not to wait for the next connection.
+            drop(listening.listener(&resolved));
+        }
     }
 
     /// The snapshot in force, as this worker sees it. Called once for each request.
