@@ -1,7 +1,6 @@
 //! One worker: a thread, its runtime, and all that only this thread touches.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -9,6 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use slab::Slab;
 use tokio::net::TcpListener;
 use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::Notify;
@@ -110,8 +110,7 @@ pub(crate) struct Worker {
     keeping: Cell<Keeping>,
     resolved: RefCell<Rc<Resolved>>,
     listening: RefCell<Vec<Rc<Listening>>>,
-    connections: RefCell<HashMap<u64, Rc<Connection>>>,
-    last_connection: Cell<u64>,
+    connections: RefCell<Slab<Rc<Connection>>>,
     /// A connection or a listener is gone.
     pub(super) gone: Notify,
     /// The first connection of several came.
@@ -144,7 +143,6 @@ impl Worker {
             resolved: RefCell::new(Rc::new(resolved)),
             listening: RefCell::default(),
             connections: RefCell::default(),
-            last_connection: Cell::new(0),
             gone: Notify::new(),
             busy: Notify::new(),
             counters,
@@ -272,21 +270,18 @@ impl Worker {
         next
     }
 
-    pub(super) fn add(&self, connection: Rc<Connection>) -> u64 {
-        let id = self.last_connection.get() + 1;
-        self.last_connection.set(id);
+    pub(super) fn add(&self, connection: Rc<Connection>) -> usize {
         let mut connections = self.connections.borrow_mut();
         if connections.is_empty() {
             self.busy.notify_one();
         }
-        connections.insert(id, connection);
         self.counters.accepted.add(1);
         self.counters.open.add(1);
-        id
+        connections.insert(connection)
     }
 
-    pub(super) fn remove(&self, id: u64) {
-        let removed = self.connections.borrow_mut().remove(&id);
+    pub(super) fn remove(&self, id: usize) {
+        let removed = self.connections.borrow_mut().try_remove(id);
         if let Some(connection) = removed {
             self.counters.open.less();
             self.shared.admission.leave(connection.client.ip());
@@ -325,7 +320,7 @@ impl Worker {
 
     fn leave_listener(&self, address: SocketAddr) {
         let by = Some(Instant::now() + LISTENER_DRAIN_MAX);
-        for connection in self.connections.borrow().values() {
+        for (_, connection) in self.connections.borrow().iter() {
             if connection.address() == address {
                 connection.leave(Leave { by });
             }
@@ -344,7 +339,7 @@ impl Worker {
     fn sweep(&self, now: Instant) {
         self.clock.read(now);
         let resolved = Rc::clone(&self.resolved.borrow());
-        for connection in self.connections.borrow().values() {
+        for (_, connection) in self.connections.borrow().iter() {
             // What waits between requests holds no old snapshot, and keeps to the limits of the new one.
             drop(connection.listener(&resolved));
             connection.check(now, self.leave());
@@ -361,8 +356,8 @@ impl Worker {
     fn active_requests(&self) -> u64 {
         self.connections
             .borrow()
-            .values()
-            .map(|c| u64::from(c.active()))
+            .iter()
+            .map(|(_, connection)| u64::from(connection.active()))
             .sum()
     }
 }

@@ -29,6 +29,10 @@ pub const TEMPLATE: &str = "training.toml";
 /// the benchmark's are many, and outweigh it together.
 const BENCHMARK_SECONDS: u64 = 4;
 const OTHER_SECONDS: u64 = 3;
+/// Clients that come for one request are many in the field, and each takes longer than a request.
+const NEW_CONNECTION_SECONDS: u64 = 8;
+/// What needs no upstream is answered twice as fast, so that it would weigh twice as much.
+const UNFORWARDED_SECONDS: u64 = 1;
 /// Longest wait until a gateway has stopped and written its profile; it lets requests finish for 30 s.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Sizes of uploads, in bytes: below and above what is kept to be sent again, and many frames long.
@@ -37,6 +41,8 @@ const LARGE_UPLOAD_BYTES: usize = 262_144;
 
 /// The load that is refused.
 const NO_ROUTE: &str = "h1, paths without a route";
+/// The load that needs no upstream.
+const OWN_ANSWER: &str = "h1, an answer of the gateway's own";
 
 /// A head as browsers send it, and what an application adds.
 const BROWSER: [&str; 12] = [
@@ -160,12 +166,18 @@ impl Load {
 fn loads(ports: Ports, files: &Files<'_>) -> Vec<Load> {
     let mut loads: Vec<Load> = Scenario::LOADS
         .iter()
-        .map(|scenario| Load {
-            name: scenario.name(),
-            generator: scenario.generator(),
-            command: scenario.command(ports, BENCHMARK_SECONDS),
-            seconds: BENCHMARK_SECONDS,
-            ending: Ending::Answered,
+        .map(|scenario| {
+            let seconds = match scenario {
+                Scenario::H1NewConnection => NEW_CONNECTION_SECONDS,
+                _ => BENCHMARK_SECONDS,
+            };
+            Load {
+                name: scenario.name(),
+                generator: scenario.generator(),
+                command: scenario.command(ports, seconds),
+                seconds,
+                ending: Ending::Answered,
+            }
         })
         .collect();
     let chunked = files.chunked.to_string_lossy();
@@ -182,7 +194,7 @@ fn loads(ports: Ports, files: &Files<'_>) -> Vec<Load> {
         ("h1, answers in chunks", CHUNKED_PATH, &[]),
         ("h1, a browser's head", "/pages/search?q=a%20word&page=2", &pages),
         ("h1, and path parameters", "/items/4711/parts/left%2Dhand", &items),
-        ("h1, an answer of the gateway's own", "/robots.txt", &[]),
+        (OWN_ANSWER, "/robots.txt", &[]),
         ("h1, uploads in chunks", "/", &["--script", &chunked]),
         ("h1 to an h2 upstream", "/peer/start", &[]),
         ("h1 to an h2 upstream, 64 kB", "/peer/64k", &[]),
@@ -226,17 +238,21 @@ fn loads(ports: Ports, files: &Files<'_>) -> Vec<Load> {
 }
 
 fn wrk(ports: Ports, name: &'static str, path: &str, more: &[&str]) -> Load {
+    let seconds = match name {
+        NO_ROUTE | OWN_ANSWER => UNFORWARDED_SECONDS,
+        _ => OTHER_SECONDS,
+    };
     let mut command = Command::new("wrk");
     command
         .args(["--threads", "1", "--connections", "32", "--latency"])
-        .args(["--duration", &format!("{OTHER_SECONDS}s")])
+        .args(["--duration", &format!("{seconds}s")])
         .args(more)
         .arg(format!("http://127.0.0.1:{}{path}", ports.http1));
     Load {
         name,
         generator: Generator::Wrk,
         command,
-        seconds: OTHER_SECONDS,
+        seconds,
         ending: if name == NO_ROUTE {
             Ending::Refused
         } else {
