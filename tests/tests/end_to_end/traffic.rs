@@ -19,8 +19,9 @@ use crate::support::{get, node_of, one_at_a_time, running_lab};
 /// Connections of each measurement of shares.
 const CONNECTIONS: u16 = 3_000;
 
-/// Largest difference between a share and its weight.
-const POINTS_MAX: f64 = 3.0;
+/// Percentage points that a share of 3,000 connections may be off: chance alone has a standard deviation of 0.9, so one
+/// run in a million fails by it; weights that are not followed are off by eight and more.
+const POINTS_MAX: f64 = 4.5;
 
 #[test]
 fn vips_of_both_families_are_served_by_all_nodes_and_upstreams() {
