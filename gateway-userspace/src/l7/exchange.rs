@@ -161,6 +161,10 @@ impl Exchange {
             ) = self.verdict.get()
             {
                 self.verdict.set(None);
+                if verdict != ProxyError::Timeout {
+                    // The answer that says so depends on nothing that is gone.
+                    self.end();
+                }
                 return Poll::Ready(Err(verdict));
             }
             let polled = future.as_mut().poll(context).map(Ok);
@@ -173,7 +177,8 @@ impl Exchange {
         })
     }
 
-    /// What the sweep finds; for those who wait for nothing else here.
+    /// What the sweep finds; for those whose future may not be polled for it: a tunnel, and an HTTP/2 stream whose client
+    /// takes nothing.
     pub(super) fn poll_verdict(&self, context: &Context<'_>) -> Poll<ProxyError> {
         match self.verdict.get() {
             Some(verdict) => Poll::Ready(verdict),
@@ -182,16 +187,6 @@ impl Exchange {
                 Poll::Pending
             }
         }
-    }
-
-    /// Until the client was waited for too long: a stream whose window is closed is not polled, so its task must end
-    /// it.
-    pub(super) fn poll_client_stalled(&self, context: &Context<'_>) -> Poll<()> {
-        if self.verdict.get() == Some(ProxyError::ClientStalled) {
-            return Poll::Ready(());
-        }
-        self.park(context);
-        Poll::Pending
     }
 
     fn park(&self, context: &Context<'_>) {

@@ -47,20 +47,22 @@ impl<F: Future> Future for StreamTask<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let task = self.project();
-        let stalled = match task.exchange {
-            Some(exchange) => exchange.poll_client_stalled(context),
-            None => Poll::Pending,
-        };
-        // Dropping a stream resets it.
-        if stalled.is_pending()
-            && let Err(Panicked(message)) = ready!(task.stream.poll(context))
-        {
-            task.connection.worker.counters.panics_stream.add(1);
-            tracing::error!(
-                place = "stream",
-                message,
-                "a task panicked; its stream ends, the connection goes on"
-            );
+        match task.stream.poll(context) {
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(Panicked(message))) => {
+                task.connection.worker.counters.panics_stream.add(1);
+                tracing::error!(
+                    place = "stream",
+                    message,
+                    "a task panicked; its stream ends, the connection goes on"
+                );
+            }
+            // What can tell the client has done so when it was polled just now; where the client's window is closed
+            // nothing was, and the task ends: dropping a stream resets it.
+            Poll::Pending => match task.exchange {
+                Some(exchange) => drop(ready!(exchange.poll_verdict(context))),
+                None => return Poll::Pending,
+            },
         }
         if let Some(exchange) = task.exchange {
             task.connection.end_stream(exchange);

@@ -4,7 +4,7 @@
 //! are taken over, with their idle connections; those of endpoints that go close when their last request has ended.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -152,22 +152,14 @@ impl Resolved {
 
     /// Gives the requests at endpoints that `next` has no more a time to end by.
     pub(super) fn replaced_by(&self, next: &Self, now: Instant) {
-        let stays = |pool: &Rc<Pool>| {
-            let mut upstreams = next.upstreams.values();
-            upstreams.any(|upstream| {
-                upstream
-                    .endpoints
-                    .iter()
-                    .any(|other| Rc::ptr_eq(&other.pool, pool))
-            })
-        };
+        let pool = |endpoint: &ResolvedEndpoint| Rc::as_ptr(&endpoint.pool);
+        let staying = next.upstreams.values().flat_map(|upstream| &upstream.endpoints);
+        let staying: HashSet<_> = staying.map(pool).collect();
         for upstream in self.upstreams.values() {
-            for endpoint in upstream
-                .endpoints
-                .iter()
-                .filter(|endpoint| !stays(&endpoint.pool))
-            {
-                endpoint.pool.ends.by(now + upstream.upstream.drain_timeout);
+            for endpoint in &upstream.endpoints {
+                if !staying.contains(&pool(endpoint)) {
+                    endpoint.pool.ends.by(now + upstream.upstream.drain_timeout);
+                }
             }
         }
     }

@@ -1,30 +1,15 @@
 //! Server-sent events: each arrives before the next is sent, through every pair of versions.
 
-use http::{Request, Response};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use tokio::sync::mpsc;
 
 use super::gateway::{Gateway, Setup, Speaks};
-use super::peers::{Client, Feed, Server, data, empty, fed};
+use super::peers::{Client, data, empty, feeding};
 use super::within::{run, within};
 
 #[test]
 fn each_event_arrives_before_the_next_is_sent() {
     run(async {
-        let (tell, mut feeds) = mpsc::unbounded_channel::<Feed>();
-        let server = Server::start(move |_: Request<Incoming>| {
-            let tell = tell.clone();
-            async move {
-                let (feed, body) = fed();
-                drop(tell.send(feed));
-                let mut response = Response::new(body);
-                let kind = http::HeaderValue::from_static("text/event-stream");
-                response.headers_mut().insert("content-type", kind);
-                response
-            }
-        })
-        .await;
+        let (server, mut feeds) = feeding().await;
         for up in [Speaks::Http1, Speaks::Http2] {
             let gateway = Gateway::start(&Setup::to(server.address, up));
             for down in [Speaks::Http1, Speaks::Http2] {

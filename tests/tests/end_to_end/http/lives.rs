@@ -3,32 +3,11 @@
 use std::time::{Duration, Instant};
 
 use gateway_tests::lab::wait::wait_until;
-use http::{Request, Response};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use tokio::sync::mpsc;
 
 use super::gateway::{Gateway, Setup, Speaks};
-use super::peers::{Client, Feed, Server, data, empty, fed};
+use super::peers::{Client, Server, data, empty, feeding};
 use super::within::{PATIENCE, run, within};
-
-/// A server whose answers go on until their feeds are dropped.
-async fn feeding() -> (Server, mpsc::UnboundedReceiver<Feed>) {
-    let (tell, feeds) = mpsc::unbounded_channel::<Feed>();
-    let server = Server::start(move |_: Request<Incoming>| {
-        let tell = tell.clone();
-        async move {
-            let (feed, body) = fed();
-            drop(tell.send(feed));
-            let mut response = Response::new(body);
-            let kind = http::HeaderValue::from_static("text/event-stream");
-            response.headers_mut().insert("content-type", kind);
-            response
-        }
-    })
-    .await;
-    (server, feeds)
-}
 
 #[test]
 fn a_stream_at_an_endpoint_that_is_taken_out_ends_after_drain_timeout() {
@@ -116,5 +95,33 @@ fn old_snapshots_are_counted_while_a_stream_holds_them() {
         old(2);
         held.clear();
         old(0);
+    });
+}
+
+#[test]
+fn a_stream_whose_client_takes_nothing_ends_with_its_endpoint_all_the_same() {
+    run(async {
+        let (old, mut feeds) = feeding().await;
+        let with = |endpoint: std::net::SocketAddr| {
+            let mut setup = Setup::to(endpoint, Speaks::Http1);
+            setup.tables += "drain_timeout = \"1s\"\n";
+            setup
+        };
+        let gateway = Gateway::start(&with(old.address));
+        let mut client = Client::connect(gateway.address(), Speaks::Http2).await;
+        let request = client.request("GET", "/old").body(empty()).expect("a request");
+        // Its body is not read, so its window is never opened again.
+        let answer = within("a stream", client.send(request)).await.expect("a head");
+        let feed = within("a stream", feeds.recv()).await.expect("a feed");
+        let full = tokio::time::timeout(Duration::from_secs(1), async {
+            while feed.send(data(vec![b'x'; 65_536])).await.is_ok() {}
+        });
+        assert!(full.await.is_err(), "everything between is full");
+        // `stalled_timeout` is 30 s: not what ends it.
+        gateway.reload(&with(super::gateway::free_address()));
+        let logged = gateway.log.wait(1, |entry| entry.get("path") == Some("/old"));
+        assert_eq!(logged[0].reason(), "endpoint-removed");
+        drop(answer);
+        gateway.check_idle();
     });
 }

@@ -274,3 +274,21 @@ impl Drop for Server {
         self.task.abort();
     }
 }
+
+/// A server whose answers are event streams that go on until their feeds are dropped, and the feeds.
+pub async fn feeding() -> (Server, mpsc::UnboundedReceiver<Feed>) {
+    let (tell, feeds) = mpsc::unbounded_channel::<Feed>();
+    let server = Server::start(move |_: Request<Incoming>| {
+        let tell = tell.clone();
+        async move {
+            let (feed, body) = fed();
+            drop(tell.send(feed));
+            let mut response = Response::new(body);
+            let kind = http::HeaderValue::from_static("text/event-stream");
+            response.headers_mut().insert("content-type", kind);
+            response
+        }
+    })
+    .await;
+    (server, feeds)
+}
