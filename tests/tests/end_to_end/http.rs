@@ -32,6 +32,9 @@ mod differential;
 mod events;
 #[path = "http/grpc.rs"]
 mod grpc;
+#[path = "http/leaving.rs"]
+mod leaving;
+
 #[path = "http/matrix.rs"]
 mod matrix;
 #[path = "http/programs.rs"]
