@@ -5,8 +5,9 @@
 
 /// Headers lie within this many bytes of a frame's start.
 ///
-/// Bounds the offsets that the verifier must follow: Ethernet with two tags (22), an outer header (60 with all IPv4
-/// options), an inner one (60) and a transport header leave ample room below it.
+/// Bounds the offsets that the verifier must follow: Ethernet with two tags (22), an outer header with GUE (64 behind an
+/// IPv6 header), an inner one with all extension headers that are walked over (168), and what an ICMP error quotes (76)
+/// leave ample room below it.
 pub const HEADERS_BYTES_MAX: usize = 512;
 
 /// Bytes of a header as they stand on the wire.
@@ -45,9 +46,15 @@ pub trait Frame {
     /// There is no such headroom.
     fn grow_head<const BYTES: usize>(&mut self) -> Result<(), OutOfBounds>;
 
-    /// Takes `bytes` bytes from the start, 20 to 60.
+    /// Takes `bytes` bytes from the start, 20 to 64.
     ///
     /// # Errors
     /// The frame is not that long.
     fn shrink_head(&mut self, bytes: usize) -> Result<(), OutOfBounds>;
+
+    /// Cuts the end off, so that `bytes` bytes are left.
+    ///
+    /// # Errors
+    /// The frame is not that long.
+    fn truncate(&mut self, bytes: usize) -> Result<(), OutOfBounds>;
 }

@@ -2,8 +2,9 @@
 //!
 //! Words keep the network's byte order; the methods convert. Words instead of bytes, for the compiler turns an array
 //! of bytes into as many loads.
-//! Source: RFC 791, RFC 8200, RFC 9293, RFC 768, IEEE 802.1Q.
+//! Source: RFC 791, RFC 8200, RFC 9293, RFC 768, RFC 4302, IEEE 802.1Q.
 
+use crate::checksum;
 use crate::frame::Wire;
 
 /// EtherType of IPv4.
@@ -15,6 +16,10 @@ pub const ETHER_TYPE_VLAN: u16 = 0x8100;
 /// EtherType of a service VLAN tag (802.1ad).
 pub const ETHER_TYPE_SERVICE_VLAN: u16 = 0x88a8;
 
+/// Protocol number of IPv6's hop-by-hop options (RFC 8200, 4.3).
+pub const PROTOCOL_HOP_BY_HOP: u8 = 0;
+/// Protocol number of ICMP.
+pub const PROTOCOL_ICMP: u8 = 1;
 /// Protocol number of IPv4 inside.
 pub const PROTOCOL_IPIP: u8 = 4;
 /// Protocol number of TCP.
@@ -24,6 +29,17 @@ pub const PROTOCOL_UDP: u8 = 17;
 /// Protocol number of IPv6 inside.
 pub const PROTOCOL_IPV6: u8 = 41;
 
+/// Protocol number of IPv6's routing header (RFC 8200, 4.4).
+pub const PROTOCOL_ROUTING: u8 = 43;
+/// Protocol number of IPv6's fragment header (RFC 8200, 4.5).
+pub const PROTOCOL_FRAGMENT: u8 = 44;
+/// Protocol number of the authentication header (RFC 4302).
+pub const PROTOCOL_AUTHENTICATION: u8 = 51;
+/// Protocol number of ICMPv6.
+pub const PROTOCOL_ICMPV6: u8 = 58;
+/// Protocol number of IPv6's destination options (RFC 8200, 4.6).
+pub const PROTOCOL_DESTINATION_OPTIONS: u8 = 60;
+
 /// Bytes of an Ethernet header without tags.
 pub const ETHERNET_BYTES: usize = 14;
 /// Bytes of one VLAN tag.
@@ -32,6 +48,12 @@ pub const VLAN_TAG_BYTES: usize = 4;
 pub const IPV4_BYTES: usize = 20;
 /// Bytes of an IPv6 header.
 pub const IPV6_BYTES: usize = 40;
+/// Bytes of a TCP header without options.
+pub const TCP_BYTES: usize = 20;
+/// Bytes of a UDP header.
+pub const UDP_BYTES: usize = 8;
+/// Bytes of IPv6's fragment header.
+pub const FRAGMENT_BYTES: usize = 8;
 
 /// A hardware address.
 pub type Mac = [u8; 6];
@@ -183,6 +205,43 @@ impl Ipv4 {
     pub fn destination(&self) -> [u16; 2] {
         [self.0[8], self.0[9]]
     }
+
+    /// A header without options, DF set; `marked` completes it.
+    #[inline(always)]
+    pub fn new(total_bytes: usize, protocol: u8, ttl: u8, source: [u16; 2], destination: [u16; 2]) -> Self {
+        Self([
+            0x4500_u16.to_be(),
+            (total_bytes as u16).to_be(),
+            0,
+            0x4000_u16.to_be(),
+            (u16::from(ttl) << 8 | u16::from(protocol)).to_be(),
+            0,
+            source[0],
+            source[1],
+            destination[0],
+            destination[1],
+        ])
+    }
+
+    /// The same with traffic class and identification, and the checksum of all.
+    #[inline(always)]
+    pub fn marked(mut self, traffic_class: u8, identification: u16) -> Self {
+        self.0[0] = (0x4500 | u16::from(traffic_class)).to_be();
+        self.0[2] = identification.to_be();
+        self.0[5] = 0;
+        self.0[5] = checksum::ipv4_header(&self.0);
+        self
+    }
+
+    /// The header of the answer: the addresses change places, the TTL is a fresh one, the checksum follows.
+    #[inline(always)]
+    pub fn answered(self, ttl: u8) -> Self {
+        let mut words = self.0;
+        [words[6], words[7], words[8], words[9]] = [self.0[8], self.0[9], self.0[6], self.0[7]];
+        words[4] = (u16::from(ttl) << 8 | u16::from(self.protocol())).to_be();
+        words[5] = checksum::updated(self.0[5], self.0[4], words[4]);
+        Self(words)
+    }
 }
 
 /// An IPv6 header.
@@ -248,6 +307,88 @@ impl Ipv6 {
         let w = &self.0;
         [w[12], w[13], w[14], w[15], w[16], w[17], w[18], w[19]]
     }
+
+    /// A header without traffic class and label.
+    #[inline(always)]
+    pub fn new(payload_bytes: usize, next_header: u8, hop_limit: u8, source: [u16; 8], destination: [u16; 8]) -> Self {
+        let [s, d] = [source, destination];
+        Self([
+            0x6000_u16.to_be(),
+            0,
+            (payload_bytes as u16).to_be(),
+            (u16::from(next_header) << 8 | u16::from(hop_limit)).to_be(),
+            s[0],
+            s[1],
+            s[2],
+            s[3],
+            s[4],
+            s[5],
+            s[6],
+            s[7],
+            d[0],
+            d[1],
+            d[2],
+            d[3],
+            d[4],
+            d[5],
+            d[6],
+            d[7],
+        ])
+    }
+
+    /// The same with traffic class, and the low half of the flow label.
+    #[inline(always)]
+    pub fn labelled(mut self, traffic_class: u8, label: u16) -> Self {
+        self.0[0] = (0x6000 | u16::from(traffic_class) << 4).to_be();
+        self.0[1] = label.to_be();
+        self
+    }
+
+    /// The header of the answer: the addresses change places, the hop limit is a fresh one.
+    #[inline(always)]
+    pub fn answered(self, hop_limit: u8) -> Self {
+        Self::new(self.payload_bytes(), self.next_header(), hop_limit, self.destination(), self.source())
+    }
+}
+
+/// The first eight bytes of an IPv6 extension header: none is shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ipv6Extension(pub [u16; 4]);
+
+// SAFETY: four u16, no padding, every pattern valid.
+unsafe impl Wire for Ipv6Extension {}
+
+impl Ipv6Extension {
+    /// What follows this header.
+    #[inline(always)]
+    pub fn next_header(&self) -> u8 {
+        (u16::from_be(self.0[0]) >> 8) as u8
+    }
+
+    /// Its length as it says, in units that depend on what it is.
+    #[inline(always)]
+    pub fn length(&self) -> usize {
+        (u16::from_be(self.0[0]) & 0xff) as usize
+    }
+
+    /// Of a fragment header: whether this is a fragment that is not the first.
+    #[inline(always)]
+    pub fn is_later_fragment(&self) -> bool {
+        u16::from_be(self.0[1]) & 0xfff8 != 0
+    }
+
+    /// Of a fragment header: whether more fragments follow.
+    #[inline(always)]
+    pub fn has_more_fragments(&self) -> bool {
+        u16::from_be(self.0[1]) & 1 != 0
+    }
+
+    /// Of a fragment header: what all fragments of a packet have in common.
+    #[inline(always)]
+    pub fn identification(&self) -> u32 {
+        u32::from(u16::from_be(self.0[2])) << 16 | u32::from(u16::from_be(self.0[3]))
+    }
 }
 
 /// A TCP header without its options.
@@ -292,6 +433,12 @@ impl TcpFlags {
     /// ACK.
     pub const ACK: u8 = 0x10;
 
+    /// Whether it only acknowledges: the third packet of a handshake is one.
+    #[inline(always)]
+    pub fn acknowledges(self) -> bool {
+        self.0 & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::ACK
+    }
+
     /// Whether it asks for a new connection: SYN and nothing that answers or ends one.
     #[inline(always)]
     pub fn opens(self) -> bool {
@@ -320,9 +467,21 @@ pub struct Udp(pub [u16; 4]);
 unsafe impl Wire for Udp {}
 
 impl Udp {
+    /// A header before so many bytes, without a checksum.
+    #[inline(always)]
+    pub fn new(ports: [u16; 2], payload_bytes: usize) -> Self {
+        Self([ports[0], ports[1], ((UDP_BYTES + payload_bytes) as u16).to_be(), 0])
+    }
+
     /// The ports, source first, in the network's order.
     #[inline(always)]
     pub fn ports(&self) -> [u16; 2] {
         [self.0[0], self.0[1]]
+    }
+
+    /// Bytes of the datagram with its header, as it says.
+    #[inline(always)]
+    pub fn total_bytes(&self) -> usize {
+        u16::from_be(self.0[2]) as usize
     }
 }

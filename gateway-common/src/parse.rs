@@ -1,19 +1,27 @@
-//! From bytes to what the decision asks for: link, network and transport, each checked before it is believed.
+//! From bytes to what the decision asks for: link, network, and what the packet is about, each checked before it is
+//! believed.
 //!
-//! Leaves IPv6 extension headers and the reassembly of fragments to whoever owns the packet: such packets are counted
-//! and never steered by guess.
+//! Every walk is bounded: two VLAN tags, [`EXTENSIONS_MAX`] extension headers within [`EXTENSION_BYTES_MAX`] bytes.
 
+use crate::flow::FlowKey;
 use crate::frame::Frame;
 use crate::headers::{
     ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHER_TYPE_SERVICE_VLAN, ETHER_TYPE_VLAN, ETHERNET_BYTES, Ethernet,
-    IPV4_BYTES, IPV6_BYTES, Ipv4, Ipv6, PROTOCOL_TCP, PROTOCOL_UDP, Tcp, TcpFlags, Udp, VLAN_TAG_BYTES,
-    VlanTag,
+    FRAGMENT_BYTES, IPV4_BYTES, IPV6_BYTES, Ipv4, Ipv6, Ipv6Extension, PROTOCOL_AUTHENTICATION,
+    PROTOCOL_DESTINATION_OPTIONS, PROTOCOL_FRAGMENT, PROTOCOL_HOP_BY_HOP, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_IPIP, PROTOCOL_IPV6,
+    PROTOCOL_ROUTING, PROTOCOL_TCP, PROTOCOL_UDP, TCP_BYTES, Tcp, TcpFlags, UDP_BYTES, Udp, VLAN_TAG_BYTES, VlanTag,
 };
+use crate::icmp;
 use crate::verdict::Reason;
 use crate::vip::Address;
 
-/// Bytes of a TCP header without options.
-const TCP_BYTES: usize = 20;
+/// IPv6 extension headers that are walked over: one of each kind that a sender may put before TCP or UDP (RFC 8200,
+/// 4.1), and destination options twice.
+pub const EXTENSIONS_MAX: usize = 6;
+
+/// Bytes that they may take together: twice what real ones do, and little enough that all headers lie within
+/// [`crate::frame::HEADERS_BYTES_MAX`].
+pub const EXTENSION_BYTES_MAX: usize = 128;
 
 /// Ethernet, and where the network header begins behind it.
 #[derive(Clone, Copy, Debug)]
@@ -36,12 +44,39 @@ pub enum Family {
 }
 
 impl Family {
-    /// Bytes of the outer header that encapsulation within one family adds.
+    /// Bytes of its header without options or extensions.
     #[inline(always)]
-    pub const fn outer_bytes(self) -> usize {
+    pub const fn header_bytes(self) -> usize {
         match self {
             Self::V4 => IPV4_BYTES,
             Self::V6 => IPV6_BYTES,
+        }
+    }
+
+    /// The other version.
+    #[inline(always)]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
+
+    /// Its EtherType.
+    #[inline(always)]
+    pub const fn ether_type(self) -> u16 {
+        match self {
+            Self::V4 => ETHER_TYPE_IPV4,
+            Self::V6 => ETHER_TYPE_IPV6,
+        }
+    }
+
+    /// Its protocol number inside another IP packet.
+    #[inline(always)]
+    pub const fn protocol(self) -> u8 {
+        match self {
+            Self::V4 => PROTOCOL_IPIP,
+            Self::V6 => PROTOCOL_IPV6,
         }
     }
 }
@@ -78,19 +113,67 @@ pub struct Network {
     pub mark: u16,
     /// Whether it is whole.
     pub fragment: Fragment,
+    /// What all fragments of a packet have in common; meaningless for a whole one.
+    pub identification: u32,
     /// The sender.
     pub source: Address,
     /// The receiver.
     pub destination: Address,
 }
 
-/// Ports and, for TCP, flags.
+/// Where the parts of an IP packet lie: all that doing something to its bytes needs.
 #[derive(Clone, Copy, Debug)]
-pub struct Transport {
-    /// Source, destination, in the network's order.
-    pub ports: [u16; 2],
-    /// None set for UDP.
+pub struct Shape {
+    /// Its version.
+    pub family: Family,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// Where it begins in the frame.
+    pub header_at: usize,
+    /// Where what it carries begins.
+    pub payload_at: usize,
+    /// Bytes of the whole packet.
+    pub total_bytes: usize,
+}
+
+impl Network {
+    /// Where its parts lie.
+    #[inline(always)]
+    pub fn shape(&self) -> Shape {
+        Shape {
+            family: self.family,
+            traffic_class: self.traffic_class,
+            header_at: self.header_at,
+            payload_at: self.payload_at,
+            total_bytes: self.total_bytes,
+        }
+    }
+}
+
+/// What a packet is about.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// The flow, as seen from the client, whichever way the packet goes; without ports for an echo or a later fragment.
+    pub flow: FlowKey,
+    /// None set but for a TCP segment.
     pub flags: TcpFlags,
+    /// What it says about it.
+    pub matter: Matter,
+}
+
+/// What a packet says about its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matter {
+    /// A TCP segment of it.
+    Segment,
+    /// A UDP datagram of it.
+    Datagram,
+    /// An ICMP error about something that was sent to the client.
+    Error,
+    /// An ICMP echo request, whole.
+    Echo,
+    /// A fragment without ports.
+    LaterFragment,
 }
 
 /// Reads Ethernet and up to two VLAN tags.
@@ -172,12 +255,15 @@ pub fn ipv4<F: Frame>(frame: &F, at: usize) -> Result<Network, Reason> {
         traffic_class: header.traffic_class(),
         mark: header.identification(),
         fragment,
+        identification: u32::from(header.identification()),
         source: Address::from_ipv4_words(header.source()),
         destination: Address::from_ipv4_words(header.destination()),
     })
 }
 
-/// Reads the IPv6 header at `at`.
+/// Reads the IPv6 header at `at`, and walks over the extension headers behind it.
+///
+/// What lies behind the bounds of the walk is left as what it is: the protocol is then that of an extension header.
 ///
 /// # Errors
 /// The packet is cut short, or contradicts itself.
@@ -191,7 +277,7 @@ pub fn ipv6<F: Frame>(frame: &F, at: usize) -> Result<Network, Reason> {
     if at + total_bytes > frame.len() {
         return Err(Reason::TruncatedNetwork);
     }
-    Ok(Network {
+    let mut network = Network {
         family: Family::V6,
         header_at: at,
         payload_at: at + IPV6_BYTES,
@@ -201,20 +287,93 @@ pub fn ipv6<F: Frame>(frame: &F, at: usize) -> Result<Network, Reason> {
         traffic_class: header.traffic_class(),
         mark: header.flow_label_low(),
         fragment: Fragment::Whole,
+        identification: 0,
         source: Address(header.source()),
         destination: Address(header.destination()),
-    })
+    };
+    if is_extension(network.protocol) {
+        walk(frame, &mut network)?;
+    }
+    Ok(network)
 }
 
-/// Reads the transport header of a packet that is not a later fragment.
+/// Whether that protocol is an extension header that may stand before TCP or UDP.
+#[inline(always)]
+const fn is_extension(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        PROTOCOL_HOP_BY_HOP
+            | PROTOCOL_ROUTING
+            | PROTOCOL_FRAGMENT
+            | PROTOCOL_AUTHENTICATION
+            | PROTOCOL_DESTINATION_OPTIONS
+    )
+}
+
+/// Walks over extension headers to what they precede, or to a fragment's bare bytes.
+#[inline(always)]
+fn walk<F: Frame>(frame: &F, network: &mut Network) -> Result<(), Reason> {
+    let mut walked = 0;
+    for _ in 0..EXTENSIONS_MAX {
+        let at = network.header_at + IPV6_BYTES + walked;
+        let extension: Ipv6Extension = frame.read(at).ok_or(Reason::TruncatedNetwork)?;
+        let bytes = match network.protocol {
+            PROTOCOL_FRAGMENT => {
+                network.identification = extension.identification();
+                if extension.is_later_fragment() {
+                    network.fragment = Fragment::Later;
+                } else if extension.has_more_fragments() {
+                    network.fragment = Fragment::First;
+                }
+                FRAGMENT_BYTES
+            }
+            PROTOCOL_AUTHENTICATION => (extension.length() + 2) * 4,
+            _ => (extension.length() + 1) * 8,
+        };
+        walked += bytes;
+        if walked > EXTENSION_BYTES_MAX {
+            return Ok(());
+        }
+        if IPV6_BYTES + walked > network.total_bytes {
+            return Err(Reason::TruncatedNetwork);
+        }
+        network.payload_at = network.header_at + IPV6_BYTES + walked;
+        network.protocol = extension.next_header();
+        if network.fragment == Fragment::Later || !is_extension(network.protocol) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Whether packets of that protocol are steered by themselves, not by what they quote.
+#[inline(always)]
+pub const fn is_steered(protocol: u8) -> bool {
+    matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP)
+}
+
+/// Reads what a packet is about.
 ///
 /// # Errors
-/// The packet carries neither TCP nor UDP, or its transport header is cut short or contradicts itself.
+/// It is about no flow (`NotAVip`), hides what it is about behind too many extension headers, or has a transport header
+/// that is cut short or contradicts itself.
 #[inline(always)]
-pub fn transport<F: Frame>(frame: &F, network: &Network) -> Result<Transport, Reason> {
+pub fn about<F: Frame>(frame: &F, network: &Network) -> Result<About, Reason> {
+    let mut about = About {
+        flow: FlowKey {
+            source: network.source,
+            destination: network.destination,
+            ports: [0; 2],
+            protocol: u16::from(network.protocol),
+            zero: 0,
+        },
+        flags: TcpFlags(0),
+        matter: Matter::LaterFragment,
+    };
     let payload_bytes = network.total_bytes - (network.payload_at - network.header_at);
-    match network.protocol {
-        PROTOCOL_TCP => {
+    match (network.protocol, network.family) {
+        (PROTOCOL_TCP | PROTOCOL_UDP, _) if network.fragment == Fragment::Later => {}
+        (PROTOCOL_TCP, _) => {
             if payload_bytes < TCP_BYTES {
                 return Err(Reason::TruncatedTransport);
             }
@@ -222,21 +381,23 @@ pub fn transport<F: Frame>(frame: &F, network: &Network) -> Result<Transport, Re
             if header.header_bytes() < TCP_BYTES || header.header_bytes() > payload_bytes {
                 return Err(Reason::BadTransport);
             }
-            Ok(Transport {
-                ports: header.ports(),
-                flags: header.flags(),
-            })
+            about.flow.ports = header.ports();
+            about.flags = header.flags();
+            about.matter = Matter::Segment;
         }
-        PROTOCOL_UDP => {
-            if payload_bytes < size_of::<Udp>() {
+        (PROTOCOL_UDP, _) => {
+            if payload_bytes < UDP_BYTES {
                 return Err(Reason::TruncatedTransport);
             }
             let header: Udp = frame.read(network.payload_at).ok_or(Reason::TruncatedTransport)?;
-            Ok(Transport {
-                ports: header.ports(),
-                flags: TcpFlags(0),
-            })
+            about.flow.ports = header.ports();
+            about.matter = Matter::Datagram;
         }
-        _ => Err(Reason::NotAVip),
+        (PROTOCOL_ICMP, Family::V4) | (PROTOCOL_ICMPV6, Family::V6) if network.fragment == Fragment::Whole => {
+            about.matter = icmp::read(frame, network, &mut about.flow)?;
+        }
+        (protocol, Family::V6) if is_extension(protocol) => return Err(Reason::TooManyExtensions),
+        _ => return Err(Reason::NotAVip),
     }
+    Ok(about)
 }

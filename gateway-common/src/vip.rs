@@ -57,6 +57,9 @@ impl From<Address> for IpAddr {
 }
 
 /// Key of a VIP: address, port, protocol.
+///
+/// Port 0 stands for all ports that have no key of their own. Port and protocol 0 stand for the address: each address
+/// of a VIP has such a key, for what comes without ports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct VipKey {
@@ -66,6 +69,18 @@ pub struct VipKey {
     pub port: u16,
     /// 6 or 17, as a word so that the key has no padding.
     pub protocol: u16,
+}
+
+impl VipKey {
+    /// The key of an address.
+    #[inline(always)]
+    pub const fn of_address(address: Address) -> Self {
+        Self {
+            address,
+            port: 0,
+            protocol: 0,
+        }
+    }
 }
 
 /// Number of a VIP in the counters; 0 is none.
@@ -90,6 +105,32 @@ impl SteeringCode {
     pub const IP_HASH: Self = Self(1);
 }
 
+/// What else is known of a VIP, as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct VipFlags(pub u16);
+
+impl VipFlags {
+    /// Of an address: it has a TCP VIP of all ports.
+    pub const ANY_TCP_PORT: Self = Self(1);
+    /// Of an address: it has a UDP VIP of all ports.
+    pub const ANY_UDP_PORT: Self = Self(2);
+    /// Of a UDP VIP: its datagrams are QUIC, whose connection ids name nodes ([`crate::quic`]).
+    pub const QUIC: Self = Self(4);
+
+    /// Whether all bits of `flags` are set.
+    #[inline(always)]
+    pub const fn has(self, flags: Self) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
+    /// With the bits of `flags`, too.
+    #[inline(always)]
+    pub const fn with(self, flags: Self) -> Self {
+        Self(self.0 | flags.0)
+    }
+}
+
 /// One VIP, as the kernel reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -98,6 +139,10 @@ pub struct VipEntry {
     pub id: VipId,
     /// What chooses the slot.
     pub steering: SteeringCode,
+    /// What else is known of it.
+    pub flags: VipFlags,
+    /// Zero: the struct has no padding.
+    pub zero: u16,
     /// Which Maglev table.
     pub table: TableId,
     /// Mixed into the hash, so that two VIPs that share a table spread a client differently. The same on all nodes,

@@ -1,7 +1,7 @@
 //! A frame between the pointers that the kernel gives, each access compared with the frame's end.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::bpf_xdp_adjust_head;
+use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use gateway_common::frame::{Frame, HEADERS_BYTES_MAX, OutOfBounds, Wire};
 
@@ -72,5 +72,19 @@ impl Frame for XdpFrame<'_> {
     #[inline(always)]
     fn shrink_head(&mut self, bytes: usize) -> Result<(), OutOfBounds> {
         self.adjust(bytes as i32)
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, bytes: usize) -> Result<(), OutOfBounds> {
+        let length = self.len();
+        if bytes > length {
+            return Err(OutOfBounds);
+        }
+        let delta = bytes as i32 - length as i32;
+        // SAFETY: as in `adjust`.
+        match unsafe { bpf_xdp_adjust_tail(self.context.as_ptr().cast(), delta) } {
+            0 => Ok(()),
+            _ => Err(OutOfBounds),
+        }
     }
 }

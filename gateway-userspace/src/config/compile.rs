@@ -6,6 +6,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use gateway_common::encap::Format;
+use gateway_common::parse::Family;
+
 use super::answers::Answers;
 use super::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings};
 use super::snapshot::{
@@ -140,10 +143,15 @@ fn segment_bytes_max(dataplane: &Dataplane, address: SocketAddr) -> u16 {
         SocketAddr::V4(_) => IPV4_HEADER_BYTES,
         SocketAddr::V6(_) => IPV6_HEADER_BYTES,
     };
-    let headers = match dataplane.encapsulation {
-        Encapsulation::Ipip => header + header + TCP_HEADER_BYTES,
+    // The outer header may be of either family, whichever both nodes have.
+    let encapsulation = match dataplane.encapsulation {
+        Encapsulation::Ipip => Format::Ipip.bytes(Family::V6),
+        // From the owner on, packets go by GUE.
+        Encapsulation::Gue | Encapsulation::L2 => Format::Gue.bytes(Family::V6),
     };
-    dataplane.path_mtu.saturating_sub(headers)
+    dataplane
+        .path_mtu
+        .saturating_sub(header + encapsulation as u16 + TCP_HEADER_BYTES)
 }
 
 #[cfg(test)]

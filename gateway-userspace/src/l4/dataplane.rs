@@ -15,10 +15,11 @@ use super::counters::{Counters, ReasonCount};
 use super::desired::{self, Desired, Neighbours};
 use super::interfaces::{self, Attached};
 use super::loader::{self, Loaded, Reused};
+use super::neighbours::Reach;
 use super::owners::OwnersCache;
 use super::pins::Pins;
 use super::{L4Error, addresses, neighbours, plan};
-use crate::config::snapshot::{Dataplane, Snapshot};
+use crate::config::snapshot::{Dataplane, Encapsulation, Snapshot};
 use crate::view::View;
 
 /// The kernel program of this node, and what user space knows of it.
@@ -151,7 +152,14 @@ impl DataPlane {
             self.local_addresses.insert(*address);
         }
         self.resolve(&others(snapshot, view)).await?;
-        let next = desired::desired(snapshot, view, &self.neighbours, &self.vip_ids, &mut self.cache);
+        let next = desired::desired(
+            snapshot,
+            &self.config,
+            view,
+            &self.neighbours,
+            &self.vip_ids,
+            &mut self.cache,
+        );
         let steps = plan::plan(&self.now, &next);
         for step in &steps {
             self.loaded.maps.carry_out(step)?;
@@ -196,13 +204,28 @@ impl DataPlane {
 
     /// What the kernel knows of the next hops. What it forgot for a moment is still right until it knows better.
     async fn look_for(&self, others: &[IpAddr]) -> Result<Neighbours, L4Error> {
-        let mut found = neighbours::resolve(&self.netlink, &self.indices, others).await?;
+        let mut found = neighbours::resolve(&self.netlink, &self.indices, self.reach(), others).await?;
         for other in others {
-            if let (None, Some(mac)) = (found.get(other), self.neighbours.get(other)) {
-                found.insert(*other, *mac);
+            if let (None, Some(known)) = (found.get(other), self.neighbours.get(other)) {
+                found.insert(*other, *known);
             }
         }
         Ok(found)
+    }
+
+    fn reach(&self) -> Reach {
+        match self.config.encapsulation {
+            Encapsulation::Gue => Reach::Routed,
+            Encapsulation::Ipip | Encapsulation::L2 => Reach::Segment,
+        }
+    }
+
+    /// Says to the kernel program that this process is alive and keeps the tables right.
+    ///
+    /// # Errors
+    /// The clock cannot be read.
+    pub fn renew_lease(&self) -> Result<(), L4Error> {
+        self.loaded.maps.renew_lease()
     }
 
     /// Looks again for the next hops; `true` if any has changed, so that it is time to publish.

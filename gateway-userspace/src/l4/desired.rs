@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use gateway_common::abi::{MacKey, mac_key};
+use gateway_common::forward::TABLE_OF_ALL;
+use gateway_common::gue;
 use gateway_common::hash::vip_salt;
 use gateway_common::headers::{Mac, PROTOCOL_TCP, PROTOCOL_UDP, mac_words};
 use gateway_common::maglev::Slot;
-use gateway_common::node::{NodeEntry, NodeId, Settings};
-use gateway_common::vip::{Address, SteeringCode, TableId, VipEntry, VipId, VipKey};
+use gateway_common::node::{EncapsulationCode, NodeEntry, NodeId, Settings};
+use gateway_common::vip::{Address, SteeringCode, TableId, VipEntry, VipFlags, VipId, VipKey};
 
 use super::owners::{self, OwnersCache};
-use crate::config::snapshot::{Snapshot, Steering, Transport};
+use crate::config::snapshot::{Dataplane, Encapsulation, Payload, Snapshot, Steering, Transport, Vip};
 use crate::view::{Member, View};
 
 /// The contents of the maps.
@@ -23,20 +26,32 @@ pub struct Desired {
     pub nodes: BTreeMap<NodeId, NodeEntry>,
     /// Nodes by address.
     pub node_addresses: HashMap<Address, NodeId>,
+    /// Nodes by hardware address.
+    pub node_macs: HashMap<MacKey, NodeId>,
     /// Tables by number.
     pub tables: BTreeMap<TableId, Arc<[Slot]>>,
     /// VIPs by address, port and protocol.
     pub vips: HashMap<VipKey, VipEntry>,
 }
 
-/// Hardware addresses of next hops, by the address of the node behind them.
-pub type Neighbours = HashMap<IpAddr, Mac>;
+/// Next hops, by the address of the node behind them.
+pub type Neighbours = HashMap<IpAddr, Neighbour>;
+
+/// The next hop to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its hardware address.
+    pub mac: Mac,
+    /// Longest IP packet that the interface there takes, in bytes.
+    pub mtu: u32,
+}
 
 /// The contents of the maps for that snapshot and view, on the node of that name.
 ///
 /// `vip_ids` are those of the counters, one for each VIP of the snapshot that is to be counted apart.
 pub fn desired(
     snapshot: &Snapshot,
+    dataplane: &Dataplane,
     view: &View,
     neighbours: &Neighbours,
     vip_ids: &HashMap<String, VipId>,
@@ -46,56 +61,90 @@ pub fn desired(
         .member(&snapshot.node.name)
         .map(|member| member.id)
         .unwrap_or_default();
-    let table = TableId(0);
+    let table = TABLE_OF_ALL;
     let mut desired = Desired {
-        settings: settings(snapshot, view, me),
+        settings: settings(snapshot, dataplane, view, me),
         tables: BTreeMap::from([(table, owners::slots(cache, view, me).into())]),
         ..Desired::default()
     };
     for member in &view.members {
-        desired.nodes.insert(member.id, node_entry(member, neighbours));
+        let entry = node_entry(member, dataplane, view, neighbours);
+        desired.nodes.insert(member.id, entry);
         for address in addresses(member) {
             desired.node_addresses.insert(address.into(), member.id);
         }
+        for mac in [entry.mac, entry.mac_v6] {
+            if mac != [0; 3] {
+                desired.node_macs.insert(mac_key(mac), member.id);
+            }
+        }
     }
     for vip in &snapshot.vips {
-        let address = Address::from(vip.address);
-        let protocol = u16::from(match vip.protocol {
-            Transport::Tcp => PROTOCOL_TCP,
-            Transport::Udp => PROTOCOL_UDP,
-        });
-        let steering = match vip.steering {
-            Steering::FlowHash => SteeringCode::FLOW_HASH,
-            Steering::IpHash => SteeringCode::IP_HASH,
-        };
         let id = vip_ids.get(&vip.name).copied().unwrap_or_default();
-        let entry = VipEntry {
-            id,
-            steering,
-            table,
-            salt: vip_salt(&address, protocol),
-        };
-        for port in &vip.ports {
-            desired.vips.insert(
-                VipKey {
-                    address,
-                    port: port.to_be(),
-                    protocol,
-                },
-                entry,
-            );
-        }
+        put_vip(&mut desired.vips, vip, id, table);
     }
     desired
 }
 
-fn settings(snapshot: &Snapshot, view: &View, me: NodeId) -> Settings {
+/// Adds the keys of one VIP, and what its address needs.
+fn put_vip(vips: &mut HashMap<VipKey, VipEntry>, vip: &Vip, id: VipId, table: TableId) {
+    let address = Address::from(vip.address);
+    let (protocol, any_port) = match vip.protocol {
+        Transport::Tcp => (u16::from(PROTOCOL_TCP), VipFlags::ANY_TCP_PORT),
+        Transport::Udp => (u16::from(PROTOCOL_UDP), VipFlags::ANY_UDP_PORT),
+    };
+    let entry = VipEntry {
+        id,
+        steering: match vip.steering {
+            Steering::FlowHash => SteeringCode::FLOW_HASH,
+            Steering::IpHash => SteeringCode::IP_HASH,
+        },
+        flags: match vip.payload {
+            Payload::Plain => VipFlags::default(),
+            Payload::Quic => VipFlags::QUIC,
+        },
+        zero: 0,
+        table,
+        salt: vip_salt(&address, protocol),
+    };
+    // Of the address itself: what comes without ports goes by addresses, by the table of its first VIP.
+    let of_address = vips
+        .entry(VipKey::of_address(address))
+        .or_insert_with(|| VipEntry {
+            steering: SteeringCode::IP_HASH,
+            flags: VipFlags::default(),
+            salt: vip_salt(&address, 0),
+            ..entry
+        });
+    if vip.ports.is_empty() {
+        of_address.flags = of_address.flags.with(any_port);
+    }
+    let any = vip.ports.is_empty().then_some(0);
+    for port in vip.ports.iter().copied().chain(any) {
+        let key = VipKey {
+            address,
+            port: port.to_be(),
+            protocol,
+        };
+        vips.insert(key, entry);
+    }
+}
+
+fn settings(snapshot: &Snapshot, dataplane: &Dataplane, view: &View, me: NodeId) -> Settings {
     Settings {
         hash_key: view.hash_key,
+        cookie: gue::cookie(view.hash_key, me),
+        udp_idle_ns: u64::try_from(dataplane.udp_idle.as_nanos()).unwrap_or(u64::MAX),
         address: snapshot.node.address.map(Address::from).unwrap_or_default(),
         address_v6: snapshot.node.address_v6.map(Address::from).unwrap_or_default(),
         node: me,
-        zero: [0; 3],
+        encapsulation: match dataplane.encapsulation {
+            Encapsulation::Gue => EncapsulationCode::GUE,
+            Encapsulation::Ipip => EncapsulationCode::IPIP,
+            Encapsulation::L2 => EncapsulationCode::L2,
+        },
+        heartbeat_port: dataplane.heartbeat_port.to_be(),
+        zero: 0,
     }
 }
 
@@ -108,19 +157,24 @@ pub fn addresses(member: &Member) -> impl Iterator<Item = IpAddr> {
         .chain(member.address_v6.map(IpAddr::V6))
 }
 
-fn node_entry(member: &Member, neighbours: &Neighbours) -> NodeEntry {
-    let mac = |address: Option<IpAddr>| {
-        let mac = address
-            .and_then(|address| neighbours.get(&address))
-            .copied()
-            .unwrap_or_default();
-        mac_words(mac)
+fn node_entry(member: &Member, dataplane: &Dataplane, view: &View, neighbours: &Neighbours) -> NodeEntry {
+    let way = |address: Option<IpAddr>| {
+        let neighbour = address.and_then(|address| neighbours.get(&address))?;
+        // What the network between nodes was said to carry, or what the interface does, if that is less.
+        let mtu = neighbour.mtu.min(u32::from(dataplane.path_mtu));
+        Some((mac_words(neighbour.mac), u16::try_from(mtu).unwrap_or(u16::MAX)))
     };
+    let (mac, mtu) = way(member.address.map(IpAddr::V4)).unwrap_or_default();
+    let (mac_v6, mtu_v6) = way(member.address_v6.map(IpAddr::V6)).unwrap_or_default();
     NodeEntry {
         address: member.address.map(Address::from).unwrap_or_default(),
         address_v6: member.address_v6.map(Address::from).unwrap_or_default(),
-        mac: mac(member.address.map(IpAddr::V4)),
-        mac_v6: mac(member.address_v6.map(IpAddr::V6)),
+        cookie: gue::cookie(view.hash_key, member.id),
+        mac,
+        mac_v6,
         incarnation: member.incarnation,
+        mtu,
+        mtu_v6,
+        zero: 0,
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use gateway_common::abi::MacKey;
 use gateway_common::maglev::Slot;
 use gateway_common::node::{NodeEntry, NodeId, Settings};
 use gateway_common::vip::{Address, TableId, VipEntry, VipKey};
@@ -22,6 +23,8 @@ pub enum Step {
     PutNode(NodeId, NodeEntry),
     /// Adds or changes a node's address.
     PutNodeAddress(Address, NodeId),
+    /// Adds or changes a node's hardware address.
+    PutNodeMac(MacKey, NodeId),
     /// Writes the idle half of the settings, and flips.
     SwapSettings(Settings),
     /// Writes the idle half of a table, and flips.
@@ -32,6 +35,8 @@ pub enum Step {
     RemoveVip(VipKey),
     /// Removes a node's address.
     RemoveNodeAddress(Address),
+    /// Removes a node's hardware address.
+    RemoveNodeMac(MacKey),
     /// Removes a node.
     RemoveNode(NodeId),
 }
@@ -56,6 +61,11 @@ pub fn plan(now: &Desired, next: &Desired) -> Vec<Step> {
     for (address, id) in &next.node_addresses {
         if now.node_addresses.get(address) != Some(id) {
             steps.push(Step::PutNodeAddress(*address, *id));
+        }
+    }
+    for (mac, id) in &next.node_macs {
+        if now.node_macs.get(mac) != Some(id) {
+            steps.push(Step::PutNodeMac(*mac, *id));
         }
     }
     if now.settings != next.settings {
@@ -91,6 +101,9 @@ pub fn record(now: &mut Desired, step: &Step) {
         Step::PutNodeAddress(address, id) => {
             now.node_addresses.insert(*address, *id);
         }
+        Step::PutNodeMac(mac, id) => {
+            now.node_macs.insert(*mac, *id);
+        }
         Step::SwapSettings(settings) => now.settings = *settings,
         Step::SwapTable(id, slots) => {
             now.tables.insert(*id, Arc::clone(slots));
@@ -104,6 +117,9 @@ pub fn record(now: &mut Desired, step: &Step) {
         Step::RemoveNodeAddress(address) => {
             now.node_addresses.remove(address);
         }
+        Step::RemoveNodeMac(mac) => {
+            now.node_macs.remove(mac);
+        }
         Step::RemoveNode(id) => {
             now.nodes.remove(id);
         }
@@ -115,9 +131,11 @@ fn removed_nodes<'a>(now: &'a Desired, next: &'a Desired) -> impl Iterator<Item 
         .node_addresses
         .keys()
         .filter(|address| !next.node_addresses.contains_key(address));
+    let macs = now.node_macs.keys().filter(|mac| !next.node_macs.contains_key(*mac));
     let nodes = now.nodes.keys().filter(|id| !next.nodes.contains_key(id));
     addresses
         .map(|address| Step::RemoveNodeAddress(*address))
+        .chain(macs.map(|mac| Step::RemoveNodeMac(*mac)))
         .chain(nodes.map(|id| Step::RemoveNode(*id)))
 }
 
