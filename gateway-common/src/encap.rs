@@ -122,12 +122,7 @@ pub fn decapsulate<F: Frame>(frame: &mut F, outer: &Outer, inner: Family) -> Res
 
 /// Puts `hop`'s outer header before the packet. What stands in the place of the link header is overwritten.
 #[inline(always)]
-fn wrap<F: Frame>(
-    frame: &mut F,
-    link: LinkHeader,
-    packet: &Shape,
-    hop: &Hop<'_>,
-) -> Result<(), OutOfBounds> {
+fn wrap<F: Frame>(frame: &mut F, link: LinkHeader, packet: &Shape, hop: &Hop<'_>) -> Result<(), OutOfBounds> {
     let at = link.bytes;
     let outer_family = match hop.format {
         Format::L2 => packet.family,

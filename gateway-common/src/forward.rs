@@ -13,14 +13,14 @@ use crate::flow::{FlowEntry, FlowKey, FlowPhase, UDP_REFRESH_NS};
 use crate::fragment::FragmentKey;
 use crate::frame::Frame;
 use crate::hash;
-use crate::headers::{PROTOCOL_TCP, PROTOCOL_UDP, TcpFlags, UDP_BYTES};
+use crate::headers::{PROTOCOL_TCP, UDP_BYTES};
 use crate::icmp;
 use crate::node::{NodeId, Settings};
-use crate::parse::{self, About, Fragment, Matter, Network};
+use crate::parse::{self, About, Matter, Network};
 use crate::quic::ShortHeader;
 use crate::tables::{Socket, Tables};
 use crate::verdict::{Action, Fate, Reason, Verdict};
-use crate::vip::{TableId, VipEntry, VipFlags, VipId, VipKey};
+use crate::vip::{TableId, VipEntry, VipFlags, VipKey};
 
 use arrive::Arrival;
 use candidates::Slots;
@@ -78,7 +78,12 @@ pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Verdict<'t> 
     }
     if about.matter == Matter::Echo {
         return match arrival {
-            None => verdict.done(Action::AnswerEcho { packet: packet.shape() }, Reason::EchoAnswered),
+            None => verdict.done(
+                Action::AnswerEcho {
+                    packet: packet.shape(),
+                },
+                Reason::EchoAnswered,
+            ),
             // Whoever gets one answers it.
             Some(_) => verdict.dropped(Reason::UnexpectedEncapsulation),
         };
@@ -123,8 +128,9 @@ pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Verdict<'t> 
         entropy: spread.entropy,
         verdict,
     };
+    let has_no_hop_left = arrival.is_some_and(|arrival| arrival.hops >= encap::HOPS_MAX);
     if about.matter == Matter::LaterFragment {
-        return if is_for_here {
+        return if is_for_here || has_no_hop_left {
             sending.accept(Reason::FragmentHere, Reason::FragmentFromNode)
         } else {
             sending.send(owner, reason)
@@ -166,7 +172,7 @@ pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Verdict<'t> 
     }
 
     // Not known here: to whoever may know it, while a hop is left; else the stack resets it.
-    if arrival.is_some_and(|arrival| arrival.hops >= encap::HOPS_MAX) {
+    if has_no_hop_left {
         return sending.accept(Reason::NoCandidate, Reason::NoHopLeft);
     }
     match slots.next(tables, settings, socket, arrival) {
@@ -363,7 +369,13 @@ fn udp_flow_owner<T: Tables>(tables: &T, settings: &Settings, about: &About) -> 
         return None;
     }
     if idle_ns >= UDP_REFRESH_NS && about.matter == Matter::Datagram {
-        tables.remember_udp(&about.flow, FlowEntry { since_ns: now, ..entry });
+        tables.remember_udp(
+            &about.flow,
+            FlowEntry {
+                since_ns: now,
+                ..entry
+            },
+        );
     }
     Some((entry.node, Reason::ToFlowOwner))
 }

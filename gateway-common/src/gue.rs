@@ -107,7 +107,9 @@ pub const fn source_port(entropy: u16) -> u16 {
 
 /// What a node proves itself with, from the cluster's secret; never zero.
 pub fn cookie(hash_key: [u64; 2], node: NodeId) -> u64 {
-    let hash = SipHash::new(hash_key).write(COOKIE_DOMAIN).write(u64::from(node.0));
+    let hash = SipHash::new(hash_key)
+        .write(COOKIE_DOMAIN)
+        .write(u64::from(node.0));
     hash.finish() | 1
 }
 

@@ -310,7 +310,13 @@ impl Ipv6 {
 
     /// A header without traffic class and label.
     #[inline(always)]
-    pub fn new(payload_bytes: usize, next_header: u8, hop_limit: u8, source: [u16; 8], destination: [u16; 8]) -> Self {
+    pub fn new(
+        payload_bytes: usize,
+        next_header: u8,
+        hop_limit: u8,
+        source: [u16; 8],
+        destination: [u16; 8],
+    ) -> Self {
         let [s, d] = [source, destination];
         Self([
             0x6000_u16.to_be(),
@@ -347,7 +353,13 @@ impl Ipv6 {
     /// The header of the answer: the addresses change places, the hop limit is a fresh one.
     #[inline(always)]
     pub fn answered(self, hop_limit: u8) -> Self {
-        Self::new(self.payload_bytes(), self.next_header(), hop_limit, self.destination(), self.source())
+        Self::new(
+            self.payload_bytes(),
+            self.next_header(),
+            hop_limit,
+            self.destination(),
+            self.source(),
+        )
     }
 }
 
@@ -470,7 +482,12 @@ impl Udp {
     /// A header before so many bytes, without a checksum.
     #[inline(always)]
     pub fn new(ports: [u16; 2], payload_bytes: usize) -> Self {
-        Self([ports[0], ports[1], ((UDP_BYTES + payload_bytes) as u16).to_be(), 0])
+        Self([
+            ports[0],
+            ports[1],
+            ((UDP_BYTES + payload_bytes) as u16).to_be(),
+            0,
+        ])
     }
 
     /// The ports, source first, in the network's order.

@@ -96,7 +96,10 @@ pub fn read<F: Frame>(frame: &F, network: &Network, flow: &mut FlowKey) -> Resul
     let (is_echo, is_error) = match network.family {
         Family::V4 => (
             header.kind() == ECHO_REQUEST_V4,
-            matches!(header.kind(), UNREACHABLE_V4 | TIME_EXCEEDED_V4 | PARAMETER_PROBLEM_V4),
+            matches!(
+                header.kind(),
+                UNREACHABLE_V4 | TIME_EXCEEDED_V4 | PARAMETER_PROBLEM_V4
+            ),
         ),
         Family::V6 => (
             header.kind() == ECHO_REQUEST_V6,
@@ -158,7 +161,9 @@ pub fn read<F: Frame>(frame: &F, network: &Network, flow: &mut FlowKey) -> Resul
 /// The frame is shorter than it was when it was parsed, which cannot be.
 #[inline(always)]
 pub fn answer_echo<F: Frame>(frame: &mut F, packet: &Shape) -> Result<(), OutOfBounds> {
-    LinkHeader::read(frame, packet.header_at)?.returned().restore(frame)?;
+    LinkHeader::read(frame, packet.header_at)?
+        .returned()
+        .restore(frame)?;
     let reply = match packet.family {
         Family::V4 => {
             let header: Ipv4 = frame.read(packet.header_at).ok_or(OutOfBounds)?;

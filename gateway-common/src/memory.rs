@@ -148,7 +148,10 @@ impl Tables for MemoryTables {
     }
 
     fn slot(&self, table: TableId, half: u32, slot: u32) -> Slot {
-        let slots = self.slots.get(&table).and_then(|halves| halves.get(half as usize));
+        let slots = self
+            .slots
+            .get(&table)
+            .and_then(|halves| halves.get(half as usize));
         slots
             .and_then(|slots| slots.get(slot as usize))
             .copied()

@@ -8,8 +8,9 @@ use crate::frame::Frame;
 use crate::headers::{
     ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHER_TYPE_SERVICE_VLAN, ETHER_TYPE_VLAN, ETHERNET_BYTES, Ethernet,
     FRAGMENT_BYTES, IPV4_BYTES, IPV6_BYTES, Ipv4, Ipv6, Ipv6Extension, PROTOCOL_AUTHENTICATION,
-    PROTOCOL_DESTINATION_OPTIONS, PROTOCOL_FRAGMENT, PROTOCOL_HOP_BY_HOP, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_IPIP, PROTOCOL_IPV6,
-    PROTOCOL_ROUTING, PROTOCOL_TCP, PROTOCOL_UDP, TCP_BYTES, Tcp, TcpFlags, UDP_BYTES, Udp, VLAN_TAG_BYTES, VlanTag,
+    PROTOCOL_DESTINATION_OPTIONS, PROTOCOL_FRAGMENT, PROTOCOL_HOP_BY_HOP, PROTOCOL_ICMP, PROTOCOL_ICMPV6,
+    PROTOCOL_IPIP, PROTOCOL_IPV6, PROTOCOL_ROUTING, PROTOCOL_TCP, PROTOCOL_UDP, TCP_BYTES, Tcp, TcpFlags,
+    UDP_BYTES, Udp, VLAN_TAG_BYTES, VlanTag,
 };
 use crate::icmp;
 use crate::verdict::Reason;
@@ -393,7 +394,9 @@ pub fn about<F: Frame>(frame: &F, network: &Network) -> Result<About, Reason> {
             about.flow.ports = header.ports();
             about.matter = Matter::Datagram;
         }
-        (PROTOCOL_ICMP, Family::V4) | (PROTOCOL_ICMPV6, Family::V6) if network.fragment == Fragment::Whole => {
+        (PROTOCOL_ICMP, Family::V4) | (PROTOCOL_ICMPV6, Family::V6)
+            if network.fragment == Fragment::Whole =>
+        {
             about.matter = icmp::read(frame, network, &mut about.flow)?;
         }
         (protocol, Family::V6) if is_extension(protocol) => return Err(Reason::TooManyExtensions),

@@ -102,7 +102,7 @@ fn completes_a_handshake<F: Frame>(frame: &F, packet: &Network, listener: *mut b
     let Some(mut tcp) = frame.read::<Tcp>(packet.payload_at) else {
         return false;
     };
-    let tcp_at = core::ptr::from_mut(&mut tcp).cast();
+    let tcp_at = core::ptr::from_mut(&mut tcp);
     let tcp_bytes = size_of::<Tcp>() as u32;
     let result = match packet.family {
         Family::V4 => {

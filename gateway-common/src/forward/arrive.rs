@@ -47,6 +47,9 @@ pub(super) fn encapsulated<F: Frame, T: Tables>(
             if port != gue::PORT.to_be() {
                 return Ok(None);
             }
+            if header.total_bytes() != payload_bytes {
+                return Err(Reason::UnexpectedEncapsulation);
+            }
             true
         }
         _ => return Ok(None),

@@ -89,9 +89,8 @@ impl Slots {
         arrival: Option<Arrival>,
     ) -> Option<(NodeId, Reason)> {
         let slot = self.slot;
-        let may_take = |node: NodeId| {
-            !node.is_nobody() && node != settings.node && !is_lost(tables, settings, node)
-        };
+        let may_take =
+            |node: NodeId| !node.is_nobody() && node != settings.node && !is_lost(tables, settings, node);
         if socket == Socket::None {
             let is_mine = slot.owner() == settings.node;
             if is_mine && may_take(slot.successor()) {
@@ -127,9 +126,13 @@ impl Slots {
             return None;
         }
         let may_know = |node: NodeId| !node.is_nobody() && node != settings.node && node != arrival.sender;
-        [self.slot.owner(), self.slot.previous(), self.slot.second_previous()]
-            .into_iter()
-            .find(|node| may_know(*node))
+        [
+            self.slot.owner(),
+            self.slot.previous(),
+            self.slot.second_previous(),
+        ]
+        .into_iter()
+        .find(|node| may_know(*node))
     }
 }
 

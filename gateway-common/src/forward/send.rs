@@ -95,8 +95,7 @@ impl<'t, T: Tables> Sending<'_, 't, T> {
     fn way(&self, node: &NodeEntry, format: Format) -> Result<(Family, [u16; 3]), Reason> {
         let mut refusal = Reason::UnknownOwner;
         for family in [self.packet.family, self.packet.family.other()] {
-            let has_addresses =
-                !node.address(family).is_unset() && !self.settings.address(family).is_unset();
+            let has_addresses = !node.address(family).is_unset() && !self.settings.address(family).is_unset();
             if !has_addresses && format != Format::L2 {
                 continue;
             }

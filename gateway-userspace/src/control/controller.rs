@@ -209,7 +209,10 @@ impl Controller {
         if self.written.is_some()
             && let Err(error) = dataplane.renew_lease()
         {
-            tracing::warn!(error = &error as &dyn std::error::Error, "renewing the lease of the tables");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "renewing the lease of the tables"
+            );
         }
         let is_round = ticks.is_multiple_of(TICKS_PER_NEIGHBOUR_ROUND);
         if is_round {

@@ -131,7 +131,10 @@ fn removed_nodes<'a>(now: &'a Desired, next: &'a Desired) -> impl Iterator<Item 
         .node_addresses
         .keys()
         .filter(|address| !next.node_addresses.contains_key(address));
-    let macs = now.node_macs.keys().filter(|mac| !next.node_macs.contains_key(*mac));
+    let macs = now
+        .node_macs
+        .keys()
+        .filter(|mac| !next.node_macs.contains_key(*mac));
     let nodes = now.nodes.keys().filter(|id| !next.nodes.contains_key(id));
     addresses
         .map(|address| Step::RemoveNodeAddress(*address))

@@ -166,7 +166,11 @@ fn check_udp_only(vip: &given::Vip, protocol: Transport, path: &KeyPath, problem
     }
     if vip.quic == Some(true) {
         let remedy = "write protocol = \"udp\", or remove `quic`";
-        problems.add(&path.key("quic"), "QUIC runs over UDP, and this VIP is TCP", remedy);
+        problems.add(
+            &path.key("quic"),
+            "QUIC runs over UDP, and this VIP is TCP",
+            remedy,
+        );
     }
 }
 
