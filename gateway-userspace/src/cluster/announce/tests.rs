@@ -35,6 +35,7 @@ fn vip(address: IpAddr) -> Vip {
         ports: vec![80],
         protocol: Transport::Tcp,
         steering: Steering::FlowHash,
+        payload: Payload::Plain,
     }
 }
 
