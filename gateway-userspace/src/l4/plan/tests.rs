@@ -108,16 +108,7 @@ fn random(rng: &mut StdRng) -> Desired {
     };
     let ports = [80_u16, 81, 82, 83];
     let vips: HashMap<VipKey, VipEntry> = (ports.iter().filter(|port| **port == 80 || rng.random_bool(0.5)))
-        .map(|port| {
-            (
-                VipKey {
-                    address: IpAddr::from(VIP).into(),
-                    port: port.to_be(),
-                    protocol: 6,
-                },
-                vip(0),
-            )
-        })
+        .map(|port| (VipKey::new(IpAddr::from(VIP).into(), port.to_be(), 6), vip(0)))
         .collect();
     Desired {
         settings: Settings {
