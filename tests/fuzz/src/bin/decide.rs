@@ -6,6 +6,7 @@
 #![no_main]
 
 use gateway_common::encap::HOPS_MAX;
+use gateway_common::forward::Notes;
 use gateway_fuzz::steering::packets;
 use gateway_fuzz::steering::script::Script;
 use gateway_fuzz::steering::step::{HEADROOM, Outcome, step};
@@ -23,7 +24,8 @@ fuzz_target!(|input: &[u8]| {
     };
     let mut frame = packets::frame(&mut script, node);
     let mut sent = 0;
-    while let Outcome::Sent(to, bytes) = step(&world, node, &frame, headroom) {
+    let mut notes = Notes::default();
+    while let Outcome::Sent(to, bytes) = step(&world, node, &frame, headroom, &mut notes) {
         // What comes from no member counts as a client's: nobody sends it there again.
         let is_member = world.common.lacks[usize::from(node) - 1] >> 4 & 1 == 0;
         sent += u16::from(is_member);

@@ -7,6 +7,7 @@
 #![no_main]
 
 use gateway_common::encap::HOPS_MAX;
+use gateway_common::forward::Notes;
 use gateway_common::node::EncapsulationCode;
 use gateway_common::verdict::Reason;
 use gateway_fuzz::steering::packets;
@@ -60,8 +61,9 @@ fuzz_target!(|input: &[u8]| {
     original.resize(original.len() + padding, 0x77);
     let mut frame = original.clone();
     let mut node = 1;
+    let mut notes = Notes::default();
     loop {
-        match step(&world, node, &frame, HEADROOM) {
+        match step(&world, node, &frame, HEADROOM, &mut notes) {
             Outcome::Sent(to, bytes) => {
                 assert_eq!(to, node + 1, "each node sends to the next");
                 let ends_alike = bytes.ends_with(&original[original.len() - padding - packet.len()..]);

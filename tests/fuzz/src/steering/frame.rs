@@ -35,6 +35,11 @@ impl Frame for StrictFrame {
         self.0.read(at)
     }
 
+    fn sum<const BYTES: usize>(&self, at: usize) -> Option<u16> {
+        assert!(at <= HEADERS_BYTES_MAX, "sums at {at}, where the kernel does not");
+        self.0.sum::<BYTES>(at)
+    }
+
     fn write<H: Wire>(&mut self, at: usize, header: H) -> Result<(), OutOfBounds> {
         assert!(at <= HEADERS_BYTES_MAX, "writes at {at}, where the kernel does not");
         self.0.write(at, header)

@@ -1,7 +1,7 @@
 //! One frame at one node: decided, done, and checked against what the bytes say.
 
 use gateway_common::encap::HOPS_MAX;
-use gateway_common::forward::{apply, decide};
+use gateway_common::forward::{Notes, apply, decide};
 use gateway_common::node::EncapsulationCode;
 use gateway_common::verdict::{Action, Fate, Reason};
 
@@ -26,18 +26,18 @@ pub enum Outcome {
     Answered(Vec<u8>),
 }
 
-/// Gives a frame to node `at`.
-pub fn step(world: &World, at: u8, before: &[u8], headroom: usize) -> Outcome {
+/// Gives a frame to node `at`. `notes` may hold what was noted of another: the kernel does not clear them.
+pub fn step(world: &World, at: u8, before: &[u8], headroom: usize, notes: &mut Notes) -> Outcome {
     let tables = &world.nodes[usize::from(at) - 1];
     let mut frame = StrictFrame::new(before.to_vec(), headroom);
-    let mut verdict = decide(&frame, tables);
+    let mut verdict = decide(&frame, tables, notes);
     let decided = verdict.reason;
-    let fate = apply(&mut frame, &mut verdict);
+    let fate = apply(&mut frame, &mut verdict, notes);
     assert_eq!(fate, verdict.reason.fate(), "{}", verdict.reason.name());
     let after = frame.bytes();
     if verdict.reason != decided {
         assert_eq!(verdict.reason, Reason::NoHeadroom);
-        let quotes_too_much = matches!(verdict.action, Action::AnswerTooBig { .. }) && before.len() < 22 + 176;
+        let quotes_too_much = matches!(verdict.action, Action::AnswerTooBig(_)) && before.len() < 22 + 176;
         assert!(headroom < HEADROOM || quotes_too_much, "{} is not done", decided.name());
         return Outcome::Dropped(Reason::NoHeadroom);
     }
@@ -47,7 +47,7 @@ pub fn step(world: &World, at: u8, before: &[u8], headroom: usize) -> Outcome {
             assert_eq!(after, before, "passed as it came");
             Outcome::Stack(after.to_vec())
         }
-        (Action::Decapsulate { .. }, Fate::Pass) => {
+        (Action::Decapsulate, Fate::Pass) => {
             step.decapsulated();
             Outcome::Stack(after.to_vec())
         }
@@ -55,21 +55,20 @@ pub fn step(world: &World, at: u8, before: &[u8], headroom: usize) -> Outcome {
             assert_eq!(after, before, "dropped as it came");
             Outcome::Dropped(verdict.reason)
         }
-        (Action::Encapsulate { .. }, Fate::Transmit) => {
+        (Action::Send(_), Fate::Transmit) => {
             let to = step.sent_to(verdict.node.0);
-            step.encapsulated(to);
+            if step.is_for_here() {
+                step.relayed(to);
+            } else {
+                step.encapsulated(to);
+            }
             Outcome::Sent(to, after.to_vec())
         }
-        (Action::Relay { .. }, Fate::Transmit) => {
-            let to = step.sent_to(verdict.node.0);
-            step.relayed(to);
-            Outcome::Sent(to, after.to_vec())
-        }
-        (Action::AnswerEcho { .. }, Fate::Transmit) => {
+        (Action::AnswerEcho, Fate::Transmit) => {
             step.answered_echo();
             Outcome::Answered(after.to_vec())
         }
-        (Action::AnswerTooBig { .. }, Fate::Transmit) => {
+        (Action::AnswerTooBig(_), Fate::Transmit) => {
             step.answered_too_big();
             Outcome::Answered(after.to_vec())
         }
@@ -91,6 +90,12 @@ impl<'s> Step<'s> {
         assert_eq!(after.tags.len(), before.tags.len(), "tags");
         assert_eq!(after.tags, before.tags, "tags");
         (before, after)
+    }
+
+    /// Whether the frame is for the node's own address: no VIP has one.
+    fn is_for_here(&self) -> bool {
+        let packet = naive::link(self.before).and_then(|link| link.packet());
+        packet.is_some_and(|packet| is_node(packet.to(), self.at))
     }
 
     /// The packet that came, and what its sender put around it.

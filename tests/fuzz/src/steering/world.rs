@@ -271,11 +271,7 @@ fn add_vips(memory: &mut MemoryTables) {
                 (443, 6, VipFlags::default()),
             ];
             for (port, protocol, flags) in rows {
-                let key = VipKey {
-                    address,
-                    port: u16::to_be(port),
-                    protocol,
-                };
+                let key = VipKey::new(address, u16::to_be(port), protocol);
                 let entry = VipEntry {
                     id: VipId(of.into()),
                     steering: if of == 2 { SteeringCode::IP_HASH } else { SteeringCode::FLOW_HASH },
