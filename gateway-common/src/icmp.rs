@@ -163,10 +163,12 @@ pub fn answer_echo<F: Frame>(frame: &mut F, packet: &Network) -> Result<(), OutO
             ECHO_REPLY_V4
         }
         Family::V6 => {
+            // Extension headers of the request, if there are any, stay before the reply.
+            let header: Ipv6 = frame.read(packet.header_at).ok_or(OutOfBounds)?;
             let bytes = packet.total_bytes - IPV6_BYTES;
             let header = Ipv6::new(
                 bytes,
-                PROTOCOL_ICMPV6,
+                header.next_header(),
                 ANSWER_TTL,
                 packet.destination,
                 packet.source,
