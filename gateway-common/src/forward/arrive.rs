@@ -60,6 +60,9 @@ pub(super) fn encapsulated<F: Frame, T: Tables>(
     if !tables.is_cluster_interface() {
         return Err(Reason::ForeignInterface);
     }
+    if super::is_for_a_group(frame) {
+        return Err(Reason::GroupAddress);
+    }
     let sender = tables.node_at(&packet.source).ok_or(Reason::UnknownNode)?;
     let node = tables.node(sender).ok_or(Reason::UnknownNode)?;
     if sender == settings.node {
