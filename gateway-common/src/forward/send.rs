@@ -60,7 +60,8 @@ fn send<'t, T: Tables>(
     let node = tables.node(to).ok_or(Reason::UnknownOwner)?;
     let format = match (settings.encapsulation, arrival) {
         (EncapsulationCode::IPIP, _) => Format::Ipip,
-        (EncapsulationCode::L2, None) => Format::L2,
+        // Where nobody is known by hardware address the hops of what has nothing around it are not counted.
+        (EncapsulationCode::L2, None) if tables.is_cluster_interface() => Format::L2,
         _ => Format::Gue,
     };
     let (outer, mac) = way(settings, packet.family, node, format)?;
