@@ -75,10 +75,9 @@ fn send<'t, T: Tables>(
             (arrival.hops + 1, ttl - 1)
         }
     };
-    if let Some(mtu) = node.mtu(outer)
-        && packet.total_bytes + format.bytes(outer) > mtu
-        && format != Format::L2
-    {
+    // An outer header cannot say more than that.
+    let mtu = node.mtu(outer).unwrap_or(u16::MAX as usize);
+    if packet.total_bytes + format.bytes(outer) > mtu && format != Format::L2 {
         return too_big(tables, packet, arrival, mtu.saturating_sub(format.bytes(outer)));
     }
     Ok(Action::Send(Hop {
