@@ -229,8 +229,11 @@ impl<'s> Step<'s> {
         assert_eq!(icmp_sum(&answer, at), 0xffff, "the ICMP checksum");
         let quoted = &answer.bytes[at + 8..];
         assert_eq!(quoted, &before.rest[..quoted.len()]);
-        let (head, quoted_bytes) = if answer.version == 4 { ([3, 4], 72) } else { ([2, 0], 176) };
-        assert_eq!((&answer.bytes[at..at + 2], quoted.len()), (&head[..], quoted_bytes));
+        let (head, bytes_max) = if answer.version == 4 { ([3, 4], 576) } else { ([2, 0], 1_280) };
+        assert_eq!(answer.bytes[at..at + 2], head);
+        let (_, payload_at) = packet.upper().expect("TCP or UDP");
+        assert!(quoted.len() >= payload_at + 8, "quotes the ports");
+        assert!(answer.bytes.len() <= bytes_max, "not longer than an error may be");
         let told = word(answer.bytes, at + 6);
         let fits = |overhead: u16| {
             let limit = self.world.common.mtu;
