@@ -27,7 +27,11 @@ const HEADROOM: usize = 256;
 
 fuzz_target!(|input: &[u8]| {
     let mut script = Script::new(input);
-    let encapsulation = script.one_of([EncapsulationCode::GUE, EncapsulationCode::IPIP, EncapsulationCode::L2]);
+    let encapsulation = script.one_of([
+        EncapsulationCode::GUE,
+        EncapsulationCode::IPIP,
+        EncapsulationCode::L2,
+    ]);
     let lacks = script.one_of([0, 1, 2]);
     let sent_on = script.byte() % HOPS_MAX as u8;
     let tags = [0x0064, 0x2065];
@@ -76,11 +80,17 @@ fuzz_target!(|input: &[u8]| {
             }
             Outcome::Answered(_) => return assert_eq!(node, 1, "only a director answers"),
             Outcome::Dropped(Reason::TooBigUnanswered) => {
-                assert!(packet.len() + OVERHEAD_BYTES_MAX > PACKET_BYTES_MAX, "it does fit");
+                assert!(
+                    packet.len() + OVERHEAD_BYTES_MAX > PACKET_BYTES_MAX,
+                    "it does fit"
+                );
                 return;
             }
             Outcome::Dropped(
-                Reason::TruncatedTransport | Reason::BadTransport | Reason::TooManyExtensions | Reason::TruncatedNetwork,
+                Reason::TruncatedTransport
+                | Reason::BadTransport
+                | Reason::TooManyExtensions
+                | Reason::TruncatedNetwork,
             ) => return assert_eq!(node, 1, "only a director finds fault with it"),
             Outcome::Dropped(reason) => panic!("node {node} drops it: {}", reason.name()),
         }

@@ -31,7 +31,10 @@ impl Frame for StrictFrame {
     }
 
     fn read<H: Wire>(&self, at: usize) -> Option<H> {
-        assert!(at <= HEADERS_BYTES_MAX, "reads at {at}, where the kernel does not");
+        assert!(
+            at <= HEADERS_BYTES_MAX,
+            "reads at {at}, where the kernel does not"
+        );
         self.0.read(at)
     }
 
@@ -41,7 +44,10 @@ impl Frame for StrictFrame {
     }
 
     fn write<H: Wire>(&mut self, at: usize, header: H) -> Result<(), OutOfBounds> {
-        assert!(at <= HEADERS_BYTES_MAX, "writes at {at}, where the kernel does not");
+        assert!(
+            at <= HEADERS_BYTES_MAX,
+            "writes at {at}, where the kernel does not"
+        );
         self.0.write(at, header)
     }
 
@@ -52,7 +58,10 @@ impl Frame for StrictFrame {
     }
 
     fn shrink_head(&mut self, bytes: usize) -> Result<(), OutOfBounds> {
-        assert!(SHRINK_BYTES.contains(&bytes), "takes {bytes} bytes from the start");
+        assert!(
+            SHRINK_BYTES.contains(&bytes),
+            "takes {bytes} bytes from the start"
+        );
         self.0.shrink_head(bytes)
     }
 

@@ -113,12 +113,20 @@ impl<'b> Packet<'b> {
 
     /// The sender.
     pub fn from(&self) -> &'b [u8] {
-        if self.version == 4 { &self.bytes[12..16] } else { &self.bytes[8..24] }
+        if self.version == 4 {
+            &self.bytes[12..16]
+        } else {
+            &self.bytes[8..24]
+        }
     }
 
     /// The receiver.
     pub fn to(&self) -> &'b [u8] {
-        if self.version == 4 { &self.bytes[16..20] } else { &self.bytes[24..40] }
+        if self.version == 4 {
+            &self.bytes[16..20]
+        } else {
+            &self.bytes[24..40]
+        }
     }
 
     /// Whether its header's checksum is right; IPv6 has none.

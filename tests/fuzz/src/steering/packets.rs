@@ -24,7 +24,11 @@ pub fn sum(parts: &[&[u8]]) -> u16 {
 pub fn link(to: [u8; 6], from: [u8; 6], tags: &[u16], ether_type: u16) -> Vec<u8> {
     let mut bytes = [to, from].concat();
     for (index, tag) in tags.iter().enumerate() {
-        let kind = if index + 1 < tags.len() { 0x88a8_u16 } else { 0x8100 };
+        let kind = if index + 1 < tags.len() {
+            0x88a8_u16
+        } else {
+            0x8100
+        };
         bytes.extend(kind.to_be_bytes());
         bytes.extend(tag.to_be_bytes());
     }
@@ -109,7 +113,10 @@ pub fn pseudo(source: &[u8], destination: &[u8], bytes: usize) -> Vec<u8> {
 pub fn client_packet(script: &mut Script<'_>) -> (usize, Vec<u8>) {
     let version = usize::from(script.byte() % 2);
     let kind = script.byte();
-    let ports = [40_000 + u16::from(script.byte()), script.one_of([80, 443, 53, 8_080])];
+    let ports = [
+        40_000 + u16::from(script.byte()),
+        script.one_of([80, 443, 53, 8_080]),
+    ];
     let vip = script.byte() % 3 + 1;
     let fragment = script.byte();
     let between = usize::from(script.byte() % 48);
@@ -171,7 +178,14 @@ pub fn client_packet(script: &mut Script<'_>) -> (usize, Vec<u8>) {
 }
 
 /// What a node puts around a packet: GUE, or IP alone where `gue` is `None`; of that version, from `from` to `to`.
-pub fn around(version: usize, gue: Option<u64>, from: u8, to: u8, hops: u16, inner: (usize, &[u8])) -> Vec<u8> {
+pub fn around(
+    version: usize,
+    gue: Option<u64>,
+    from: u8,
+    to: u8,
+    hops: u16,
+    inner: (usize, &[u8]),
+) -> Vec<u8> {
     let inside = [4, 41][inner.0];
     let (protocol, payload, mark) = match gue {
         Some(cookie) => {

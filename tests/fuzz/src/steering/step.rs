@@ -38,10 +38,19 @@ pub fn step(world: &World, at: u8, before: &[u8], headroom: usize, notes: &mut N
     if verdict.reason != decided {
         assert_eq!(verdict.reason, Reason::NoHeadroom);
         let quotes_too_much = matches!(verdict.action, Action::AnswerTooBig(_)) && before.len() < 22 + 176;
-        assert!(headroom < HEADROOM || quotes_too_much, "{} is not done", decided.name());
+        assert!(
+            headroom < HEADROOM || quotes_too_much,
+            "{} is not done",
+            decided.name()
+        );
         return Outcome::Dropped(Reason::NoHeadroom);
     }
-    let step = Step { world, at, before, after };
+    let step = Step {
+        world,
+        at,
+        before,
+        after,
+    };
     match (verdict.action, fate) {
         (Action::Pass, Fate::Pass) => {
             assert_eq!(after, before, "passed as it came");
@@ -119,11 +128,20 @@ impl<'s> Step<'s> {
         let (before, after) = self.links();
         let (_, outer) = self.arrived(&before);
         assert_eq!([after.to, after.from], [before.to, before.from]);
-        assert_eq!(after.ether_type, if outer.inner_version == 4 { 0x0800 } else { 0x86dd });
-        assert_eq!(after.rest, &before.rest[outer.bytes..], "the packet that was inside");
+        assert_eq!(
+            after.ether_type,
+            if outer.inner_version == 4 { 0x0800 } else { 0x86dd }
+        );
+        assert_eq!(
+            after.rest,
+            &before.rest[outer.bytes..],
+            "the packet that was inside"
+        );
         let inner = after.packet().expect("a packet was inside");
         assert!(inner.bytes.len() <= outer.inner.len(), "all of it");
-        let is_a_vip = [1, 2].iter().any(|vip| inner.to() == vip_v4(*vip) || inner.to() == vip_v6(*vip));
+        let is_a_vip = [1, 2]
+            .iter()
+            .any(|vip| inner.to() == vip_v4(*vip) || inner.to() == vip_v6(*vip));
         assert!(is_a_vip, "nodes send each other what is for VIPs");
     }
 
@@ -143,7 +161,11 @@ impl<'s> Step<'s> {
         let packet = before.packet().expect("an IP packet");
         let is_l2 = self.world.common.encapsulation == EncapsulationCode::L2;
         if is_l2 && after.rest.len() == before.rest.len() {
-            assert_eq!(self.after[12..], self.before[12..], "only the hardware addresses change");
+            assert_eq!(
+                self.after[12..],
+                self.before[12..],
+                "only the hardware addresses change"
+            );
             return;
         }
         let outer = self.written(to, &after, &packet, before.rest);
@@ -167,8 +189,16 @@ impl<'s> Step<'s> {
     fn written(&self, to: u8, after: &Link<'s>, packet: &Packet<'_>, inside: &[u8]) -> Outer<'s> {
         let around = after.packet().expect("an IP packet");
         let outer = around.outer().expect("as nodes encapsulate");
-        assert_eq!(around.bytes.len(), outer.bytes + packet.bytes.len(), "as long as it says");
-        assert_eq!(&after.rest[outer.bytes..], inside, "the packet as it was, and what stood behind it");
+        assert_eq!(
+            around.bytes.len(),
+            outer.bytes + packet.bytes.len(),
+            "as long as it says"
+        );
+        assert_eq!(
+            &after.rest[outer.bytes..],
+            inside,
+            "the packet as it was, and what stood behind it"
+        );
         assert_eq!(outer.inner_version, packet.version);
         assert_eq!(around.traffic_class(), packet.traffic_class());
         assert!(around.is_whole(), "the outer header's checksum");
@@ -229,7 +259,11 @@ impl<'s> Step<'s> {
         assert_eq!(icmp_sum(&answer, at), 0xffff, "the ICMP checksum");
         let quoted = &answer.bytes[at + 8..];
         assert_eq!(quoted, &before.rest[..quoted.len()]);
-        let (head, bytes_max) = if answer.version == 4 { ([3, 4], 576) } else { ([2, 0], 1_280) };
+        let (head, bytes_max) = if answer.version == 4 {
+            ([3, 4], 576)
+        } else {
+            ([2, 0], 1_280)
+        };
         assert_eq!(answer.bytes[at..at + 2], head);
         let (_, payload_at) = packet.upper().expect("TCP or UDP");
         assert!(quoted.len() >= payload_at + 8, "quotes the ports");

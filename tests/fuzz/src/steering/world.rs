@@ -176,8 +176,20 @@ impl NodeTables {
     fn new(node: u8, common: &Common, own: Own) -> Self {
         let mut memory = MemoryTables::default();
         let lacks = |node: u8, bit: u8| common.lacks[usize::from(node) - 1] >> bit & 1 == 1;
-        let of_v4 = |node: u8| if lacks(node, 0) { Address::default() } else { address_v4(v4(node)) };
-        let of_v6 = |node: u8| if lacks(node, 1) { Address::default() } else { address_v6(v6(node)) };
+        let of_v4 = |node: u8| {
+            if lacks(node, 0) {
+                Address::default()
+            } else {
+                address_v4(v4(node))
+            }
+        };
+        let of_v6 = |node: u8| {
+            if lacks(node, 1) {
+                Address::default()
+            } else {
+                address_v6(v6(node))
+            }
+        };
         let is_odd = |bit: u8| common.odd >> bit & 1 == 1;
         if own.sockets >> 5 & 1 == 0 {
             memory.settings = Some(Settings {
@@ -186,7 +198,11 @@ impl NodeTables {
                 udp_idle_ns: if is_odd(2) { 0 } else { 30 * SECOND_NS },
                 address: of_v4(node),
                 address_v6: of_v6(node),
-                node: if lacks(node, 4) { NodeId::NOBODY } else { NodeId(node.into()) },
+                node: if lacks(node, 4) {
+                    NodeId::NOBODY
+                } else {
+                    NodeId(node.into())
+                },
                 encapsulation: common.encapsulation,
                 heartbeat_port: if is_odd(1) { 0 } else { HEARTBEAT_PORT.to_be() },
                 zero: 0,
@@ -240,11 +256,19 @@ impl NodeTables {
         let flow = self.own.flow;
         let entry = FlowEntry {
             node: NodeId(u16::from(flow & 7)),
-            phase: [FlowPhase::OPEN, FlowPhase::FINISHED, FlowPhase::RESET, FlowPhase(3)]
-                [usize::from(flow >> 3 & 3)],
+            phase: [
+                FlowPhase::OPEN,
+                FlowPhase::FINISHED,
+                FlowPhase::RESET,
+                FlowPhase(3),
+            ][usize::from(flow >> 3 & 3)],
             incarnation: 1 + u32::from(flow >> 5 & 1),
-            since_ns: [NOW_NS - 2 * SECOND_NS, NOW_NS - 40 * SECOND_NS, NOW_NS, NOW_NS + 1]
-                [usize::from(flow >> 6)],
+            since_ns: [
+                NOW_NS - 2 * SECOND_NS,
+                NOW_NS - 40 * SECOND_NS,
+                NOW_NS,
+                NOW_NS + 1,
+            ][usize::from(flow >> 6)],
         };
         (!entry.node.is_nobody()).then_some(entry)
     }
@@ -267,14 +291,26 @@ fn add_vips(memory: &mut MemoryTables) {
             let rows = [
                 (0, 0, if of == 2 { any } else { VipFlags::default() }),
                 (if of == 2 { 0 } else { 80 }, 6, VipFlags::default()),
-                (if of == 2 { 0 } else { 443 }, 17, if of == 2 { VipFlags::default() } else { VipFlags::QUIC }),
+                (
+                    if of == 2 { 0 } else { 443 },
+                    17,
+                    if of == 2 {
+                        VipFlags::default()
+                    } else {
+                        VipFlags::QUIC
+                    },
+                ),
                 (443, 6, VipFlags::default()),
             ];
             for (port, protocol, flags) in rows {
                 let key = VipKey::new(address, u16::to_be(port), protocol);
                 let entry = VipEntry {
                     id: VipId(of.into()),
-                    steering: if of == 2 { SteeringCode::IP_HASH } else { SteeringCode::FLOW_HASH },
+                    steering: if of == 2 {
+                        SteeringCode::IP_HASH
+                    } else {
+                        SteeringCode::FLOW_HASH
+                    },
                     flags,
                     zero: 0,
                     table: TableId(of.into()),
