@@ -158,7 +158,7 @@ pub fn client_packet(script: &mut Script<'_>) -> (usize, Vec<u8>) {
     }
     let mut next = protocol;
     let mut payload = payload;
-    if fragment % 4 != 0 {
+    if !fragment.is_multiple_of(4) {
         let word = [0, 0x0001, 0x0081, 0x0080][usize::from(fragment) % 4];
         let header = [next, 0, (word >> 8) as u8, word as u8, 0, 0, 0x12, 0x34];
         payload = [&header[..], &payload].concat();

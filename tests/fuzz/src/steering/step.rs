@@ -169,7 +169,10 @@ impl<'s> Step<'s> {
             return;
         }
         let outer = self.written(to, &after, &packet, before.rest);
-        let came_by_mac = is_l2 && self.world.node_with(before.from).is_some();
+        let is_member = |node: u8| self.world.common.lacks[usize::from(node) - 1] >> 4 & 1 == 0;
+        let sender = self.world.node_with(before.from);
+        let is_other = sender.is_some_and(|sender| sender != self.at && is_member(sender));
+        let came_by_mac = is_l2 && is_other && self.world.common.odd & 1 == 0;
         assert_eq!(outer.hops, if came_by_mac { 2 } else { 1 });
         assert_eq!(outer.ttl, if came_by_mac { 63 } else { 64 });
     }

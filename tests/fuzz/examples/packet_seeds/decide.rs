@@ -1,14 +1,10 @@
-//! Writes the seeds of `decide` and `encapsulation`: `cargo run --example packet_seeds`, in this folder.
-
-use std::path::Path;
-use std::{fs, io};
+//! Seeds of `decide`.
 
 use gateway_fuzz::steering::packets::{self, TYPES, around, icmp, ipv4, ipv6, link, pseudo, tcp, udp};
-use gateway_fuzz::steering::world::{CLIENT, CLIENT_V6, NODES, ROUTER_MAC, cookie, mac, vip_v4, vip_v6};
+use gateway_fuzz::steering::world::{CLIENT, CLIENT_V6, ROUTER_MAC, cookie, mac, vip_v4, vip_v6};
 
-const GUE: u8 = 0;
-const IPIP: u8 = 1;
-const L2: u8 = 2;
+use super::world::{SEED, Seed};
+use super::{IPIP, L2};
 
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
@@ -22,66 +18,6 @@ const UDP_LISTENER: u8 = 4;
 const UDP_CONNECTION: u8 = 12;
 const NO_VIPS: u8 = 16;
 const NO_SETTINGS: u8 = 32;
-
-/// A world in which all nodes have the same slot, and the first gets the frame.
-#[derive(Clone, Copy)]
-struct Seed {
-    encapsulation: u8,
-    lacks: [u8; NODES as usize],
-    mtu: u8,
-    odd: u8,
-    /// Owner, previous owners, successor.
-    slot: [u16; 4],
-    sockets: [u8; NODES as usize],
-    flow: u8,
-    fragment: u8,
-    lease: u8,
-    headroom: u8,
-}
-
-const SEED: Seed = Seed {
-    encapsulation: GUE,
-    lacks: [0; 4],
-    mtu: 0,
-    odd: 0,
-    slot: [2, 3, 4, 3],
-    sockets: [0; 4],
-    flow: 0,
-    fragment: 0,
-    lease: 0,
-    headroom: 0,
-};
-
-impl Seed {
-    fn with(self, frame: &[u8]) -> Vec<u8> {
-        let mut bytes = self.before();
-        bytes.push(1);
-        bytes.extend(frame);
-        bytes
-    }
-
-    /// A frame of parts: `choices` of `packets::frame` behind its first.
-    fn made_of(self, choices: &[u8]) -> Vec<u8> {
-        let mut bytes = self.before();
-        bytes.push(0);
-        bytes.extend(choices);
-        bytes
-    }
-
-    fn before(self) -> Vec<u8> {
-        let mut bytes = vec![self.encapsulation];
-        bytes.extend(self.lacks);
-        bytes.extend([self.mtu, self.odd]);
-        for sockets in self.sockets {
-            let [owner, first, second, successor] = self.slot;
-            let word = owner | first << 3 | second << 6 | successor << 9;
-            bytes.extend([word; 4].map(u16::to_be_bytes).concat());
-            bytes.extend([sockets, self.flow, self.fragment, self.lease]);
-        }
-        bytes.extend([0, self.headroom]);
-        bytes
-    }
-}
 
 fn frame(version: usize, packet: &[u8]) -> Vec<u8> {
     [link(mac(1), ROUTER_MAC, &[], TYPES[version]), packet.to_vec()].concat()
@@ -104,7 +40,7 @@ fn extension(next: u8) -> [u8; 8] {
     [next, 0, 1, 4, 0, 0, 0, 0]
 }
 
-fn decide() -> Vec<(&'static str, Vec<u8>)> {
+pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let web = [40_000, 80];
     let quic = [40_000, 443];
     let syn = v4_of(1, 6, &tcp(web, SYN, b""));
@@ -421,7 +357,7 @@ fn decide() -> Vec<(&'static str, Vec<u8>)> {
         (
             "lease-old",
             Seed {
-                lease: 0b110_10,
+                lease: 0b1_1010,
                 ..SEED
             }
             .with(&frame(0, &syn)),
@@ -429,7 +365,7 @@ fn decide() -> Vec<(&'static str, Vec<u8>)> {
         (
             "lease-old-heard",
             Seed {
-                lease: 0b1000_10,
+                lease: 0b10_0010,
                 ..SEED
             }
             .with(&frame(0, &syn)),
@@ -455,50 +391,4 @@ fn decide() -> Vec<(&'static str, Vec<u8>)> {
         ("cut", SEED.with(&frame(0, &ack)[..30])),
         ("not-a-vip", SEED.with(&frame(0, &other))),
     ]
-}
-
-/// Each format, with each outer family, for packets of all kinds: named by format, outer family and packet.
-fn encapsulation() -> Vec<(String, Vec<u8>)> {
-    // Version, kind, port, VIP's port, VIP, fragment, between, data: as `packets::client_packet` reads them.
-    let packets: [(&str, [u8; 2], &[u8]); 8] = [
-        ("ack-v4", [0, 0], &[0, 8, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4]),
-        ("ack-v6", [0, 0], &[1, 8, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4]),
-        ("udp-v4", [0, 9], &[0, 3, 0, 1, 0, 0, 0, 0]),
-        ("udp-v6", [0, 9], &[1, 3, 0, 1, 0, 0, 0, 0]),
-        ("options", [0, 0], &[0, 0, 0, 0, 0, 0, 4, 7, 4, 0, 0, 0]),
-        ("extension", [0, 0], &[1, 8, 0, 0, 0, 4, 6, 1, 4, 0, 0, 0, 0, 0]),
-        ("fragment", [0, 99], &[0, 3, 0, 2, 1, 2, 0, 0]),
-        ("longest", [0xff, 0xff], &[0, 8, 0, 0, 0, 0, 0, 0]),
-    ];
-    let mut seeds = Vec::new();
-    for (format, code) in [("gue", GUE), ("ipip", IPIP), ("l2", L2)] {
-        for (index, (name, length, packet)) in packets.iter().enumerate() {
-            // Outer families, times sent on, tags and padding take turns.
-            let lacks = (index / 2 % 3) as u8;
-            let outer = ["any", "v6", "v4"][usize::from(lacks)];
-            let turns = [
-                lacks,
-                (index % 3) as u8,
-                ((index + 1) % 3) as u8,
-                (index % 2 * 5) as u8,
-            ];
-            let bytes = [&[code][..], &turns, length, packet].concat();
-            seeds.push((format!("{format}-{outer}-{name}"), bytes));
-        }
-    }
-    seeds
-}
-
-fn main() -> io::Result<()> {
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
-    for folder in ["decide", "encapsulation"] {
-        fs::create_dir_all(seeds.join(folder))?;
-    }
-    for (name, bytes) in decide() {
-        fs::write(seeds.join("decide").join(name), bytes)?;
-    }
-    for (name, bytes) in encapsulation() {
-        fs::write(seeds.join("encapsulation").join(name), bytes)?;
-    }
-    Ok(())
 }
