@@ -283,7 +283,7 @@ const fn is_extension(protocol: u8) -> bool {
 }
 
 /// Walks over extension headers to what they precede, or to a fragment's bare bytes.
-#[inline(always)]
+#[inline(never)]
 fn walk<F: Frame>(frame: &F, network: &mut Network) -> Result<(), Reason> {
     let mut walked = 0;
     for _ in 0..EXTENSIONS_MAX {
