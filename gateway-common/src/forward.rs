@@ -444,3 +444,6 @@ fn fragment_key(packet: &Network) -> FragmentKey {
         protocol: u32::from(packet.protocol),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,8 @@ fn send<'t, T: Tables>(
     let node = tables.node(to).ok_or(Reason::UnknownOwner)?;
     let format = match (settings.encapsulation, arrival) {
         (EncapsulationCode::IPIP, _) => Format::Ipip,
-        (EncapsulationCode::L2, None) => Format::L2,
+        // Where nobody is known by hardware address the hops of what has nothing around it are not counted.
+        (EncapsulationCode::L2, None) if tables.is_cluster_interface() => Format::L2,
         _ => Format::Gue,
     };
     let (outer, mac) = way(settings, packet.family, node, format)?;
@@ -74,10 +75,9 @@ fn send<'t, T: Tables>(
             (arrival.hops + 1, ttl - 1)
         }
     };
-    if let Some(mtu) = node.mtu(outer)
-        && packet.total_bytes + format.bytes(outer) > mtu
-        && format != Format::L2
-    {
+    // An outer header cannot say more than that.
+    let mtu = node.mtu(outer).unwrap_or(u16::MAX as usize);
+    if packet.total_bytes + format.bytes(outer) > mtu && format != Format::L2 {
         return too_big(tables, packet, arrival, mtu.saturating_sub(format.bytes(outer)));
     }
     Ok(Action::Send(Hop {
