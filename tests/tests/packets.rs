@@ -115,7 +115,10 @@ fn owners(steering: SteeringCode, cases: &[Case]) -> Vec<NodeId> {
     };
     let mut kernel = Kernel::start().expect("the program in the kernel");
     kernel
-        .carry_out(&[Step::SwapTable(table, slots_of_view.clone()), Step::PutVip(key, vip)])
+        .carry_out(&[
+            Step::SwapTable(table, slots_of_view.clone()),
+            Step::PutVip(key, vip),
+        ])
         .expect("the tables");
     let mut pure = pure::tables();
     pure.slots.insert(table, [slots_of_view.to_vec(), Vec::new()]);

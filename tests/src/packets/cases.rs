@@ -302,7 +302,10 @@ fn udp(version: Version, client_port: u16, port: u16) -> Packet {
 /// The flow of a packet that has ports right behind its header.
 fn flow_of(packet: &Packet) -> FlowKey {
     let ports = |at: usize| {
-        let bytes = packet.payload.get(at..at + 2).and_then(|bytes| bytes.first_chunk());
+        let bytes = packet
+            .payload
+            .get(at..at + 2)
+            .and_then(|bytes| bytes.first_chunk());
         bytes.map_or(0, |bytes| u16::from_ne_bytes(*bytes))
     };
     FlowKey {
@@ -455,7 +458,14 @@ impl Case {
     }
 
     /// A packet of another node that is taken out of what that put around it, and passed.
-    fn taken(version: Version, name: &str, outer: &Packet, from: u16, inner: &Packet, reason: Reason) -> Self {
+    fn taken(
+        version: Version,
+        name: &str,
+        outer: &Packet,
+        from: u16,
+        inner: &Packet,
+        reason: Reason,
+    ) -> Self {
         let bytes = frame(MAC_HERE, node_mac(from), &[], inner.ether_type(), &inner.bytes());
         Self::new(version, name, from_node(from, outer), Fate::Pass, reason, bytes).hears(from)
     }
@@ -468,7 +478,11 @@ impl Case {
 
     /// With other settings than usual.
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        self.before(|before| before.settings.iter_mut().for_each(change))
+        self.before(|before| {
+            if let Some(settings) = &mut before.settings {
+                change(settings);
+            }
+        })
     }
 
     /// After it, the tables know that the node lives.
@@ -534,7 +548,10 @@ impl Case {
 
     /// After it, the tables know where the first fragment went.
     fn begins(mut self, key: FragmentKey, node: u16) -> Self {
-        self.expected.after.fragments.push((key, NodeId(node), Written::Now));
+        self.expected
+            .after
+            .fragments
+            .push((key, NodeId(node), Written::Now));
         self
     }
 }

@@ -98,10 +98,24 @@ pub fn run(tables: &mut MemoryTables, case: &Case) -> Outcome {
     let reason = verdict.reason;
     let after = After::new(
         tables.flows.borrow().iter().map(|(key, entry)| (*key, *entry)),
-        tables.udp_flows.borrow().iter().map(|(key, entry)| (*key, *entry)),
-        tables.fragments.borrow().iter().map(|(key, entry)| (*key, *entry)),
+        tables
+            .udp_flows
+            .borrow()
+            .iter()
+            .map(|(key, entry)| (*key, *entry)),
+        tables
+            .fragments
+            .borrow()
+            .iter()
+            .map(|(key, entry)| (*key, *entry)),
         tables.heard.borrow().iter().map(|(node, at)| (node.0, *at)),
-        |at| if at >= NOW_NS { Written::Now } else { Written::Before },
+        |at| {
+            if at >= NOW_NS {
+                Written::Now
+            } else {
+                Written::Before
+            }
+        },
     );
     Outcome {
         fate,

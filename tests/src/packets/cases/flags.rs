@@ -40,7 +40,13 @@ pub fn cases(version: Version) -> Vec<Case> {
             flags if flags & FIN != 0 => FlowPhase::FINISHED,
             _ => FlowPhase::OPEN,
         };
-        let mut case = Case::steered(version, &format!("{name}, and follow the flow table"), &packet, 3, Reason::ToFlowOwner);
+        let mut case = Case::steered(
+            version,
+            &format!("{name}, and follow the flow table"),
+            &packet,
+            3,
+            Reason::ToFlowOwner,
+        );
         case = case.knowing(key, entry(3, FlowPhase::OPEN), 0);
         if phase != FlowPhase::OPEN {
             case = case.keeps(key, entry(3, phase), Written::Now);

@@ -9,7 +9,9 @@ use gateway_common::verdict::{Fate, Reason};
 
 use super::super::build::{ACK, SYN};
 use super::super::world::{self, ME, Situation, Version};
-use super::{Case, FRESH_PORT, Packet, SECOND_NS, entry, flow_of, from_client, from_node, relayed, sent, tcp, udp};
+use super::{
+    Case, FRESH_PORT, Packet, SECOND_NS, entry, flow_of, from_client, from_node, relayed, sent, tcp, udp,
+};
 
 /// An age that is none of the bounds, however long a case takes.
 const OLD_NS: u64 = 60 * SECOND_NS;
@@ -22,7 +24,9 @@ fn falling(version: Version, port: u16, flags: u8, [owner, next]: [u16; 2]) -> P
         .find(|situation| situation.port() == port || situation.port() + 100 == port)
         .map(Situation::slots)
         .unwrap_or_default();
-    let vip = world::vips().into_iter().find(|(key, _)| *key == world::vip_key(version.vip(), port, 6));
+    let vip = world::vips()
+        .into_iter()
+        .find(|(key, _)| *key == world::vip_key(version.vip(), port, 6));
     let owner_of = |spread: hash::Spread| slots.get(spread.slot(SLOTS) as usize).map(|slot| slot.owner());
     let falls = |packet: &Packet| {
         let Some((_, vip)) = &vip else { return false };
@@ -60,15 +64,67 @@ fn owners(version: Version) -> Vec<Case> {
     };
     vec![
         to("without a lease nobody is lost", &syn, 2, Reason::ToOwner),
-        to("fresh lease: an owner that was never heard is not lost", &syn, 2, Reason::ToOwner)
-            .before(|before| before.lease_age_ns = Some(LEASE_NS / 10)),
-        stale(to("stale lease, owner heard", &syn, 2, Reason::ToOwner), &[(2, YOUNG_NS)]),
-        stale(to("stale lease, owner unheard: to the owner of another slot", &syn, 3, Reason::ToHeardNode), &[(3, YOUNG_NS)]),
-        stale(to("stale lease, owner heard a minute ago: to the owner of another slot", &syn, 3, Reason::ToHeardNode), &[(2, OLD_NS), (3, YOUNG_NS)]),
-        stale(to("stale lease, all unheard: perhaps it is this node that cannot hear", &syn, 2, Reason::ToOwner), &[]),
-        stale(to("stale lease, all heard a minute ago", &syn, 2, Reason::ToOwner), &[(2, OLD_NS), (3, OLD_NS)]),
-        stale(to("stale lease, owner unheard, and no other slot has another", &alone, 2, Reason::ToOwner), &[(3, YOUNG_NS)]),
-        stale(Case::passed(version, "stale lease: this node is never lost", from_client(&mine), Reason::ListenerHere).opens(&mine, ME.0), &[]),
+        to(
+            "fresh lease: an owner that was never heard is not lost",
+            &syn,
+            2,
+            Reason::ToOwner,
+        )
+        .before(|before| before.lease_age_ns = Some(LEASE_NS / 10)),
+        stale(
+            to("stale lease, owner heard", &syn, 2, Reason::ToOwner),
+            &[(2, YOUNG_NS)],
+        ),
+        stale(
+            to(
+                "stale lease, owner unheard: to the owner of another slot",
+                &syn,
+                3,
+                Reason::ToHeardNode,
+            ),
+            &[(3, YOUNG_NS)],
+        ),
+        stale(
+            to(
+                "stale lease, owner heard a minute ago: to the owner of another slot",
+                &syn,
+                3,
+                Reason::ToHeardNode,
+            ),
+            &[(2, OLD_NS), (3, YOUNG_NS)],
+        ),
+        stale(
+            to(
+                "stale lease, all unheard: perhaps it is this node that cannot hear",
+                &syn,
+                2,
+                Reason::ToOwner,
+            ),
+            &[],
+        ),
+        stale(
+            to("stale lease, all heard a minute ago", &syn, 2, Reason::ToOwner),
+            &[(2, OLD_NS), (3, OLD_NS)],
+        ),
+        stale(
+            to(
+                "stale lease, owner unheard, and no other slot has another",
+                &alone,
+                2,
+                Reason::ToOwner,
+            ),
+            &[(3, YOUNG_NS)],
+        ),
+        stale(
+            Case::passed(
+                version,
+                "stale lease: this node is never lost",
+                from_client(&mine),
+                Reason::ListenerHere,
+            )
+            .opens(&mine, ME.0),
+            &[],
+        ),
     ]
 }
 
@@ -82,13 +138,55 @@ fn remembered(version: Version) -> Vec<Case> {
     };
     let to = |name: &str, packet: &Packet, node, reason| Case::steered(version, name, packet, node, reason);
     vec![
-        stale(know(to("stale lease, flow's node heard", &ack, 3, Reason::ToFlowOwner), &ack), &[(2, YOUNG_NS), (3, YOUNG_NS)]),
-        stale(know(to("stale lease, flow's node unheard: to the owner", &ack, 2, Reason::ToOwner), &ack), &[(2, YOUNG_NS)]),
-        stale(know(to("stale lease, datagrams' node heard", &datagram, 3, Reason::ToFlowOwner), &datagram), &[(3, YOUNG_NS)]),
-        stale(know(to("stale lease, datagrams' node unheard: to the owner", &datagram, 2, Reason::ToOwner), &datagram), &[(2, YOUNG_NS)])
-            .notes(&datagram, 2),
-        know(to("fresh lease, flow's node unheard", &ack, 3, Reason::ToFlowOwner), &ack)
-            .before(|before| before.lease_age_ns = Some(LEASE_NS / 10)),
+        stale(
+            know(
+                to("stale lease, flow's node heard", &ack, 3, Reason::ToFlowOwner),
+                &ack,
+            ),
+            &[(2, YOUNG_NS), (3, YOUNG_NS)],
+        ),
+        stale(
+            know(
+                to(
+                    "stale lease, flow's node unheard: to the owner",
+                    &ack,
+                    2,
+                    Reason::ToOwner,
+                ),
+                &ack,
+            ),
+            &[(2, YOUNG_NS)],
+        ),
+        stale(
+            know(
+                to(
+                    "stale lease, datagrams' node heard",
+                    &datagram,
+                    3,
+                    Reason::ToFlowOwner,
+                ),
+                &datagram,
+            ),
+            &[(3, YOUNG_NS)],
+        ),
+        stale(
+            know(
+                to(
+                    "stale lease, datagrams' node unheard: to the owner",
+                    &datagram,
+                    2,
+                    Reason::ToOwner,
+                ),
+                &datagram,
+            ),
+            &[(2, YOUNG_NS)],
+        )
+        .notes(&datagram, 2),
+        know(
+            to("fresh lease, flow's node unheard", &ack, 3, Reason::ToFlowOwner),
+            &ack,
+        )
+        .before(|before| before.lease_age_ns = Some(LEASE_NS / 10)),
     ]
 }
 
@@ -99,16 +197,82 @@ fn candidates(version: Version) -> Vec<Case> {
     let mixed = falling(version, Situation::MineOrSecond.port() + 100, SYN, [1, 2]);
     let opens = |case: Case, packet: &Packet| case.opens(packet, ME.0);
     let on = |name: &str, packet: &Packet, from, to, reason| {
-        Case::new(version, name, from_node(from, &sent(version, from, packet, 1)), Fate::Transmit, reason, relayed(version, to, packet, 2))
-            .hears(from)
+        Case::new(
+            version,
+            name,
+            from_node(from, &sent(version, from, packet, 1)),
+            Fate::Transmit,
+            reason,
+            relayed(version, to, packet, 2),
+        )
+        .hears(from)
     };
-    let reset = Case::passed(version, "stale lease, no listener, and nobody heard", from_client(&syn), Reason::NoCandidate);
+    let reset = Case::passed(
+        version,
+        "stale lease, no listener, and nobody heard",
+        from_client(&syn),
+        Reason::NoCandidate,
+    );
     vec![
-        stale(opens(Case::steered(version, "stale lease, successor heard", &syn, 3, Reason::ToSuccessor), &syn), &[(3, YOUNG_NS)]),
-        stale(opens(Case::steered(version, "stale lease, successor unheard: to the previous owner", &syn, 2, Reason::ToPreviousOwner), &syn), &[(2, YOUNG_NS)]),
-        stale(opens(Case::steered(version, "stale lease, successor unheard: to the owner of another slot", &mixed, 2, Reason::ToHeardNode), &mixed), &[(2, YOUNG_NS)]),
+        stale(
+            opens(
+                Case::steered(
+                    version,
+                    "stale lease, successor heard",
+                    &syn,
+                    3,
+                    Reason::ToSuccessor,
+                ),
+                &syn,
+            ),
+            &[(3, YOUNG_NS)],
+        ),
+        stale(
+            opens(
+                Case::steered(
+                    version,
+                    "stale lease, successor unheard: to the previous owner",
+                    &syn,
+                    2,
+                    Reason::ToPreviousOwner,
+                ),
+                &syn,
+            ),
+            &[(2, YOUNG_NS)],
+        ),
+        stale(
+            opens(
+                Case::steered(
+                    version,
+                    "stale lease, successor unheard: to the owner of another slot",
+                    &mixed,
+                    2,
+                    Reason::ToHeardNode,
+                ),
+                &mixed,
+            ),
+            &[(2, YOUNG_NS)],
+        ),
         stale(opens(reset, &syn), &[]),
-        stale(Case::steered(version, "stale lease, previous owner unheard: to the one before", &ack, 3, Reason::ToPreviousOwner), &[(3, YOUNG_NS)]),
-        stale(on("stale lease, a node's packet is a sign of its life", &ack, 2, 2, Reason::ToPreviousOwner), &[]),
+        stale(
+            Case::steered(
+                version,
+                "stale lease, previous owner unheard: to the one before",
+                &ack,
+                3,
+                Reason::ToPreviousOwner,
+            ),
+            &[(3, YOUNG_NS)],
+        ),
+        stale(
+            on(
+                "stale lease, a node's packet is a sign of its life",
+                &ack,
+                2,
+                2,
+                Reason::ToPreviousOwner,
+            ),
+            &[],
+        ),
     ]
 }

@@ -98,13 +98,15 @@ fn contradictions(version: Version) -> Vec<Case> {
         ),
     ];
     let padded: Vec<u8> = good.iter().copied().chain([0; 6]).collect();
-    cases.push(Case::passed(
-        version,
-        "padding behind the packet is not part of it",
-        padded,
-        Reason::ListenerHere,
-    )
-    .opens(&packet, ME.0));
+    cases.push(
+        Case::passed(
+            version,
+            "padding behind the packet is not part of it",
+            padded,
+            Reason::ListenerHere,
+        )
+        .opens(&packet, ME.0),
+    );
     if version == Version::V4 {
         cases.push(changed(
             "IPv4 header shorter than it can be",

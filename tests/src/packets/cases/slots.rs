@@ -18,21 +18,79 @@ fn here(version: Version) -> Vec<Case> {
     let pass = |name: &str, client_port, port, flags, reason| {
         let packet = tcp(version, client_port, port, flags);
         let case = Case::passed(version, name, from_client(&packet), reason);
-        if flags == SYN { case.opens(&packet, ME.0) } else { case }
+        if flags == SYN {
+            case.opens(&packet, ME.0)
+        } else {
+            case
+        }
     };
     let mine = Situation::Mine.port();
     let always = Situation::MineAlways.port();
     let second = Situation::Second.port();
     vec![
-        pass("SYN for a listener here", FRESH_PORT, mine, SYN, Reason::ListenerHere),
-        pass("ACK of a connection here", CONNECTED_PORT, mine, ACK, Reason::SocketHere),
-        pass("FIN of a connection here", CONNECTED_PORT, mine, FIN | ACK, Reason::SocketHere),
-        pass("RST of a connection here", CONNECTED_PORT, mine, RST, Reason::SocketHere),
-        pass("SYN for a connection here", CONNECTED_PORT, mine, SYN, Reason::SocketHere),
-        pass("ACK that no socket knows, without previous owner, is reset by the stack", FRESH_PORT, always, ACK, Reason::NoCandidate),
-        pass("ACK of a connection here whose slot moved away, unknown to the flow table", CONNECTED_PORT, second, ACK, Reason::SocketHere),
-        pass("SYN without a listener or successor is reset by the stack", FRESH_PORT, always + 100, SYN, Reason::NoCandidate),
-        pass("with a listener here the successor gets nothing", FRESH_PORT, Situation::MineThird.port(), SYN, Reason::ListenerHere),
+        pass(
+            "SYN for a listener here",
+            FRESH_PORT,
+            mine,
+            SYN,
+            Reason::ListenerHere,
+        ),
+        pass(
+            "ACK of a connection here",
+            CONNECTED_PORT,
+            mine,
+            ACK,
+            Reason::SocketHere,
+        ),
+        pass(
+            "FIN of a connection here",
+            CONNECTED_PORT,
+            mine,
+            FIN | ACK,
+            Reason::SocketHere,
+        ),
+        pass(
+            "RST of a connection here",
+            CONNECTED_PORT,
+            mine,
+            RST,
+            Reason::SocketHere,
+        ),
+        pass(
+            "SYN for a connection here",
+            CONNECTED_PORT,
+            mine,
+            SYN,
+            Reason::SocketHere,
+        ),
+        pass(
+            "ACK that no socket knows, without previous owner, is reset by the stack",
+            FRESH_PORT,
+            always,
+            ACK,
+            Reason::NoCandidate,
+        ),
+        pass(
+            "ACK of a connection here whose slot moved away, unknown to the flow table",
+            CONNECTED_PORT,
+            second,
+            ACK,
+            Reason::SocketHere,
+        ),
+        pass(
+            "SYN without a listener or successor is reset by the stack",
+            FRESH_PORT,
+            always + 100,
+            SYN,
+            Reason::NoCandidate,
+        ),
+        pass(
+            "with a listener here the successor gets nothing",
+            FRESH_PORT,
+            Situation::MineThird.port(),
+            SYN,
+            Reason::ListenerHere,
+        ),
     ]
 }
 
@@ -48,26 +106,99 @@ fn elsewhere(version: Version) -> Vec<Case> {
         }
     };
     let drop = |name: &str, situation: Situation, reason| {
-        Case::dropped(version, name, from_client(&tcp(version, FRESH_PORT, situation.port(), SYN)), reason)
+        Case::dropped(
+            version,
+            name,
+            from_client(&tcp(version, FRESH_PORT, situation.port(), SYN)),
+            reason,
+        )
     };
     let mine = Situation::Mine.port();
     let no_listener = Situation::MineThird.port() + 100;
     let unresolved = tcp(version, FRESH_PORT, Situation::Unresolved.port(), SYN);
     vec![
-        to("SYN of another node", Situation::Second.port(), SYN, 2, Reason::ToOwner),
-        to("ACK of another node is not remembered", Situation::Second.port(), ACK, 2, Reason::ToOwner),
-        to("ACK that no socket here knows goes to the previous owner", mine, ACK, 2, Reason::ToPreviousOwner),
-        to("FIN that no socket here knows goes to the previous owner", mine, FIN | ACK, 2, Reason::ToPreviousOwner),
-        to("RST that no socket here knows goes to the previous owner", mine, RST, 2, Reason::ToPreviousOwner),
-        to("SYN without a listener, successor or socket goes to the previous owner", mine + 100, SYN, 2, Reason::ToPreviousOwner),
-        to("SYN without a listener here goes to the successor", no_listener, SYN, 3, Reason::ToSuccessor),
-        to("ACK without a listener here goes to the successor", no_listener, ACK, 3, Reason::ToSuccessor),
-        to("FIN without a listener here goes to the successor", no_listener, FIN | ACK, 3, Reason::ToSuccessor),
-        to("ACK with a listener and no socket here goes to the previous owner, not to the successor", Situation::MineThird.port(), ACK, 2, Reason::ToPreviousOwner),
+        to(
+            "SYN of another node",
+            Situation::Second.port(),
+            SYN,
+            2,
+            Reason::ToOwner,
+        ),
+        to(
+            "ACK of another node is not remembered",
+            Situation::Second.port(),
+            ACK,
+            2,
+            Reason::ToOwner,
+        ),
+        to(
+            "ACK that no socket here knows goes to the previous owner",
+            mine,
+            ACK,
+            2,
+            Reason::ToPreviousOwner,
+        ),
+        to(
+            "FIN that no socket here knows goes to the previous owner",
+            mine,
+            FIN | ACK,
+            2,
+            Reason::ToPreviousOwner,
+        ),
+        to(
+            "RST that no socket here knows goes to the previous owner",
+            mine,
+            RST,
+            2,
+            Reason::ToPreviousOwner,
+        ),
+        to(
+            "SYN without a listener, successor or socket goes to the previous owner",
+            mine + 100,
+            SYN,
+            2,
+            Reason::ToPreviousOwner,
+        ),
+        to(
+            "SYN without a listener here goes to the successor",
+            no_listener,
+            SYN,
+            3,
+            Reason::ToSuccessor,
+        ),
+        to(
+            "ACK without a listener here goes to the successor",
+            no_listener,
+            ACK,
+            3,
+            Reason::ToSuccessor,
+        ),
+        to(
+            "FIN without a listener here goes to the successor",
+            no_listener,
+            FIN | ACK,
+            3,
+            Reason::ToSuccessor,
+        ),
+        to(
+            "ACK with a listener and no socket here goes to the previous owner, not to the successor",
+            Situation::MineThird.port(),
+            ACK,
+            2,
+            Reason::ToPreviousOwner,
+        ),
         drop("slot of nobody", Situation::Nobody, Reason::NoOwner),
-        drop("owner without a known hardware address", Situation::Unresolved, Reason::UnresolvedNextHop)
-            .opens(&unresolved, 4),
-        drop("owner that is no member", Situation::Unknown, Reason::UnknownOwner),
+        drop(
+            "owner without a known hardware address",
+            Situation::Unresolved,
+            Reason::UnresolvedNextHop,
+        )
+        .opens(&unresolved, 4),
+        drop(
+            "owner that is no member",
+            Situation::Unknown,
+            Reason::UnknownOwner,
+        ),
     ]
 }
 
@@ -79,9 +210,7 @@ fn handshakes(version: Version) -> Vec<Case> {
         packet.payload.splice(4..12, COOKIE_MARK);
         packet
     };
-    let to = |name: &str, packet: &Packet| {
-        Case::steered(version, name, packet, 2, Reason::ToPreviousOwner)
-    };
+    let to = |name: &str, packet: &Packet| Case::steered(version, name, packet, 2, Reason::ToPreviousOwner);
     let second = numbered(COOKIE_PORT, Situation::Second.port(), ACK);
     vec![
         Case::passed(
@@ -90,9 +219,18 @@ fn handshakes(version: Version) -> Vec<Case> {
             from_client(&numbered(COOKIE_PORT, mine, ACK)),
             Reason::HandshakeHere,
         ),
-        to("ACK with the numbers of another client's SYN cookie", &numbered(COOKIE_PORT + 1, mine, ACK)),
-        to("FIN with the numbers of a SYN cookie completes nothing", &numbered(COOKIE_PORT, mine, FIN | ACK)),
-        to("RST with the numbers of a SYN cookie completes nothing", &numbered(COOKIE_PORT, mine, RST | ACK)),
+        to(
+            "ACK with the numbers of another client's SYN cookie",
+            &numbered(COOKIE_PORT + 1, mine, ACK),
+        ),
+        to(
+            "FIN with the numbers of a SYN cookie completes nothing",
+            &numbered(COOKIE_PORT, mine, FIN | ACK),
+        ),
+        to(
+            "RST with the numbers of a SYN cookie completes nothing",
+            &numbered(COOKIE_PORT, mine, RST | ACK),
+        ),
         Case::steered(version, "SYN cookie of another port", &second, 2, Reason::ToOwner),
     ]
 }
@@ -112,42 +250,86 @@ fn ways(version: Version) -> Vec<Case> {
             let way = Way::first(only, node).in_format(format);
             let bytes = to_node(node, &way.wrap(&packet, entropy(&flow_of(&packet))));
             let name = format!("owner with an {only:?} address alone, format {}", format.0);
-            let case = Case::new(version, &name, from_client(&packet), Fate::Transmit, Reason::ToOwner, bytes);
-            cases.push(case.set(|settings| settings.encapsulation = format).opens(&packet, node));
+            let case = Case::new(
+                version,
+                &name,
+                from_client(&packet),
+                Fate::Transmit,
+                Reason::ToOwner,
+                bytes,
+            );
+            cases.push(
+                case.set(|settings| settings.encapsulation = format)
+                    .opens(&packet, node),
+            );
         }
     }
     let packet = tcp(version, FRESH_PORT, Situation::Second.port(), SYN);
     let only_other = version.other();
-    let bytes = to_node(2, &Way::first(only_other, 2).wrap(&packet, entropy(&flow_of(&packet))));
+    let bytes = to_node(
+        2,
+        &Way::first(only_other, 2).wrap(&packet, entropy(&flow_of(&packet))),
+    );
     let without = |settings: &mut gateway_common::node::Settings, version| match version {
         Version::V4 => settings.address = Default::default(),
         Version::V6 => settings.address_v6 = Default::default(),
     };
     cases.push(
-        Case::new(version, "this node has an address of the other family alone", from_client(&packet), Fate::Transmit, Reason::ToOwner, bytes)
-            .set(|settings| without(settings, version))
-            .opens(&packet, 2),
+        Case::new(
+            version,
+            "this node has an address of the other family alone",
+            from_client(&packet),
+            Fate::Transmit,
+            Reason::ToOwner,
+            bytes,
+        )
+        .set(|settings| without(settings, version))
+        .opens(&packet, 2),
     );
     cases.push(
-        Case::dropped(version, "this node has no address", from_client(&packet), Reason::UnknownOwner)
-            .set(|settings| {
-                without(settings, Version::V4);
-                without(settings, Version::V6);
-            })
-            .opens(&packet, 2),
+        Case::dropped(
+            version,
+            "this node has no address",
+            from_client(&packet),
+            Reason::UnknownOwner,
+        )
+        .set(|settings| {
+            without(settings, Version::V4);
+            without(settings, Version::V6);
+        })
+        .opens(&packet, 2),
     );
-    let situation = if version == Version::V4 { Situation::OnlyV6 } else { Situation::OnlyV4 };
+    let situation = if version == Version::V4 {
+        Situation::OnlyV6
+    } else {
+        Situation::OnlyV4
+    };
     let packet = tcp(version, FRESH_PORT, situation.port(), SYN);
     let node = if version == Version::V4 { 6 } else { 5 };
     cases.push(
-        Case::dropped(version, "both nodes have an address, and no family in common", from_client(&packet), Reason::UnknownOwner)
-            .set(|settings| without(settings, version.other()))
-            .opens(&packet, node),
+        Case::dropped(
+            version,
+            "both nodes have an address, and no family in common",
+            from_client(&packet),
+            Reason::UnknownOwner,
+        )
+        .set(|settings| without(settings, version.other()))
+        .opens(&packet, node),
     );
     let packet = tcp(version, FRESH_PORT, Situation::Second.port(), SYN);
-    let marked = Packet { traffic_class: 0xb9, ..packet };
+    let marked = Packet {
+        traffic_class: 0xb9,
+        ..packet
+    };
     cases.push(
-        Case::steered(version, "outer header inherits the traffic class", &marked, 2, Reason::ToOwner).opens(&marked, 2),
+        Case::steered(
+            version,
+            "outer header inherits the traffic class",
+            &marked,
+            2,
+            Reason::ToOwner,
+        )
+        .opens(&marked, 2),
     );
     cases
 }

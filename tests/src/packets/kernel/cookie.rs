@@ -73,7 +73,11 @@ fn cookie_in(version: Version, received: &[u8], port: u16) -> Option<u32> {
     let ports = [port.to_be_bytes(), COOKIE_PORT.to_be_bytes()].concat();
     let is_answer = tcp.starts_with(&ports) && tcp.get(13) == Some(&(SYN | ACK));
     is_answer
-        .then(|| tcp.get(4..8)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)))
+        .then(|| {
+            tcp.get(4..8)?
+                .first_chunk()
+                .map(|bytes| u32::from_be_bytes(*bytes))
+        })
         .flatten()
 }
 
