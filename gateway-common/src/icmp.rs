@@ -80,6 +80,10 @@ const ECHO_REPLY_V6: u8 = 129;
 /// It is about no flow, or cut short.
 #[inline(always)]
 pub fn read<F: Frame>(frame: &F, network: &Network, flow: &mut FlowKey) -> Result<Matter, Reason> {
+    // What lies behind the packet in the frame is padding.
+    if network.payload_at + ICMP_BYTES > network.header_at + network.total_bytes {
+        return Err(Reason::TruncatedTransport);
+    }
     let header: Icmp = frame.read(network.payload_at).ok_or(Reason::TruncatedTransport)?;
     let (is_echo, is_error) = match network.family {
         Family::V4 => (
@@ -160,9 +164,11 @@ pub fn answer_echo<F: Frame>(frame: &mut F, packet: &Network) -> Result<(), OutO
         }
         Family::V6 => {
             let bytes = packet.total_bytes - IPV6_BYTES;
+            // Extension headers may stand before the request, and then before the reply.
+            let request: Ipv6 = frame.read(packet.header_at).ok_or(OutOfBounds)?;
             let header = Ipv6::new(
                 bytes,
-                PROTOCOL_ICMPV6,
+                request.next_header(),
                 ANSWER_TTL,
                 packet.destination,
                 packet.source,
@@ -175,6 +181,10 @@ pub fn answer_echo<F: Frame>(frame: &mut F, packet: &Network) -> Result<(), OutO
     let kind = (u16::from(reply) << 8).to_be();
     // ICMPv6 sums the addresses, too: they change places, which changes no sum.
     icmp.0[1] = checksum::updated(icmp.0[1], icmp.0[0], kind);
+    if icmp.0[1] == 0 {
+        // Of a reply of zeros alone this is the only one of the two zeros that holds, and of others it does, too.
+        icmp.0[1] = 0xffff;
+    }
     icmp.0[0] = kind;
     frame.write(packet.payload_at, icmp)
 }
