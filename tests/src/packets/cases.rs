@@ -330,7 +330,7 @@ fn entropy(flow: &FlowKey) -> u16 {
     } else {
         of(flow.ports[1], flow.protocol).or_else(|| of(0, flow.protocol))
     };
-    hash::spread(world::settings().hash_key, &vip.unwrap_or_default(), flow).entropy
+    hash::spread(world::settings().hash_key, vip.as_ref(), flow).entropy
 }
 
 /// The way of a packet from node to node.

@@ -2,7 +2,7 @@
 
 use gateway_common::abi::{Budget, mac_key};
 use gateway_common::flow::FlowKey;
-use gateway_common::forward::{TABLE_OF_ALL, apply, decide};
+use gateway_common::forward::{Notes, TABLE_OF_ALL, apply, decide};
 use gateway_common::headers::mac_words;
 use gateway_common::memory::{MemoryFrame, MemoryTables};
 use gateway_common::node::NodeId;
@@ -93,8 +93,9 @@ pub fn run(tables: &mut MemoryTables, case: &Case) -> Outcome {
         ErrorsLeft::None => Budget { empty_at_ns: NOW_NS },
     });
     let mut frame = MemoryFrame::new(case.frame.clone());
-    let mut verdict = decide(&frame, tables);
-    let fate = apply(&mut frame, &mut verdict);
+    let mut notes = Notes::default();
+    let mut verdict = decide(&frame, tables, &mut notes);
+    let fate = apply(&mut frame, &mut verdict, &notes);
     let reason = verdict.reason;
     let after = After::new(
         tables.flows.borrow().iter().map(|(key, entry)| (*key, *entry)),

@@ -208,7 +208,7 @@ fn tables_differ(version: Version) -> Vec<Case> {
             version,
             "both wrong: to the owner that this node knows, the director being neither",
             &ack(third),
-            (5, 1),
+            (7, 1),
             3,
             other,
         ),

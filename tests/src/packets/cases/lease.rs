@@ -30,7 +30,7 @@ fn falling(version: Version, port: u16, flags: u8, [owner, next]: [u16; 2]) -> P
     let owner_of = |spread: hash::Spread| slots.get(spread.slot(SLOTS) as usize).map(|slot| slot.owner());
     let falls = |packet: &Packet| {
         let Some((_, vip)) = &vip else { return false };
-        let spread = hash::spread(world::settings().hash_key, vip, &flow_of(packet));
+        let spread = hash::spread(world::settings().hash_key, Some(vip), &flow_of(packet));
         let mut others = std::iter::successors(Some(spread.again()), |spread| Some(spread.again())).take(4);
         owner_of(spread) == Some(NodeId(owner)) && others.any(|other| owner_of(other) == Some(NodeId(next)))
     };
