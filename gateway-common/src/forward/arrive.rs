@@ -53,6 +53,7 @@ pub(super) fn encapsulated<F: Frame, T: Tables>(
         }
         _ => return Ok(None),
     };
+    // Neither options nor extension headers: nodes write none.
     let is_plain = packet.payload_at - packet.header_at == packet.family.header_bytes();
     if !is_plain || packet.fragment != Fragment::Whole {
         return Err(Reason::UnexpectedEncapsulation);
