@@ -1,7 +1,8 @@
 //! The end of the packet's way: this node's stack, another node, or nowhere.
 
+use super::End;
 use super::arrive::Arrival;
-use super::{End, fragment_key};
+use super::remembered::fragment_key;
 use crate::encap::{Format, Hop, OUTER_TTL};
 use crate::fragment::FragmentEntry;
 use crate::node::{EncapsulationCode, NodeEntry, NodeId, Settings};
