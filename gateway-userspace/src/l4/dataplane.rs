@@ -66,6 +66,8 @@ pub struct Status {
     pub vips: BTreeMap<String, u64>,
     /// Packets sent to other nodes, by their number.
     pub steered: BTreeMap<u16, u64>,
+    /// VIP keys that go by the table of all members for want of one of their own.
+    pub without_table: usize,
 }
 
 impl DataPlane {
@@ -158,8 +160,10 @@ impl DataPlane {
             view,
             &self.neighbours,
             &self.vip_ids,
+            &self.now,
             &mut self.cache,
         );
+        self.tell_crowding(next.without_table);
         let steps = plan::plan(&self.now, &next);
         for step in &steps {
             self.loaded.maps.carry_out(step)?;
@@ -302,6 +306,7 @@ impl DataPlane {
             verdicts,
             vips,
             steered,
+            without_table: self.now.without_table,
         })
     }
 
@@ -329,6 +334,20 @@ impl DataPlane {
             }
         }
         result
+    }
+
+    /// Says once, for each change, how many VIPs find no table of their own.
+    fn tell_crowding(&mut self, without_table: usize) {
+        let told = std::mem::replace(&mut self.now.without_table, without_table);
+        self.counted.set_without_table(without_table);
+        if without_table > 0 && without_table != told {
+            tracing::warn!(
+                keys = without_table,
+                tables = self.config.tables,
+                "the steering tables are used up: some VIPs go by the table of all nodes, which pass on what they do not \
+                 serve; raise dataplane.tables"
+            );
+        }
     }
 
     fn name_counters(&self, view: &View) {

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
+use crate::view::SetId;
 use crate::config::snapshot::{Payload, Steering, Transport};
 use gateway_common::node::NodeId;
 
@@ -19,6 +20,7 @@ fn view(number: u64, names: &[&str]) -> View {
         address_v6: None,
         weight: 1,
         incarnation: 1,
+        serves: SetId::ALL,
     };
     View {
         number,

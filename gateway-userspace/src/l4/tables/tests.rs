@@ -1,0 +1,1 @@
+//! Groups, their numbers, and what follows for the slots.
