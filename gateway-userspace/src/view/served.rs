@@ -44,7 +44,7 @@ impl From<Fingerprint> for [u8; 4] {
 impl Fingerprint {
     /// The fingerprint of a key; the same on every architecture.
     pub fn of(key: &VipKey) -> Self {
-        let words = key.address.0.map(|word| u64::from(u16::from_be(word)));
+        let words = key.address.words().map(|word| u64::from(u16::from_be(word)));
         let [a, b, c, d, e, f, g, h] = words;
         let port = u64::from(u16::from_be(key.port));
         let hash = SipHash::new(FINGERPRINT_KEY)
@@ -109,11 +109,7 @@ pub fn keys(vip: &Vip) -> impl Iterator<Item = VipKey> + '_ {
     });
     let any = vip.ports.is_empty().then_some(0);
     let ports = vip.ports.iter().copied().chain(any);
-    let of_ports = ports.map(move |port| VipKey {
-        address,
-        port: port.to_be(),
-        protocol,
-    });
+    let of_ports = ports.map(move |port| VipKey::new(address, port.to_be(), protocol));
     std::iter::once(VipKey::of_address(address)).chain(of_ports)
 }
 
@@ -137,11 +133,7 @@ mod tests {
 
     #[test]
     fn fingerprints_never_change_for_nodes_of_different_releases_compare_them() {
-        let key = VipKey {
-            address: Address::from(Ipv4Addr::new(192, 0, 2, 1)),
-            port: 443_u16.to_be(),
-            protocol: 6,
-        };
+        let key = VipKey::new(Address::from(Ipv4Addr::new(192, 0, 2, 1)), 443_u16.to_be(), 6);
         let [own, any] = Fingerprint::standing_for(&key);
         assert_eq!(own, Fingerprint::of(&key));
         assert_eq!(any, Fingerprint::of(&VipKey { port: 0, ..key }));

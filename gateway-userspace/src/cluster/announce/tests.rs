@@ -23,6 +23,7 @@ fn view(number: u64, names: &[&str]) -> View {
         serves: SetId::ALL,
     };
     View {
+        sets: Vec::new(),
         number,
         hash_key: [0, 0],
         members: names.iter().enumerate().map(member).collect(),
