@@ -283,12 +283,24 @@ mod tests {
     #[test]
     fn owners_are_those_of_the_paper_bit_by_bit() {
         let many: Vec<(u16, u32)> = (1..=200).map(|node| (node, u32::from(node % 7) + 1)).collect();
-        for shares in [&[(1, 1)][..], &[(1, 3), (9, 2)], &[(1, 1), (2, 1), (700, 1)], &many] {
+        for shares in [
+            &[(1, 1)][..],
+            &[(1, 3), (9, 2)],
+            &[(1, 1), (2, 1), (700, 1)],
+            &many,
+        ] {
             for slots in [2, 3, 251, SLOTS] {
-                let given: Vec<_> = shares.iter().map(|(node, weight)| (NodeId(*node), *weight)).collect();
+                let given: Vec<_> = shares
+                    .iter()
+                    .map(|(node, weight)| (NodeId(*node), *weight))
+                    .collect();
                 let mut owners = vec![NodeId(9); slots as usize];
                 fill(&given, &mut vec![Chooser::default(); given.len()], &mut owners);
-                assert!(owners == by_the_paper(shares, slots), "{} nodes, {slots} slots", shares.len());
+                assert!(
+                    owners == by_the_paper(shares, slots),
+                    "{} nodes, {slots} slots",
+                    shares.len()
+                );
             }
         }
     }

@@ -67,7 +67,8 @@ async fn serve(settings: Settings) -> Result<()> {
     let (_alone, alone) = watch::channel(Arc::new(View::alone(&snapshot.node, incarnation)));
     let (cluster, views) = match &snapshot.cluster {
         Some(config) => {
-            let (cluster, views) = Cluster::start(config, &snapshot.node, Served::by(&snapshot.vips), incarnation)?;
+            let (cluster, views) =
+                Cluster::start(config, &snapshot.node, Served::by(&snapshot.vips), incarnation)?;
             (Some(cluster), views)
         }
         None => (None, alone),

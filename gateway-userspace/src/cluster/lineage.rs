@@ -142,7 +142,8 @@ impl Lineage {
         h.number(self.view.sets.len() as u64);
         for set in &self.view.sets {
             h.number(set.len() as u64);
-            set.iter().for_each(|fingerprint| h.number(u64::from(fingerprint.0)));
+            set.iter()
+                .for_each(|fingerprint| h.number(u64::from(fingerprint.0)));
         }
         for retired in &self.retired {
             h.number(u64::from(retired.id.0));

@@ -354,7 +354,12 @@ impl Network {
                 } else {
                     0
                 };
-                (format!("n{i}"), weight, incarnation(node.starts, *i), node.serves.clone())
+                (
+                    format!("n{i}"),
+                    weight,
+                    incarnation(node.starts, *i),
+                    node.serves.clone(),
+                )
             })
             .collect();
         let served = |m: &Member| match view.set(m.serves) {

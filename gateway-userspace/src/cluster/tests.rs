@@ -167,7 +167,9 @@ fn bind_errors_name_the_remedy() {
             listen,
             ..config(&[], 1)
         };
-        let text = Cluster::start(&config, &node("a"), Served::All, 1).unwrap_err().to_string();
+        let text = Cluster::start(&config, &node("a"), Served::All, 1)
+            .unwrap_err()
+            .to_string();
         assert!(
             text.contains(expected) && text.contains(&listen.to_string()),
             "{what}: {text}"

@@ -399,7 +399,9 @@ mod tests {
         row("unsorted VIPs", |h| {
             h.sender.serves = Served::These(vec![Fingerprint(2), Fingerprint(1)])
         });
-        row("a VIP twice", |h| h.sender.serves = Served::These(vec![Fingerprint(2); 2]));
+        row("a VIP twice", |h| {
+            h.sender.serves = Served::These(vec![Fingerprint(2); 2])
+        });
         row("too many VIPs", |h| {
             let many = (0..=VIPS_ADVERTISED_MAX as u32).map(Fingerprint);
             h.sender.serves = Served::These(many.collect())

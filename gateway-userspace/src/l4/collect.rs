@@ -39,9 +39,18 @@ impl Collected {
         })
     }
 
-    /// Says how many VIP keys go by the table of all members for want of one of their own.
-    pub fn set_without_table(&self, keys: usize) {
-        self.without_table.store(keys, Ordering::Relaxed);
+    /// Says how many VIP keys go by the table of all members for want of one of their own, of so many tables; logs it
+    /// once for each change.
+    pub fn tell_without_table(&self, keys: usize, tables: u32) {
+        let told = self.without_table.swap(keys, Ordering::Relaxed);
+        if keys > 0 && keys != told {
+            tracing::warn!(
+                keys,
+                tables,
+                "the steering tables are used up: some VIPs go by the table of all nodes, which pass on what they do not \
+                 serve; raise dataplane.tables"
+            );
+        }
     }
 
     /// The names; each change of configuration or view writes them anew.

@@ -66,8 +66,6 @@ pub struct Status {
     pub vips: BTreeMap<String, u64>,
     /// Packets sent to other nodes, by their number.
     pub steered: BTreeMap<u16, u64>,
-    /// VIP keys that go by the table of all members for want of one of their own.
-    pub without_table: usize,
 }
 
 impl DataPlane {
@@ -163,7 +161,8 @@ impl DataPlane {
             &self.now,
             &mut self.cache,
         );
-        self.tell_crowding(next.without_table);
+        self.counted
+            .tell_without_table(next.without_table, self.config.tables);
         let steps = plan::plan(&self.now, &next);
         for step in &steps {
             self.loaded.maps.carry_out(step)?;
@@ -306,7 +305,6 @@ impl DataPlane {
             verdicts,
             vips,
             steered,
-            without_table: self.now.without_table,
         })
     }
 
@@ -336,32 +334,15 @@ impl DataPlane {
         result
     }
 
-    /// Says once, for each change, how many VIPs find no table of their own.
-    fn tell_crowding(&mut self, without_table: usize) {
-        let told = std::mem::replace(&mut self.now.without_table, without_table);
-        self.counted.set_without_table(without_table);
-        if without_table > 0 && without_table != told {
-            tracing::warn!(
-                keys = without_table,
-                tables = self.config.tables,
-                "the steering tables are used up: some VIPs go by the table of all nodes, which pass on what they do not \
-                 serve; raise dataplane.tables"
-            );
-        }
-    }
-
     fn name_counters(&self, view: &View) {
         let mut names = self.counted.names();
-        names.vips = self
-            .vip_ids
-            .iter()
-            .map(|(name, id)| (id.0, name.clone()))
-            .collect();
-        names.nodes = view
+        let vips = self.vip_ids.iter().map(|(name, id)| (id.0, name.clone()));
+        names.vips = vips.collect();
+        let nodes = view
             .members
             .iter()
-            .map(|member| (member.id.0, member.name.clone()))
-            .collect();
+            .map(|member| (member.id.0, member.name.clone()));
+        names.nodes = nodes.collect();
     }
 
     /// Gives each VIP a number for its counters, which it keeps for as long as it is configured.

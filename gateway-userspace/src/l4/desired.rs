@@ -93,12 +93,7 @@ pub fn desired(
 }
 
 /// Adds the keys of one VIP, and what its address needs.
-fn put_vip(
-    vips: &mut HashMap<VipKey, VipEntry>,
-    vip: &Vip,
-    id: VipId,
-    table_of: &HashMap<VipKey, TableId>,
-) {
+fn put_vip(vips: &mut HashMap<VipKey, VipEntry>, vip: &Vip, id: VipId, table_of: &HashMap<VipKey, TableId>) {
     let table = |key: &VipKey| table_of.get(key).copied().unwrap_or_default();
     let address = Address::from(vip.address);
     let (protocol, any_port) = match vip.protocol {

@@ -115,7 +115,12 @@ impl OwnersCache {
     }
 
     fn compose(&self, table: &TableKey, members: &NodeSet) -> Arc<[Slot]> {
-        let owners = |shares: &NodeShares| self.owners.get(shares).map(|known| &*known.value).unwrap_or_default();
+        let owners = |shares: &NodeShares| {
+            self.owners
+                .get(shares)
+                .map(|known| &*known.value)
+                .unwrap_or_default()
+        };
         let earlier: Vec<&[NodeId]> = table.shares.history.iter().map(owners).collect();
         let successors = without(&table.shares.now, table.me);
         let mut slots = vec![Slot::default(); SLOTS as usize];
@@ -158,10 +163,15 @@ fn on_all_cores<I: Sync, T: Send + Sync>(items: &[I], job: impl Fn(&I) -> T + Sy
             result.get_or_init(|| job(item));
         }
     };
-    let cores = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
+    let cores = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(THREADS_MAX);
     thread::scope(|scope| {
         for _ in 1..cores.min(items.len()) {
-            if let Err(error) = thread::Builder::new().name("tables".to_owned()).spawn_scoped(scope, work) {
+            if let Err(error) = thread::Builder::new()
+                .name("tables".to_owned())
+                .spawn_scoped(scope, work)
+            {
                 tracing::debug!(%error, "tables are computed on fewer cores");
                 break;
             }

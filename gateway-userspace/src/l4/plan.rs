@@ -94,7 +94,11 @@ fn steer(steps: &mut Vec<Step>, now: &Desired, next: &Desired, changed: BTreeMap
         let leaving = |(key, entry): &(&VipKey, &VipEntry)| {
             next.vips.get(key).is_none_or(|next| next.table != entry.table)
         };
-        let left: HashSet<TableId> = standing.iter().filter(leaving).map(|(_, entry)| entry.table).collect();
+        let left: HashSet<TableId> = standing
+            .iter()
+            .filter(leaving)
+            .map(|(_, entry)| entry.table)
+            .collect();
         let is_blocked = |id: &TableId| *id != TABLE_OF_ALL && left.contains(id);
         let (blocked, ready): (BTreeMap<_, _>, BTreeMap<_, _>) =
             waiting.into_iter().partition(|(id, _)| is_blocked(id));
@@ -134,7 +138,9 @@ fn steer(steps: &mut Vec<Step>, now: &Desired, next: &Desired, changed: BTreeMap
 /// Whether a VIP is on that table that is to leave it.
 fn left_still(standing: &HashMap<VipKey, VipEntry>, next: &Desired, table: TableId) -> bool {
     let leaves = |key: &VipKey| next.vips.get(key).is_none_or(|next| next.table != table);
-    standing.iter().any(|(key, entry)| entry.table == table && leaves(key))
+    standing
+        .iter()
+        .any(|(key, entry)| entry.table == table && leaves(key))
 }
 
 /// What stands in the maps after a step that succeeded.

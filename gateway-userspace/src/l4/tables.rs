@@ -180,7 +180,11 @@ fn groups(eligible: &Eligible<'_>, keys: &[VipKey]) -> Vec<Group> {
 fn numbers(groups: &[Group], now: &HashMap<VipKey, VipEntry>, tables: u32) -> Vec<Option<TableId>> {
     let mut wishes: BTreeMap<(usize, TableId), u32> = BTreeMap::new();
     for (index, group) in groups.iter().enumerate().skip(1) {
-        let standing = group.keys.iter().filter_map(|key| now.get(key)).map(|entry| entry.table);
+        let standing = group
+            .keys
+            .iter()
+            .filter_map(|key| now.get(key))
+            .map(|entry| entry.table);
         for id in standing.filter(|id| *id != TABLE_OF_ALL && id.0 < tables) {
             *wishes.entry((index, id)).or_default() += 1;
         }
@@ -197,7 +201,10 @@ fn numbers(groups: &[Group], now: &HashMap<VipKey, VipEntry>, tables: u32) -> Ve
         }
     }
     let used: BTreeSet<TableId> = now.values().map(|entry| entry.table).collect();
-    let mut free: Vec<TableId> = (0..tables).map(TableId).filter(|id| !taken.contains(id)).collect();
+    let mut free: Vec<TableId> = (0..tables)
+        .map(TableId)
+        .filter(|id| !taken.contains(id))
+        .collect();
     free.sort_by_key(|id| (used.contains(id), *id));
     let mut free = free.into_iter();
     for place in ids.iter_mut().skip(1).filter(|place| place.is_none()) {

@@ -73,7 +73,11 @@ pub enum Served {
 impl Served {
     /// What a node with these VIPs says.
     pub fn by(vips: &[Vip]) -> Self {
-        let mut these: Vec<Fingerprint> = vips.iter().flat_map(keys).map(|key| Fingerprint::of(&key)).collect();
+        let mut these: Vec<Fingerprint> = vips
+            .iter()
+            .flat_map(keys)
+            .map(|key| Fingerprint::of(&key))
+            .collect();
         these.sort_unstable();
         these.dedup();
         if these.len() > VIPS_ADVERTISED_MAX {
@@ -154,7 +158,9 @@ mod tests {
     #[test]
     fn whoever_has_too_many_vips_serves_all() {
         let ports: Vec<u16> = (1..=1_023).collect();
-        assert!(matches!(Served::by(&[vip(1, &ports)]), Served::These(these) if these.len() == VIPS_ADVERTISED_MAX));
+        assert!(
+            matches!(Served::by(&[vip(1, &ports)]), Served::These(these) if these.len() == VIPS_ADVERTISED_MAX)
+        );
         assert_eq!(Served::by(&[vip(1, &ports), vip(1, &[2_000])]), Served::All);
     }
 }

@@ -75,18 +75,36 @@ fn run(arguments: &Arguments) -> Result<Figures> {
         figures.row(death, "gateway", name, median(times)?, "ms");
     }
     figures.row("tables-publish-one", "gateway", "us", median(one)?, "us");
-    figures.row(death, "gateway", "tables_written", count(bench.written as u64), "tables");
-    for (scenario, metric, limit) in [(death, "ms", DEATH_MS_MAX), ("tables-publish-one", "us", PUBLISH_US_MAX)] {
-        let found = figures.rows.iter().find(|row| row.scenario == scenario && row.metric == metric);
+    figures.row(
+        death,
+        "gateway",
+        "tables_written",
+        count(bench.written as u64),
+        "tables",
+    );
+    for (scenario, metric, limit) in [
+        (death, "ms", DEATH_MS_MAX),
+        ("tables-publish-one", "us", PUBLISH_US_MAX),
+    ] {
+        let found = figures
+            .rows
+            .iter()
+            .find(|row| row.scenario == scenario && row.metric == metric);
         let value = found.map_or(f64::NAN, |row| row.value);
         figures.target(scenario, metric, limit, value);
     }
     for row in &figures.rows {
-        println!("{:<34} {:<15} {:>9.1} {}", row.scenario, row.metric, row.value, row.unit);
+        println!(
+            "{:<34} {:<15} {:>9.1} {}",
+            row.scenario, row.metric, row.value, row.unit
+        );
     }
     for target in &figures.targets {
         let holds = if target.holds { "holds" } else { "MISSED" };
-        println!("target {:<34} {:>9.1} of at most {:.0}: {holds}", target.scenario, target.value, target.limit);
+        println!(
+            "target {:<34} {:>9.1} of at most {:.0}: {holds}",
+            target.scenario, target.value, target.limit
+        );
     }
     if let Some(path) = &arguments.json {
         figures.write(path)?;
@@ -96,7 +114,10 @@ fn run(arguments: &Arguments) -> Result<Figures> {
 
 fn median(mut values: Vec<f64>) -> Result<f64> {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().context("nothing was measured")
+    values
+        .get(values.len() / 2)
+        .copied()
+        .context("nothing was measured")
 }
 
 struct Bench {
@@ -116,7 +137,10 @@ fn keys_of(group: u32) -> impl Iterator<Item = VipKey> {
     let vips = VIPS_MAX / GROUPS;
     (group * vips..(group + 1) * vips).flat_map(|vip| {
         let address = Address::from(Ipv4Addr::from(0xc633_0000 + vip));
-        [VipKey::of_address(address), VipKey::new(address, 443_u16.to_be(), 6)]
+        [
+            VipKey::of_address(address),
+            VipKey::new(address, 443_u16.to_be(), 6),
+        ]
     })
 }
 
@@ -125,7 +149,10 @@ fn view() -> Result<View> {
     let mut sets = Vec::new();
     for left_out in 1..GROUPS {
         let served = (0..GROUPS).filter(|group| *group != left_out);
-        let mut set: Vec<_> = served.flat_map(keys_of).map(|key| Fingerprint::of(&key)).collect();
+        let mut set: Vec<_> = served
+            .flat_map(keys_of)
+            .map(|key| Fingerprint::of(&key))
+            .collect();
         set.sort_unstable();
         sets.push(set);
     }
@@ -154,7 +181,10 @@ fn view() -> Result<View> {
 
 impl Bench {
     fn start() -> Result<Self> {
-        ensure!(nix::unistd::geteuid().is_root(), "the kernel's maps need root: run this as root");
+        ensure!(
+            nix::unistd::geteuid().is_root(),
+            "the kernel's maps need root: run this as root"
+        );
         let mut object = EbpfLoader::new()
             .map_max_entries(abi::SLOT_WORDS, abi::slot_words(TABLES_MAX))
             .map_max_entries(abi::HALVES, abi::table_half(TABLES_MAX))
@@ -181,7 +211,14 @@ impl Bench {
     /// Brings the maps to the view: the time in all, of computing, of planning and of writing.
     fn publish(&mut self) -> Result<[Duration; 4]> {
         let begun = Instant::now();
-        let steering = steering(&self.view, ME, &self.keys, &self.now.vips, TABLES_MAX, &mut self.cache);
+        let steering = steering(
+            &self.view,
+            ME,
+            &self.keys,
+            &self.now.vips,
+            TABLES_MAX,
+            &mut self.cache,
+        );
         let next = self.desired(steering);
         let computed = Instant::now();
         let steps = plan(&self.now, &next);
@@ -191,9 +228,21 @@ impl Bench {
             record(&mut self.now, step);
         }
         let written = Instant::now();
-        ensure!(next.without_table == 0, "{} VIPs have no table", next.without_table);
-        self.written = steps.iter().filter(|step| matches!(step, Step::SwapTable(..))).count();
-        Ok([written - begun, computed - begun, planned - computed, written - planned])
+        ensure!(
+            next.without_table == 0,
+            "{} VIPs have no table",
+            next.without_table
+        );
+        self.written = steps
+            .iter()
+            .filter(|step| matches!(step, Step::SwapTable(..)))
+            .count();
+        Ok([
+            written - begun,
+            computed - begun,
+            planned - computed,
+            written - planned,
+        ])
     }
 
     fn desired(&self, steering: Steering) -> Desired {
@@ -208,7 +257,11 @@ impl Bench {
             ..VipEntry::default()
         };
         let nodes = self.view.members.iter().map(|member| (member.id, node(member)));
-        let addresses = self.view.members.iter().filter_map(|member| Some((member.address?.into(), member.id)));
+        let addresses = self
+            .view
+            .members
+            .iter()
+            .filter_map(|member| Some((member.address?.into(), member.id)));
         let vips: HashMap<VipKey, VipEntry> = self.keys.iter().map(|key| (*key, entry(key))).collect();
         Desired {
             settings: Settings {

@@ -5,8 +5,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::view::SetId;
 use crate::config::snapshot::{Payload, Steering, Transport};
+use crate::view::SetId;
 use gateway_common::node::NodeId;
 
 /// Far more than any step here takes, even on a busy machine.

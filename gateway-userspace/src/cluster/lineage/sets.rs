@@ -3,7 +3,9 @@
 //! Pure. Whoever makes a view decides which sets find room, members by their ids first, then the history; the others
 //! take the view as it is, so that all nodes agree on who counts as serving all.
 
-use crate::view::{FINGERPRINTS_MAX, Fingerprint, HISTORY_VIEWS_MAX, Member, SETS_MAX, Served, SetId, Shares, View};
+use crate::view::{
+    FINGERPRINTS_MAX, Fingerprint, HISTORY_VIEWS_MAX, Member, SETS_MAX, Served, SetId, Shares, View,
+};
 
 use super::super::message::Profile;
 
@@ -143,7 +145,10 @@ mod tests {
     fn equal_sets_are_carried_once_and_sorted() {
         let origin = Lineage::origin([0, 0]);
         let lineage = next(&origin, &[these([7, 8]), these([1]), these([7, 8]), Served::All]);
-        assert_eq!(lineage.view.sets, [vec![Fingerprint(1)], vec![Fingerprint(7), Fingerprint(8)]]);
+        assert_eq!(
+            lineage.view.sets,
+            [vec![Fingerprint(1)], vec![Fingerprint(7), Fingerprint(8)]]
+        );
         let expected = [Some(vec![7, 8]), Some(vec![1]), Some(vec![7, 8]), None];
         assert_eq!(served(&lineage.view), expected);
     }
@@ -152,10 +157,17 @@ mod tests {
     fn change_of_a_set_goes_into_history_by_its_content_not_its_number() {
         let first = next(&Lineage::origin([0, 0]), &[these([5]), these([9])]);
         let second = next(&first, &[these([1]), these([9])]);
-        assert_eq!(second.view.members, first.view.members, "the numbers are the same");
+        assert_eq!(
+            second.view.members, first.view.members,
+            "the numbers are the same"
+        );
         assert_ne!(second.view.sets, first.view.sets);
         let before = second.view.history.first().unwrap();
-        let sets: Vec<_> = before.0.iter().map(|share| second.view.set(share.serves)).collect();
+        let sets: Vec<_> = before
+            .0
+            .iter()
+            .map(|share| second.view.set(share.serves))
+            .collect();
         assert_eq!(sets, [Some(&[Fingerprint(5)][..]), Some(&[Fingerprint(9)][..])]);
         let third = next(&second, &[these([5]), these([9])]);
         assert_eq!(third.view.history.len(), 1, "the present is not its own past");
@@ -179,10 +191,20 @@ mod tests {
     #[test]
     fn who_finds_no_room_serves_all() {
         let rows: [(&str, Vec<Served>, usize); 2] = [
-            ("too many sets", (0..70).map(|i| these([i])).take(64).chain([these([99])]).collect(), 64),
+            (
+                "too many sets",
+                (0..70)
+                    .map(|i| these([i]))
+                    .take(64)
+                    .chain([these([99])])
+                    .collect(),
+                64,
+            ),
             (
                 "too many fingerprints",
-                (0..6).map(|node| these((0..VIPS_ADVERTISED_MAX as u32).map(|i| i * 8 + node))).collect(),
+                (0..6)
+                    .map(|node| these((0..VIPS_ADVERTISED_MAX as u32).map(|i| i * 8 + node)))
+                    .collect(),
                 4,
             ),
         ];

@@ -127,7 +127,9 @@ impl World {
         let before = self.view.shares();
         let rng = &mut self.rng;
         let all = self.view.members.is_empty();
-        self.view.members.retain(|member| member.id == ME || rng.random_bool(0.8));
+        self.view
+            .members
+            .retain(|member| member.id == ME || rng.random_bool(0.8));
         for id in 1..8 {
             let known = self.view.members.iter().position(|member| member.id.0 == id);
             if known.is_none() && (all || id == 1 || rng.random_bool(0.3)) {
@@ -156,11 +158,15 @@ impl World {
         }
         let after = self.view.shares();
         if !before.0.is_empty() && before != after {
-            self.view.history.retain(|earlier| *earlier != before && *earlier != after);
+            self.view
+                .history
+                .retain(|earlier| *earlier != before && *earlier != after);
             self.view.history.insert(0, before);
             self.view.history.truncate(HISTORY_VIEWS_MAX);
         }
-        self.ports = (80..88).filter(|port| *port == 80 || rng.random_bool(0.6)).collect();
+        self.ports = (80..88)
+            .filter(|port| *port == 80 || rng.random_bool(0.6))
+            .collect();
     }
 
     fn desired(&mut self, now: &Desired) -> Desired {
@@ -187,7 +193,10 @@ impl World {
                 ..Settings::default()
             },
             nodes: members.iter().map(|member| (member.id, node(member))).collect(),
-            node_addresses: members.iter().map(|member| (address(member.id.0), member.id)).collect(),
+            node_addresses: members
+                .iter()
+                .map(|member| (address(member.id.0), member.id))
+                .collect(),
             vips: keys.iter().map(|key| (*key, vip(key))).collect(),
             tables: steering.tables,
             ..Desired::default()
@@ -226,7 +235,9 @@ fn forwards(tables: &MemoryTables, allowed: &HashMap<VipKey, Vec<NodeId>>) -> Re
             };
             let is_allowed = allowed.get(key).is_some_and(|nodes| nodes.contains(&owner));
             if vip.table != TABLE_OF_ALL && !is_allowed {
-                return Err(format!("a SYN to {port} goes to {owner:?}, which does not serve it"));
+                return Err(format!(
+                    "a SYN to {port} goes to {owner:?}, which does not serve it"
+                ));
             }
         }
     }
@@ -255,7 +266,10 @@ fn every_prefix_forwards() {
             let mut allowed: HashMap<VipKey, Vec<NodeId>> = HashMap::new();
             let mut allow = |world: &World| {
                 for port in 80..88 {
-                    allowed.entry(key(port)).or_default().extend(world.eligible(&key(port)));
+                    allowed
+                        .entry(key(port))
+                        .or_default()
+                        .extend(world.eligible(&key(port)));
                 }
             };
             allow(&world);
@@ -271,13 +285,23 @@ fn every_prefix_forwards() {
                     Step::SwapTable(id, _) => format!("{id:?}"),
                     other => format!("{other:?}"),
                 };
-                assert_eq!(fault, Ok(()), "seed {seed}, change {change}, after step {index}: {step}");
+                assert_eq!(
+                    fault,
+                    Ok(()),
+                    "seed {seed}, change {change}, after step {index}: {step}"
+                );
             }
             assert_eq!(kernel.tables.vips, next.vips, "seed {seed}, change {change}");
             for (id, slots) in &next.tables {
-                assert!(now.tables.get(id) == Some(slots), "seed {seed}, change {change}: {id:?}");
+                assert!(
+                    now.tables.get(id) == Some(slots),
+                    "seed {seed}, change {change}: {id:?}"
+                );
             }
-            assert!(plan(&now, &next).is_empty(), "seed {seed}, change {change}: nothing is left to do");
+            assert!(
+                plan(&now, &next).is_empty(),
+                "seed {seed}, change {change}: nothing is left to do"
+            );
         }
     }
 }

@@ -13,7 +13,11 @@ use crate::cluster::message::{Profile, Standing, State};
 use crate::view::{HISTORY_VIEWS_MAX, Member, Served, Share};
 
 fn key(port: u16) -> VipKey {
-    VipKey::new(Address::from(std::net::Ipv4Addr::new(192, 0, 2, 1)), port.to_be(), 6)
+    VipKey::new(
+        Address::from(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+        port.to_be(),
+        6,
+    )
 }
 
 fn set(ports: &[u16]) -> Vec<Fingerprint> {
@@ -55,7 +59,10 @@ fn owners(all: Vec<NodeShares>) -> Vec<Vec<NodeId>> {
         .collect();
     let wanted: Vec<&TableShares> = shares.iter().collect();
     let tables = OwnersCache::default().tables(&View::default(), NodeId::NOBODY, &wanted);
-    tables.iter().map(|slots| slots.iter().map(|slot| slot.owner()).collect()).collect()
+    tables
+        .iter()
+        .map(|slots| slots.iter().map(|slot| slot.owner()).collect())
+        .collect()
 }
 
 fn moved(before: &[NodeId], after: &[NodeId]) -> f64 {
@@ -68,9 +75,15 @@ fn removing_one_of_equal_nodes_moves_little_more_than_its_share() {
     let mut rng = StdRng::seed_from_u64(1);
     for nodes in (2..=64).chain([256, 1_024]) {
         let gone = rng.random_range(1..=nodes);
-        let tables = owners(vec![equal(1..=nodes), equal((1..=nodes).filter(|id| *id != gone))]);
+        let tables = owners(vec![
+            equal(1..=nodes),
+            equal((1..=nodes).filter(|id| *id != gone)),
+        ]);
         let share = moved(&tables[0], &tables[1]);
-        assert!(share <= 1.0 / f64::from(nodes) + 0.01, "{share} moved of {nodes} nodes without {gone}");
+        assert!(
+            share <= 1.0 / f64::from(nodes) + 0.01,
+            "{share} moved of {nodes} nodes without {gone}"
+        );
     }
 }
 
@@ -79,7 +92,9 @@ fn slots_follow_weights_and_a_change_of_weight_moves_little_more_than_its_share(
     for seed in 0..40 {
         let mut rng = StdRng::seed_from_u64(seed);
         let nodes = rng.random_range(2..20);
-        let before: NodeShares = (1..=nodes).map(|id| (NodeId(id), rng.random_range(1..10))).collect();
+        let before: NodeShares = (1..=nodes)
+            .map(|id| (NodeId(id), rng.random_range(1..10)))
+            .collect();
         let mut after = before.clone();
         after[rng.random_range(0..usize::from(nodes))].1 = rng.random_range(1..10);
         let tables = owners(vec![before.clone(), after.clone()]);
@@ -89,7 +104,10 @@ fn slots_follow_weights_and_a_change_of_weight_moves_little_more_than_its_share(
             let (was, is) = (f64::from(*was) / sum(&before), f64::from(*is) / sum(&after));
             due += (is - was).abs() / 2.0;
             let count = tables[1].iter().filter(|owner| *owner == id).count() as f64;
-            assert!((count - is * f64::from(SLOTS)).abs() <= 2.0, "seed {seed}: {id:?} has {count} slots");
+            assert!(
+                (count - is * f64::from(SLOTS)).abs() <= 2.0,
+                "seed {seed}: {id:?} has {count} slots"
+            );
         }
         let share = moved(&tables[0], &tables[1]);
         assert!(share <= due + 0.01, "seed {seed}: {share} moved, {due} was due");
@@ -101,11 +119,21 @@ fn a_vip_goes_to_the_nodes_that_serve_it() {
     let sets: &[&[u16]] = &[&[80, 443], &[443], &[0]];
     let rows: [(&str, &[(u32, u8)], u16, &[u16]); 8] = [
         ("named by two", &[(1, 1), (1, 2), (1, 1)], 80, &[1, 3]),
-        ("named by one, and one serves all", &[(1, 1), (1, 2), (1, 0)], 80, &[1, 3]),
+        (
+            "named by one, and one serves all",
+            &[(1, 1), (1, 2), (1, 0)],
+            80,
+            &[1, 3],
+        ),
         ("one has all ports", &[(1, 2), (1, 3), (1, 2)], 80, &[2]),
         ("a port beside all ports", &[(1, 2), (1, 3)], 443, &[1, 2]),
         ("who drains gets none", &[(0, 1), (1, 1)], 80, &[2]),
-        ("if all drain that serve it, they go on", &[(0, 1), (1, 2), (0, 1)], 80, &[1, 3]),
+        (
+            "if all drain that serve it, they go on",
+            &[(0, 1), (1, 2), (0, 1)],
+            80,
+            &[1, 3],
+        ),
         ("new, and no view says so yet", &[(1, 2), (1, 2)], 80, &[2]),
         ("of no set, all serve it", &[(1, 0), (1, 0)], 9, &[1, 2]),
     ];
@@ -127,7 +155,11 @@ fn standing(steering: &Steering) -> HashMap<VipKey, VipEntry> {
         table: *table,
         ..VipEntry::default()
     };
-    steering.table_of.iter().map(|(key, table)| (*key, entry(table))).collect()
+    steering
+        .table_of
+        .iter()
+        .map(|(key, table)| (*key, entry(table)))
+        .collect()
 }
 
 #[test]
@@ -145,13 +177,21 @@ fn groups_keep_their_numbers_and_the_rest_goes_by_the_table_of_all() {
     assert_eq!(first.without_table, 0);
 
     let again = steer(&one, &[key(83), key(82), key(80)], &first, 64);
-    assert_eq!(table_of(&again, 80), ids[0], "whatever the order and the other VIPs");
+    assert_eq!(
+        table_of(&again, 80),
+        ids[0],
+        "whatever the order and the other VIPs"
+    );
     assert_eq!(table_of(&again, 82), ids[2]);
 
     let split = view(&[(1, 1), (1, 2), (1, 0)], &[&[80], &[81, 82]]);
     let after = steer(&split, &keys, &first, 64);
     assert_eq!(table_of(&after, 80), ids[0]);
-    assert_eq!(table_of(&after, 81), table_of(&after, 82), "it joined the other group");
+    assert_eq!(
+        table_of(&after, 81),
+        table_of(&after, 82),
+        "it joined the other group"
+    );
     assert_eq!(table_of(&after, 82), ids[2]);
 
     let few = steer(&one, &keys, &Steering::default(), 2);
@@ -198,7 +238,13 @@ impl Life {
         for node in &mut self.nodes {
             match rng.random_range(0..8) {
                 0 => node.weight = rng.random_range(1..5),
-                1 => node.state = if rng.random() { State::Ready } else { State::Draining },
+                1 => {
+                    node.state = if rng.random() {
+                        State::Ready
+                    } else {
+                        State::Draining
+                    }
+                }
                 2 => node.serves = Served::These(set(&[80, 81][..rng.random_range(0..=2)])),
                 3 => node.serves = Served::All,
                 _ => {}
@@ -238,7 +284,12 @@ fn previous_owners_are_those_that_a_node_saw_that_was_there_all_along() {
                 })
                 .collect();
             seen.retain(|(earlier, _)| *earlier != content);
-            let earlier: Vec<&Vec<NodeId>> = seen.iter().rev().take(HISTORY_VIEWS_MAX).map(|(_, owners)| owners).collect();
+            let earlier: Vec<&Vec<NodeId>> = seen
+                .iter()
+                .rev()
+                .take(HISTORY_VIEWS_MAX)
+                .map(|(_, owners)| owners)
+                .collect();
             let is_member = |id: &NodeId| view.members.iter().any(|member| member.id == *id);
             for (index, slot) in slots.iter().enumerate().step_by(97) {
                 let mut expected: Vec<NodeId> = Vec::new();
@@ -252,11 +303,17 @@ fn previous_owners_are_those_that_a_node_saw_that_was_there_all_along() {
                 // A node that nobody chose, for all that serve the VIP drained: no history says so.
                 let by_chance = |owners: &&Vec<NodeId>| owners[index].is_nobody();
                 if !earlier.iter().any(by_chance) {
-                    assert_eq!(found[..], expected[..2], "seed {seed}, view {}, slot {index}", view.number);
+                    assert_eq!(
+                        found[..],
+                        expected[..2],
+                        "seed {seed}, view {}, slot {index}",
+                        view.number
+                    );
                 }
             }
             let served = Eligible::new(view, NodeId::NOBODY).sets_of(&key(80));
-            let serves = |share: &&Share| share.serves == SetId::ALL || served >> (share.serves.0 - 1) & 1 == 1;
+            let serves =
+                |share: &&Share| share.serves == SetId::ALL || served >> (share.serves.0 - 1) & 1 == 1;
             let owners = if view.shares().0.iter().any(|share| serves(&share)) {
                 slots.iter().map(|slot| slot.owner()).collect()
             } else {
@@ -277,15 +334,24 @@ fn nodes_with_equal_views_build_equal_tables_but_for_successors() {
         let ids: Vec<NodeId> = view.members.iter().map(|member| member.id).collect();
         let of = |me: NodeId, cache: &mut OwnersCache| -> Vec<Vec<u64>> {
             let steering = steering(view, me, &keys, &HashMap::new(), 64, cache);
-            let without_successor = |slots: &Arc<[Slot]>| slots.iter().map(|slot| slot.0 & u64::MAX >> 16).collect();
-            keys.iter().map(|key| without_successor(&steering.tables[&steering.table_of[key]])).collect()
+            let without_successor =
+                |slots: &Arc<[Slot]>| slots.iter().map(|slot| slot.0 & u64::MAX >> 16).collect();
+            keys.iter()
+                .map(|key| without_successor(&steering.tables[&steering.table_of[key]]))
+                .collect()
         };
         // One node has computed much before, the others have not.
         let mut cache = OwnersCache::default();
         let first = of(ids[0], &mut cache);
         for id in &ids {
-            assert!(of(*id, &mut OwnersCache::default()) == first, "seed {seed}: {id:?} differs");
-            assert!(of(*id, &mut cache) == first, "seed {seed}: {id:?} differs by what it computed before");
+            assert!(
+                of(*id, &mut OwnersCache::default()) == first,
+                "seed {seed}: {id:?} differs"
+            );
+            assert!(
+                of(*id, &mut cache) == first,
+                "seed {seed}: {id:?} differs by what it computed before"
+            );
         }
     }
 }
@@ -304,6 +370,11 @@ fn vips_that_share_a_table_spread_a_client_differently() {
         };
         spread([1, 2], Some(vip), &flow).slot(SLOTS)
     };
-    let together = (1..1_000).filter(|port| at(&vip(1), *port) == at(&vip(2), *port)).count();
-    assert!(together < 3, "{together} of 1,000 connections fall on the same slot");
+    let together = (1..1_000)
+        .filter(|port| at(&vip(1), *port) == at(&vip(2), *port))
+        .count();
+    assert!(
+        together < 3,
+        "{together} of 1,000 connections fall on the same slot"
+    );
 }
