@@ -121,6 +121,12 @@ impl View {
         self.sets.get(index).map(Vec::as_slice)
     }
 
+    /// Whether a member serves the VIP of that fingerprint.
+    pub fn serves(&self, member: &Member, fingerprint: Fingerprint) -> bool {
+        let set = self.set(member.serves);
+        set.is_none_or(|set| set.binary_search(&fingerprint).is_ok())
+    }
+
     /// The member of that name.
     pub fn member(&self, name: &str) -> Option<&Member> {
         self.members.iter().find(|m| m.name == name)

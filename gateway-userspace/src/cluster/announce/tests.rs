@@ -69,6 +69,23 @@ fn only_the_addresses_of_a_lost_member_move() {
 }
 
 #[test]
+fn addresses_are_held_by_nodes_that_serve_them() {
+    let mut some = view(1, &["gw-1", "gw-2", "gw-3"]);
+    let [known, strange] = [addresses(8)[3], addresses(8)[7]];
+    let fingerprint = Fingerprint::of(&VipKey::of_address(known.into()));
+    some.sets = vec![Vec::new(), vec![fingerprint]];
+    for (member, serves) in some.members.iter_mut().zip([1, 2, 1]) {
+        member.serves = SetId(serves);
+    }
+    assert_eq!(holder(&some, known).unwrap().name, "gw-2");
+    let all = view(1, &["gw-1", "gw-2", "gw-3"]);
+    assert_eq!(
+        holder(&some, strange).unwrap().name,
+        holder(&all, strange).unwrap().name
+    );
+}
+
+#[test]
 fn draining_changes_no_holder() {
     let mut draining = view(1, &["a", "b"]);
     draining.members[0].weight = 0;
