@@ -1,5 +1,5 @@
-//! `cargo xtask bench tables`: how long a death takes until all tables in the kernel are without the node, and how long
-//! one table takes to be published. Needs root, for the maps are the kernel's.
+//! How long a death takes until all tables in the kernel are without the node, and how long one table takes to be
+//! published: `cargo run --release --bin gateway-tables`. Needs root, for the maps are the kernel's.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
