@@ -157,10 +157,8 @@ mod tests {
     fn change_of_a_set_goes_into_history_by_its_content_not_its_number() {
         let first = next(&Lineage::origin([0, 0]), &[these([5]), these([9])]);
         let second = next(&first, &[these([1]), these([9])]);
-        assert_eq!(
-            second.view.members, first.view.members,
-            "the numbers are the same"
-        );
+        let number = |lineage: &Lineage| lineage.view.members.first().map(|member| member.serves);
+        assert_eq!(number(&second), number(&first), "the numbers are the same");
         assert_ne!(second.view.sets, first.view.sets);
         let before = second.view.history.first().unwrap();
         let sets: Vec<_> = before

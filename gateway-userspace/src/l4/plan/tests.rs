@@ -23,26 +23,29 @@ const VIP: [u8; 4] = [10, 77, 0, 100];
 /// Tables in memory that follow a plan as the kernel's maps do.
 struct Kernel {
     tables: MemoryTables,
-    /// Half of the settings and tables that the grace period has not freed yet may not be written.
-    unfreed: bool,
+    /// Tables of which packets may still read the half that was live: it may not be written, nor nodes removed.
+    unfreed: HashSet<TableId>,
 }
 
 impl Kernel {
     fn step(&mut self, step: &Step) {
         match step {
-            Step::Grace => self.unfreed = false,
+            Step::Grace => self.unfreed.clear(),
             Step::PutNode(id, node) => drop(self.tables.nodes.insert(*id, *node)),
             Step::PutNodeAddress(address, id) => drop(self.tables.node_addresses.insert(*address, *id)),
             Step::PutNodeMac(mac, id) => drop(self.tables.node_macs.insert(*mac, *id)),
             Step::SwapSettings(settings) => {
                 assert!(
-                    !self.unfreed,
+                    self.unfreed.is_empty(),
                     "settings are written while packets may still read them"
                 );
                 self.tables.settings = Some(*settings);
             }
             Step::SwapTable(id, slots) => {
-                assert!(!self.unfreed, "a half is written while packets may still read it");
+                assert!(
+                    self.unfreed.insert(*id),
+                    "a half is written while packets may still read it"
+                );
                 let halves = self
                     .tables
                     .slots
@@ -56,7 +59,7 @@ impl Kernel {
             Step::RemoveVip(key) => drop(self.tables.vips.remove(key)),
             Step::RemoveNodeAddress(address) => {
                 assert!(
-                    !self.unfreed,
+                    self.unfreed.is_empty(),
                     "a node is forgotten while its packets may still arrive"
                 );
                 self.tables.node_addresses.remove(address);
@@ -64,14 +67,11 @@ impl Kernel {
             Step::RemoveNodeMac(mac) => drop(self.tables.node_macs.remove(mac)),
             Step::RemoveNode(id) => {
                 assert!(
-                    !self.unfreed,
+                    self.unfreed.is_empty(),
                     "a node is removed while packets may still go to it"
                 );
                 self.tables.nodes.remove(id);
             }
-        }
-        if matches!(step, Step::SwapTable(..)) {
-            self.unfreed = true;
         }
     }
 }
@@ -250,7 +250,7 @@ fn every_prefix_forwards() {
         let mut world = World::new(seed);
         let mut kernel = Kernel {
             tables: MemoryTables::default(),
-            unfreed: false,
+            unfreed: HashSet::new(),
         };
         for port in 80..88_u16 {
             let listener = FlowKey {
