@@ -181,6 +181,10 @@ pub fn answer_echo<F: Frame>(frame: &mut F, packet: &Network) -> Result<(), OutO
     let kind = (u16::from(reply) << 8).to_be();
     // ICMPv6 sums the addresses, too: they change places, which changes no sum.
     icmp.0[1] = checksum::updated(icmp.0[1], icmp.0[0], kind);
+    if icmp.0[1] == 0 {
+        // Of a reply of zeros alone this is the only one of the two zeros that holds, and of others it does, too.
+        icmp.0[1] = 0xffff;
+    }
     icmp.0[0] = kind;
     frame.write(packet.payload_at, icmp)
 }
