@@ -82,7 +82,11 @@ pub fn run(input: Input) -> Result<Vec<Judged>> {
     // A thread of its own, for it moves into another network namespace.
     let runner = std::thread::spawn(move || -> Result<Vec<Judged>> {
         let mut kernel = Kernel::start(&input.config)?;
-        input.rows.into_iter().map(|row| judge(&mut kernel, row)).collect()
+        input
+            .rows
+            .into_iter()
+            .map(|row| judge(&mut kernel, row))
+            .collect()
     });
     match runner.join() {
         Ok(judged) => judged,

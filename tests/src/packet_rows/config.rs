@@ -31,6 +31,8 @@ pub struct Config {
     pub encapsulation: EncapsulationCode,
     /// Secret of the steering hash.
     pub hash_key: [u64; 2],
+    /// The port of the nodes' heartbeats; 0: there are none.
+    pub heartbeat_port: u16,
     /// All nodes; the first is this one.
     pub nodes: Vec<NodeGiven>,
     /// All VIPs.
@@ -70,7 +72,14 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, Refused> {
 }
 
 fn top(value: &Value, problems: &mut Problems<'_>) -> Option<Config> {
-    let known = ["encapsulation", "hash_key", "node", "nodes", "vip"];
+    let known = [
+        "encapsulation",
+        "hash_key",
+        "heartbeat_port",
+        "node",
+        "nodes",
+        "vip",
+    ];
     let table = Table::new(KeyPath::default(), value, &known, problems)?;
     let encapsulations = [
         ("gue", EncapsulationCode::GUE),
@@ -79,8 +88,13 @@ fn top(value: &Value, problems: &mut Problems<'_>) -> Option<Config> {
     ];
     let encapsulation = table.choice("encapsulation", &encapsulations, problems);
     let hash_key = table
-        .parsed("hash_key", "32 hexadecimal digits that are not all zero", problems)
+        .parsed(
+            "hash_key",
+            "32 hexadecimal digits that are not all zero",
+            problems,
+        )
         .map(|HashKey(key)| key);
+    let heartbeat_port = table.number("heartbeat_port", 1, 65_535, problems);
     table.require(
         "node",
         "add a table [node] with name and address of this node",
@@ -92,6 +106,9 @@ fn top(value: &Value, problems: &mut Problems<'_>) -> Option<Config> {
     Some(Config {
         encapsulation: encapsulation.unwrap_or(EncapsulationCode::GUE),
         hash_key: hash_key.unwrap_or(HASH_KEY_DEFAULT),
+        heartbeat_port: heartbeat_port
+            .and_then(|port| u16::try_from(port).ok())
+            .unwrap_or(0),
         nodes,
         vips,
     })

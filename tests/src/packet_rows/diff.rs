@@ -40,7 +40,8 @@ fn fields(wanted: &Layer, seen: &Layer, lines: &mut Vec<String>) {
         let field = layer.fields.iter().find(|field| field.name == name);
         field.map_or_else(|| "nothing".to_owned(), |field| field.value.clone())
     };
-    let only_seen = (seen.fields.iter()).filter(|field| wanted.fields.iter().all(|other| other.name != field.name));
+    let only_seen =
+        (seen.fields.iter()).filter(|field| wanted.fields.iter().all(|other| other.name != field.name));
     for field in wanted.fields.iter().chain(only_seen) {
         let (wanted, seen) = (value(wanted, field.name), value(seen, field.name));
         if wanted != seen {

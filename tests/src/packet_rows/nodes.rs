@@ -33,8 +33,10 @@ pub struct NodeGiven {
     pub weight: u32,
     /// Next hop's hardware address; `None`: not resolved.
     pub mac: Option<Mac>,
-    /// Longest IP packet on the way; `None`: any.
+    /// Longest IP packet on the way to `address`; `None`: any.
     pub mtu: Option<u16>,
+    /// The same for `address_v6`.
+    pub mtu_v6: Option<u16>,
     /// What it proves itself with in GUE; `None`: what follows from hash key and number.
     pub cookie: Option<u64>,
 }
@@ -60,6 +62,7 @@ pub fn read(top: &Table<'_>, problems: &mut Problems<'_>) -> Vec<NodeGiven> {
         "weight",
         "mac",
         "mtu",
+        "mtu_v6",
         "id",
         "cookie",
     ];
@@ -99,7 +102,12 @@ fn node(table: &Table<'_>, id: NodeId, problems: &mut Problems<'_>) -> NodeGiven
         Some(GivenMac::Unresolved) => None,
         None => Some(made_up_mac(id)),
     };
-    let mtu = table.number("mtu", MTU.0, MTU.1, problems);
+    let mut mtu_in = |key: &str| {
+        let mtu = table.number(key, MTU.0, MTU.1, problems)?;
+        u16::try_from(mtu).ok()
+    };
+    let mtu = mtu_in("mtu");
+    let mtu_v6 = mtu_in("mtu_v6").or(mtu);
     let cookie = table.parsed("cookie", "16 hexadecimal digits that are not all zero", problems);
     NodeGiven {
         id,
@@ -108,7 +116,8 @@ fn node(table: &Table<'_>, id: NodeId, problems: &mut Problems<'_>) -> NodeGiven
         address_v6,
         weight: table.number("weight", 0, WEIGHT_MAX, problems).unwrap_or(1),
         mac,
-        mtu: mtu.and_then(|mtu| u16::try_from(mtu).ok()),
+        mtu,
+        mtu_v6,
         cookie: cookie.map(|Cookie(cookie)| cookie),
     }
 }
@@ -122,7 +131,11 @@ fn note_clashes(table: &Table<'_>, node: &NodeGiven, others: &[NodeGiven], probl
         }
         if other.id == node.id {
             let fault = format!("{} is the number of \"{}\", too", node.id.0, other.name);
-            problems.add(&table.at("id"), fault, "give each node a number of its own, or none");
+            problems.add(
+                &table.at("id"),
+                fault,
+                "give each node a number of its own, or none",
+            );
         }
         let clash = |mine: Option<IpAddr>, other: Option<IpAddr>| mine.filter(|mine| Some(*mine) == other);
         let pairs = [

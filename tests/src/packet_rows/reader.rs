@@ -87,7 +87,8 @@ impl<'v> Table<'v> {
             return Some(*meaning);
         }
         let words = || known.iter().map(|(word, _)| *word);
-        let meant = nearest(text, words()).map_or_else(String::new, |near| format!("did you mean \"{near}\"? "));
+        let meant =
+            nearest(text, words()).map_or_else(String::new, |near| format!("did you mean \"{near}\"? "));
         let remedy = format!("{meant}known here: {}", listed(words()));
         problems.add(&self.at(key), format!("\"{text}\" is not known here"), remedy);
         None

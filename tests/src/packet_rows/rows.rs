@@ -138,7 +138,9 @@ impl LineReader<'_> {
         let frame = self.frame("frame", frame, FRAME_BYTES_MAX);
         let expected = match expected {
             "-" => Some(None),
-            text => self.frame("expected frame", text, FRAME_BYTES_MAX + HEADROOM_BYTES).map(Some),
+            text => self
+                .frame("expected frame", text, FRAME_BYTES_MAX + HEADROOM_BYTES)
+                .map(Some),
         };
         Some(Row {
             name: name.to_owned(),

@@ -153,7 +153,10 @@ fn ports_of(table: &Table<'_>, problems: &mut Problems<'_>) -> Vec<u16> {
     let ports = ports_in(table, "ports", problems);
     match (port, ports) {
         (_, Some(ports)) => ports,
-        (port, None) => port.into_iter().filter_map(|port| u16::try_from(port).ok()).collect(),
+        (port, None) => port
+            .into_iter()
+            .filter_map(|port| u16::try_from(port).ok())
+            .collect(),
     }
 }
 
@@ -175,7 +178,10 @@ fn listeners(table: &Table<'_>, ports: &[u16], problems: &mut Problems<'_>) -> V
     match table.get("listeners") {
         Some(Value::Array(_)) => {
             let listeners = ports_in(table, "listeners", problems).unwrap_or_default();
-            for port in listeners.iter().filter(|port| !ports.is_empty() && !ports.contains(port)) {
+            for port in listeners
+                .iter()
+                .filter(|port| !ports.is_empty() && !ports.contains(port))
+            {
                 let fault = format!("{port} is no port of this VIP");
                 problems.add(&table.at("listeners"), fault, "list ports of it, or write true");
             }
@@ -184,7 +190,11 @@ fn listeners(table: &Table<'_>, ports: &[u16], problems: &mut Problems<'_>) -> V
         Some(Value::Bool(false)) | None => Vec::new(),
         Some(Value::Bool(true)) if ports.is_empty() => {
             let remedy = "list the ports at which there is one, as in listeners = [80]";
-            problems.add(&table.at("listeners"), "a listener at each of 65,535 ports", remedy);
+            problems.add(
+                &table.at("listeners"),
+                "a listener at each of 65,535 ports",
+                remedy,
+            );
             Vec::new()
         }
         Some(Value::Bool(true)) => ports.to_vec(),

@@ -50,7 +50,10 @@ pub fn world(config: &Config) -> World {
     }
     steps.push(Step::SwapSettings(settings(config, me)));
     let all = TableKey {
-        shares: shares(config, &config.nodes.iter().map(|node| node.id).collect::<Vec<_>>()),
+        shares: shares(
+            config,
+            &config.nodes.iter().map(|node| node.id).collect::<Vec<_>>(),
+        ),
         previous: Vec::new(),
         successor: None,
     };
@@ -87,7 +90,7 @@ fn settings(config: &Config, me: NodeId) -> Settings {
         address_v6: address(node.and_then(|node| node.address_v6)),
         node: me,
         encapsulation: config.encapsulation,
-        heartbeat_port: 0,
+        heartbeat_port: config.heartbeat_port.to_be(),
         zero: 0,
     }
 }
@@ -110,7 +113,7 @@ fn put_node(node: &NodeGiven, hash_key: [u64; 2], steps: &mut Vec<Step>) {
         mac_v6: node.address_v6.map(|_| mac).unwrap_or_default(),
         incarnation: INCARNATION,
         mtu: node.mtu.unwrap_or(0),
-        mtu_v6: node.mtu.unwrap_or(0),
+        mtu_v6: node.mtu_v6.unwrap_or(0),
         zero: 0,
     };
     steps.push(Step::PutNode(node.id, entry));
@@ -141,9 +144,7 @@ fn owners(shares: &[(NodeId, u32)]) -> Vec<NodeId> {
 }
 
 fn slots(key: &TableKey, me: NodeId) -> Arc<[Slot]> {
-    let without_me: Vec<_> = (key.shares.iter().copied())
-        .filter(|(id, _)| *id != me)
-        .collect();
+    let without_me: Vec<_> = (key.shares.iter().copied()).filter(|(id, _)| *id != me).collect();
     let slot = |(owner, successor): (NodeId, NodeId)| {
         let mut earlier = key.previous.iter().copied().filter(|id| *id != owner);
         let previous = [(); 2].map(|()| earlier.next().unwrap_or_default());
@@ -194,11 +195,8 @@ fn put_vip(vip: &VipGiven, id: VipId, table: TableId, vips: &mut HashMap<VipKey,
     }
     let any = vip.ports.is_empty().then_some(0);
     for port in vip.ports.iter().copied().chain(any) {
-        let key = VipKey {
-            address,
-            port: port.to_be(),
-            protocol,
-        };
+        let mut key = VipKey::of_address(address);
+        (key.port, key.protocol) = (port.to_be(), protocol);
         vips.insert(key, entry);
     }
 }
