@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use gateway_common::flow::FlowKey;
-use gateway_common::forward::decide;
+use gateway_common::forward::{Notes, decide};
 use gateway_common::maglev::SLOTS;
 use gateway_common::memory::{MemoryFrame, MemoryTables};
 use gateway_common::tables::Socket;
@@ -136,11 +136,12 @@ fn syn(source_port: u16) -> MemoryFrame {
 }
 
 fn forwards(tables: &MemoryTables) -> Result<(), String> {
+    let mut notes = Notes::default();
     for port in 1000..1064 {
-        let verdict = decide(&syn(port), tables);
+        let verdict = decide(&syn(port), tables, &mut notes);
         match verdict.action {
             Action::Pass if verdict.reason == Reason::ListenerHere => {}
-            Action::Encapsulate { .. } => {}
+            Action::Send(_) => {}
             _ => {
                 return Err(format!(
                     "a SYN from port {port} ends as {}",
