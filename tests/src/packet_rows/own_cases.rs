@@ -35,9 +35,10 @@ pub fn rows(encapsulation: EncapsulationCode) -> String {
         encapsulation,
         ..world::settings()
     };
+    let untold_ports = untold_ports();
     let cases: Vec<Case> = cases::all()
         .into_iter()
-        .filter(|case| is_stateless(case, &settings) && is_of_a_world_that_can_be_told(case))
+        .filter(|case| is_stateless(case, &settings) && can_be_told(case, &untold_ports))
         .collect();
     let (leaving_nothing, leaving): (Vec<_>, Vec<_>) = cases
         .iter()
@@ -89,20 +90,23 @@ fn is_stateless(case: &Case, settings: &Settings) -> bool {
     is_default && !remembers && !has_socket && !holds(&case.frame, &COOKIE_MARK) && is_runnable
 }
 
-/// A configuration says what one node or all by their weights own; not that slots take turns, nor that a stranger owns
-/// them, nor anything but weights of the table of all members.
-fn is_of_a_world_that_can_be_told(case: &Case) -> bool {
+/// Ports of situations that no configuration tells: that slots take turns, or that a stranger owns them.
+fn untold_ports() -> Vec<u16> {
+    let untold = SITUATIONS.iter().filter(|situation| told(**situation).is_none());
+    untold
+        .flat_map(|situation| [situation.port(), situation.port() + 100])
+        .collect()
+}
+
+/// Whether a configuration can tell the world that the case is about: of the table of all members it says only weights.
+fn can_be_told(case: &Case, untold_ports: &[u16]) -> bool {
     let asks_all = matches!(
         case.expected.reason,
         Reason::UnknownVipInside | Reason::ToNodeThatKnows
     );
-    let untold = SITUATIONS
-        .iter()
-        .filter(|situation| told(**situation).is_none())
-        .flat_map(|situation| [situation.port(), situation.port() + 100]);
     !asks_all
-        && untold
-            .into_iter()
+        && untold_ports
+            .iter()
             .all(|port| !holds(&case.frame, &port.to_be_bytes()))
 }
 
