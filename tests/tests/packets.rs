@@ -78,6 +78,7 @@ fn member(id: u16, weight: u32) -> Member {
         address_v6: None,
         weight,
         incarnation: 100 + u32::from(id),
+        serves: gateway::view::SetId::ALL,
     }
 }
 
