@@ -76,9 +76,11 @@ pub fn run(tables: &mut MemoryTables, case: &Case) -> Outcome {
     let before = &case.before;
     tables.settings = before.settings;
     tables.foreign_interface = before.interface == Interface::Foreign;
-    tables
-        .slots
-        .insert(TABLE_OF_ALL, [before.table_of_all.slots(), Vec::new()]);
+    let all = tables.slots.entry(TABLE_OF_ALL).or_default();
+    let [live, _] = all;
+    if !live.starts_with(&before.table_of_all.turns()) {
+        *live = before.table_of_all.slots();
+    }
     tables.lease_ns = before.lease_age_ns.map_or(0, |age| NOW_NS - age);
     // What was there before is older than what the run writes, if only by a moment.
     let at = |age_ns: u64| NOW_NS - 1 - age_ns;

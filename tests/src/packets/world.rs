@@ -94,10 +94,15 @@ impl Situation {
 
     /// What the slots say.
     pub fn slots(self) -> Vec<Slot> {
+        self.turns().into_iter().cycle().take(SLOTS as usize).collect()
+    }
+
+    /// What they say by turns.
+    pub fn turns(self) -> [Slot; 2] {
         let slot = |owner, first, second, successor| {
             Slot::new(NodeId(owner), [NodeId(first), NodeId(second)], NodeId(successor))
         };
-        let turns = match self {
+        match self {
             Self::Mine => [slot(1, 2, 3, 0); 2],
             Self::MineAlways => [slot(1, 0, 0, 0); 2],
             Self::Second => [slot(2, 1, 0, 0); 2],
@@ -114,8 +119,7 @@ impl Situation {
             Self::SecondOrThird => [slot(2, 0, 0, 0), slot(3, 0, 0, 0)],
             Self::MineOrSecond => [slot(1, 0, 0, 3), slot(2, 0, 0, 0)],
             Self::Third => [slot(3, 0, 0, 0); 2],
-        };
-        turns.into_iter().cycle().take(SLOTS as usize).collect()
+        }
     }
 }
 

@@ -6,6 +6,9 @@ use super::super::build::{ACK, Packet, Piece, SYN, authentication, options};
 use super::super::world::{ME, Situation, Version};
 use super::{Case, FRESH_PORT, Way, entropy, flow_of, from_client, from_node, sent, tcp, to_node};
 
+/// Extension headers in order: the number of each, and its bytes but for the first.
+type Chain = Vec<(u8, Vec<u8>)>;
+
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
@@ -78,7 +81,7 @@ fn ipv4_options() -> Vec<Case> {
     cases
 }
 
-fn all() -> Vec<(u8, Vec<u8>)> {
+fn all() -> Chain {
     vec![
         (HOP_BY_HOP, options(8)),
         (DESTINATION, options(8)),
@@ -99,7 +102,7 @@ fn walked() -> Vec<Case> {
         ..syn.clone()
     };
     let mut cases = Vec::new();
-    let kinds: [(&str, Vec<(u8, Vec<u8>)>); 8] = [
+    let kinds: [(&str, Chain); 8] = [
         ("hop-by-hop options", vec![(HOP_BY_HOP, options(8))]),
         ("longer hop-by-hop options", vec![(HOP_BY_HOP, options(64))]),
         ("a routing header", vec![(ROUTING, options(24))]),

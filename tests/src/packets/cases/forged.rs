@@ -4,7 +4,7 @@ use gateway_common::node::EncapsulationCode;
 use gateway_common::verdict::Reason;
 
 use super::super::build::{Packet, Piece, SYN, options};
-use super::super::world::{HEARTBEAT_PORT, ME, Situation, Version, cookie};
+use super::super::world::{ME, Situation, Version, cookie};
 use super::{Case, FRESH_PORT, Interface, Way, from_client, from_node, sent, tcp};
 
 pub fn cases(version: Version) -> Vec<Case> {
@@ -12,7 +12,6 @@ pub fn cases(version: Version) -> Vec<Case> {
     cases.extend(gue_headers(version));
     cases.extend(ip_in_ip(version));
     cases.extend(lengths(version));
-    cases.extend(heartbeats(version));
     cases
 }
 
@@ -366,49 +365,4 @@ fn lengths(version: Version) -> Vec<Case> {
         .hears(2),
     );
     cases
-}
-
-fn heartbeats(version: Version) -> Vec<Case> {
-    let here = version.node(ME.0);
-    let heartbeat = |from, port| Packet::udp((from, 5_000), (here, port));
-    let pass =
-        |name: &str, packet: &Packet, reason| Case::passed(version, name, from_node(2, packet), reason);
-    let good = heartbeat(version.node(2), HEARTBEAT_PORT);
-    vec![
-        pass("heartbeat of a node", &good, Reason::Heartbeat).hears(2),
-        pass(
-            "datagram to the port beside that of heartbeats",
-            &heartbeat(version.node(2), HEARTBEAT_PORT + 1),
-            Reason::NotAVip,
-        ),
-        pass(
-            "heartbeat of an address that is no node's",
-            &heartbeat(version.client(), HEARTBEAT_PORT),
-            Reason::NotAVip,
-        ),
-        pass(
-            "heartbeat of this node itself",
-            &heartbeat(here, HEARTBEAT_PORT),
-            Reason::NotAVip,
-        ),
-        pass(
-            "heartbeat by an interface that nodes are not reached by",
-            &good,
-            Reason::NotAVip,
-        )
-        .before(|before| before.interface = Interface::Foreign),
-        pass("heartbeat where there are none", &good, Reason::NotAVip)
-            .set(|settings| settings.heartbeat_port = 0),
-        pass(
-            "port 0 where there are no heartbeats",
-            &heartbeat(version.node(2), 0),
-            Reason::NotAVip,
-        )
-        .set(|settings| settings.heartbeat_port = 0),
-        pass(
-            "first fragment of a heartbeat",
-            &good.piece(Piece::First, 7),
-            Reason::NotAVip,
-        ),
-    ]
 }

@@ -29,7 +29,7 @@ pub fn error(version: Version, packet: &Packet) -> Packet {
 
 fn told(version: Version, packet: &Packet, mtu: u16) -> Packet {
     let (kind, quoted) = match version {
-        Version::V4 => ([3, 4], 72),
+        Version::V4 => ([3, 4], 68),
         Version::V6 => ([2, 0], 176),
     };
     let [high, low] = mtu.to_be_bytes();
