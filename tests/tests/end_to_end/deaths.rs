@@ -31,12 +31,12 @@ fn fresh(lab: &Lab, per_second: u32) -> Load {
     Load::start(lab, pattern).expect("a load")
 }
 
-/// Waits until that many connections that were opened after `from` have ended, well or not.
-fn wait_for_connections(load: &Load, from: Instant, count: usize) {
+/// Waits until that many further connections have ended, well or not: each has a record for its opening, and one for its
+/// answer.
+fn wait_for_connections(load: &Load, count: usize) {
+    let until = load.journal().len() + 2 * count;
     let enough = wait_until(Instant::now() + PATIENCE, || {
-        let records = load.journal().since(0);
-        let late = records.iter().filter(|record| record.opened > from);
-        (last_of_each(late).len() >= count).then_some(())
+        (load.journal().len() >= until).then_some(())
     });
     assert!(enough.is_some(), "traffic stopped");
 }
@@ -62,7 +62,7 @@ fn a_join_and_a_death_within_a_second_break_only_what_ended_on_the_dead_node() {
         let joining = scene.node(2);
         scene.rounds(1);
         joining.start().expect("a start");
-        scene.lab.wait_formed(NODES).expect("three nodes");
+        joining.wait_ready().expect("a ready node");
         let joined = Instant::now();
         let had = scene.by_node().get(dead.name()).copied().unwrap_or(0);
         let died = dead.kill().expect("a kill");
@@ -95,11 +95,11 @@ fn after_the_kill_of_a_proxy_no_connection_fails_that_began_when_its_listener_wa
     let _turn = one_at_a_time();
     let lab = routed_lab(NODES, &[0, 1, 2], Common::default());
     let load = fresh(&lab, RATE);
-    wait_for_connections(&load, Instant::now(), 400);
+    wait_for_connections(&load, 400);
     let killed = lab.nodes()[1].kill().expect("a kill");
     // The process was waited for: its sockets are closed.
     let closed = Instant::now();
-    wait_for_connections(&load, closed, 800);
+    wait_for_connections(&load, 800);
     let journal = load.stop().expect("a journal");
     assert_eq!(journal.left_out(), 0);
     let records = journal.since(0);
@@ -151,17 +151,16 @@ fn a_node_without_a_control_plane_steers_around_one_that_loses_its_power() {
     // Everything comes in by the one whose control plane will be dead.
     set_next_hops(&lab, &[0]);
     let load = fresh(&lab, RATE / 2);
-    wait_for_connections(&load, Instant::now(), 200);
+    wait_for_connections(&load, 200);
     lab.nodes()[0].kill().expect("a kill");
-    let alone = Instant::now();
-    wait_for_connections(&load, alone, 300);
+    wait_for_connections(&load, 300);
 
     let node = &lab.nodes()[1];
     let lost = lab.cut_link(node.name()).expect("a cut");
     node.kill().expect("a kill");
     let taken_over = lost + TAKEN_OVER_WITHIN;
     wait_until(taken_over, || None::<()>);
-    wait_for_connections(&load, taken_over, 400);
+    wait_for_connections(&load, 400);
     let journal = load.stop().expect("a journal");
     let records = journal.since(0);
     let late = records.iter().filter(|record| record.opened > taken_over);
