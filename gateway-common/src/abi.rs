@@ -157,7 +157,7 @@ pub struct Count {
 }
 
 const _: () = assert!(size_of::<Settings>() == 72);
-const _: () = assert!(size_of::<VipKey>() == 20);
+const _: () = assert!(size_of::<VipKey>() == 24);
 const _: () = assert!(size_of::<VipEntry>() == 16);
 const _: () = assert!(size_of::<NodeEntry>() == 64);
 const _: () = assert!(size_of::<FlowKey>() == 40);

@@ -12,7 +12,7 @@ use crate::headers::{
     ETHERNET_BYTES, Ethernet, Ipv4, Ipv6, PROTOCOL_UDP, UDP_BYTES, Udp, VLAN_TAG_BYTES, VlanTag,
 };
 use crate::node::{NodeEntry, Settings};
-use crate::parse::{Family, Shape};
+use crate::parse::{Family, Network};
 
 /// Times that a packet may be sent from node to node: to the owner of its slot, and to each of two previous owners.
 ///
@@ -76,53 +76,54 @@ pub struct Hop<'t> {
 #[derive(Clone, Copy, Debug)]
 pub struct Outer {
     /// Where it begins in the frame.
-    pub header_at: usize,
+    pub header_at: u16,
     /// Bytes of it.
-    pub bytes: usize,
+    pub bytes: u16,
     /// Hops left of its header.
     pub ttl: u8,
 }
 
-/// Sends a client's packet to another node.
+/// Sends a packet to another node: a client's, or one that `arrived` from a third node, in an outer header of this node.
 ///
 /// # Errors
 /// There is no headroom.
 #[inline(always)]
-pub fn encapsulate<F: Frame>(frame: &mut F, packet: &Shape, hop: &Hop<'_>) -> Result<(), OutOfBounds> {
-    let link = LinkHeader::read(frame, packet.header_at)?;
-    wrap(frame, link, packet, hop)
-}
-
-/// Sends a packet that another node sent to a third one, in an outer header of this node.
-///
-/// # Errors
-/// There is no headroom.
-#[inline(always)]
-pub fn relay<F: Frame>(
+pub fn send<F: Frame>(
     frame: &mut F,
-    outer: &Outer,
-    packet: &Shape,
+    packet: &Network,
+    arrived: Option<Outer>,
     hop: &Hop<'_>,
 ) -> Result<(), OutOfBounds> {
-    let link = LinkHeader::read(frame, outer.header_at)?;
-    frame.shrink_head(outer.bytes)?;
+    let link = match arrived {
+        None => LinkHeader::read(frame, packet.header_at)?,
+        Some(outer) => {
+            let link = LinkHeader::read(frame, usize::from(outer.header_at))?;
+            frame.shrink_head(usize::from(outer.bytes))?;
+            link
+        }
+    };
     wrap(frame, link, packet, hop)
 }
 
-/// Takes away what another node put around a packet of that family.
+/// Takes away what another node put around a packet.
 ///
 /// # Errors
 /// The frame is shorter than it was when it was parsed, which cannot be.
 #[inline(always)]
-pub fn decapsulate<F: Frame>(frame: &mut F, outer: &Outer, inner: Family) -> Result<(), OutOfBounds> {
-    let link = LinkHeader::read(frame, outer.header_at)?;
-    frame.shrink_head(outer.bytes)?;
+pub fn decapsulate<F: Frame>(frame: &mut F, outer: Outer, inner: Family) -> Result<(), OutOfBounds> {
+    let link = LinkHeader::read(frame, usize::from(outer.header_at))?;
+    frame.shrink_head(usize::from(outer.bytes))?;
     link.before(inner).restore(frame)
 }
 
 /// Puts `hop`'s outer header before the packet. What stands in the place of the link header is overwritten.
 #[inline(always)]
-fn wrap<F: Frame>(frame: &mut F, link: LinkHeader, packet: &Shape, hop: &Hop<'_>) -> Result<(), OutOfBounds> {
+fn wrap<F: Frame>(
+    frame: &mut F,
+    link: LinkHeader,
+    packet: &Network,
+    hop: &Hop<'_>,
+) -> Result<(), OutOfBounds> {
     let at = link.bytes;
     let outer_family = match hop.format {
         Format::L2 => packet.family,
@@ -157,8 +158,7 @@ fn wrap<F: Frame>(frame: &mut F, link: LinkHeader, packet: &Shape, hop: &Hop<'_>
                 Format::Ipip => hop.entropy << 2 | hop.hops,
                 _ => hop.entropy,
             };
-            let [source, destination] = [hop.from.address_v6.0, hop.to.address_v6.0];
-            let header = Ipv6::new(bytes, protocol, hop.ttl, source, destination);
+            let header = Ipv6::new(bytes, protocol, hop.ttl, hop.from.address_v6, hop.to.address_v6);
             frame.write(at, header.labelled(packet.traffic_class, label))?;
         }
     }

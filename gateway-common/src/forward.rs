@@ -12,97 +12,137 @@ use crate::encap;
 use crate::flow::{FlowEntry, FlowKey, FlowPhase, UDP_REFRESH_NS};
 use crate::fragment::FragmentKey;
 use crate::frame::Frame;
-use crate::hash;
-use crate::headers::{PROTOCOL_TCP, UDP_BYTES};
+use crate::hash::{self, Spread};
+use crate::headers::{Ethernet, PROTOCOL_TCP, UDP_BYTES};
 use crate::icmp;
 use crate::node::{NodeId, Settings};
 use crate::parse::{self, About, Matter, Network};
 use crate::quic::ShortHeader;
 use crate::tables::{Socket, Tables};
 use crate::verdict::{Action, Fate, Reason, Verdict};
-use crate::vip::{TableId, VipEntry, VipFlags, VipKey};
+use crate::vip::{TableId, VipEntry, VipFlags, VipId, VipKey};
 
 use arrive::Arrival;
 use candidates::Slots;
-use send::Sending;
 
 pub use candidates::{HEARD_NS, LEASE_NS};
 
 /// The table that all members share: of what a node sends that is for no VIP here.
 pub const TABLE_OF_ALL: TableId = TableId(0);
 
+/// What a decision notes while it is made.
+///
+/// It lies beside the stack, of which a kernel program has 512 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Notes {
+    /// The packet; once it is taken out of what a node put around it, that one.
+    packet: Network,
+    /// What it is about.
+    about: About,
+    /// Who sent it; `None`: a client.
+    arrival: Option<Arrival>,
+}
+
 /// Decides what becomes of a frame.
 #[inline(always)]
-pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Verdict<'t> {
+pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T, notes: &mut Notes) -> Verdict<'t> {
     // Parse.
     let link = match parse::link(frame) {
         Ok(link) => link,
         Err(reason) => return Verdict::early(reason),
     };
-    let outermost = match parse::network(frame, link.network_at, link.ether_type) {
-        Ok(network) => network,
-        Err(reason) => return Verdict::early(reason),
-    };
+    let Notes {
+        packet,
+        about,
+        arrival,
+    } = notes;
+    if let Err(reason) = parse::network(frame, link.network_at, link.ether_type, packet) {
+        return Verdict::early(reason);
+    }
     let Some(settings) = tables.settings() else {
         return Verdict::early(Reason::NotConfigured);
     };
 
     // Decapsulate what another node sent.
-    let mut packet = outermost;
-    let mut arrival = None;
-    if is_for(settings, &outermost) {
-        match arrive::encapsulated(frame, tables, settings, &link, &outermost) {
-            Ok(Some((arrived, inner))) => {
-                arrival = Some(arrived);
-                packet = inner;
-            }
-            Ok(None) => {}
+    *arrival = None;
+    if is_for(settings, packet) {
+        *arrival = match arrive::encapsulated(frame, tables, settings, packet) {
+            Ok(arrival) => arrival,
             Err(reason) => return Verdict::early(reason),
-        }
+        };
     }
 
     // Look up the VIP.
-    let about = match parse::about(frame, &packet) {
-        Ok(about) => about,
-        Err(reason) => return not_understood(tables, &packet, arrival, reason),
-    };
-    let Some(vip) = vip_of(tables, &about) else {
-        return not_a_vip(tables, settings, &packet, &about, arrival);
-    };
-    let verdict = Verdict {
-        vip: vip.id,
-        ..Verdict::early(Reason::NoOwner)
-    };
-    if link.ethernet.is_for_a_group() {
-        return verdict.dropped(Reason::GroupAddress);
+    if let Err(reason) = parse::about(frame, packet, about) {
+        return not_understood(tables, packet, *arrival, reason);
     }
-    if about.matter == Matter::Echo {
-        return match arrival {
-            None => verdict.done(
-                Action::AnswerEcho {
-                    packet: packet.shape(),
-                },
-                Reason::EchoAnswered,
-            ),
-            // Whoever gets one answers it.
-            Some(_) => verdict.dropped(Reason::UnexpectedEncapsulation),
-        };
+    let vip = vip_of(tables, about);
+    if vip.is_none() && arrival.is_none() {
+        return Verdict::early(Reason::NotAVip);
     }
-    if arrival.is_none() {
-        arrival = arrive::by_mac(tables, settings, &link);
+    if let Some(vip) = vip {
+        if is_for_a_group(frame) {
+            return Verdict::of(vip.id, Action::Drop, Reason::GroupAddress);
+        }
+        if about.matter == Matter::Echo {
+            return match *arrival {
+                None => Verdict::of(vip.id, Action::AnswerEcho, Reason::EchoAnswered),
+                // Whoever gets one answers it.
+                Some(_) => Verdict::of(vip.id, Action::Drop, Reason::UnexpectedEncapsulation),
+            };
+        }
+        if arrival.is_none() {
+            *arrival = arrive::by_mac(frame, tables, settings);
+        }
     }
 
-    // Find the owner: at the director by what is remembered, else by the slot.
+    // Find where it ends: here, or at the node that owns it.
     let spread = hash::spread(settings.hash_key, vip, &about.flow);
+    let end = match vip {
+        Some(vip) => steer(frame, tables, settings, packet, about, *arrival, vip, spread),
+        None => unknown_inside(tables, settings, *arrival, spread),
+    };
+    let vip = vip.map_or(VipId(0), |vip| vip.id);
+    send::end(tables, settings, packet, *arrival, spread.entropy, vip, end)
+}
+
+/// Where the way of a packet ends.
+#[derive(Clone, Copy)]
+enum End {
+    /// At this node's stack: for the first reason if it came from a client, for the second if from a node.
+    Here(Reason, Reason),
+    /// At another node.
+    At(NodeId, Reason),
+    /// Nowhere.
+    Nowhere(Reason),
+}
+
+/// Finds the owner of a packet for a VIP: at the director by what is remembered, else by the slot; and whether that is
+/// this node, by its sockets.
+#[inline(always)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one step of `decide`; a struct would only rename its locals"
+)]
+fn steer<F: Frame, T: Tables>(
+    frame: &F,
+    tables: &T,
+    settings: &Settings,
+    packet: &Network,
+    about: &About,
+    arrival: Option<Arrival>,
+    vip: &VipEntry,
+    spread: Spread,
+) -> End {
     let slots = Slots::read(tables, vip.table, spread);
     let is_tcp = about.flow.protocol == u16::from(PROTOCOL_TCP);
     let opens = about.flags.opens();
     let remembered = match (about.matter, arrival) {
-        (Matter::LaterFragment, _) => fragment_owner(tables, settings, &packet),
+        (Matter::LaterFragment, _) => fragment_owner(tables, settings, packet),
         (_, Some(_)) => None,
-        (Matter::Segment | Matter::Error, None) if is_tcp => flow_owner(tables, settings, &about, opens),
-        (_, None) => named_node(frame, tables, settings, &packet, &about, vip)
-            .or_else(|| udp_flow_owner(tables, settings, &about)),
+        (Matter::Segment | Matter::Error, None) if is_tcp => flow_owner(tables, settings, about, opens),
+        (_, None) => named_node(frame, tables, settings, packet, about, vip)
+            .or_else(|| udp_flow_owner(tables, settings, about)),
     };
     let (owner, reason) = match (remembered, arrival) {
         (Some(remembered), _) => remembered,
@@ -111,89 +151,98 @@ pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Verdict<'t> 
         (None, None) => slots.owner(tables, settings),
     };
     if owner.is_nobody() && arrival.is_none() {
-        return verdict;
+        return End::Nowhere(Reason::NoOwner);
     }
     if opens && arrival.is_none() {
         remember(tables, &about.flow, owner);
     }
-
-    // Mine? Then the stack gets it. A flow that no table knows may have been accepted here before its slot moved away; a
-    // flow that a table knows needs no look at the sockets.
     let is_for_here = owner == settings.node;
-    let sending = Sending {
-        tables,
-        settings,
-        packet: &packet,
-        arrival,
-        entropy: spread.entropy,
-        verdict,
-    };
     let has_no_hop_left = arrival.is_some_and(|arrival| arrival.hops >= encap::HOPS_MAX);
     if about.matter == Matter::LaterFragment {
         return if is_for_here || has_no_hop_left {
-            sending.accept(Reason::FragmentHere, Reason::FragmentFromNode)
+            End::Here(Reason::FragmentHere, Reason::FragmentFromNode)
         } else {
-            sending.send(owner, reason)
+            End::At(owner, reason)
         };
     }
+
+    // Mine? Then the stack gets it. A flow that no table knows may have been accepted here before its slot moved away; a
+    // flow that a table knows needs no look at the sockets.
     let looks = is_for_here || (remembered.is_none() && !opens);
     let socket = match (looks, is_tcp) {
         (false, _) => Socket::None,
-        (true, true) => tables.tcp_socket(frame, &packet, &about),
-        (true, false) => tables.udp_socket(&packet, &about),
+        (true, true) => tables.tcp_socket(frame, packet, about),
+        (true, false) => tables.udp_socket(packet, about),
     };
+    let is_new_datagram = about.matter == Matter::Datagram && arrival.is_none() && remembered.is_none();
+    if is_new_datagram && socket != Socket::Connection {
+        remember_datagram(tables, settings, about, owner);
+    }
     if !is_for_here && socket != Socket::Connection {
-        remember_datagram(tables, settings, &about, remembered, owner);
-        return sending.send(owner, reason);
+        return End::At(owner, reason);
     }
     match (about.matter, socket) {
         (Matter::Segment, Socket::Connection) => {
-            return sending.accept(Reason::SocketHere, Reason::SocketFromNode);
+            return End::Here(Reason::SocketHere, Reason::SocketFromNode);
         }
         (Matter::Segment, Socket::Handshake) => {
-            return sending.accept(Reason::HandshakeHere, Reason::HandshakeFromNode);
+            return End::Here(Reason::HandshakeHere, Reason::HandshakeFromNode);
         }
         (Matter::Segment, Socket::Listener) if opens => {
-            return sending.accept(Reason::ListenerHere, Reason::ListenerFromNode);
+            return End::Here(Reason::ListenerHere, Reason::ListenerFromNode);
         }
         (Matter::Datagram, Socket::Connection | Socket::Listener) => {
-            if socket == Socket::Listener && arrival.is_none() {
-                remember_datagram(tables, settings, &about, remembered, owner);
-            }
-            return sending.accept(Reason::DatagramHere, Reason::DatagramFromNode);
+            return End::Here(Reason::DatagramHere, Reason::DatagramFromNode);
         }
         (Matter::Error, Socket::Connection) => {
-            return sending.accept(Reason::ErrorHere, Reason::ErrorFromNode);
+            return End::Here(Reason::ErrorHere, Reason::ErrorFromNode);
         }
         (Matter::Error, Socket::Listener) if !is_tcp => {
-            return sending.accept(Reason::ErrorHere, Reason::ErrorFromNode);
+            return End::Here(Reason::ErrorHere, Reason::ErrorFromNode);
         }
         _ => {}
     }
 
     // Not known here: to whoever may know it, while a hop is left; else the stack resets it.
     if has_no_hop_left {
-        return sending.accept(Reason::NoCandidate, Reason::NoHopLeft);
+        return End::Here(Reason::NoCandidate, Reason::NoHopLeft);
     }
     match slots.next(tables, settings, socket, arrival) {
-        Some((candidate, reason)) => sending.send(candidate, reason),
-        None => sending.accept(Reason::NoCandidate, Reason::NoCandidateFromNode),
+        Some((candidate, reason)) => End::At(candidate, reason),
+        None => End::Here(Reason::NoCandidate, Reason::NoCandidateFromNode),
     }
 }
 
-/// Does to the frame what was decided, and says what the kernel does with it then.
+/// Where a packet ends that another node sent and that is for no VIP of ours: at a node that may know it.
+#[inline(always)]
+fn unknown_inside<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    arrival: Option<Arrival>,
+    spread: Spread,
+) -> End {
+    let slots = Slots::read(tables, TABLE_OF_ALL, spread);
+    match arrival.and_then(|arrival| slots.who_knows(settings, &arrival)) {
+        Some(node) => End::At(node, Reason::ToNodeThatKnows),
+        None => End::Nowhere(Reason::UnknownVipInside),
+    }
+}
+
+/// Does to the frame what was decided, and says what the kernel does with it then. `notes` are those of the decision.
 ///
 /// The reason changes only where the frame has no headroom.
 #[inline(always)]
-pub fn apply<F: Frame>(frame: &mut F, verdict: &mut Verdict<'_>) -> Fate {
-    let done = match &verdict.action {
-        Action::Pass => return Fate::Pass,
-        Action::Drop => return Fate::Drop,
-        Action::Decapsulate { outer, inner } => encap::decapsulate(frame, outer, *inner),
-        Action::Encapsulate { packet, hop } => encap::encapsulate(frame, packet, hop),
-        Action::Relay { outer, packet, hop } => encap::relay(frame, outer, packet, hop),
-        Action::AnswerEcho { packet } => icmp::answer_echo(frame, packet),
-        Action::AnswerTooBig { packet, mtu } => icmp::answer_too_big(frame, packet, *mtu),
+pub fn apply<F: Frame>(frame: &mut F, verdict: &mut Verdict<'_>, notes: &Notes) -> Fate {
+    let packet = &notes.packet;
+    let outer = notes.arrival.and_then(|arrival| arrival.outer);
+    let done = match (&verdict.action, outer) {
+        (Action::Pass | Action::Decapsulate, None) => return Fate::Pass,
+        (Action::Pass, Some(_)) => return Fate::Pass,
+        (Action::Drop, _) => return Fate::Drop,
+        (Action::Decapsulate, Some(outer)) => encap::decapsulate(frame, outer, packet.family),
+        (Action::Send(hop), outer) => encap::send(frame, packet, outer, hop),
+        (Action::AnswerEcho, _) => icmp::answer_echo(frame, packet),
+        (Action::AnswerTooBig(mtu), _) => icmp::answer_too_big(frame, packet, *mtu),
     };
     if done.is_err() {
         verdict.reason = Reason::NoHeadroom;
@@ -208,15 +257,18 @@ fn is_for(settings: &Settings, packet: &Network) -> bool {
     packet.destination == *address && !address.is_unset()
 }
 
+/// Whether the frame is for a group of machines; more than one may have got it then.
+#[inline(always)]
+fn is_for_a_group<F: Frame>(frame: &F) -> bool {
+    let ethernet: Option<Ethernet> = frame.read(0);
+    ethernet.is_some_and(|ethernet| ethernet.is_for_a_group())
+}
+
 /// The VIP that a packet is about: of its port, or of all ports; of its address, if it has no ports.
 #[inline(always)]
 fn vip_of<'t, T: Tables>(tables: &'t T, about: &About) -> Option<&'t VipEntry> {
     let [_, port] = about.flow.ports;
-    let mut key = VipKey {
-        address: about.flow.destination,
-        port,
-        protocol: about.flow.protocol,
-    };
+    let mut key = VipKey::new(about.flow.destination, port, about.flow.protocol);
     let has_ports = !matches!(about.matter, Matter::Echo | Matter::LaterFragment);
     if has_ports && let Some(vip) = tables.vip(&key) {
         return Some(vip);
@@ -257,34 +309,6 @@ fn not_understood<'t, T: Tables>(
         }
         _ => Verdict::early(reason),
     }
-}
-
-/// What becomes of a packet that is for no VIP of ours: the stack's, unless another node thought that this one knew it.
-#[inline(always)]
-fn not_a_vip<'t, T: Tables>(
-    tables: &'t T,
-    settings: &'t Settings,
-    packet: &Network,
-    about: &About,
-    arrival: Option<Arrival>,
-) -> Verdict<'t> {
-    let Some(arrived) = arrival else {
-        return Verdict::early(Reason::NotAVip);
-    };
-    let spread = hash::spread(settings.hash_key, &VipEntry::default(), &about.flow);
-    let slots = Slots::read(tables, TABLE_OF_ALL, spread);
-    let Some(node) = slots.who_knows(settings, &arrived) else {
-        return Verdict::early(Reason::UnknownVipInside);
-    };
-    let sending = Sending {
-        tables,
-        settings,
-        packet,
-        arrival,
-        entropy: spread.entropy,
-        verdict: Verdict::early(Reason::UnknownVipInside),
-    };
-    sending.send(node, Reason::ToNodeThatKnows)
 }
 
 /// Who owns a TCP flow by the table, if the life in which that node accepted it still serves. A packet that opens a
@@ -382,14 +406,8 @@ fn udp_flow_owner<T: Tables>(tables: &T, settings: &Settings, about: &About) -> 
 
 /// Remembers the owner of a UDP flow that no table knew, at the director.
 #[inline(always)]
-fn remember_datagram<T: Tables>(
-    tables: &T,
-    settings: &Settings,
-    about: &About,
-    remembered: Option<(NodeId, Reason)>,
-    owner: NodeId,
-) {
-    if about.matter != Matter::Datagram || remembered.is_some() || settings.udp_idle_ns == 0 {
+fn remember_datagram<T: Tables>(tables: &T, settings: &Settings, about: &About, owner: NodeId) {
+    if settings.udp_idle_ns == 0 {
         return;
     }
     if let Some(node) = tables.node(owner) {

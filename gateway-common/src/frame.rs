@@ -34,6 +34,10 @@ pub trait Frame {
     /// The header at `at` bytes from the start; `None` if the frame ends before the header does.
     fn read<H: Wire>(&self, at: usize) -> Option<H>;
 
+    /// The one's complement sum of `BYTES` bytes, a multiple of 4, at `at` bytes from the start; `None` if the frame ends
+    /// before they do.
+    fn sum<const BYTES: usize>(&self, at: usize) -> Option<u16>;
+
     /// Puts a header at `at` bytes from the start.
     ///
     /// # Errors

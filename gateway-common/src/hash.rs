@@ -90,23 +90,23 @@ impl Spread {
     }
 }
 
-/// Where a flow falls under that key.
+/// Where a flow falls under that key; of no VIP, by the client alone.
 #[inline(always)]
-pub fn spread(key: [u64; 2], vip: &VipEntry, flow: &FlowKey) -> Spread {
-    let source = &flow.source.0;
-    let mut hash = SipHash::new(key).write(words(source[4], source[5], source[6], source[7]));
-    let is_ipv4 = source[0] | source[1] | source[2] | source[3] | source[4] == 0 && source[5] == 0xffff;
-    if !is_ipv4 {
-        hash = hash.write(words(source[0], source[1], source[2], source[3]));
+pub fn spread(key: [u64; 2], vip: Option<&VipEntry>, flow: &FlowKey) -> Spread {
+    let [high, low] = flow.source.halves();
+    let mut hash = SipHash::new(key).write(low);
+    if !flow.source.is_ipv4() {
+        hash = hash.write(high);
     }
     // The salt stands for the VIP's address and protocol.
-    let salt = u64::from(vip.salt) << 32;
-    hash = if vip.steering == SteeringCode::IP_HASH {
-        hash.write(salt)
-    } else {
-        hash.write(salt | u64::from(flow.ports[0]) << 16 | u64::from(flow.ports[1]))
-    };
-    let hash = hash.finish();
+    let mut last = 0;
+    if let Some(vip) = vip {
+        last = u64::from(vip.salt) << 32;
+        if vip.steering != SteeringCode::IP_HASH {
+            last |= u64::from(flow.ports[0]) << 16 | u64::from(flow.ports[1]);
+        }
+    }
+    let hash = hash.write(last).finish();
     Spread {
         hash,
         // With the client's port, so that connections that `ip-hash` keeps together still take different ways.
@@ -116,17 +116,12 @@ pub fn spread(key: [u64; 2], vip: &VipEntry, flow: &FlowKey) -> Spread {
 
 /// A salt from what all nodes know of a VIP: its address and protocol.
 pub fn vip_salt(address: &crate::vip::Address, protocol: u16) -> u32 {
-    let a = &address.0;
+    let [high, low] = address.halves();
     let hash = SipHash::new([0x5649_5020, 0x7361_6c74])
-        .write(words(a[0], a[1], a[2], a[3]))
-        .write(words(a[4], a[5], a[6], a[7]))
+        .write(high)
+        .write(low)
         .write(u64::from(protocol));
     hash.finish() as u32
-}
-
-#[inline(always)]
-fn words(a: u16, b: u16, c: u16, d: u16) -> u64 {
-    u64::from(a) << 48 | u64::from(b) << 32 | u64::from(c) << 16 | u64::from(d)
 }
 
 #[cfg(test)]
@@ -170,7 +165,8 @@ mod tests {
                 steering: SteeringCode::FLOW_HASH,
                 ..VipEntry::default()
             };
-            let at = |vip: &VipEntry, source, port| spread([1, 2], vip, &flow(source, port)).slot(slots);
+            let at =
+                |vip: &VipEntry, source, port| spread([1, 2], Some(vip), &flow(source, port)).slot(slots);
             assert_eq!(at(&by_ip, source, 1), at(&by_ip, source, 2));
             assert_ne!(at(&by_ip, source, 1), at(&by_ip, other, 1));
             assert_ne!(at(&by_flow, source, 1), at(&by_flow, source, 2));
@@ -182,7 +178,7 @@ mod tests {
         let vip = VipEntry::default();
         let salted = VipEntry { salt: 7, ..vip };
         let flow = flow("192.0.2.1", 1);
-        let at = |key, vip| spread(key, vip, &flow).slot(65_537);
+        let at = |key, vip| spread(key, Some(vip), &flow).slot(65_537);
         assert_ne!(at([1, 2], &vip), at([1, 3], &vip));
         assert_ne!(at([1, 2], &vip), at([1, 2], &salted));
     }
@@ -192,7 +188,7 @@ mod tests {
         let vip = VipEntry::default();
         let mut hits = [0_u32; 16];
         for port in 0..32_000 {
-            hits[spread([3, 4], &vip, &flow("192.0.2.1", port)).slot(16) as usize] += 1;
+            hits[spread([3, 4], Some(&vip), &flow("192.0.2.1", port)).slot(16) as usize] += 1;
         }
         // 2,000 expected in each; 5 standard deviations are some 220.
         assert!(hits.iter().all(|hit| (1_780..2_220).contains(hit)), "{hits:?}");
@@ -203,7 +199,7 @@ mod tests {
         let vip = VipEntry::default();
         let mut hits = [0_u32; 16];
         for port in 0..64_000 {
-            let spread = spread([3, 4], &vip, &flow("192.0.2.1", port));
+            let spread = spread([3, 4], Some(&vip), &flow("192.0.2.1", port));
             if spread.slot(2) == 0 {
                 hits[spread.again().slot(16) as usize] += 1;
             }

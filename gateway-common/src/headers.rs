@@ -6,6 +6,7 @@
 
 use crate::checksum;
 use crate::frame::Wire;
+use crate::vip::Address;
 
 /// EtherType of IPv4.
 pub const ETHER_TYPE_IPV4: u16 = 0x0800;
@@ -314,10 +315,10 @@ impl Ipv6 {
         payload_bytes: usize,
         next_header: u8,
         hop_limit: u8,
-        source: [u16; 8],
-        destination: [u16; 8],
+        source: Address,
+        destination: Address,
     ) -> Self {
-        let [s, d] = [source, destination];
+        let [s, d] = [source.words(), destination.words()];
         Self([
             0x6000_u16.to_be(),
             0,
@@ -348,18 +349,6 @@ impl Ipv6 {
         self.0[0] = (0x6000 | u16::from(traffic_class) << 4).to_be();
         self.0[1] = label.to_be();
         self
-    }
-
-    /// The header of the answer: the addresses change places, the hop limit is a fresh one.
-    #[inline(always)]
-    pub fn answered(self, hop_limit: u8) -> Self {
-        Self::new(
-            self.payload_bytes(),
-            self.next_header(),
-            hop_limit,
-            self.destination(),
-            self.source(),
-        )
     }
 }
 

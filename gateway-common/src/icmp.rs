@@ -10,7 +10,7 @@ use crate::frame::{Frame, OutOfBounds, Wire};
 use crate::headers::{
     IPV4_BYTES, IPV6_BYTES, Ipv4, Ipv6, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP,
 };
-use crate::parse::{Family, Matter, Network, Shape};
+use crate::parse::{Family, Matter, Network};
 use crate::verdict::Reason;
 use crate::vip::Address;
 
@@ -23,15 +23,14 @@ const ICMP_BYTES: usize = 8;
 /// Bytes that an error quotes of what is behind the IP header, at least (RFC 792): ports, and TCP's sequence number.
 const QUOTED_PAYLOAD_BYTES: usize = 8;
 
-/// Bytes that an ICMP error of ours quotes: an IPv4 header with all options and what must be quoted behind it, up to
-/// whole [`Quote`]s.
-const QUOTED_BYTES_V4: usize = 72;
+/// Bytes that an ICMP error of ours quotes: an IPv4 header with all options and what must be quoted behind it.
+const QUOTED_BYTES_V4: usize = 68;
 
 /// The same for ICMPv6: an IPv6 header, all extension headers that are walked over, and as much behind them.
 const QUOTED_BYTES_V6: usize = 176;
 
 /// Bytes that an IPv6 host need not go below (RFC 8200, 5).
-const IPV6_MTU_MIN: usize = 1_280;
+const IPV6_MTU_MIN: u16 = 1_280;
 
 /// An ICMP header: type and code, checksum, and four bytes that depend on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,17 +59,6 @@ struct Ports([u16; 2]);
 
 // SAFETY: two u16, no padding, every pattern valid.
 unsafe impl Wire for Ports {}
-
-/// A piece of what an error quotes.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Quote([u16; 4]);
-
-// SAFETY: four u16, no padding, every pattern valid.
-unsafe impl Wire for Quote {}
-
-const _: () = assert!(QUOTED_BYTES_V4.is_multiple_of(size_of::<Quote>()));
-const _: () = assert!(QUOTED_BYTES_V6.is_multiple_of(size_of::<Quote>()));
 
 const ECHO_REQUEST_V4: u8 = 8;
 const ECHO_REPLY_V4: u8 = 0;
@@ -134,8 +122,8 @@ pub fn read<F: Frame>(frame: &F, network: &Network, flow: &mut FlowKey) -> Resul
             (
                 IPV6_BYTES,
                 quoted.next_header(),
-                Address(quoted.source()),
-                Address(quoted.destination()),
+                Address::from_words(quoted.source()),
+                Address::from_words(quoted.destination()),
             )
         }
     };
@@ -160,7 +148,7 @@ pub fn read<F: Frame>(frame: &F, network: &Network, flow: &mut FlowKey) -> Resul
 /// # Errors
 /// The frame is shorter than it was when it was parsed, which cannot be.
 #[inline(always)]
-pub fn answer_echo<F: Frame>(frame: &mut F, packet: &Shape) -> Result<(), OutOfBounds> {
+pub fn answer_echo<F: Frame>(frame: &mut F, packet: &Network) -> Result<(), OutOfBounds> {
     LinkHeader::read(frame, packet.header_at)?
         .returned()
         .restore(frame)?;
@@ -171,8 +159,15 @@ pub fn answer_echo<F: Frame>(frame: &mut F, packet: &Shape) -> Result<(), OutOfB
             ECHO_REPLY_V4
         }
         Family::V6 => {
-            let header: Ipv6 = frame.read(packet.header_at).ok_or(OutOfBounds)?;
-            frame.write(packet.header_at, header.answered(ANSWER_TTL))?;
+            let bytes = packet.total_bytes - IPV6_BYTES;
+            let header = Ipv6::new(
+                bytes,
+                PROTOCOL_ICMPV6,
+                ANSWER_TTL,
+                packet.destination,
+                packet.source,
+            );
+            frame.write(packet.header_at, header)?;
             ECHO_REPLY_V6
         }
     };
@@ -191,51 +186,47 @@ pub fn answer_echo<F: Frame>(frame: &mut F, packet: &Shape) -> Result<(), OutOfB
 /// # Errors
 /// The frame is shorter than what is quoted, or has no headroom.
 #[inline(always)]
-pub fn answer_too_big<F: Frame>(frame: &mut F, packet: &Shape, mtu: usize) -> Result<(), OutOfBounds> {
-    let link = LinkHeader::read(frame, packet.header_at)?.returned();
+pub fn answer_too_big<F: Frame>(frame: &mut F, packet: &Network, mtu: u16) -> Result<(), OutOfBounds> {
+    let at = packet.header_at;
+    let link = LinkHeader::read(frame, at)?.returned();
     match packet.family {
         Family::V4 => {
-            let header: Ipv4 = frame.read(packet.header_at).ok_or(OutOfBounds)?;
-            frame.truncate(packet.header_at + QUOTED_BYTES_V4)?;
-            let quoted = sum_of_frame::<QUOTED_BYTES_V4, F>(frame, packet.header_at)?;
-            let mut icmp = [
-                (u16::from(UNREACHABLE_V4) << 8 | u16::from(FRAGMENTATION_NEEDED)).to_be(),
-                0,
-                0,
-                (mtu as u16).to_be(),
-            ];
-            icmp[1] = !checksum::fold(quoted + sum(&icmp));
-            let bytes = IPV4_BYTES + ICMP_BYTES + QUOTED_BYTES_V4;
-            let [to, from] = [header.source(), header.destination()];
+            frame.truncate(at + QUOTED_BYTES_V4)?;
+            let first = (u16::from(UNREACHABLE_V4) << 8 | u16::from(FRAGMENTATION_NEEDED)).to_be();
+            let mut icmp = [first, 0, 0, mtu.to_be()];
+            let quoted = frame.sum::<QUOTED_BYTES_V4>(at).ok_or(OutOfBounds)?;
+            icmp[1] = !checksum::fold(u32::from(quoted) + sum(&icmp));
             frame.grow_head::<{ IPV4_BYTES + ICMP_BYTES }>()?;
             link.restore(frame)?;
-            frame.write(
-                packet.header_at,
-                Ipv4::new(bytes, PROTOCOL_ICMP, ANSWER_TTL, from, to).marked(0, 0),
-            )?;
-            frame.write(packet.header_at + IPV4_BYTES, Icmp(icmp))
+            let bytes = IPV4_BYTES + ICMP_BYTES + QUOTED_BYTES_V4;
+            let [from, to] = [packet.destination.ipv4_words(), packet.source.ipv4_words()];
+            let header = Ipv4::new(bytes, PROTOCOL_ICMP, ANSWER_TTL, from, to);
+            frame.write(at, header.marked(0, 0))?;
+            frame.write(at + IPV4_BYTES, Icmp(icmp))
         }
         Family::V6 => {
-            let header: Ipv6 = frame.read(packet.header_at).ok_or(OutOfBounds)?;
-            frame.truncate(packet.header_at + QUOTED_BYTES_V6)?;
-            let quoted = sum_of_frame::<QUOTED_BYTES_V6, F>(frame, packet.header_at)?;
+            frame.truncate(at + QUOTED_BYTES_V6)?;
             let bytes = ICMP_BYTES + QUOTED_BYTES_V6;
             let mtu = if mtu < IPV6_MTU_MIN { IPV6_MTU_MIN } else { mtu };
-            let mut icmp = [(u16::from(TOO_BIG_V6) << 8).to_be(), 0, 0, (mtu as u16).to_be()];
-            let [to, from] = [header.source(), header.destination()];
+            let mut icmp = [(u16::from(TOO_BIG_V6) << 8).to_be(), 0, 0, mtu.to_be()];
             // The pseudo-header (RFC 8200, 8.1): both addresses, the length, the protocol.
-            let pseudo = sum(&to)
-                + sum(&from)
+            let pseudo = sum(&packet.source.words())
+                + sum(&packet.destination.words())
                 + u32::from((bytes as u16).to_be())
                 + u32::from(u16::from(PROTOCOL_ICMPV6).to_be());
-            icmp[1] = !checksum::fold(quoted + pseudo + sum(&icmp));
+            let quoted = frame.sum::<QUOTED_BYTES_V6>(at).ok_or(OutOfBounds)?;
+            icmp[1] = !checksum::fold(u32::from(quoted) + pseudo + sum(&icmp));
             frame.grow_head::<{ IPV6_BYTES + ICMP_BYTES }>()?;
             link.restore(frame)?;
-            frame.write(
-                packet.header_at,
-                Ipv6::new(bytes, PROTOCOL_ICMPV6, ANSWER_TTL, from, to),
-            )?;
-            frame.write(packet.header_at + IPV6_BYTES, Icmp(icmp))
+            let header = Ipv6::new(
+                bytes,
+                PROTOCOL_ICMPV6,
+                ANSWER_TTL,
+                packet.destination,
+                packet.source,
+            );
+            frame.write(at, header)?;
+            frame.write(at + IPV6_BYTES, Icmp(icmp))
         }
     }
 }
@@ -247,17 +238,4 @@ fn sum(words: &[u16]) -> u32 {
         sum += u32::from(*word);
     }
     sum
-}
-
-/// The sum of so many bytes of a frame, in whole pieces.
-#[inline(always)]
-fn sum_of_frame<const BYTES: usize, F: Frame>(frame: &F, at: usize) -> Result<u32, OutOfBounds> {
-    let mut sum_of_pieces = 0;
-    let mut offset = 0;
-    while offset < BYTES {
-        let Quote(words) = frame.read(at + offset).ok_or(OutOfBounds)?;
-        sum_of_pieces += sum(&words);
-        offset += size_of::<Quote>();
-    }
-    Ok(sum_of_pieces)
 }

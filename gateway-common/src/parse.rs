@@ -24,11 +24,9 @@ pub const EXTENSIONS_MAX: usize = 6;
 /// [`crate::frame::HEADERS_BYTES_MAX`].
 pub const EXTENSION_BYTES_MAX: usize = 128;
 
-/// Ethernet, and where the network header begins behind it.
+/// Where the network header begins behind Ethernet, and what it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Link {
-    /// The header without tags.
-    pub ethernet: Ethernet,
     /// 14, 18 or 22: behind no, one or two VLAN tags.
     pub network_at: usize,
     /// The last EtherType.
@@ -36,9 +34,10 @@ pub struct Link {
 }
 
 /// The version of IP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Family {
     /// IPv4.
+    #[default]
     V4,
     /// IPv6.
     V6,
@@ -83,9 +82,10 @@ impl Family {
 }
 
 /// Whether a packet is whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fragment {
     /// It is.
+    #[default]
     Whole,
     /// It has ports, but more follows.
     First,
@@ -94,7 +94,7 @@ pub enum Fragment {
 }
 
 /// An IP header, either version.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Network {
     /// Its version.
     pub family: Family,
@@ -122,37 +122,8 @@ pub struct Network {
     pub destination: Address,
 }
 
-/// Where the parts of an IP packet lie: all that doing something to its bytes needs.
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    /// Its version.
-    pub family: Family,
-    /// DSCP and ECN.
-    pub traffic_class: u8,
-    /// Where it begins in the frame.
-    pub header_at: usize,
-    /// Where what it carries begins.
-    pub payload_at: usize,
-    /// Bytes of the whole packet.
-    pub total_bytes: usize,
-}
-
-impl Network {
-    /// Where its parts lie.
-    #[inline(always)]
-    pub fn shape(&self) -> Shape {
-        Shape {
-            family: self.family,
-            traffic_class: self.traffic_class,
-            header_at: self.header_at,
-            payload_at: self.payload_at,
-            total_bytes: self.total_bytes,
-        }
-    }
-}
-
 /// What a packet is about.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct About {
     /// The flow, as seen from the client, whichever way the packet goes; without ports for an echo or a later fragment.
     pub flow: FlowKey,
@@ -163,9 +134,10 @@ pub struct About {
 }
 
 /// What a packet says about its flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Matter {
     /// A TCP segment of it.
+    #[default]
     Segment,
     /// A UDP datagram of it.
     Datagram,
@@ -185,7 +157,6 @@ pub enum Matter {
 pub fn link<F: Frame>(frame: &F) -> Result<Link, Reason> {
     let ethernet: Ethernet = frame.read(0).ok_or(Reason::TruncatedLink)?;
     let mut link = Link {
-        ethernet,
         network_at: ETHERNET_BYTES,
         ether_type: ethernet.ether_type(),
     };
@@ -217,10 +188,10 @@ const fn is_vlan(ether_type: u16) -> bool {
 /// # Errors
 /// The packet is not IP, is cut short, or contradicts itself.
 #[inline(always)]
-pub fn network<F: Frame>(frame: &F, at: usize, ether_type: u16) -> Result<Network, Reason> {
+pub fn network<F: Frame>(frame: &F, at: usize, ether_type: u16, network: &mut Network) -> Result<(), Reason> {
     match ether_type {
-        ETHER_TYPE_IPV4 => ipv4(frame, at),
-        ETHER_TYPE_IPV6 => ipv6(frame, at),
+        ETHER_TYPE_IPV4 => ipv4(frame, at, network),
+        ETHER_TYPE_IPV6 => ipv6(frame, at, network),
         _ => Err(Reason::NotIp),
     }
 }
@@ -230,7 +201,7 @@ pub fn network<F: Frame>(frame: &F, at: usize, ether_type: u16) -> Result<Networ
 /// # Errors
 /// The packet is cut short, or contradicts itself.
 #[inline(always)]
-pub fn ipv4<F: Frame>(frame: &F, at: usize) -> Result<Network, Reason> {
+pub fn ipv4<F: Frame>(frame: &F, at: usize, network: &mut Network) -> Result<(), Reason> {
     let header: Ipv4 = frame.read(at).ok_or(Reason::TruncatedNetwork)?;
     let header_bytes = header.header_bytes();
     if header.version() != 4 || header_bytes < IPV4_BYTES || header.total_bytes() < header_bytes {
@@ -239,14 +210,7 @@ pub fn ipv4<F: Frame>(frame: &F, at: usize) -> Result<Network, Reason> {
     if at + header.total_bytes() > frame.len() {
         return Err(Reason::TruncatedNetwork);
     }
-    let fragment = if header.is_later_fragment() {
-        Fragment::Later
-    } else if header.has_more_fragments() {
-        Fragment::First
-    } else {
-        Fragment::Whole
-    };
-    Ok(Network {
+    *network = Network {
         family: Family::V4,
         header_at: at,
         payload_at: at + header_bytes,
@@ -255,11 +219,18 @@ pub fn ipv4<F: Frame>(frame: &F, at: usize) -> Result<Network, Reason> {
         ttl: header.ttl(),
         traffic_class: header.traffic_class(),
         mark: header.identification(),
-        fragment,
+        fragment: if header.is_later_fragment() {
+            Fragment::Later
+        } else if header.has_more_fragments() {
+            Fragment::First
+        } else {
+            Fragment::Whole
+        },
         identification: u32::from(header.identification()),
         source: Address::from_ipv4_words(header.source()),
         destination: Address::from_ipv4_words(header.destination()),
-    })
+    };
+    Ok(())
 }
 
 /// Reads the IPv6 header at `at`, and walks over the extension headers behind it.
@@ -269,7 +240,7 @@ pub fn ipv4<F: Frame>(frame: &F, at: usize) -> Result<Network, Reason> {
 /// # Errors
 /// The packet is cut short, or contradicts itself.
 #[inline(always)]
-pub fn ipv6<F: Frame>(frame: &F, at: usize) -> Result<Network, Reason> {
+pub fn ipv6<F: Frame>(frame: &F, at: usize, network: &mut Network) -> Result<(), Reason> {
     let header: Ipv6 = frame.read(at).ok_or(Reason::TruncatedNetwork)?;
     if header.version() != 6 {
         return Err(Reason::BadNetwork);
@@ -278,7 +249,7 @@ pub fn ipv6<F: Frame>(frame: &F, at: usize) -> Result<Network, Reason> {
     if at + total_bytes > frame.len() {
         return Err(Reason::TruncatedNetwork);
     }
-    let mut network = Network {
+    *network = Network {
         family: Family::V6,
         header_at: at,
         payload_at: at + IPV6_BYTES,
@@ -289,13 +260,13 @@ pub fn ipv6<F: Frame>(frame: &F, at: usize) -> Result<Network, Reason> {
         mark: header.flow_label_low(),
         fragment: Fragment::Whole,
         identification: 0,
-        source: Address(header.source()),
-        destination: Address(header.destination()),
+        source: Address::from_words(header.source()),
+        destination: Address::from_words(header.destination()),
     };
     if is_extension(network.protocol) {
-        walk(frame, &mut network)?;
+        walk(frame, network)?;
     }
-    Ok(network)
+    Ok(())
 }
 
 /// Whether that protocol is an extension header that may stand before TCP or UDP.
@@ -312,7 +283,7 @@ const fn is_extension(protocol: u8) -> bool {
 }
 
 /// Walks over extension headers to what they precede, or to a fragment's bare bytes.
-#[inline(always)]
+#[inline(never)]
 fn walk<F: Frame>(frame: &F, network: &mut Network) -> Result<(), Reason> {
     let mut walked = 0;
     for _ in 0..EXTENSIONS_MAX {
@@ -359,8 +330,8 @@ pub const fn is_steered(protocol: u8) -> bool {
 /// It is about no flow (`NotAVip`), hides what it is about behind too many extension headers, or has a transport header
 /// that is cut short or contradicts itself.
 #[inline(always)]
-pub fn about<F: Frame>(frame: &F, network: &Network) -> Result<About, Reason> {
-    let mut about = About {
+pub fn about<F: Frame>(frame: &F, network: &Network, about: &mut About) -> Result<(), Reason> {
+    *about = About {
         flow: FlowKey {
             source: network.source,
             destination: network.destination,
@@ -402,5 +373,5 @@ pub fn about<F: Frame>(frame: &F, network: &Network) -> Result<About, Reason> {
         (protocol, Family::V6) if is_extension(protocol) => return Err(Reason::TooManyExtensions),
         _ => return Err(Reason::NotAVip),
     }
-    Ok(about)
+    Ok(())
 }

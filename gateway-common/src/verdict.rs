@@ -1,11 +1,10 @@
 //! What was decided for a packet, and why.
 
-use crate::encap::{Hop, Outer};
+use crate::encap::Hop;
 use crate::node::NodeId;
-use crate::parse::{Family, Shape};
 use crate::vip::VipId;
 
-/// What becomes of a frame, with all that doing it needs.
+/// What becomes of a frame. What was noted of it says the rest.
 #[derive(Clone, Copy, Debug)]
 pub enum Action<'t> {
     /// The stack gets it as it is.
@@ -13,40 +12,13 @@ pub enum Action<'t> {
     /// Nobody gets it.
     Drop,
     /// The stack gets what another node put something around.
-    Decapsulate {
-        /// What was put around it.
-        outer: Outer,
-        /// The family of what is inside.
-        inner: Family,
-    },
-    /// Another node gets a client's packet.
-    Encapsulate {
-        /// The packet.
-        packet: Shape,
-        /// Where it goes.
-        hop: Hop<'t>,
-    },
-    /// Another node gets what a third one sent.
-    Relay {
-        /// What was put around it.
-        outer: Outer,
-        /// The packet inside.
-        packet: Shape,
-        /// Where it goes.
-        hop: Hop<'t>,
-    },
+    Decapsulate,
+    /// Another node gets it: a client's packet with something put around it, or what a node sent with something else.
+    Send(Hop<'t>),
     /// The sender gets an echo reply.
-    AnswerEcho {
-        /// The request.
-        packet: Shape,
-    },
-    /// The sender learns what would have fitted.
-    AnswerTooBig {
-        /// What does not fit.
-        packet: Shape,
-        /// The longest packet that would have, in bytes.
-        mtu: usize,
-    },
+    AnswerEcho,
+    /// The sender learns the length of the longest packet that would have fitted, in bytes.
+    AnswerTooBig(u16),
 }
 
 /// What the kernel does with the frame once the action is done.
@@ -206,20 +178,15 @@ reasons! {
 pub const REASONS: u32 = Reason::ALL.len() as u32;
 
 impl<'t> Verdict<'t> {
-    /// The verdict for the same packet: that, for that reason.
+    /// A verdict for a packet for that VIP.
     #[inline(always)]
-    pub fn done(self, action: Action<'t>, reason: Reason) -> Self {
+    pub fn of(vip: VipId, action: Action<'t>, reason: Reason) -> Self {
         Self {
             action,
             reason,
-            ..self
+            vip,
+            node: NodeId::NOBODY,
         }
-    }
-
-    /// The verdict for the same packet: nobody gets it, for that reason.
-    #[inline(always)]
-    pub fn dropped(self, reason: Reason) -> Self {
-        self.done(Action::Drop, reason)
     }
 
     /// A verdict for a packet that got no further than a check.

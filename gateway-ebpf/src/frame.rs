@@ -1,8 +1,10 @@
 //! A frame between the pointers that the kernel gives, each access compared with the frame's end.
 
 use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_csum_diff;
 use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
+use gateway_common::checksum;
 use gateway_common::frame::{Frame, HEADERS_BYTES_MAX, OutOfBounds, Wire};
 
 /// The frame of one run of the program.
@@ -19,7 +21,7 @@ impl<'a> XdpFrame<'a> {
 
     /// A pointer to `H` at `at`, if the frame holds all of it.
     #[inline(always)]
-    fn pointer<H: Wire>(&self, at: usize) -> Option<*mut H> {
+    fn pointer<H>(&self, at: usize) -> Option<*mut H> {
         if at > HEADERS_BYTES_MAX {
             return None;
         }
@@ -54,6 +56,15 @@ impl Frame for XdpFrame<'_> {
         // SAFETY: `pointer` was compared with the end of the frame. Headers are made of 16-bit words, and the kernel
         // and all offsets of headers are even.
         Some(unsafe { *pointer })
+    }
+
+    #[inline(always)]
+    fn sum<const BYTES: usize>(&self, at: usize) -> Option<u16> {
+        let pointer = self.pointer::<[u8; BYTES]>(at)?;
+        // SAFETY: nothing is subtracted, and what is added lies within the frame, as `pointer` compared.
+        let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, pointer.cast(), BYTES as u32, 0) };
+        // The helper refuses only lengths that are no multiple of 4.
+        u32::try_from(sum).ok().map(checksum::fold)
     }
 
     #[inline(always)]

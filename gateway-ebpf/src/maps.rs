@@ -10,6 +10,7 @@ use gateway_common::abi::{
     UDP_FLOWS_DEFAULT, VIP_ENTRIES_MAX, VIPS_MAX,
 };
 use gateway_common::flow::{FlowEntry, FlowKey};
+use gateway_common::forward::Notes;
 use gateway_common::fragment::{FragmentEntry, FragmentKey};
 use gateway_common::frame::Frame;
 use gateway_common::maglev::Slot;
@@ -62,6 +63,9 @@ static HEARD: Array<u64> = Array::with_max_entries(NODES_MAX + 1, 0);
 static ERROR_BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
+static NOTES: PerCpuArray<Notes> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
 static CLUSTER_INTERFACES: HashMap<u32, u32> =
     HashMap::with_max_entries(CLUSTER_INTERFACES_MAX, BPF_F_NO_PREALLOC);
 
@@ -73,6 +77,15 @@ static VIP_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(VIPS_MAX +
 
 #[map]
 static NODE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(NODES_MAX + 1, 0);
+
+/// Where one run of the program notes what it decides by.
+#[inline(always)]
+pub fn notes<'a>() -> Option<&'a mut Notes> {
+    let notes = NOTES.get_ptr_mut(0)?;
+    // SAFETY: the entry of this CPU, and XDP is not preempted by itself; zeroes are notes, and so is what an earlier run
+    // left.
+    Some(unsafe { &mut *notes })
+}
 
 /// The maps, as one run of the program sees them.
 pub struct KernelTables<'a> {

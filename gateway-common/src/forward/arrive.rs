@@ -3,14 +3,14 @@
 use crate::encap::{HOPS_MASK, HOPS_MAX, Outer};
 use crate::frame::Frame;
 use crate::gue::{self, Gue, Inside};
-use crate::headers::{IPV4_BYTES, PROTOCOL_IPIP, PROTOCOL_IPV6, PROTOCOL_UDP, UDP_BYTES, Udp};
+use crate::headers::{Ethernet, IPV4_BYTES, PROTOCOL_IPIP, PROTOCOL_IPV6, PROTOCOL_UDP, UDP_BYTES, Udp};
 use crate::node::{EncapsulationCode, NodeId, Settings};
-use crate::parse::{self, Family, Fragment, Link, Network};
+use crate::parse::{self, Family, Fragment, Network};
 use crate::tables::Tables;
 use crate::verdict::Reason;
 
 /// A packet that another node sent to this one.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival {
     /// What was put around it; `None`: it came by hardware address alone.
     pub(super) outer: Option<Outer>,
@@ -21,7 +21,7 @@ pub(super) struct Arrival {
 }
 
 /// Takes a packet that is for this node's own address out of what another node put around it; `None` if it is not
-/// encapsulated.
+/// encapsulated. `packet` is then the one inside.
 ///
 /// An encapsulated packet is believed only if all of it says that a node sent it: a forged outer source must not get in.
 ///
@@ -32,9 +32,8 @@ pub(super) fn encapsulated<F: Frame, T: Tables>(
     frame: &F,
     tables: &T,
     settings: &Settings,
-    link: &Link,
-    packet: &Network,
-) -> Result<Option<(Arrival, Network)>, Reason> {
+    packet: &mut Network,
+) -> Result<Option<Arrival>, Reason> {
     let payload_bytes = packet.total_bytes - (packet.payload_at - packet.header_at);
     let is_gue = match packet.protocol {
         PROTOCOL_IPIP | PROTOCOL_IPV6 => false,
@@ -77,7 +76,7 @@ pub(super) fn encapsulated<F: Frame, T: Tables>(
         }
         (header.inside(), packet.payload_at + gue::BYTES, header.hops())
     } else {
-        if node.mac(packet.family) != Some(link.ethernet.source()) {
+        if node.mac(packet.family) != Some(sender_mac(frame)?) {
             return Err(Reason::WrongMac);
         }
         let inside = if packet.protocol == PROTOCOL_IPIP {
@@ -93,25 +92,26 @@ pub(super) fn encapsulated<F: Frame, T: Tables>(
     if hops == 0 || hops > HOPS_MAX {
         return Err(Reason::BadHops);
     }
-    let inner = match inside {
-        Inside::V6 => parse::ipv6(frame, inner_at),
-        _ => parse::ipv4(frame, inner_at),
+    let header_at = packet.header_at;
+    let end = header_at + packet.total_bytes;
+    let outer = Outer {
+        header_at: header_at as u16,
+        bytes: (inner_at - header_at) as u16,
+        ttl: packet.ttl,
+    };
+    match inside {
+        Inside::V6 => parse::ipv6(frame, inner_at, packet),
+        _ => parse::ipv4(frame, inner_at, packet),
     }?;
-    if inner_at + inner.total_bytes > packet.header_at + packet.total_bytes {
+    if inner_at + packet.total_bytes > end {
         return Err(Reason::TruncatedNetwork);
     }
     tables.hear(sender);
-    let outer = Outer {
-        header_at: packet.header_at,
-        bytes: inner_at - packet.header_at,
-        ttl: packet.ttl,
-    };
-    let arrival = Arrival {
+    Ok(Some(Arrival {
         outer: Some(outer),
         sender,
         hops,
-    };
-    Ok(Some((arrival, inner)))
+    }))
 }
 
 /// Notes that a node lives. Only its address is looked at: whoever could forge it on the cluster's segment could at most
@@ -121,7 +121,7 @@ fn heartbeat<T: Tables>(
     tables: &T,
     settings: &Settings,
     packet: &Network,
-) -> Result<Option<(Arrival, Network)>, Reason> {
+) -> Result<Option<Arrival>, Reason> {
     if !tables.is_cluster_interface() {
         return Ok(None);
     }
@@ -136,11 +136,11 @@ fn heartbeat<T: Tables>(
 
 /// The arrival of a packet that another node sent by hardware address alone; `None` if no node did.
 #[inline(always)]
-pub(super) fn by_mac<T: Tables>(tables: &T, settings: &Settings, link: &Link) -> Option<Arrival> {
+pub(super) fn by_mac<F: Frame, T: Tables>(frame: &F, tables: &T, settings: &Settings) -> Option<Arrival> {
     if settings.encapsulation != EncapsulationCode::L2 || !tables.is_cluster_interface() {
         return None;
     }
-    let sender = tables.node_with(link.ethernet.source())?;
+    let sender = tables.node_with(sender_mac(frame).ok()?)?;
     if sender == settings.node {
         return None;
     }
@@ -150,4 +150,10 @@ pub(super) fn by_mac<T: Tables>(tables: &T, settings: &Settings, link: &Link) ->
         sender,
         hops: 1,
     })
+}
+
+#[inline(always)]
+fn sender_mac<F: Frame>(frame: &F) -> Result<[u16; 3], Reason> {
+    let ethernet: Ethernet = frame.read(0).ok_or(Reason::TruncatedLink)?;
+    Ok(ethernet.source())
 }

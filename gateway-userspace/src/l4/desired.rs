@@ -121,12 +121,7 @@ fn put_vip(vips: &mut HashMap<VipKey, VipEntry>, vip: &Vip, id: VipId, table: Ta
     }
     let any = vip.ports.is_empty().then_some(0);
     for port in vip.ports.iter().copied().chain(any) {
-        let key = VipKey {
-            address,
-            port: port.to_be(),
-            protocol,
-        };
-        vips.insert(key, entry);
+        vips.insert(VipKey::new(address, port.to_be(), protocol), entry);
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::config::snapshot::{Steering, Transport};
+use crate::config::snapshot::{Payload, Steering, Transport};
 use gateway_common::node::NodeId;
 
 /// Far more than any step here takes, even on a busy machine.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use gateway_common::flow::FlowKey;
-use gateway_common::forward::decide;
+use gateway_common::forward::{Notes, decide};
 use gateway_common::maglev::SLOTS;
 use gateway_common::memory::{MemoryFrame, MemoryTables};
 use gateway_common::tables::Socket;
@@ -108,16 +108,7 @@ fn random(rng: &mut StdRng) -> Desired {
     };
     let ports = [80_u16, 81, 82, 83];
     let vips: HashMap<VipKey, VipEntry> = (ports.iter().filter(|port| **port == 80 || rng.random_bool(0.5)))
-        .map(|port| {
-            (
-                VipKey {
-                    address: IpAddr::from(VIP).into(),
-                    port: port.to_be(),
-                    protocol: 6,
-                },
-                vip(0),
-            )
-        })
+        .map(|port| (VipKey::new(IpAddr::from(VIP).into(), port.to_be(), 6), vip(0)))
         .collect();
     Desired {
         settings: Settings {
@@ -145,11 +136,12 @@ fn syn(source_port: u16) -> MemoryFrame {
 }
 
 fn forwards(tables: &MemoryTables) -> Result<(), String> {
+    let mut notes = Notes::default();
     for port in 1000..1064 {
-        let verdict = decide(&syn(port), tables);
+        let verdict = decide(&syn(port), tables, &mut notes);
         match verdict.action {
             Action::Pass if verdict.reason == Reason::ListenerHere => {}
-            Action::Encapsulate { .. } => {}
+            Action::Send(_) => {}
             _ => {
                 return Err(format!(
                     "a SYN from port {port} ends as {}",
