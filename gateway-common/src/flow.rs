@@ -84,7 +84,8 @@ impl FlowEntry {
             FlowPhase::RESET => RESET_NS,
             _ => return true,
         };
-        now_ns.wrapping_sub(self.since_ns) < kept_ns
+        // Another CPU may have written a time that is later than ours.
+        now_ns.saturating_sub(self.since_ns) < kept_ns
     }
 
     /// How long ago a UDP flow was last seen to move, in nanoseconds.

@@ -6,18 +6,16 @@
 
 mod arrive;
 mod candidates;
+mod remembered;
 mod send;
 
 use crate::encap;
-use crate::flow::{FlowEntry, FlowKey, FlowPhase, UDP_REFRESH_NS};
-use crate::fragment::FragmentKey;
 use crate::frame::Frame;
 use crate::hash::{self, Spread};
-use crate::headers::{Ethernet, PROTOCOL_TCP, UDP_BYTES};
+use crate::headers::{Ethernet, PROTOCOL_TCP};
 use crate::icmp;
 use crate::node::{NodeId, Settings};
 use crate::parse::{self, About, Matter, Network};
-use crate::quic::ShortHeader;
 use crate::tables::{Socket, Tables};
 use crate::verdict::{Action, Fate, Reason, Verdict};
 use crate::vip::{TableId, VipEntry, VipFlags, VipId, VipKey};
@@ -137,15 +135,17 @@ fn steer<F: Frame, T: Tables>(
     let slots = Slots::read(tables, vip.table, spread);
     let is_tcp = about.flow.protocol == u16::from(PROTOCOL_TCP);
     let opens = about.flags.opens();
-    let remembered = match (about.matter, arrival) {
-        (Matter::LaterFragment, _) => fragment_owner(tables, settings, packet),
+    let known = match (about.matter, arrival) {
+        (Matter::LaterFragment, _) => remembered::fragment_owner(tables, settings, packet),
         (_, Some(_)) => None,
-        (Matter::Segment | Matter::Error, None) if is_tcp => flow_owner(tables, settings, about, opens),
-        (_, None) => named_node(frame, tables, settings, packet, about, vip)
-            .or_else(|| udp_flow_owner(tables, settings, about)),
+        (Matter::Segment | Matter::Error, None) if is_tcp => {
+            remembered::flow_owner(tables, settings, about, opens)
+        }
+        (_, None) => remembered::named_node(frame, tables, settings, packet, about, vip)
+            .or_else(|| remembered::udp_flow_owner(tables, settings, about)),
     };
-    let (owner, reason) = match (remembered, arrival) {
-        (Some(remembered), _) => remembered,
+    let (owner, reason) = match (known, arrival) {
+        (Some(known), _) => known,
         // Another node found it to be this one.
         (None, Some(_)) => (settings.node, Reason::ToOwner),
         (None, None) => slots.owner(tables, settings),
@@ -154,7 +154,7 @@ fn steer<F: Frame, T: Tables>(
         return End::Nowhere(Reason::NoOwner);
     }
     if opens && arrival.is_none() {
-        remember(tables, &about.flow, owner);
+        remembered::remember(tables, &about.flow, owner);
     }
     let is_for_here = owner == settings.node;
     let has_no_hop_left = arrival.is_some_and(|arrival| arrival.hops >= encap::HOPS_MAX);
@@ -168,15 +168,15 @@ fn steer<F: Frame, T: Tables>(
 
     // Mine? Then the stack gets it. A flow that no table knows may have been accepted here before its slot moved away; a
     // flow that a table knows needs no look at the sockets.
-    let looks = is_for_here || (remembered.is_none() && !opens);
+    let looks = is_for_here || (known.is_none() && !opens);
     let socket = match (looks, is_tcp) {
         (false, _) => Socket::None,
         (true, true) => tables.tcp_socket(frame, packet, about),
         (true, false) => tables.udp_socket(packet, about),
     };
-    let is_new_datagram = about.matter == Matter::Datagram && arrival.is_none() && remembered.is_none();
+    let is_new_datagram = about.matter == Matter::Datagram && arrival.is_none() && known.is_none();
     if is_new_datagram && socket != Socket::Connection {
-        remember_datagram(tables, settings, about, owner);
+        remembered::remember_datagram(tables, settings, about, owner);
     }
     if !is_for_here && socket != Socket::Connection {
         return End::At(owner, reason);
@@ -311,136 +311,5 @@ fn not_understood<'t, T: Tables>(
     }
 }
 
-/// Who owns a TCP flow by the table, if the life in which that node accepted it still serves. A packet that opens a
-/// connection is none of an old one.
-#[inline(always)]
-fn flow_owner<T: Tables>(
-    tables: &T,
-    settings: &Settings,
-    about: &About,
-    opens: bool,
-) -> Option<(NodeId, Reason)> {
-    if opens {
-        return None;
-    }
-    let entry = tables.flow(&about.flow)?;
-    if entry.phase != FlowPhase::OPEN && !entry.is_live(tables.now_ns()) {
-        return None;
-    }
-    if tables.node(entry.node)?.incarnation != entry.incarnation
-        || candidates::is_lost(tables, settings, entry.node)
-    {
-        return None;
-    }
-    let phase = entry.phase.after(about.flags);
-    if phase != entry.phase {
-        tables.remember(
-            &about.flow,
-            FlowEntry {
-                phase,
-                since_ns: tables.now_ns(),
-                ..entry
-            },
-        );
-    }
-    Some((entry.node, Reason::ToFlowOwner))
-}
-
-/// Remembers the owner of a connection that opens. Whoever is nobody's gets no entry.
-#[inline(always)]
-fn remember<T: Tables>(tables: &T, flow: &FlowKey, owner: NodeId) {
-    if let Some(node) = tables.node(owner) {
-        let entry = FlowEntry {
-            node: owner,
-            phase: FlowPhase::OPEN,
-            incarnation: node.incarnation,
-            since_ns: 0,
-        };
-        tables.remember(flow, entry);
-    }
-}
-
-/// The node that a QUIC datagram names by its connection id, if it is a member.
-#[inline(always)]
-fn named_node<F: Frame, T: Tables>(
-    frame: &F,
-    tables: &T,
-    settings: &Settings,
-    packet: &Network,
-    about: &About,
-    vip: &VipEntry,
-) -> Option<(NodeId, Reason)> {
-    if about.matter != Matter::Datagram || !vip.flags.has(VipFlags::QUIC) {
-        return None;
-    }
-    let header: ShortHeader = frame.read(packet.payload_at + UDP_BYTES)?;
-    let node = header.node();
-    tables.node(node)?;
-    (!candidates::is_lost(tables, settings, node)).then_some((node, Reason::ToNamedNode))
-}
-
-/// Who owns a UDP flow by the table, if it is not idle for too long and the node's life is the same. Datagrams keep the
-/// entry alive.
-#[inline(always)]
-fn udp_flow_owner<T: Tables>(tables: &T, settings: &Settings, about: &About) -> Option<(NodeId, Reason)> {
-    let entry = tables.udp_flow(&about.flow)?;
-    let now = tables.now_ns();
-    let idle_ns = entry.idle_ns(now);
-    if idle_ns >= settings.udp_idle_ns
-        || tables.node(entry.node)?.incarnation != entry.incarnation
-        || candidates::is_lost(tables, settings, entry.node)
-    {
-        return None;
-    }
-    if idle_ns >= UDP_REFRESH_NS && about.matter == Matter::Datagram {
-        tables.remember_udp(
-            &about.flow,
-            FlowEntry {
-                since_ns: now,
-                ..entry
-            },
-        );
-    }
-    Some((entry.node, Reason::ToFlowOwner))
-}
-
-/// Remembers the owner of a UDP flow that no table knew, at the director.
-#[inline(always)]
-fn remember_datagram<T: Tables>(tables: &T, settings: &Settings, about: &About, owner: NodeId) {
-    if settings.udp_idle_ns == 0 {
-        return;
-    }
-    if let Some(node) = tables.node(owner) {
-        let entry = FlowEntry {
-            node: owner,
-            phase: FlowPhase::OPEN,
-            incarnation: node.incarnation,
-            since_ns: tables.now_ns(),
-        };
-        tables.remember_udp(&about.flow, entry);
-    }
-}
-
-/// Where the first fragment of this one's packet went, if that node is still a member.
-#[inline(always)]
-fn fragment_owner<T: Tables>(tables: &T, settings: &Settings, packet: &Network) -> Option<(NodeId, Reason)> {
-    let entry = tables.fragment(&fragment_key(packet))?;
-    if !entry.is_live(tables.now_ns()) {
-        return None;
-    }
-    if entry.node != settings.node {
-        tables.node(entry.node)?;
-    }
-    Some((entry.node, Reason::ToFragmentOwner))
-}
-
-/// What all fragments of this one's packet have in common.
-#[inline(always)]
-fn fragment_key(packet: &Network) -> FragmentKey {
-    FragmentKey {
-        source: packet.source,
-        destination: packet.destination,
-        identification: packet.identification,
-        protocol: u32::from(packet.protocol),
-    }
-}
+#[cfg(test)]
+mod tests;

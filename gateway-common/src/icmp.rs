@@ -80,6 +80,10 @@ const ECHO_REPLY_V6: u8 = 129;
 /// It is about no flow, or cut short.
 #[inline(always)]
 pub fn read<F: Frame>(frame: &F, network: &Network, flow: &mut FlowKey) -> Result<Matter, Reason> {
+    // A read alone would take Ethernet's padding for a header.
+    if network.payload_at + ICMP_BYTES > network.header_at + network.total_bytes {
+        return Err(Reason::TruncatedTransport);
+    }
     let header: Icmp = frame.read(network.payload_at).ok_or(Reason::TruncatedTransport)?;
     let (is_echo, is_error) = match network.family {
         Family::V4 => (
@@ -159,10 +163,12 @@ pub fn answer_echo<F: Frame>(frame: &mut F, packet: &Network) -> Result<(), OutO
             ECHO_REPLY_V4
         }
         Family::V6 => {
+            // Extension headers of the request, if there are any, stay before the reply.
+            let header: Ipv6 = frame.read(packet.header_at).ok_or(OutOfBounds)?;
             let bytes = packet.total_bytes - IPV6_BYTES;
             let header = Ipv6::new(
                 bytes,
-                PROTOCOL_ICMPV6,
+                header.next_header(),
                 ANSWER_TTL,
                 packet.destination,
                 packet.source,

@@ -263,6 +263,10 @@ pub fn ipv6<F: Frame>(frame: &F, at: usize, network: &mut Network) -> Result<(),
         source: Address::from_words(header.source()),
         destination: Address::from_words(header.destination()),
     };
+    // No such address is ever on a wire (RFC 4291, 2.5.5.2), and here it would pass for one of IPv4.
+    if network.source.is_ipv4() || network.destination.is_ipv4() {
+        return Err(Reason::BadNetwork);
+    }
     if is_extension(network.protocol) {
         walk(frame, network)?;
     }

@@ -144,7 +144,7 @@ reasons! {
     TruncatedTransport = "truncated-transport" Drop,
     /// A TCP header that contradicts itself.
     BadTransport = "bad-transport" Drop,
-    /// For a VIP, to a group's hardware address: more than one node may have got it.
+    /// For a VIP or encapsulated for this node, to a group's hardware address: more than one node may have got it.
     GroupAddress = "group-address" Drop,
     /// Encapsulated for this node, but not in the way that nodes encapsulate.
     UnexpectedEncapsulation = "unexpected-encapsulation" Drop,

@@ -23,7 +23,7 @@ use crate::names::{FirstAnswers, Names};
 use crate::registry::Registry;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging;
-use crate::view::View;
+use crate::view::{Served, View};
 use crate::{admin, cluster, health, l4, l7, names};
 
 /// How long the last access-log lines may take to be written.
@@ -67,7 +67,8 @@ async fn serve(settings: Settings) -> Result<()> {
     let (_alone, alone) = watch::channel(Arc::new(View::alone(&snapshot.node, incarnation)));
     let (cluster, views) = match &snapshot.cluster {
         Some(config) => {
-            let (cluster, views) = Cluster::start(config, &snapshot.node, incarnation)?;
+            let (cluster, views) =
+                Cluster::start(config, &snapshot.node, Served::by(&snapshot.vips), incarnation)?;
             (Some(cluster), views)
         }
         None => (None, alone),

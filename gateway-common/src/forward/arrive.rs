@@ -3,9 +3,9 @@
 use crate::encap::{HOPS_MASK, HOPS_MAX, Outer};
 use crate::frame::Frame;
 use crate::gue::{self, Gue, Inside};
-use crate::headers::{Ethernet, IPV4_BYTES, PROTOCOL_IPIP, PROTOCOL_IPV6, PROTOCOL_UDP, UDP_BYTES, Udp};
+use crate::headers::{Ethernet, PROTOCOL_IPIP, PROTOCOL_IPV6, PROTOCOL_UDP, UDP_BYTES, Udp};
 use crate::node::{EncapsulationCode, NodeId, Settings};
-use crate::parse::{self, Family, Fragment, Network};
+use crate::parse::{self, Fragment, Network};
 use crate::tables::Tables;
 use crate::verdict::Reason;
 
@@ -53,12 +53,16 @@ pub(super) fn encapsulated<F: Frame, T: Tables>(
         }
         _ => return Ok(None),
     };
-    let is_plain = packet.family == Family::V6 || packet.payload_at - packet.header_at == IPV4_BYTES;
+    // Neither options nor extension headers: nodes write none.
+    let is_plain = packet.payload_at - packet.header_at == packet.family.header_bytes();
     if !is_plain || packet.fragment != Fragment::Whole {
         return Err(Reason::UnexpectedEncapsulation);
     }
     if !tables.is_cluster_interface() {
         return Err(Reason::ForeignInterface);
+    }
+    if super::is_for_a_group(frame) {
+        return Err(Reason::GroupAddress);
     }
     let sender = tables.node_at(&packet.source).ok_or(Reason::UnknownNode)?;
     let node = tables.node(sender).ok_or(Reason::UnknownNode)?;

@@ -1,7 +1,8 @@
 //! The end of the packet's way: this node's stack, another node, or nowhere.
 
+use super::End;
 use super::arrive::Arrival;
-use super::{End, fragment_key};
+use super::remembered::fragment_key;
 use crate::encap::{Format, Hop, OUTER_TTL};
 use crate::fragment::FragmentEntry;
 use crate::node::{EncapsulationCode, NodeEntry, NodeId, Settings};
@@ -60,7 +61,8 @@ fn send<'t, T: Tables>(
     let node = tables.node(to).ok_or(Reason::UnknownOwner)?;
     let format = match (settings.encapsulation, arrival) {
         (EncapsulationCode::IPIP, _) => Format::Ipip,
-        (EncapsulationCode::L2, None) => Format::L2,
+        // Where nobody is known by hardware address the hops of what has nothing around it are not counted.
+        (EncapsulationCode::L2, None) if tables.is_cluster_interface() => Format::L2,
         _ => Format::Gue,
     };
     let (outer, mac) = way(settings, packet.family, node, format)?;
@@ -74,10 +76,9 @@ fn send<'t, T: Tables>(
             (arrival.hops + 1, ttl - 1)
         }
     };
-    if let Some(mtu) = node.mtu(outer)
-        && packet.total_bytes + format.bytes(outer) > mtu
-        && format != Format::L2
-    {
+    // An outer header cannot say more than that.
+    let mtu = node.mtu(outer).unwrap_or(u16::MAX as usize);
+    if packet.total_bytes + format.bytes(outer) > mtu && format != Format::L2 {
         return too_big(tables, packet, arrival, mtu.saturating_sub(format.bytes(outer)));
     }
     Ok(Action::Send(Hop {

@@ -180,7 +180,10 @@ pub const DNS_SERVERS_MAX: usize = 8;
 pub const VIPS_MAX: usize = gateway_common::abi::VIPS_MAX as usize;
 /// Ports of all VIPs together: the size of the kernel's VIP map.
 pub const VIP_PORTS_IN_ALL_MAX: usize = 4_096;
-const _: () = assert!(VIP_PORTS_IN_ALL_MAX + 3 * gateway_common::abi::VIPS_MAX as usize <= gateway_common::abi::VIP_ENTRIES_MAX as usize);
+const _: () = assert!(
+    VIP_PORTS_IN_ALL_MAX + 3 * gateway_common::abi::VIPS_MAX as usize
+        <= gateway_common::abi::VIP_ENTRIES_MAX as usize
+);
 /// Ports of one VIP at most.
 pub const VIP_PORTS_MAX: usize = 64;
 /// Listeners at most: each takes one socket per worker.

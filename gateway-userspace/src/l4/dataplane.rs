@@ -158,8 +158,11 @@ impl DataPlane {
             view,
             &self.neighbours,
             &self.vip_ids,
+            &self.now,
             &mut self.cache,
         );
+        self.counted
+            .tell_without_table(next.without_table, self.config.tables);
         let steps = plan::plan(&self.now, &next);
         for step in &steps {
             self.loaded.maps.carry_out(step)?;
@@ -333,16 +336,13 @@ impl DataPlane {
 
     fn name_counters(&self, view: &View) {
         let mut names = self.counted.names();
-        names.vips = self
-            .vip_ids
-            .iter()
-            .map(|(name, id)| (id.0, name.clone()))
-            .collect();
-        names.nodes = view
+        let vips = self.vip_ids.iter().map(|(name, id)| (id.0, name.clone()));
+        names.vips = vips.collect();
+        let nodes = view
             .members
             .iter()
-            .map(|member| (member.id.0, member.name.clone()))
-            .collect();
+            .map(|member| (member.id.0, member.name.clone()));
+        names.nodes = nodes.collect();
     }
 
     /// Gives each VIP a number for its counters, which it keeps for as long as it is configured.

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use gateway_common::abi::{MacKey, mac_key};
-use gateway_common::forward::TABLE_OF_ALL;
 use gateway_common::gue;
 use gateway_common::hash::vip_salt;
 use gateway_common::headers::{Mac, PROTOCOL_TCP, PROTOCOL_UDP, mac_words};
@@ -13,9 +12,10 @@ use gateway_common::maglev::Slot;
 use gateway_common::node::{EncapsulationCode, NodeEntry, NodeId, Settings};
 use gateway_common::vip::{Address, SteeringCode, TableId, VipEntry, VipFlags, VipId, VipKey};
 
-use super::owners::{self, OwnersCache};
+use super::owners::OwnersCache;
+use super::tables;
 use crate::config::snapshot::{Dataplane, Encapsulation, Payload, Snapshot, Steering, Transport, Vip};
-use crate::view::{Member, View};
+use crate::view::{Member, View, keys};
 
 /// The contents of the maps.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +32,8 @@ pub struct Desired {
     pub tables: BTreeMap<TableId, Arc<[Slot]>>,
     /// VIPs by address, port and protocol.
     pub vips: HashMap<VipKey, VipEntry>,
+    /// Keys of VIPs that want a table of their own, but go by that of all members: `dataplane.tables` are used up.
+    pub without_table: usize,
 }
 
 /// Next hops, by the address of the node behind them.
@@ -48,23 +50,27 @@ pub struct Neighbour {
 
 /// The contents of the maps for that snapshot and view, on the node of that name.
 ///
-/// `vip_ids` are those of the counters, one for each VIP of the snapshot that is to be counted apart.
+/// `vip_ids` are those of the counters, one for each VIP of the snapshot that is to be counted apart; `now` is what stands
+/// in the maps, for VIPs stay on the tables that they are on.
 pub fn desired(
     snapshot: &Snapshot,
     dataplane: &Dataplane,
     view: &View,
     neighbours: &Neighbours,
     vip_ids: &HashMap<String, VipId>,
+    now: &Desired,
     cache: &mut OwnersCache,
 ) -> Desired {
     let me = view
         .member(&snapshot.node.name)
         .map(|member| member.id)
         .unwrap_or_default();
-    let table = TABLE_OF_ALL;
+    let keys: Vec<VipKey> = snapshot.vips.iter().flat_map(keys).collect();
+    let steering = tables::steering(view, me, &keys, &now.vips, dataplane.tables, cache);
     let mut desired = Desired {
         settings: settings(snapshot, dataplane, view, me),
-        tables: BTreeMap::from([(table, owners::slots(cache, view, me).into())]),
+        tables: steering.tables,
+        without_table: steering.without_table,
         ..Desired::default()
     };
     for member in &view.members {
@@ -81,13 +87,14 @@ pub fn desired(
     }
     for vip in &snapshot.vips {
         let id = vip_ids.get(&vip.name).copied().unwrap_or_default();
-        put_vip(&mut desired.vips, vip, id, table);
+        put_vip(&mut desired.vips, vip, id, &steering.table_of);
     }
     desired
 }
 
 /// Adds the keys of one VIP, and what its address needs.
-fn put_vip(vips: &mut HashMap<VipKey, VipEntry>, vip: &Vip, id: VipId, table: TableId) {
+fn put_vip(vips: &mut HashMap<VipKey, VipEntry>, vip: &Vip, id: VipId, table_of: &HashMap<VipKey, TableId>) {
+    let table = |key: &VipKey| table_of.get(key).copied().unwrap_or_default();
     let address = Address::from(vip.address);
     let (protocol, any_port) = match vip.protocol {
         Transport::Tcp => (u16::from(PROTOCOL_TCP), VipFlags::ANY_TCP_PORT),
@@ -104,24 +111,26 @@ fn put_vip(vips: &mut HashMap<VipKey, VipEntry>, vip: &Vip, id: VipId, table: Ta
             Payload::Quic => VipFlags::QUIC,
         },
         zero: 0,
-        table,
+        table: TableId::default(),
         salt: vip_salt(&address, protocol),
     };
-    // Of the address itself: what comes without ports goes by addresses, by the table of its first VIP.
+    // Of the address itself: what comes without ports goes by addresses, and their table is that of the
+    // nodes that serve any VIP of the address.
     let of_address = vips
         .entry(VipKey::of_address(address))
         .or_insert_with(|| VipEntry {
             steering: SteeringCode::IP_HASH,
             flags: VipFlags::default(),
             salt: vip_salt(&address, 0),
+            table: table(&VipKey::of_address(address)),
             ..entry
         });
     if vip.ports.is_empty() {
         of_address.flags = of_address.flags.with(any_port);
     }
-    let any = vip.ports.is_empty().then_some(0);
-    for port in vip.ports.iter().copied().chain(any) {
-        vips.insert(VipKey::new(address, port.to_be(), protocol), entry);
+    for key in keys(vip).filter(|key| key.protocol != 0) {
+        let table = table(&key);
+        vips.insert(key, VipEntry { table, ..entry });
     }
 }
 

@@ -1,16 +1,32 @@
-//! The table of packet cases: what comes in, and what must become of it.
+//! The table of packet cases: what comes in, what must become of it, and what the tables must remember then.
 //!
-//! Rows stand by topic in files of their own. Each is made for both versions of IP where both have the topic.
+//! Rows stand by topic in files of their own. Each is made for both versions of IP where both have the topic. Nothing
+//! is remembered but what a row says: the tables are compared whole.
 
-mod client;
+mod arrivals;
+mod echo;
+mod encapsulated;
+mod errors;
+mod extensions;
+mod flags;
+mod flows;
+mod forged;
 mod fragments;
+mod hops;
+mod lease;
 mod malformed;
-mod nodes;
+mod mtu;
+mod quic;
+mod segment;
+mod slots;
+mod tags;
+mod udp;
+mod vips;
 
 use gateway_common::flow::{FlowEntry, FlowKey, FlowPhase};
+use gateway_common::fragment::{FragmentEntry, FragmentKey};
 use gateway_common::hash;
-use gateway_common::maglev::SLOTS;
-use gateway_common::node::NodeId;
+use gateway_common::node::{EncapsulationCode, NodeId, Settings};
 use gateway_common::verdict::{Fate, Reason};
 
 use super::build::{Packet, frame};
@@ -19,15 +35,170 @@ use super::world::{self, MAC_HERE, MAC_ROUTER, ME, Situation, Version, node_mac}
 /// A client port without a connection.
 const FRESH_PORT: u16 = 50_000;
 
-/// What is unlike the usual world in a case.
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Where a frame comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Twist {
-    /// Nothing.
+pub enum Interface {
+    /// Where nodes are reached, too.
+    Cluster,
+    /// Where they are not.
+    Foreign,
+}
+
+/// ICMP errors that may still be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorsLeft {
+    /// One at least.
+    Some,
+    /// None.
     None,
-    /// The frame comes in by an interface that nodes are not reached by.
-    ForeignInterface,
-    /// User space has written nothing yet.
-    NotConfigured,
+}
+
+/// What there is before a frame comes in, beside the world.
+#[derive(Clone, Debug)]
+pub struct Before {
+    /// What the program knows of its node; `None`: user space has written nothing yet.
+    pub settings: Option<Settings>,
+    /// Where the frame comes in.
+    pub interface: Interface,
+    /// What the table of all members says.
+    pub table_of_all: Situation,
+    /// How long ago user space said that it is alive; `None`: it never did.
+    pub lease_age_ns: Option<u64>,
+    /// Nodes, and how long ago they were heard.
+    pub heard: Vec<(u16, u64)>,
+    /// What the flow table knows of TCP, and how long ago its phase began.
+    pub flows: Vec<(FlowKey, FlowEntry, u64)>,
+    /// What the flow table knows of UDP, and how long ago it moved.
+    pub udp_flows: Vec<(FlowKey, FlowEntry, u64)>,
+    /// Fragmented packets, and how long ago the first fragment came.
+    pub fragments: Vec<(FragmentKey, FragmentEntry, u64)>,
+    /// ICMP errors that may still be sent.
+    pub errors_left: ErrorsLeft,
+}
+
+impl Default for Before {
+    fn default() -> Self {
+        Self {
+            settings: Some(world::settings()),
+            interface: Interface::Cluster,
+            table_of_all: Situation::Mine,
+            lease_age_ns: None,
+            heard: Vec::new(),
+            flows: Vec::new(),
+            udp_flows: Vec::new(),
+            fragments: Vec::new(),
+            errors_left: ErrorsLeft::Some,
+        }
+    }
+}
+
+impl Before {
+    /// The entries for TCP, with their times; `at` gives the time of an age.
+    pub fn flows(&self, at: impl Fn(u64) -> u64) -> impl Iterator<Item = (FlowKey, FlowEntry)> {
+        timed(&self.flows, at)
+    }
+
+    /// The entries for UDP.
+    pub fn udp_flows(&self, at: impl Fn(u64) -> u64) -> impl Iterator<Item = (FlowKey, FlowEntry)> {
+        timed(&self.udp_flows, at)
+    }
+
+    /// The fragmented packets.
+    pub fn fragments(&self, at: impl Fn(u64) -> u64) -> impl Iterator<Item = (FragmentKey, FragmentEntry)> {
+        self.fragments.iter().map(move |(key, entry, age_ns)| {
+            let at_ns = at(*age_ns);
+            (*key, FragmentEntry { at_ns, ..*entry })
+        })
+    }
+}
+
+fn timed(
+    entries: &[(FlowKey, FlowEntry, u64)],
+    at: impl Fn(u64) -> u64,
+) -> impl Iterator<Item = (FlowKey, FlowEntry)> {
+    entries.iter().map(move |(key, entry, age_ns)| {
+        let since_ns = at(*age_ns);
+        (*key, FlowEntry { since_ns, ..*entry })
+    })
+}
+
+/// When a time was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Before this frame, or never.
+    Before,
+    /// For this frame.
+    Now,
+}
+
+/// An entry of a flow table after a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The flow.
+    pub key: FlowKey,
+    /// Whose it is.
+    pub node: NodeId,
+    /// In which life.
+    pub incarnation: u32,
+    /// How far it has come.
+    pub phase: FlowPhase,
+    /// When that was written.
+    pub since: Written,
+}
+
+/// All that the tables remember after a frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct After {
+    /// Of TCP.
+    pub flows: Vec<Kept>,
+    /// Of UDP.
+    pub udp_flows: Vec<Kept>,
+    /// Fragmented packets.
+    pub fragments: Vec<(FragmentKey, NodeId, Written)>,
+    /// Nodes that this frame was heard of.
+    pub heard: Vec<u16>,
+}
+
+impl After {
+    /// From what is in the tables; `written` says when a time was.
+    pub fn new(
+        flows: impl Iterator<Item = (FlowKey, FlowEntry)>,
+        udp_flows: impl Iterator<Item = (FlowKey, FlowEntry)>,
+        fragments: impl Iterator<Item = (FragmentKey, FragmentEntry)>,
+        heard: impl Iterator<Item = (u16, u64)>,
+        written: impl Fn(u64) -> Written,
+    ) -> Self {
+        let kept = |(key, entry): (FlowKey, FlowEntry)| Kept {
+            key,
+            node: entry.node,
+            incarnation: entry.incarnation,
+            phase: entry.phase,
+            since: written(entry.since_ns),
+        };
+        let after = Self {
+            flows: flows.map(kept).collect(),
+            udp_flows: udp_flows.map(kept).collect(),
+            fragments: fragments
+                .map(|(key, entry)| (key, entry.node, written(entry.at_ns)))
+                .collect(),
+            heard: heard
+                .filter(|(_, at)| written(*at) == Written::Now)
+                .map(|(node, _)| node)
+                .collect(),
+        };
+        after.in_order()
+    }
+
+    /// The same in an order that depends on nothing else.
+    fn in_order(mut self) -> Self {
+        self.flows.sort_by_key(|kept| format!("{:?}", kept.key));
+        self.udp_flows.sort_by_key(|kept| format!("{:?}", kept.key));
+        self.fragments.sort_by_key(|(key, ..)| format!("{key:?}"));
+        self.heard.sort_unstable();
+        self
+    }
 }
 
 /// What became of a frame.
@@ -39,20 +210,18 @@ pub struct Outcome {
     pub reason: Reason,
     /// The frame after it.
     pub bytes: Vec<u8>,
-    /// What the flow table says of the watched flow.
-    pub remembers: Option<(NodeId, FlowPhase)>,
+    /// What the tables remember.
+    pub after: After,
 }
 
 impl std::fmt::Debug for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let bytes: String = self.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        write!(
-            f,
-            "{:?} for {}, flow {:?}\n  {bytes}",
-            self.fate,
-            self.reason.name(),
-            self.remembers
-        )
+        write!(f, "{:?} for {}\n  {bytes}", self.fate, self.reason.name())?;
+        if self.after != After::default() {
+            write!(f, "\n  {:?}", self.after)?;
+        }
+        Ok(())
     }
 }
 
@@ -62,13 +231,9 @@ pub struct Case {
     /// What it shows.
     pub name: String,
     /// What is unlike the usual world.
-    pub twist: Twist,
+    pub before: Before,
     /// The frame that comes in.
     pub frame: Vec<u8>,
-    /// A flow that the table knows before, and how long ago its phase began.
-    pub remembered: Option<(FlowKey, FlowEntry, u64)>,
-    /// A flow that is looked up after.
-    pub watched: Option<FlowKey>,
     /// What must become of it.
     pub expected: Outcome,
 }
@@ -77,17 +242,41 @@ pub struct Case {
 pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     for version in Version::BOTH {
-        cases.extend(client::cases(version));
-        cases.extend(nodes::cases(version));
-        cases.extend(malformed::cases(version));
+        for topic in [
+            vips::cases,
+            slots::cases,
+            flows::cases,
+            flags::cases,
+            udp::cases,
+            quic::cases,
+            tags::cases,
+            malformed::cases,
+            fragments::cases,
+            echo::cases,
+            errors::cases,
+            mtu::cases,
+            forged::cases,
+            encapsulated::cases,
+            arrivals::cases,
+            hops::cases,
+            segment::cases,
+            lease::cases,
+        ] {
+            cases.extend(topic(version));
+        }
     }
-    cases.extend(fragments::cases());
+    cases.extend(extensions::cases());
     cases
 }
 
 /// A frame from the client's side.
 fn from_client(packet: &Packet) -> Vec<u8> {
     frame(MAC_HERE, MAC_ROUTER, &[], packet.ether_type(), &packet.bytes())
+}
+
+/// A frame back to the client's side.
+fn to_client(packet: &Packet) -> Vec<u8> {
+    frame(MAC_ROUTER, MAC_HERE, &[], packet.ether_type(), &packet.bytes())
 }
 
 /// A frame from another node.
@@ -100,50 +289,154 @@ fn to_node(id: u16, outer: &Packet) -> Vec<u8> {
     frame(node_mac(id), MAC_HERE, &[], outer.ether_type(), &outer.bytes())
 }
 
-/// A TCP packet from the client to a situation's port.
+/// A TCP packet from the client to the VIP.
 fn tcp(version: Version, client_port: u16, port: u16, flags: u8) -> Packet {
     Packet::tcp((version.client(), client_port), (version.vip(), port), flags)
 }
 
-/// The outer header's mark that this node writes: one hop, and for IPv6 the slot.
-fn first_mark(version: Version, packet: &Packet, port: u16) -> u16 {
-    let client_port = packet
-        .payload
-        .first_chunk()
-        .map(|bytes| u16::from_be_bytes(*bytes))
-        .unwrap_or_default();
-    let mut flow = world::flow(version, client_port, port);
-    flow.protocol = u16::from(packet.protocol);
-    let vip = world::vips().into_iter().find(|(key, _)| {
-        key.address == flow.destination && key.port == flow.ports[1] && key.protocol == flow.protocol
-    });
-    match (version, vip) {
-        (Version::V6, Some((_, vip))) => {
-            (hash::slot(world::settings().hash_key, &vip, &flow, SLOTS) as u16) << 2 | 1
-        }
-        _ => 1,
+/// A datagram from the client to the VIP.
+fn udp(version: Version, client_port: u16, port: u16) -> Packet {
+    Packet::udp((version.client(), client_port), (version.vip(), port))
+}
+
+/// The flow of a packet that has ports right behind its header.
+fn flow_of(packet: &Packet) -> FlowKey {
+    let ports = |at: usize| {
+        let bytes = packet
+            .payload
+            .get(at..at + 2)
+            .and_then(|bytes| bytes.first_chunk());
+        bytes.map_or(0, |bytes| u16::from_ne_bytes(*bytes))
+    };
+    FlowKey {
+        source: packet.source.into(),
+        destination: packet.destination.into(),
+        ports: [ports(0), ports(2)],
+        protocol: u16::from(packet.protocol),
+        zero: 0,
     }
 }
 
-/// The packet as this node sends it to another as the first to do so.
-fn steered(version: Version, id: u16, packet: &Packet, port: u16) -> Vec<u8> {
-    let mark = first_mark(version, packet, port);
-    to_node(id, &packet.within(version.node(ME.0), version.node(id), mark, 64))
+/// What tells a flow for the VIP apart on the way between nodes.
+fn entropy(flow: &FlowKey) -> u16 {
+    let of = |port, protocol| {
+        world::vips()
+            .into_iter()
+            .find(|(key, _)| key.address == flow.destination && key.port == port && key.protocol == protocol)
+            .map(|(_, vip)| vip)
+    };
+    let vip = if flow.ports == [0, 0] {
+        of(0, 0)
+    } else {
+        of(flow.ports[1], flow.protocol).or_else(|| of(0, flow.protocol))
+    };
+    hash::spread(world::settings().hash_key, vip.as_ref(), flow).entropy
+}
+
+/// The way of a packet from node to node.
+#[derive(Clone, Copy)]
+struct Way {
+    format: EncapsulationCode,
+    outer: Version,
+    from: u16,
+    to: u16,
+    hops: u16,
+    ttl: u8,
+}
+
+impl Way {
+    /// From this node, the director, to that one.
+    fn first(outer: Version, to: u16) -> Self {
+        Self {
+            format: EncapsulationCode::GUE,
+            outer,
+            from: ME.0,
+            to,
+            hops: 1,
+            ttl: 64,
+        }
+    }
+
+    /// From that node to this one.
+    fn here(outer: Version, from: u16, hops: u16) -> Self {
+        Self {
+            from,
+            to: ME.0,
+            hops,
+            ..Self::first(outer, ME.0)
+        }
+    }
+
+    fn in_format(self, format: EncapsulationCode) -> Self {
+        Self { format, ..self }
+    }
+
+    /// The packet with what stands around it on this way.
+    fn wrap(self, packet: &Packet, entropy: u16) -> Packet {
+        let ends @ [from, to] = [self.outer.node(self.from), self.outer.node(self.to)];
+        let mut outer = if self.format == EncapsulationCode::IPIP {
+            let mark = match self.outer {
+                Version::V4 => self.hops,
+                Version::V6 => entropy << 2 | self.hops,
+            };
+            packet.within(from, to, mark, 64)
+        } else {
+            let port = 0xc000 | entropy & 0x3fff;
+            let mut outer = packet.in_gue(ends, port, self.hops, world::cookie(self.from));
+            if self.outer == Version::V6 {
+                outer.mark = entropy;
+            }
+            outer
+        };
+        outer.ttl = self.ttl;
+        outer
+    }
+}
+
+/// The packet as node `from` sends it here.
+fn sent(version: Version, from: u16, packet: &Packet, hops: u16) -> Packet {
+    Way::here(version, from, hops).wrap(packet, 0x1357)
+}
+
+/// The packet as this node sends it to another as the first to do so; its ports stand right behind its header.
+fn steered(version: Version, to: u16, packet: &Packet) -> Vec<u8> {
+    to_node(
+        to,
+        &Way::first(version, to).wrap(packet, entropy(&flow_of(packet))),
+    )
+}
+
+/// The packet as this node sends it to another after a third one, by so many hops in all.
+fn relayed(version: Version, to: u16, packet: &Packet, hops: u16) -> Vec<u8> {
+    let way = Way {
+        hops,
+        ttl: 63,
+        ..Way::first(version, to)
+    };
+    to_node(to, &way.wrap(packet, entropy(&flow_of(packet))))
+}
+
+/// An entry for a node's present life.
+fn entry(node: u16, phase: FlowPhase) -> FlowEntry {
+    FlowEntry {
+        node: NodeId(node),
+        phase,
+        incarnation: 100 + u32::from(node),
+        since_ns: 0,
+    }
 }
 
 impl Case {
     fn new(version: Version, name: &str, frame: Vec<u8>, fate: Fate, reason: Reason, bytes: Vec<u8>) -> Self {
         Self {
             name: format!("{version:?}: {name}"),
-            twist: Twist::None,
+            before: Before::default(),
             frame,
-            remembered: None,
-            watched: None,
             expected: Outcome {
                 fate,
                 reason,
                 bytes,
-                remembers: None,
+                after: After::default(),
             },
         }
     }
@@ -158,39 +451,107 @@ impl Case {
         Self::new(version, name, frame.clone(), Fate::Drop, reason, frame)
     }
 
-    fn twisted(self, twist: Twist) -> Self {
-        Self { twist, ..self }
+    /// A client's packet, with ports right behind its header, that is sent to another node.
+    fn steered(version: Version, name: &str, packet: &Packet, to: u16, reason: Reason) -> Self {
+        let bytes = steered(version, to, packet);
+        Self::new(version, name, from_client(packet), Fate::Transmit, reason, bytes)
     }
 
-    /// With a flow that the table knows.
-    fn remembering(self, key: FlowKey, node: u16, phase: FlowPhase, age_ns: u64) -> Self {
-        let entry = FlowEntry {
+    /// A packet of another node that is taken out of what that put around it, and passed.
+    fn taken(
+        version: Version,
+        name: &str,
+        outer: &Packet,
+        from: u16,
+        inner: &Packet,
+        reason: Reason,
+    ) -> Self {
+        let bytes = frame(MAC_HERE, node_mac(from), &[], inner.ether_type(), &inner.bytes());
+        Self::new(version, name, from_node(from, outer), Fate::Pass, reason, bytes).hears(from)
+    }
+
+    /// With other things than usual before.
+    fn before(mut self, change: impl FnOnce(&mut Before)) -> Self {
+        change(&mut self.before);
+        self
+    }
+
+    /// With other settings than usual.
+    fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
+        self.before(|before| {
+            if let Some(settings) = &mut before.settings {
+                change(settings);
+            }
+        })
+    }
+
+    /// After it, the tables know that the node lives.
+    fn hears(mut self, node: u16) -> Self {
+        self.expected.after.heard.push(node);
+        self
+    }
+
+    /// After it, the flow table knows the packet's connection for new.
+    fn opens(self, packet: &Packet, node: u16) -> Self {
+        self.keeps(flow_of(packet), entry(node, FlowPhase::OPEN), Written::Before)
+    }
+
+    /// After it, the flow table has that entry.
+    fn keeps(mut self, key: FlowKey, entry: FlowEntry, since: Written) -> Self {
+        let kept = Kept {
+            key,
+            node: entry.node,
+            incarnation: entry.incarnation,
+            phase: entry.phase,
+            since,
+        };
+        let list = if key.protocol == 6 {
+            &mut self.expected.after.flows
+        } else {
+            &mut self.expected.after.udp_flows
+        };
+        list.retain(|kept| kept.key != key);
+        list.push(kept);
+        self.expected.after = self.expected.after.in_order();
+        self
+    }
+
+    /// After it, the table of UDP flows knows the packet's flow for new, or anew.
+    fn notes(self, packet: &Packet, node: u16) -> Self {
+        self.keeps(flow_of(packet), entry(node, FlowPhase::OPEN), Written::Now)
+    }
+
+    /// Before it, the flow table has that entry, as old as said; and after, unless it is said otherwise.
+    fn knowing(mut self, key: FlowKey, entry: FlowEntry, age_ns: u64) -> Self {
+        let list = if key.protocol == 6 {
+            &mut self.before.flows
+        } else {
+            &mut self.before.udp_flows
+        };
+        list.push((key, entry, age_ns));
+        self.keeps(key, entry, Written::Before)
+    }
+
+    /// Before it, the first fragment went to a node; and it is remembered after.
+    fn after_first(mut self, key: FragmentKey, node: u16, age_ns: u64) -> Self {
+        let entry = FragmentEntry {
             node: NodeId(node),
-            phase,
-            incarnation: 100 + u32::from(node),
-            since_ns: 0,
+            ..FragmentEntry::default()
         };
-        let mut case = Self {
-            remembered: Some((key, entry, age_ns)),
-            watched: Some(key),
-            ..self
-        };
-        case.expected.remembers = Some((NodeId(node), phase));
-        case
+        self.before.fragments.push((key, entry, age_ns));
+        self.expected
+            .after
+            .fragments
+            .push((key, NodeId(node), Written::Before));
+        self
     }
 
-    /// With what the table must say of a flow after.
-    fn then_remembers(self, key: FlowKey, remembers: Option<(u16, FlowPhase)>) -> Self {
-        let mut case = Self {
-            watched: Some(key),
-            ..self
-        };
-        case.expected.remembers = remembers.map(|(node, phase)| (NodeId(node), phase));
-        case
+    /// After it, the tables know where the first fragment went.
+    fn begins(mut self, key: FragmentKey, node: u16) -> Self {
+        self.expected
+            .after
+            .fragments
+            .push((key, NodeId(node), Written::Now));
+        self
     }
-}
-
-/// The flow of a client port to a situation's port.
-fn flow_to(version: Version, client_port: u16, situation: Situation) -> FlowKey {
-    world::flow(version, client_port, situation.port())
 }
