@@ -34,7 +34,7 @@ pub struct NodeEntry {
     pub mac: [u16; 3],
     /// The same for `address_v6`.
     pub mac_v6: [u16; 3],
-    /// The life of its sockets.
+    /// The life of its sockets; [`NodeEntry::FORMER`] for who is no member any more.
     pub incarnation: u32,
     /// Longest IP packet on the way to `address`, in bytes; 0: not known.
     pub mtu: u16,
@@ -45,6 +45,16 @@ pub struct NodeEntry {
 }
 
 impl NodeEntry {
+    /// The incarnation of a former member: what it sends is believed, for its kernel program may outlive its process, and
+    /// nothing is sent to it.
+    pub const FORMER: u32 = 0;
+
+    /// Whether it is a member.
+    #[inline(always)]
+    pub const fn is_member(&self) -> bool {
+        self.incarnation != Self::FORMER
+    }
+
     /// Where encapsulated packets of that family go.
     #[inline(always)]
     pub fn address(&self, family: Family) -> &Address {

@@ -1,5 +1,6 @@
 //! The running node: starts its parts in order, and stops them in order.
 
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +64,8 @@ async fn serve(settings: Settings) -> Result<()> {
     let workers = Workers::start(Arc::clone(&shared)).context("cannot start the workers")?;
     let prepared = workers.prepare(&snapshot)?;
     // Views come from the cluster, or there is one for ever; its sender must live as long.
-    let incarnation = rand::random();
+    // Zero is who is no member.
+    let incarnation = rand::random::<NonZero<u32>>().get();
     let (_alone, alone) = watch::channel(Arc::new(View::alone(&snapshot.node, incarnation)));
     let (cluster, views) = match &snapshot.cluster {
         Some(config) => {

@@ -76,8 +76,8 @@ pub(super) fn named_node<F: Frame, T: Tables>(
     }
     let header: ShortHeader = frame.read(packet.payload_at + UDP_BYTES)?;
     let node = header.node();
-    tables.node(node)?;
-    (!candidates::is_lost(tables, settings, node)).then_some((node, Reason::ToNamedNode))
+    let is_member = tables.node(node)?.is_member();
+    (is_member && !candidates::is_lost(tables, settings, node)).then_some((node, Reason::ToNamedNode))
 }
 
 /// Who owns a UDP flow by the table, if it is not idle for too long and the node's life is the same. Datagrams keep the
@@ -137,10 +137,8 @@ pub(super) fn fragment_owner<T: Tables>(
     if !entry.is_live(tables.now_ns()) {
         return None;
     }
-    if entry.node != settings.node {
-        tables.node(entry.node)?;
-    }
-    Some((entry.node, Reason::ToFragmentOwner))
+    let is_there = entry.node == settings.node || tables.node(entry.node)?.is_member();
+    is_there.then_some((entry.node, Reason::ToFragmentOwner))
 }
 
 /// What all fragments of this one's packet have in common.

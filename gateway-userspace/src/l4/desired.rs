@@ -89,7 +89,41 @@ pub fn desired(
         let id = vip_ids.get(&vip.name).copied().unwrap_or_default();
         put_vip(&mut desired.vips, vip, id, &steering.table_of);
     }
+    keep_former(&mut desired, now);
     desired
+}
+
+/// Former members that are still believed as senders, at most: as many as a cluster has members.
+const FORMER_NODES_MAX: usize = 64;
+
+/// Goes on believing what former members send. A node whose process died is no member, but its kernel program may still
+/// get packets and steer them here; without this, clients behind such a director would reach nobody.
+///
+/// Nothing is sent to them: no slot names them, and no flow that is remembered is of incarnation 0.
+fn keep_former(desired: &mut Desired, now: &Desired) {
+    let mut kept = 0;
+    for (id, entry) in &now.nodes {
+        let addresses = [entry.address, entry.address_v6];
+        let own = || addresses.into_iter().filter(|address| !address.is_unset());
+        let is_taken = own().any(|address| desired.node_addresses.contains_key(&address));
+        if desired.nodes.contains_key(id) || is_taken || kept == FORMER_NODES_MAX {
+            continue;
+        }
+        kept += 1;
+        desired.node_addresses.extend(own().map(|address| (address, *id)));
+        for mac in [entry.mac, entry.mac_v6] {
+            if mac != [0; 3] {
+                desired.node_macs.entry(mac_key(mac)).or_insert(*id);
+            }
+        }
+        desired.nodes.insert(
+            *id,
+            NodeEntry {
+                incarnation: NodeEntry::FORMER,
+                ..*entry
+            },
+        );
+    }
 }
 
 /// Adds the keys of one VIP, and what its address needs.
@@ -180,5 +214,58 @@ fn node_entry(member: &Member, dataplane: &Dataplane, view: &View, neighbours: &
         mtu,
         mtu_v6,
         zero: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(host: u8, incarnation: u32) -> NodeEntry {
+        NodeEntry {
+            address: IpAddr::from([10, 0, 0, host]).into(),
+            mac: [1, 2, u16::from(host)],
+            incarnation,
+            ..NodeEntry::default()
+        }
+    }
+
+    fn with(nodes: &[(u16, u8, u32)]) -> Desired {
+        let mut desired = Desired::default();
+        for (id, host, incarnation) in nodes {
+            let entry = entry(*host, *incarnation);
+            desired.nodes.insert(NodeId(*id), entry);
+            desired.node_addresses.insert(entry.address, NodeId(*id));
+        }
+        desired
+    }
+
+    #[test]
+    fn former_members_are_believed_until_somebody_has_their_number_or_address() {
+        let now = with(&[(1, 1, 7), (2, 2, 8)]);
+        let mut died = with(&[(1, 1, 7)]);
+        keep_former(&mut died, &now);
+        let former = entry(2, NodeEntry::FORMER);
+        assert_eq!(died.nodes.get(&NodeId(2)), Some(&former));
+        assert_eq!(died.node_addresses.get(&former.address), Some(&NodeId(2)));
+        assert_eq!(died.node_macs.get(&mac_key(former.mac)), Some(&NodeId(2)));
+
+        for (name, mut next) in [
+            ("back again", with(&[(1, 1, 7), (2, 2, 9)])),
+            ("its number is another's", with(&[(1, 1, 7), (2, 3, 9)])),
+            ("its address is another's", with(&[(1, 1, 7), (3, 2, 9)])),
+        ] {
+            let expected = next.nodes.clone();
+            keep_former(&mut next, &died);
+            assert_eq!(next.nodes, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn former_members_are_bounded() {
+        let many: Vec<_> = (1..=200).map(|id: u16| (id, id as u8, 7)).collect();
+        let mut next = Desired::default();
+        keep_former(&mut next, &with(&many));
+        assert_eq!(next.nodes.len(), FORMER_NODES_MAX);
     }
 }

@@ -65,8 +65,9 @@ fn a_join_and_a_death_within_a_second_break_only_what_ended_on_the_dead_node() {
         joining.wait_ready().expect("a ready node");
         let joined = Instant::now();
         let had = scene.by_node().get(dead.name()).copied().unwrap_or(0);
-        let died = dead.kill().expect("a kill");
-        scene.lab.cut_link(dead.name()).expect("a cut");
+        // The link first: what a dying process's kernel would still say to its clients is lost, as at a loss of power.
+        let died = scene.lab.cut_link(dead.name()).expect("a cut");
+        dead.kill().expect("a kill");
         scene.rehash(after);
         assert!(died.duration_since(joined) < APART_MAX);
         scene.rounds(3);
