@@ -126,7 +126,7 @@ impl DataPlane {
         for interface in &config.interfaces {
             let attached = interfaces::attached(netlink, interface, interfaces::index(interface)?).await?;
             if let Err(error) = loader::attach(&mut loaded.object, pins, interface, config.mode, attached) {
-                return Err(name_the_other(error, netlink).await);
+                return Err(interfaces::name_the_other(error, netlink).await);
             }
         }
         // An earlier life may have had other interfaces: there the old program would steer by tables nobody writes.
@@ -369,33 +369,4 @@ fn others(snapshot: &Snapshot, view: &View) -> Vec<IpAddr> {
         .iter()
         .filter(|member| member.name != snapshot.node.name);
     others.flat_map(desired::addresses).collect()
-}
-
-/// Adds to an error about another program which one it is.
-async fn name_the_other(error: L4Error, netlink: &Handle) -> L4Error {
-    let L4Error::AnotherProgram { interface, .. } = error else {
-        return error;
-    };
-    let attached = match interfaces::index(&interface) {
-        Ok(index) => interfaces::attached(netlink, &interface, index)
-            .await
-            .ok()
-            .flatten(),
-        Err(_) => None,
-    };
-    let program = attached.map(|attached| {
-        let name = aya::programs::loaded_programs()
-            .filter_map(Result::ok)
-            .find(|info| info.id() == attached.program)
-            .and_then(|info| info.name_as_str().map(str::to_owned));
-        format!(
-            " (id {}, name {})",
-            attached.program,
-            name.as_deref().unwrap_or("unknown")
-        )
-    });
-    L4Error::AnotherProgram {
-        interface,
-        program: program.unwrap_or_default(),
-    }
 }

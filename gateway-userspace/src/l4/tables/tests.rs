@@ -117,7 +117,9 @@ fn slots_follow_weights_and_a_change_of_weight_moves_little_more_than_its_share(
 #[test]
 fn a_vip_goes_to_the_nodes_that_serve_it() {
     let sets: &[&[u16]] = &[&[80, 443], &[443], &[0]];
-    let rows: [(&str, &[(u32, u8)], u16, &[u16]); 8] = [
+    /// Name; weight and set of each node; port; who takes it.
+    type Row = (&'static str, &'static [(u32, u8)], u16, &'static [u16]);
+    let rows: [Row; 8] = [
         ("named by two", &[(1, 1), (1, 2), (1, 1)], 80, &[1, 3]),
         (
             "named by one, and one serves all",
@@ -257,13 +259,16 @@ impl Life {
     }
 }
 
+/// A share, and the set that it is of.
+type OfSet = (Share, Option<Vec<Fingerprint>>);
+
 #[test]
 fn previous_owners_are_those_that_a_node_saw_that_was_there_all_along() {
     for seed in 0..40 {
         let mut life = Life::new(seed);
         let mut cache = OwnersCache::default();
         // What such a node saw: distinct shares of all, the latest last, with the owners of one VIP.
-        let mut seen: Vec<(Vec<(Share, Option<Vec<Fingerprint>>)>, Vec<NodeId>)> = Vec::new();
+        let mut seen: Vec<(Vec<OfSet>, Vec<NodeId>)> = Vec::new();
         for _ in 0..8 {
             life.change();
             let view = &life.lineage.view;

@@ -97,7 +97,7 @@ impl<'f> Decoder<'f> {
     /// Verifies the checksum that stands `offset` bytes into the header here.
     fn transport_checksum(&mut self, name: &str, carried: &Carried<'f>, found: u16, offset: usize) {
         let covered = self.frame.get(self.at..self.end).unwrap_or_default();
-        let has_pseudo_header = !(carried.protocol == 1);
+        let has_pseudo_header = carried.protocol != 1;
         let pseudo = pseudo_header(
             carried.source,
             carried.destination,
