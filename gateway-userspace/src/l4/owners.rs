@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use gateway_common::maglev::{self, Chooser, Layers, NodeSet, SLOTS, Slot};
@@ -54,6 +54,50 @@ pub struct OwnersCache {
     round: u64,
     owners: HashMap<NodeShares, Known<[NodeId]>>,
     tables: HashMap<TableKey, Known<[Slot]>>,
+    spare_owners: Spare<NodeId>,
+    spare_slots: Spare<Slot>,
+}
+
+/// Tables that are not asked for any more: written anew, they cost no page faults, which cost as much as computing.
+/// Holds what the last round gave up, at most as much as it asked for.
+#[derive(Debug)]
+struct Spare<T>(Mutex<Vec<Arc<[T]>>>);
+
+impl<T> Default for Spare<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Copy + Default> Spare<T> {
+    fn list(&self) -> MutexGuard<'_, Vec<Arc<[T]>>> {
+        // Whoever panicked while holding it left whole tables behind.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A table with that written into it; on a spare one, if nobody reads it any more.
+    fn written(&self, write: impl FnOnce(&mut [T])) -> Arc<[T]> {
+        let mut table = self.list().pop().filter(|table| Arc::strong_count(table) == 1);
+        let fresh = || std::iter::repeat_n(T::default(), SLOTS as usize).collect();
+        let mut table: Arc<[T]> = table.take().unwrap_or_else(fresh);
+        if let Some(slots) = Arc::get_mut(&mut table) {
+            write(slots);
+        }
+        table
+    }
+
+    /// Keeps what was not asked for in this round instead of what was kept before.
+    fn keep<K: Eq + std::hash::Hash>(&self, known: &mut HashMap<K, Known<[T]>>, round: u64) {
+        let mut spare: Vec<Arc<[T]>> = Vec::new();
+        known.retain(|_, known| {
+            if known.asked != round {
+                spare.push(Arc::clone(&known.value));
+            }
+            known.asked == round
+        });
+        spare.truncate(known.len());
+        *self.list() = spare;
+    }
 }
 
 impl OwnersCache {
@@ -80,8 +124,8 @@ impl OwnersCache {
                 tables.push(Arc::clone(&known.value));
             }
         }
-        self.owners.retain(|_, known| known.asked == round);
-        self.tables.retain(|_, known| known.asked == round);
+        self.spare_owners.keep(&mut self.owners, round);
+        self.spare_slots.keep(&mut self.tables, round);
         tables
     }
 
@@ -104,9 +148,9 @@ impl OwnersCache {
             }
         }
         let filled = on_all_cores(&missing, |shares| {
-            let mut owners = vec![NodeId::NOBODY; SLOTS as usize];
-            maglev::fill(shares, &mut vec![Chooser::default(); shares.len()], &mut owners);
-            Arc::<[NodeId]>::from(owners)
+            let mut choosers = vec![Chooser::default(); shares.len()];
+            self.spare_owners
+                .written(|owners| maglev::fill(shares, &mut choosers, owners))
         });
         for (shares, value) in missing.into_iter().zip(filled) {
             let asked = self.round;
@@ -123,15 +167,13 @@ impl OwnersCache {
         };
         let earlier: Vec<&[NodeId]> = table.shares.history.iter().map(owners).collect();
         let successors = without(&table.shares.now, table.me);
-        let mut slots = vec![Slot::default(); SLOTS as usize];
         let layers = Layers {
             owners: owners(&table.shares.now),
             earlier: &earlier,
             members,
             successors: successors.as_ref().map(|shares| (table.me, owners(shares))),
         };
-        maglev::compose(layers, &mut slots);
-        slots.into()
+        self.spare_slots.written(|slots| maglev::compose(layers, slots))
     }
 }
 
