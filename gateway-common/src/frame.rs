@@ -17,6 +17,14 @@ pub const HEADERS_BYTES_MAX: usize = 512;
 /// `repr(transparent)`, for it is read from and written to frames as it is.
 pub unsafe trait Wire: Copy {}
 
+/// Words of a frame that are handed on as they are.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Opaque<const WORDS: usize>(pub [u16; WORDS]);
+
+// SAFETY: u16 only, no padding, every pattern valid.
+unsafe impl<const WORDS: usize> Wire for Opaque<WORDS> {}
+
 /// The frame ends before the bytes that were asked for, or has no room for those to be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfBounds;
@@ -34,9 +42,9 @@ pub trait Frame {
     /// The header at `at` bytes from the start; `None` if the frame ends before the header does.
     fn read<H: Wire>(&self, at: usize) -> Option<H>;
 
-    /// The one's complement sum of `BYTES` bytes, a multiple of 4, at `at` bytes from the start; `None` if the frame ends
-    /// before they do.
-    fn sum<const BYTES: usize>(&self, at: usize) -> Option<u16>;
+    /// The sum of the words in `BYTES` bytes, a multiple of 4, at `at` bytes from the start, to be folded; `None` if the
+    /// frame ends before they do.
+    fn sum<const BYTES: usize>(&self, at: usize) -> Option<u32>;
 
     /// Puts a header at `at` bytes from the start.
     ///

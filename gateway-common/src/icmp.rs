@@ -205,7 +205,7 @@ pub fn answer_too_big<F: Frame>(frame: &mut F, packet: &Network, mtu: u16) -> Re
             let first = (u16::from(UNREACHABLE_V4) << 8 | u16::from(FRAGMENTATION_NEEDED)).to_be();
             let mut icmp = [first, 0, 0, mtu.to_be()];
             let quoted = frame.sum::<QUOTED_BYTES_V4>(at).ok_or(OutOfBounds)?;
-            icmp[1] = !checksum::fold(u32::from(quoted) + sum(&icmp));
+            icmp[1] = !checksum::fold(u32::from(checksum::fold(quoted)) + sum(&icmp));
             frame.grow_head::<{ IPV4_BYTES + ICMP_BYTES }>()?;
             link.restore(frame)?;
             let bytes = IPV4_BYTES + ICMP_BYTES + QUOTED_BYTES_V4;
@@ -225,7 +225,7 @@ pub fn answer_too_big<F: Frame>(frame: &mut F, packet: &Network, mtu: u16) -> Re
                 + u32::from((bytes as u16).to_be())
                 + u32::from(u16::from(PROTOCOL_ICMPV6).to_be());
             let quoted = frame.sum::<QUOTED_BYTES_V6>(at).ok_or(OutOfBounds)?;
-            icmp[1] = !checksum::fold(u32::from(quoted) + pseudo + sum(&icmp));
+            icmp[1] = !checksum::fold(u32::from(checksum::fold(quoted)) + pseudo + sum(&icmp));
             frame.grow_head::<{ IPV6_BYTES + ICMP_BYTES }>()?;
             link.restore(frame)?;
             let header = Ipv6::new(

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use crate::abi::{Budget, MacKey, mac_key};
-use crate::checksum;
 use crate::flow::{FlowEntry, FlowKey};
 use crate::fragment::{FragmentEntry, FragmentKey};
 use crate::frame::{Frame, OutOfBounds, Wire};
@@ -41,13 +40,13 @@ impl Frame for MemoryFrame {
         Some(unsafe { bytes.as_ptr().cast::<H>().read_unaligned() })
     }
 
-    fn sum<const BYTES: usize>(&self, at: usize) -> Option<u16> {
+    fn sum<const BYTES: usize>(&self, at: usize) -> Option<u32> {
         let bytes = self.bytes.get(at..at.checked_add(BYTES)?)?;
         let words = bytes.chunks_exact(2).map(|word| match word {
             [a, b] => u32::from(u16::from_ne_bytes([*a, *b])),
             _ => 0,
         });
-        Some(checksum::fold(words.sum()))
+        Some(words.sum())
     }
 
     fn write<H: Wire>(&mut self, at: usize, header: H) -> Result<(), OutOfBounds> {

@@ -4,7 +4,6 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_csum_diff;
 use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
-use gateway_common::checksum;
 use gateway_common::frame::{Frame, HEADERS_BYTES_MAX, OutOfBounds, Wire};
 
 /// The frame of one run of the program.
@@ -59,12 +58,12 @@ impl Frame for XdpFrame<'_> {
     }
 
     #[inline(always)]
-    fn sum<const BYTES: usize>(&self, at: usize) -> Option<u16> {
+    fn sum<const BYTES: usize>(&self, at: usize) -> Option<u32> {
         let pointer = self.pointer::<[u8; BYTES]>(at)?;
         // SAFETY: nothing is subtracted, and what is added lies within the frame, as `pointer` compared.
         let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, pointer.cast(), BYTES as u32, 0) };
         // The helper refuses only lengths that are no multiple of 4.
-        u32::try_from(sum).ok().map(checksum::fold)
+        u32::try_from(sum).ok()
     }
 
     #[inline(always)]

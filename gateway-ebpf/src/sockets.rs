@@ -7,8 +7,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::XdpContext;
 use gateway_common::flow::FlowKey;
-use gateway_common::frame::Frame;
-use gateway_common::headers::{Ipv4, Ipv6, Tcp};
+use gateway_common::frame::{Frame, Opaque};
 use gateway_common::parse::{About, Family, Matter, Network};
 use gateway_common::tables::Socket;
 
@@ -23,6 +22,11 @@ const IPV4_TUPLE_BYTES: u32 = 12;
 
 /// Bytes of its IPv6 member.
 const IPV6_TUPLE_BYTES: u32 = 36;
+
+/// The headers that the kernel's check of a SYN cookie reads, each without options.
+type Ipv4 = Opaque<10>;
+type Ipv6 = Opaque<20>;
+type Tcp = Opaque<10>;
 
 /// Looks up the socket that would take a TCP packet.
 ///

@@ -1,6 +1,8 @@
 //! `cargo xtask packets` as its users see it: the example, rows that are wrong, input that is wrong; and our own cases
 //! through it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as the tests do")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -113,7 +115,9 @@ fn changed(frame: &[u8], at: &[usize]) -> Vec<u8> {
 #[test]
 fn frames_may_differ_in_what_senders_choose_and_in_nothing_else() {
     let (_, frame) = frames(TO_OWNER);
-    let rows: [(&str, &[usize], Option<&[&str]>); 8] = [
+    /// Name, bytes that are changed, what is said to differ; `None`: the frames are unlike.
+    type Row = (&'static str, &'static [usize], Option<&'static [&'static str]>);
+    let rows: [Row; 8] = [
         ("next hop", &[ETHERNET_DESTINATION], Some(&["next-hop MACs"])),
         ("outer source", &[OUTER_SOURCE], Some(&["outer source address"])),
         ("IP id", &[OUTER_ID], Some(&["IP id"])),

@@ -1,6 +1,6 @@
 //! Frames that nobody would send: `decide` and `apply` take whatever comes.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use super::{Notes, TABLE_OF_ALL, apply, decide};
 use crate::encap::HOPS_MAX;

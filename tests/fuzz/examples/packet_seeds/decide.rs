@@ -117,7 +117,10 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let named = udp(quic, &[0x40, 0, 0, 3, 0, 0, 0, 0]);
     let beat = around(0, None, 2, 1, 0, (0, &[]));
     let beat = ipv4(
-        [beat[12..16].try_into().unwrap(), beat[16..20].try_into().unwrap()],
+        [
+            [beat[12], beat[13], beat[14], beat[15]],
+            [beat[16], beat[17], beat[18], beat[19]],
+        ],
         17,
         64,
         0,

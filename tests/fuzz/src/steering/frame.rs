@@ -38,7 +38,7 @@ impl Frame for StrictFrame {
         self.0.read(at)
     }
 
-    fn sum<const BYTES: usize>(&self, at: usize) -> Option<u16> {
+    fn sum<const BYTES: usize>(&self, at: usize) -> Option<u32> {
         assert!(at <= HEADERS_BYTES_MAX, "sums at {at}, where the kernel does not");
         self.0.sum::<BYTES>(at)
     }
