@@ -1,12 +1,13 @@
 //! What the kernel program and user space agree on: names, sizes and layouts of the maps.
 
 use crate::flow::{FlowEntry, FlowKey};
+use crate::fragment::{FragmentEntry, FragmentKey};
 use crate::maglev::{SLOTS, Slot};
 use crate::node::{NodeEntry, NodeId, Settings};
 use crate::vip::{Address, VipEntry, VipKey};
 
 /// Changes with every layout or meaning below; pinned maps of another version are not reused.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Name of the program that steers.
 pub const PROGRAM: &str = "gateway";
@@ -25,8 +26,20 @@ pub const NODE_ADDRESSES: &str = "NODE_ADDRESSES";
 pub const SLOT_WORDS: &str = "SLOT_WORDS";
 /// Memory-mapped array of words, 0 or 1: which half of the settings is live, then which half of each table.
 pub const HALVES: &str = "HALVES";
-/// LRU hash from [`FlowKey`] to [`FlowEntry`].
+/// Hash from [`MacKey`] to node number (`u32`).
+pub const NODE_MACS: &str = "NODE_MACS";
+/// LRU hash from [`FlowKey`] to [`FlowEntry`], of TCP.
 pub const FLOWS: &str = "FLOWS";
+/// LRU hash from [`FlowKey`] to [`FlowEntry`], of UDP.
+pub const UDP_FLOWS: &str = "UDP_FLOWS";
+/// LRU hash from [`FragmentKey`] to [`FragmentEntry`].
+pub const FRAGMENTS: &str = "FRAGMENTS";
+/// Memory-mapped array of one word: when user space last said that it is alive, in nanoseconds since the boot.
+pub const LEASE: &str = "LEASE";
+/// Array of words by node number: when it was last heard, in nanoseconds since the boot.
+pub const HEARD: &str = "HEARD";
+/// Per-CPU array of one [`Budget`]: of the ICMP errors that the program may send.
+pub const ERROR_BUDGET: &str = "ERROR_BUDGET";
 /// Hash from interface index to 1: where encapsulated packets are taken from.
 pub const CLUSTER_INTERFACES: &str = "CLUSTER_INTERFACES";
 /// Per-CPU array of [`Count`]s by reason.
@@ -37,22 +50,28 @@ pub const VIP_COUNTS: &str = "VIP_COUNTS";
 pub const NODE_COUNTS: &str = "NODE_COUNTS";
 
 /// Every map of the program that is pinned, so that it outlives user space.
-pub const PINNED_MAPS: [&str; 11] = [
+pub const PINNED_MAPS: [&str; 17] = [
     SETTINGS,
     VIPS,
     NODES,
     NODE_ADDRESSES,
     SLOT_WORDS,
     HALVES,
+    NODE_MACS,
     FLOWS,
+    UDP_FLOWS,
+    FRAGMENTS,
+    LEASE,
+    HEARD,
+    ERROR_BUDGET,
     CLUSTER_INTERFACES,
     REASON_COUNTS,
     VIP_COUNTS,
     NODE_COUNTS,
 ];
 
-/// Entries of [`VIPS`]: addresses times ports.
-pub const VIP_ENTRIES_MAX: u32 = 4_096;
+/// Entries of [`VIPS`]: addresses times ports, and one or more an address.
+pub const VIP_ENTRIES_MAX: u32 = 8_192;
 /// VIPs that are counted apart; also the bound of VIPs in a configuration.
 pub const VIPS_MAX: u32 = 512;
 /// Nodes of a cluster, and the highest node number.
@@ -61,6 +80,10 @@ pub const NODES_MAX: u32 = 1_024;
 pub const TABLES_MAX: u32 = 64;
 /// Entries of [`FLOWS`], unless the loader says another number.
 pub const FLOWS_DEFAULT: u32 = 1_000_000;
+/// Entries of [`UDP_FLOWS`], unless the loader says another number.
+pub const UDP_FLOWS_DEFAULT: u32 = 262_144;
+/// Entries of [`FRAGMENTS`]: fragmented packets that are under way at once, at 88 bytes.
+pub const FRAGMENTS_MAX: u32 = 16_384;
 /// Entries of [`CLUSTER_INTERFACES`].
 pub const CLUSTER_INTERFACES_MAX: u32 = 64;
 
@@ -84,6 +107,45 @@ pub const fn slot_word(table: u32, half: u32, slot: u32) -> u32 {
     (table * 2 + half) * SLOTS + slot
 }
 
+/// A hardware address, as the words of an Ethernet header, and a zero.
+pub type MacKey = [u16; 4];
+
+/// The key of a hardware address.
+#[inline(always)]
+pub const fn mac_key(mac: [u16; 3]) -> MacKey {
+    [mac[0], mac[1], mac[2], 0]
+}
+
+/// ICMP errors that each CPU may send a second, on average and at once: a tenth of what Linux lets a host send
+/// (`net.ipv4.icmp_msgs_per_sec`), for there are as many CPUs.
+pub const ERRORS_PER_SECOND: u64 = 100;
+
+/// A bucket of tokens: each ICMP error takes one, each hundredth of a second adds one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Budget {
+    /// When the bucket would have been empty, in nanoseconds since the boot.
+    pub empty_at_ns: u64,
+}
+
+impl Budget {
+    /// Takes a token at that time; `false` if there is none.
+    #[inline(always)]
+    pub fn take(&mut self, now_ns: u64) -> bool {
+        const TOKEN_NS: u64 = 1_000_000_000 / ERRORS_PER_SECOND;
+        const BUCKET_NS: u64 = TOKEN_NS * ERRORS_PER_SECOND;
+        let earliest = now_ns.saturating_sub(BUCKET_NS);
+        if self.empty_at_ns < earliest {
+            self.empty_at_ns = earliest;
+        }
+        if self.empty_at_ns + TOKEN_NS > now_ns {
+            return false;
+        }
+        self.empty_at_ns += TOKEN_NS;
+        true
+    }
+}
+
 /// Packets and bytes, one pair a CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -94,12 +156,15 @@ pub struct Count {
     pub bytes: u64,
 }
 
-const _: () = assert!(size_of::<Settings>() == 56);
-const _: () = assert!(size_of::<VipKey>() == 20);
-const _: () = assert!(size_of::<VipEntry>() == 12);
-const _: () = assert!(size_of::<NodeEntry>() == 48);
+const _: () = assert!(size_of::<Settings>() == 72);
+const _: () = assert!(size_of::<VipKey>() == 24);
+const _: () = assert!(size_of::<VipEntry>() == 16);
+const _: () = assert!(size_of::<NodeEntry>() == 64);
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<FlowEntry>() == 16);
+const _: () = assert!(size_of::<FragmentKey>() == 40);
+const _: () = assert!(size_of::<FragmentEntry>() == 16);
+const _: () = assert!(size_of::<Budget>() == 8);
 const _: () = assert!(size_of::<Slot>() == 8);
 const _: () = assert!(size_of::<Address>() == 16);
 const _: () = assert!(size_of::<NodeId>() == 2);
@@ -108,7 +173,10 @@ const _: () = assert!(size_of::<Count>() == 16);
 /// Lets aya copy these types to and from maps.
 #[cfg(feature = "aya")]
 mod pod {
-    use super::{Address, Count, FlowEntry, FlowKey, NodeEntry, Settings, Slot, VipEntry, VipKey};
+    use super::{
+        Address, Budget, Count, FlowEntry, FlowKey, FragmentEntry, FragmentKey, NodeEntry, Settings, Slot,
+        VipEntry, VipKey,
+    };
 
     macro_rules! pod {
         ($($type:ty),+) => {
@@ -120,6 +188,37 @@ mod pod {
     }
 
     pod!(
-        Address, Count, FlowEntry, FlowKey, NodeEntry, Settings, Slot, VipEntry, VipKey
+        Address,
+        Budget,
+        Count,
+        FlowEntry,
+        FlowKey,
+        FragmentEntry,
+        FragmentKey,
+        NodeEntry,
+        Settings,
+        Slot,
+        VipEntry,
+        VipKey
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budget_allows_a_burst_and_then_the_rate() {
+        const SECOND: u64 = 1_000_000_000;
+        let mut budget = Budget::default();
+        let mut taken = |from: u64, until: u64, tries: u64| {
+            (0..tries)
+                .filter(|index| budget.take(from + (until - from) / tries * index))
+                .count() as u64
+        };
+        let burst = taken(100 * SECOND, 100 * SECOND + 1_000, 1_000);
+        assert_eq!(burst, ERRORS_PER_SECOND);
+        let next = taken(101 * SECOND, 111 * SECOND, 100_000);
+        assert!(next.abs_diff(11 * ERRORS_PER_SECOND) <= 1, "{next}");
+    }
 }

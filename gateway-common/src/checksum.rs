@@ -20,6 +20,12 @@ pub fn ipv4_header(words: &[u16; 10]) -> u16 {
     !fold(sum)
 }
 
+/// A checksum after one word of what it covers has changed (RFC 1624, equation 3); the network's order throughout.
+#[inline(always)]
+pub const fn updated(sum: u16, before: u16, after: u16) -> u16 {
+    !fold(!sum as u32 + !before as u32 + after as u32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,6 +42,20 @@ mod tests {
     fn known_header_has_its_known_checksum() {
         let words = [0x4500, 0x0073, 0, 0x4000, 0x4011, 0, 0xc0a8, 1, 0xc0a8, 0x00c7].map(u16::to_be);
         assert_eq!(ipv4_header(&words), 0xb861_u16.to_be());
+    }
+
+    #[test]
+    fn updated_checksum_is_the_one_that_is_made_anew() {
+        let words = [0x4500, 0x0073, 0, 0x4000, 0x4011, 0, 0xc0a8, 1, 0xc0a8, 0x00c7].map(u16::to_be);
+        for ttl in [0, 1, 0x3f, 0x40, 0xff] {
+            let mut changed = words;
+            changed[4] = (ttl << 8 | 0x11_u16).to_be();
+            assert_eq!(
+                updated(ipv4_header(&words), words[4], changed[4]),
+                ipv4_header(&changed),
+                "TTL {ttl}"
+            );
+        }
     }
 
     #[test]

@@ -1,103 +1,180 @@
-//! Packets between nodes: IPv4 in IPv4 (RFC 2003) and IPv6 in IPv6 (RFC 2473), out and in.
+//! Packets between nodes, out and in: GUE, IP in IP in all four combinations (RFC 2003, RFC 2473, RFC 4213), or a new
+//! hardware address.
 //!
-//! The outer header carries the hop count in a field that nothing on the way changes: IPv4's identification (free to
-//! use, since DF is set: RFC 6864), or the low bits of IPv6's flow label, whose high bits spread flows over equal paths
-//! (RFC 6438). The inner packet is not touched, so that the client's checksums hold.
+//! The outer header carries the hop count where nothing on the way changes it: in GUE's private data ([`crate::gue`]),
+//! in IPv4's identification (free to use, since DF is set: RFC 6864), or in the low bits of IPv6's flow label, whose
+//! high bits spread flows over equal paths (RFC 6438). The inner packet is not touched, so that the client's checksums
+//! hold.
 
-use crate::checksum;
 use crate::frame::{Frame, OutOfBounds};
+use crate::gue::{self, Gue};
 use crate::headers::{
-    ETHERNET_BYTES, Ethernet, IPV4_BYTES, IPV6_BYTES, Ipv4, Ipv6, PROTOCOL_IPIP, PROTOCOL_IPV6,
-    VLAN_TAG_BYTES, VlanTag,
+    ETHERNET_BYTES, Ethernet, Ipv4, Ipv6, PROTOCOL_UDP, UDP_BYTES, Udp, VLAN_TAG_BYTES, VlanTag,
 };
-use crate::node::NodeId;
+use crate::node::{NodeEntry, Settings};
 use crate::parse::{Family, Network};
-use crate::vip::Address;
 
-/// Times that a packet may be sent from node to node: to the owner, and once more.
-pub const HOPS_MAX: u16 = 2;
+/// Times that a packet may be sent from node to node: to the owner of its slot, and to each of two previous owners.
+///
+/// One more than the design began with: where two changes overlap, the node that knows a connection can be the second
+/// previous owner, and the others are asked first.
+pub const HOPS_MAX: u16 = 3;
 
-/// The bits of the mark that count hops.
+/// The bits of an outer IP header's mark that count hops.
 pub const HOPS_MASK: u16 = 0x3;
 
 /// Hop limit of a fresh outer header: nodes stand close, and a loop must end.
 pub const OUTER_TTL: u8 = 64;
 
-/// Where an encapsulated packet goes next.
+const _: () = assert!(HOPS_MAX <= HOPS_MASK);
+
+/// What is put around a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hop {
-    /// The node.
-    pub node: NodeId,
-    /// This node's address.
-    pub source: Address,
-    /// That node's address.
-    pub destination: Address,
+pub enum Format {
+    /// UDP and GUE within IP.
+    Gue,
+    /// IP.
+    Ipip,
+    /// Nothing: the frame gets another hardware address.
+    L2,
+}
+
+impl Format {
+    /// Bytes that it adds to a packet, with an outer header of that family.
+    #[inline(always)]
+    pub const fn bytes(self, outer: Family) -> usize {
+        match self {
+            Self::Gue => outer.header_bytes() + gue::BYTES,
+            Self::Ipip => outer.header_bytes(),
+            Self::L2 => 0,
+        }
+    }
+}
+
+/// Where a packet goes next, and in what.
+#[derive(Clone, Copy, Debug)]
+pub struct Hop<'t> {
+    /// This node.
+    pub from: &'t Settings,
+    /// That node.
+    pub to: &'t NodeEntry,
     /// The next hop's hardware address.
     pub mac: [u16; 3],
-    /// Hop count, and for IPv6 the bits that spread flows.
-    pub mark: u16,
+    /// What is put around the packet.
+    pub format: Format,
+    /// The family of the outer header.
+    pub outer: Family,
+    /// Times that the packet was sent from node to node, this time included.
+    pub hops: u16,
     /// Hop limit of the outer header.
+    pub ttl: u8,
+    /// What tells flows apart on equal paths.
+    pub entropy: u16,
+}
+
+/// What was around a packet that came from another node.
+#[derive(Clone, Copy, Debug)]
+pub struct Outer {
+    /// Where it begins in the frame.
+    pub header_at: u16,
+    /// Bytes of it.
+    pub bytes: u16,
+    /// Hops left of its header.
     pub ttl: u8,
 }
 
-/// Puts `hop`'s outer header before the packet at `inner.header_at`.
+/// Sends a packet to another node: a client's, or one that `arrived` from a third node, in an outer header of this node.
 ///
 /// # Errors
 /// There is no headroom.
 #[inline(always)]
-pub fn encapsulate<F: Frame>(frame: &mut F, inner: &Network, hop: &Hop) -> Result<(), OutOfBounds> {
-    let link = LinkHeader::read(frame, inner.header_at)?;
-    match inner.family {
-        Family::V4 => frame.grow_head::<IPV4_BYTES>()?,
-        Family::V6 => frame.grow_head::<IPV6_BYTES>()?,
-    }
-    link.write(frame, hop.mac)?;
-    write_outer(
-        frame,
-        link.bytes,
-        inner.family,
-        inner.total_bytes,
-        inner.traffic_class,
-        hop,
-    )
+pub fn send<F: Frame>(
+    frame: &mut F,
+    packet: &Network,
+    arrived: Option<Outer>,
+    hop: &Hop<'_>,
+) -> Result<(), OutOfBounds> {
+    let link = match arrived {
+        None => LinkHeader::read(frame, packet.header_at)?,
+        Some(outer) => {
+            let link = LinkHeader::read(frame, usize::from(outer.header_at))?;
+            frame.shrink_head(usize::from(outer.bytes))?;
+            link
+        }
+    };
+    wrap(frame, link, packet, hop)
 }
 
-/// Sends a packet that came encapsulated to another node: the same outer header with other addresses.
+/// Takes away what another node put around a packet.
 ///
 /// # Errors
 /// The frame is shorter than it was when it was parsed, which cannot be.
 #[inline(always)]
-pub fn readdress<F: Frame>(frame: &mut F, outer: &Network, hop: &Hop) -> Result<(), OutOfBounds> {
-    let link = LinkHeader::read(frame, outer.header_at)?;
-    link.write(frame, hop.mac)?;
-    let inner_bytes = outer.total_bytes - outer.family.outer_bytes();
-    write_outer(
-        frame,
-        outer.header_at,
-        outer.family,
-        inner_bytes,
-        outer.traffic_class,
-        hop,
-    )
+pub fn decapsulate<F: Frame>(frame: &mut F, outer: Outer, inner: Family) -> Result<(), OutOfBounds> {
+    let link = LinkHeader::read(frame, usize::from(outer.header_at))?;
+    frame.shrink_head(usize::from(outer.bytes))?;
+    link.before(inner).restore(frame)
 }
 
-/// Takes the outer header away.
-///
-/// # Errors
-/// The frame is shorter than it was when it was parsed, which cannot be.
+/// Puts `hop`'s outer header before the packet. What stands in the place of the link header is overwritten.
 #[inline(always)]
-pub fn decapsulate<F: Frame>(frame: &mut F, outer: &Network) -> Result<(), OutOfBounds> {
-    let link = LinkHeader::read(frame, outer.header_at)?;
-    match outer.family {
-        Family::V4 => frame.shrink_head(IPV4_BYTES)?,
-        Family::V6 => frame.shrink_head(IPV6_BYTES)?,
+fn wrap<F: Frame>(
+    frame: &mut F,
+    link: LinkHeader,
+    packet: &Network,
+    hop: &Hop<'_>,
+) -> Result<(), OutOfBounds> {
+    let at = link.bytes;
+    let outer_family = match hop.format {
+        Format::L2 => packet.family,
+        _ => hop.outer,
+    };
+    match (hop.format, hop.outer) {
+        (Format::L2, _) => {}
+        (Format::Gue, Family::V4) => frame.grow_head::<{ Format::Gue.bytes(Family::V4) }>()?,
+        (Format::Gue, Family::V6) => frame.grow_head::<{ Format::Gue.bytes(Family::V6) }>()?,
+        (Format::Ipip, Family::V4) => frame.grow_head::<{ Format::Ipip.bytes(Family::V4) }>()?,
+        (Format::Ipip, Family::V6) => frame.grow_head::<{ Format::Ipip.bytes(Family::V6) }>()?,
     }
-    link.restore(frame)
+    link.sent_to(hop.mac).before(outer_family).restore(frame)?;
+    let (protocol, bytes) = match hop.format {
+        Format::L2 => return Ok(()),
+        Format::Gue => (PROTOCOL_UDP, packet.total_bytes + gue::BYTES),
+        Format::Ipip => (packet.family.protocol(), packet.total_bytes),
+    };
+    match hop.outer {
+        Family::V4 => {
+            let identification = match hop.format {
+                Format::Ipip => hop.hops,
+                _ => 0,
+            };
+            let [source, destination] = [hop.from.address.ipv4_words(), hop.to.address.ipv4_words()];
+            let bytes = bytes + Family::V4.header_bytes();
+            let header = Ipv4::new(bytes, protocol, hop.ttl, source, destination);
+            frame.write(at, header.marked(packet.traffic_class, identification))?;
+        }
+        Family::V6 => {
+            let label = match hop.format {
+                Format::Ipip => hop.entropy << 2 | hop.hops,
+                _ => hop.entropy,
+            };
+            let header = Ipv6::new(bytes, protocol, hop.ttl, hop.from.address_v6, hop.to.address_v6);
+            frame.write(at, header.labelled(packet.traffic_class, label))?;
+        }
+    }
+    if hop.format == Format::Gue {
+        let at = at + hop.outer.header_bytes();
+        let ports = [gue::source_port(hop.entropy).to_be(), gue::PORT.to_be()];
+        frame.write(at, Udp::new(ports, gue::BYTES - UDP_BYTES + packet.total_bytes))?;
+        let header = Gue::new(packet.family.protocol(), hop.hops, hop.from.cookie);
+        frame.write(at + UDP_BYTES, header)?;
+    }
+    Ok(())
 }
 
 /// Ethernet with up to two tags, held while the bytes behind it move.
 #[derive(Clone, Copy)]
-struct LinkHeader {
+pub struct LinkHeader {
     ethernet: Ethernet,
     first_tag: VlanTag,
     second_tag: VlanTag,
@@ -105,8 +182,12 @@ struct LinkHeader {
 }
 
 impl LinkHeader {
+    /// The link header of a frame whose network header begins at `bytes`.
+    ///
+    /// # Errors
+    /// The frame is shorter than it was when it was parsed, which cannot be.
     #[inline(always)]
-    fn read<F: Frame>(frame: &F, bytes: usize) -> Result<Self, OutOfBounds> {
+    pub fn read<F: Frame>(frame: &F, bytes: usize) -> Result<Self, OutOfBounds> {
         let ethernet = frame.read(0).ok_or(OutOfBounds)?;
         let (mut first_tag, mut second_tag) = (VlanTag([0; 2]), VlanTag([0; 2]));
         if bytes > ETHERNET_BYTES {
@@ -123,16 +204,40 @@ impl LinkHeader {
         })
     }
 
-    /// Writes it to the start of the frame, from this node (the address that the frame came to) to `mac`.
+    /// From this node, whose address is the one that the frame came to, to `mac`.
     #[inline(always)]
-    fn write<F: Frame>(mut self, frame: &mut F, mac: [u16; 3]) -> Result<(), OutOfBounds> {
+    fn sent_to(mut self, mac: [u16; 3]) -> Self {
         self.ethernet = self.ethernet.with_addresses(mac, self.ethernet.destination());
-        self.restore(frame)
+        self
     }
 
-    /// Writes it to the start of the frame as it is.
+    /// Back to where the frame came from.
     #[inline(always)]
-    fn restore<F: Frame>(self, frame: &mut F) -> Result<(), OutOfBounds> {
+    pub fn returned(self) -> Self {
+        let sender = self.ethernet.source();
+        self.sent_to(sender)
+    }
+
+    /// Before a packet of that family.
+    #[inline(always)]
+    fn before(mut self, family: Family) -> Self {
+        let ether_type = family.ether_type().to_be();
+        if self.bytes > ETHERNET_BYTES + VLAN_TAG_BYTES {
+            self.second_tag.0[1] = ether_type;
+        } else if self.bytes > ETHERNET_BYTES {
+            self.first_tag.0[1] = ether_type;
+        } else {
+            self.ethernet.0[6] = ether_type;
+        }
+        self
+    }
+
+    /// Writes it to the start of the frame.
+    ///
+    /// # Errors
+    /// The frame is shorter.
+    #[inline(always)]
+    pub fn restore<F: Frame>(self, frame: &mut F) -> Result<(), OutOfBounds> {
         frame.write(0, self.ethernet)?;
         if self.bytes > ETHERNET_BYTES {
             frame.write(ETHERNET_BYTES, self.first_tag)?;
@@ -142,65 +247,4 @@ impl LinkHeader {
         }
         Ok(())
     }
-}
-
-#[inline(always)]
-fn write_outer<F: Frame>(
-    frame: &mut F,
-    at: usize,
-    family: Family,
-    inner_bytes: usize,
-    traffic_class: u8,
-    hop: &Hop,
-) -> Result<(), OutOfBounds> {
-    match family {
-        Family::V4 => frame.write(at, outer_ipv4(inner_bytes, traffic_class, hop)),
-        Family::V6 => frame.write(at, outer_ipv6(inner_bytes, traffic_class, hop)),
-    }
-}
-
-#[inline(always)]
-fn outer_ipv4(inner_bytes: usize, traffic_class: u8, hop: &Hop) -> Ipv4 {
-    let [source, destination] = [hop.source.ipv4_words(), hop.destination.ipv4_words()];
-    let mut words = [
-        (0x4500 | u16::from(traffic_class)).to_be(),
-        ((inner_bytes + IPV4_BYTES) as u16).to_be(),
-        hop.mark.to_be(),
-        0x4000_u16.to_be(),
-        (u16::from(hop.ttl) << 8 | u16::from(PROTOCOL_IPIP)).to_be(),
-        0,
-        source[0],
-        source[1],
-        destination[0],
-        destination[1],
-    ];
-    words[5] = checksum::ipv4_header(&words);
-    Ipv4(words)
-}
-
-#[inline(always)]
-fn outer_ipv6(inner_bytes: usize, traffic_class: u8, hop: &Hop) -> Ipv6 {
-    let [s, d] = [&hop.source.0, &hop.destination.0];
-    Ipv6([
-        (0x6000 | u16::from(traffic_class) << 4).to_be(),
-        hop.mark.to_be(),
-        (inner_bytes as u16).to_be(),
-        (u16::from(PROTOCOL_IPV6) << 8 | u16::from(hop.ttl)).to_be(),
-        s[0],
-        s[1],
-        s[2],
-        s[3],
-        s[4],
-        s[5],
-        s[6],
-        s[7],
-        d[0],
-        d[1],
-        d[2],
-        d[3],
-        d[4],
-        d[5],
-        d[6],
-        d[7],
-    ])
 }

@@ -1,4 +1,4 @@
-//! The flow table's keys and entries: what a director remembers of the connections that it steered.
+//! The flow tables' keys and entries: what a director remembers of the connections and datagrams that it steered.
 
 use crate::headers::TcpFlags;
 use crate::node::NodeId;
@@ -11,6 +11,13 @@ pub const FINISHED_NS: u64 = 60_000_000_000;
 
 /// How long after a RST, in nanoseconds: it can be forged, so it does not end the entry at once.
 pub const RESET_NS: u64 = 5_000_000_000;
+
+/// A UDP flow's entry is written again only once it is this old, in nanoseconds: a write a second, not one a datagram.
+pub const UDP_REFRESH_NS: u64 = 1_000_000_000;
+
+/// How long a UDP flow without datagrams is remembered unless user space says another time, in nanoseconds: as long as
+/// Linux's connection tracking remembers one that got no answer.
+pub const UDP_IDLE_NS: u64 = 30_000_000_000;
 
 /// A flow, as seen from the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -64,7 +71,7 @@ pub struct FlowEntry {
     pub phase: FlowPhase,
     /// The life of the owner's sockets in which it was accepted.
     pub incarnation: u32,
-    /// When the phase began, on the clock of `Tables::now_ns`.
+    /// When the phase began, on the clock of `Tables::now_ns`; of a UDP flow, when it was last seen to move.
     pub since_ns: u64,
 }
 
@@ -77,7 +84,15 @@ impl FlowEntry {
             FlowPhase::RESET => RESET_NS,
             _ => return true,
         };
-        now_ns.wrapping_sub(self.since_ns) < kept_ns
+        // Another CPU may have written a time that is later than ours.
+        now_ns.saturating_sub(self.since_ns) < kept_ns
+    }
+
+    /// How long ago a UDP flow was last seen to move, in nanoseconds.
+    #[inline(always)]
+    pub fn idle_ns(&self, now_ns: u64) -> u64 {
+        // Another CPU may have written a time that is later than ours.
+        now_ns.saturating_sub(self.since_ns)
     }
 }
 

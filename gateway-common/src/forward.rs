@@ -1,172 +1,276 @@
 //! The packet's way, top to bottom: [`decide`] says what becomes of a frame, [`apply`] does it to the bytes.
 //!
 //! Both are generic over the frame and the tables, and run unchanged in the kernel and in tests. The steps are those of
-//! the design: parse, decapsulate, look up the VIP, ask the flow table, ask the Maglev table, see whether the packet is
+//! the design: parse, decapsulate, look up the VIP, ask the flow tables, ask the Maglev table, see whether the packet is
 //! for this node's sockets, send it on.
 
-use crate::encap::{self, HOPS_MASK, HOPS_MAX, Hop, OUTER_TTL};
-use crate::flow::{FlowEntry, FlowKey, FlowPhase};
+mod arrive;
+mod candidates;
+mod remembered;
+mod send;
+
+use core::sync::atomic::{Ordering, compiler_fence};
+
+use crate::encap;
 use crate::frame::Frame;
-use crate::hash;
-use crate::headers::{IPV4_BYTES, PROTOCOL_IPIP, PROTOCOL_IPV6, PROTOCOL_TCP};
-use crate::maglev::{SLOTS, Slot};
+use crate::hash::{self, Spread};
+use crate::headers::{Ethernet, PROTOCOL_TCP};
+use crate::icmp;
 use crate::node::{NodeId, Settings};
-use crate::parse::{self, Family, Fragment, Link, Network, Transport};
+use crate::parse::{self, About, Matter, Network};
 use crate::tables::{Socket, Tables};
 use crate::verdict::{Action, Fate, Reason, Verdict};
-use crate::vip::VipKey;
+use crate::vip::{TableId, VipEntry, VipFlags, VipId, VipKey};
 
-/// A packet that another node sent to this one.
-#[derive(Clone, Copy)]
-struct Arrival {
-    outer: Network,
-    sender: NodeId,
-    hops: u16,
+use arrive::Arrival;
+use candidates::Slots;
+
+pub use candidates::{HEARD_NS, LEASE_NS};
+
+/// The table that all members share: of what a node sends that is for no VIP here.
+pub const TABLE_OF_ALL: TableId = TableId(0);
+
+/// What a decision notes while it is made.
+///
+/// It lies beside the stack, of which a kernel program has 512 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Notes {
+    /// The packet; once it is taken out of what a node put around it, that one.
+    packet: Network,
+    /// What it is about.
+    about: About,
+    /// Who sent it; `None`: a client.
+    arrival: Option<Arrival>,
+    /// Where its way ends.
+    end: End,
+    /// Where its flow falls.
+    entropy: u16,
+    /// Its VIP.
+    vip: VipId,
 }
 
 /// Decides what becomes of a frame.
 #[inline(always)]
-pub fn decide<F: Frame, T: Tables>(frame: &F, tables: &T) -> Verdict {
+pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T, notes: &mut Notes) -> Verdict<'t> {
     // Parse.
     let link = match parse::link(frame) {
         Ok(link) => link,
         Err(reason) => return Verdict::early(reason),
     };
-    let outermost = match parse::network(frame, link.network_at, link.ether_type) {
-        Ok(network) => network,
-        Err(reason) => return Verdict::early(reason),
-    };
+    let Notes {
+        packet,
+        about,
+        arrival,
+        end,
+        entropy,
+        vip: vip_id,
+    } = notes;
+    if let Err(reason) = parse::network(frame, link.network_at, link.ether_type, packet) {
+        return Verdict::early(reason);
+    }
     let Some(settings) = tables.settings() else {
         return Verdict::early(Reason::NotConfigured);
     };
 
     // Decapsulate what another node sent.
-    let mut packet = outermost;
-    let mut arrival = None;
-    if is_encapsulated_for(&outermost, &settings) {
-        match arrive(frame, tables, &link, &outermost) {
-            Ok((arrived, inner)) => {
-                arrival = Some(arrived);
-                packet = inner;
-            }
+    *arrival = None;
+    if is_for(settings, packet) {
+        *arrival = match arrive::encapsulated(frame, tables, settings, packet) {
+            Ok(arrival) => arrival,
             Err(reason) => return Verdict::early(reason),
-        }
+        };
     }
 
     // Look up the VIP.
-    if packet.fragment == Fragment::Later {
-        return Verdict::early(if arrival.is_some() {
-            Reason::Fragment
-        } else {
-            Reason::FragmentWithoutPorts
-        });
+    if let Err(reason) = parse::about(frame, packet, about) {
+        return not_understood(tables, packet, *arrival, reason);
     }
-    let not_a_vip = if arrival.is_some() {
-        Reason::UnknownVipInside
-    } else {
-        Reason::NotAVip
-    };
-    let transport = match parse::transport(frame, &packet) {
-        Ok(transport) => transport,
-        Err(Reason::NotAVip) => return Verdict::early(not_a_vip),
-        Err(reason) => return Verdict::early(reason),
-    };
-    let flow = flow_key(&packet, &transport);
-    let key = VipKey {
-        address: flow.destination,
-        port: flow.ports[1],
-        protocol: flow.protocol,
-    };
-    let Some(vip) = tables.vip(&key) else {
-        return Verdict::early(not_a_vip);
-    };
-    let mut verdict = Verdict {
-        vip: vip.id,
-        ..Verdict::early(Reason::NoOwner)
-    };
-    if packet.fragment == Fragment::First {
-        return Verdict {
-            reason: Reason::Fragment,
-            ..verdict
-        };
+    let vip = vip_of(tables, about);
+    if vip.is_none() && arrival.is_none() {
+        return Verdict::early(Reason::NotAVip);
     }
-    if link.ethernet.is_for_a_group() {
-        return Verdict {
-            reason: Reason::GroupAddress,
-            ..verdict
-        };
+    if let Some(vip) = vip {
+        if is_for_a_group(frame) {
+            return Verdict::of(vip.id, Action::Drop, Reason::GroupAddress);
+        }
+        if about.matter == Matter::Echo {
+            return match *arrival {
+                None => Verdict::of(vip.id, Action::AnswerEcho, Reason::EchoAnswered),
+                // Whoever gets one answers it.
+                Some(_) => Verdict::of(vip.id, Action::Drop, Reason::UnexpectedEncapsulation),
+            };
+        }
+        if arrival.is_none() {
+            *arrival = arrive::by_mac(frame, tables, settings);
+        }
     }
 
-    // Find the owner: by the flow table, at the director only, else by the slot.
-    let index = hash::slot(settings.hash_key, &vip, &flow, SLOTS);
-    let slot = tables.slot(vip.table, index);
-    let is_tcp = packet.protocol == PROTOCOL_TCP;
-    let opens = is_tcp && transport.flags.opens();
-    let (owner, reason) = if arrival.is_some() {
+    // Find where it ends: here, or at the node that owns it.
+    let spread = hash::spread(settings.hash_key, vip, &about.flow);
+    *end = match vip {
+        Some(vip) => steer(frame, tables, settings, packet, about, *arrival, vip, spread),
+        None => unknown_inside(tables, settings, *arrival, spread),
+    };
+    *entropy = spread.entropy;
+    *vip_id = vip.map_or(VipId(0), |vip| vip.id);
+    step();
+    send::end(tables, settings, packet, *arrival, *entropy, *vip_id, *end)
+}
+
+/// Between two steps: what was noted is read again behind it, not carried over in registers.
+///
+/// Costs next to nothing, and keeps the verifier's work small: it then knows one state behind the step, not one for each
+/// way that led there.
+#[inline(always)]
+fn step() {
+    compiler_fence(Ordering::SeqCst);
+}
+
+/// Where the way of a packet ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// At this node's stack: for the first reason if it came from a client, for the second if from a node.
+    Here(Reason, Reason),
+    /// At another node.
+    At(NodeId, Reason),
+    /// Nowhere.
+    Nowhere(Reason),
+}
+
+impl Default for End {
+    fn default() -> Self {
+        Self::Nowhere(Reason::NoOwner)
+    }
+}
+
+/// Finds the owner of a packet for a VIP: at the director by what is remembered, else by the slot; and whether that is
+/// this node, by its sockets.
+#[inline(always)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one step of `decide`; a struct would only rename its locals"
+)]
+fn steer<F: Frame, T: Tables>(
+    frame: &F,
+    tables: &T,
+    settings: &Settings,
+    packet: &Network,
+    about: &About,
+    arrival: Option<Arrival>,
+    vip: &VipEntry,
+    spread: Spread,
+) -> End {
+    let slots = Slots::read(tables, vip.table, spread);
+    let is_tcp = about.flow.protocol == u16::from(PROTOCOL_TCP);
+    let opens = about.flags.opens();
+    let known = match (about.matter, arrival) {
+        (Matter::LaterFragment, _) => remembered::fragment_owner(tables, settings, packet),
+        (_, Some(_)) => None,
+        (Matter::Segment | Matter::Error, None) if is_tcp => {
+            remembered::flow_owner(tables, settings, about, opens)
+        }
+        (_, None) => remembered::named_node(frame, tables, settings, packet, about, vip)
+            .or_else(|| remembered::udp_flow_owner(tables, settings, about)),
+    };
+    let (owner, reason) = match (known, arrival) {
+        (Some(known), _) => known,
         // Another node found it to be this one.
-        (settings.node, Reason::ToOwner)
-    } else if opens {
-        remember(tables, &flow, slot.owner());
-        (slot.owner(), Reason::ToOwner)
-    } else if let Some(owner) = remembered(tables, &flow, &transport, is_tcp) {
-        (owner, Reason::ToFlowOwner)
-    } else {
-        (slot.owner(), Reason::ToOwner)
+        (None, Some(_)) => (settings.node, Reason::ToOwner),
+        (None, None) => slots.owner(tables, settings),
     };
     if owner.is_nobody() && arrival.is_none() {
-        return verdict;
+        return End::Nowhere(Reason::NoOwner);
+    }
+    if opens && arrival.is_none() {
+        remembered::remember(tables, &about.flow, owner);
+    }
+    let is_for_here = owner == settings.node;
+    let has_no_hop_left = arrival.is_some_and(|arrival| arrival.hops >= encap::HOPS_MAX);
+    if about.matter == Matter::LaterFragment {
+        return if is_for_here || has_no_hop_left {
+            End::Here(Reason::FragmentHere, Reason::FragmentFromNode)
+        } else {
+            End::At(owner, reason)
+        };
     }
 
-    // Mine? Then the stack gets it. A flow that the table does not know may have been accepted here before its slot
-    // moved away; a flow that it knows needs no look at the sockets.
-    let is_for_here = arrival.is_some() || owner == settings.node;
-    let looks = is_for_here || (!opens && reason == Reason::ToOwner);
-    let socket = if is_tcp && looks {
-        tables.socket(&flow, packet.family)
-    } else {
-        Socket::None
+    // Mine? Then the stack gets it. A flow that no table knows may have been accepted here before its slot moved away; a
+    // flow that a table knows needs no look at the sockets.
+    let looks = is_for_here || (known.is_none() && !opens);
+    let socket = match (looks, is_tcp) {
+        (false, _) => Socket::None,
+        (true, true) => tables.tcp_socket(frame, packet, about),
+        (true, false) => tables.udp_socket(packet, about),
     };
-    if !is_for_here && socket != Socket::Connection {
-        return send(tables, &settings, &packet, None, index, owner, reason, verdict);
+    let is_new_datagram = about.matter == Matter::Datagram && arrival.is_none() && known.is_none();
+    if is_new_datagram && socket != Socket::Connection {
+        remembered::remember_datagram(tables, settings, about, owner);
     }
-    let is_mine = !is_tcp || socket == Socket::Connection || (opens && socket == Socket::Listener);
-    if is_mine {
-        let [here, from_node] = if !is_tcp {
-            [Reason::DatagramHere, Reason::DatagramFromNode]
-        } else if opens {
-            [Reason::ListenerHere, Reason::ListenerFromNode]
-        } else {
-            [Reason::SocketHere, Reason::SocketFromNode]
-        };
-        return accept(arrival, here, from_node, verdict);
+    if !is_for_here && socket != Socket::Connection {
+        return End::At(owner, reason);
+    }
+    match (about.matter, socket) {
+        (Matter::Segment, Socket::Connection) => {
+            return End::Here(Reason::SocketHere, Reason::SocketFromNode);
+        }
+        (Matter::Segment, Socket::Handshake) => {
+            return End::Here(Reason::HandshakeHere, Reason::HandshakeFromNode);
+        }
+        (Matter::Segment, Socket::Listener) if opens => {
+            return End::Here(Reason::ListenerHere, Reason::ListenerFromNode);
+        }
+        (Matter::Datagram, Socket::Connection | Socket::Listener) => {
+            return End::Here(Reason::DatagramHere, Reason::DatagramFromNode);
+        }
+        (Matter::Error, Socket::Connection) => {
+            return End::Here(Reason::ErrorHere, Reason::ErrorFromNode);
+        }
+        (Matter::Error, Socket::Listener) if !is_tcp => {
+            return End::Here(Reason::ErrorHere, Reason::ErrorFromNode);
+        }
+        _ => {}
     }
 
     // Not known here: to whoever may know it, while a hop is left; else the stack resets it.
-    verdict.reason = Reason::NoCandidate;
-    let hops = arrival.map_or(0, |arrival| arrival.hops);
-    if hops >= HOPS_MAX {
-        return accept(arrival, Reason::NoCandidate, Reason::NoHopLeft, verdict);
+    if has_no_hop_left {
+        return End::Here(Reason::NoCandidate, Reason::NoHopLeft);
     }
-    let (candidate, reason) = next_candidate(slot, socket, &settings, arrival);
-    if candidate.is_nobody() {
-        return accept(arrival, Reason::NoCandidate, Reason::NoCandidateFromNode, verdict);
+    match slots.next(tables, settings, socket, arrival) {
+        Some((candidate, reason)) => End::At(candidate, reason),
+        None => End::Here(Reason::NoCandidate, Reason::NoCandidateFromNode),
     }
-    send(
-        tables, &settings, &packet, arrival, index, candidate, reason, verdict,
-    )
 }
 
-/// Does to the frame what was decided, and says what the kernel does with it then.
+/// Where a packet ends that another node sent and that is for no VIP of ours: at a node that may know it.
+#[inline(always)]
+fn unknown_inside<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    arrival: Option<Arrival>,
+    spread: Spread,
+) -> End {
+    let slots = Slots::read(tables, TABLE_OF_ALL, spread);
+    match arrival.and_then(|arrival| slots.who_knows(settings, &arrival)) {
+        Some(node) => End::At(node, Reason::ToNodeThatKnows),
+        None => End::Nowhere(Reason::UnknownVipInside),
+    }
+}
+
+/// Does to the frame what was decided, and says what the kernel does with it then. `notes` are those of the decision.
 ///
 /// The reason changes only where the frame has no headroom.
 #[inline(always)]
-pub fn apply<F: Frame>(frame: &mut F, verdict: &mut Verdict) -> Fate {
-    let done = match &verdict.action {
-        Action::Pass => return Fate::Pass,
-        Action::Drop => return Fate::Drop,
-        Action::Decapsulate { outer } => encap::decapsulate(frame, outer),
-        Action::Encapsulate { packet, hop } => encap::encapsulate(frame, packet, hop),
-        Action::Readdress { outer, hop } => encap::readdress(frame, outer, hop),
+pub fn apply<F: Frame>(frame: &mut F, verdict: &mut Verdict<'_>, notes: &Notes) -> Fate {
+    let packet = &notes.packet;
+    let outer = notes.arrival.and_then(|arrival| arrival.outer);
+    let done = match (&verdict.action, outer) {
+        (Action::Pass | Action::Decapsulate, None) => return Fate::Pass,
+        (Action::Pass, Some(_)) => return Fate::Pass,
+        (Action::Drop, _) => return Fate::Drop,
+        (Action::Decapsulate, Some(outer)) => encap::decapsulate(frame, outer, packet.family),
+        (Action::Send(hop), outer) => encap::send(frame, packet, outer, hop),
+        (Action::AnswerEcho, _) => icmp::answer_echo(frame, packet),
+        (Action::AnswerTooBig(mtu), _) => icmp::answer_too_big(frame, packet, *mtu),
     };
     if done.is_err() {
         verdict.reason = Reason::NoHeadroom;
@@ -176,218 +280,64 @@ pub fn apply<F: Frame>(frame: &mut F, verdict: &mut Verdict) -> Fate {
 }
 
 #[inline(always)]
-fn is_encapsulated_for(packet: &Network, settings: &Settings) -> bool {
-    (packet.protocol == PROTOCOL_IPIP || packet.protocol == PROTOCOL_IPV6)
-        && !settings.address(packet.family).is_unset()
-        && packet.destination == *settings.address(packet.family)
+fn is_for(settings: &Settings, packet: &Network) -> bool {
+    let address = settings.address(packet.family);
+    packet.destination == *address && !address.is_unset()
 }
 
-/// Believes an encapsulated packet only if all of it says that a node sent it: a forged outer source must not get in.
+/// Whether the frame is for a group of machines; more than one may have got it then.
 #[inline(always)]
-fn arrive<F: Frame, T: Tables>(
-    frame: &F,
-    tables: &T,
-    link: &Link,
-    outer: &Network,
-) -> Result<(Arrival, Network), Reason> {
-    let has_options = outer.family == Family::V4 && outer.payload_at - outer.header_at != IPV4_BYTES;
-    let is_within_family = match outer.family {
-        Family::V4 => outer.protocol == PROTOCOL_IPIP,
-        Family::V6 => outer.protocol == PROTOCOL_IPV6,
+fn is_for_a_group<F: Frame>(frame: &F) -> bool {
+    let ethernet: Option<Ethernet> = frame.read(0);
+    ethernet.is_some_and(|ethernet| ethernet.is_for_a_group())
+}
+
+/// The VIP that a packet is about: of its port, or of all ports; of its address, if it has no ports.
+#[inline(always)]
+fn vip_of<'t, T: Tables>(tables: &'t T, about: &About) -> Option<&'t VipEntry> {
+    let [_, port] = about.flow.ports;
+    let mut key = VipKey::new(about.flow.destination, port, about.flow.protocol);
+    let has_ports = !matches!(about.matter, Matter::Echo | Matter::LaterFragment);
+    if has_ports && let Some(vip) = tables.vip(&key) {
+        return Some(vip);
+    }
+    key.port = 0;
+    key.protocol = 0;
+    let address = tables.vip(&key)?;
+    if !has_ports {
+        return Some(address);
+    }
+    let any_port = if about.flow.protocol == u16::from(PROTOCOL_TCP) {
+        VipFlags::ANY_TCP_PORT
+    } else {
+        VipFlags::ANY_UDP_PORT
     };
-    if !is_within_family || has_options || outer.fragment != Fragment::Whole {
-        return Err(Reason::UnexpectedEncapsulation);
-    }
-    if !tables.is_cluster_interface() {
-        return Err(Reason::ForeignInterface);
-    }
-    let sender = tables.node_at(&outer.source).ok_or(Reason::UnknownNode)?;
-    let node = tables.node(sender).ok_or(Reason::UnknownNode)?;
-    if node.mac(outer.family) != Some(link.ethernet.source()) {
-        return Err(Reason::WrongMac);
-    }
-    let hops = outer.mark & HOPS_MASK;
-    if hops == 0 || hops > HOPS_MAX {
-        return Err(Reason::BadHops);
-    }
-    let inner = match outer.family {
-        Family::V4 => parse::ipv4(frame, outer.payload_at),
-        Family::V6 => parse::ipv6(frame, outer.payload_at),
-    }?;
-    if inner.total_bytes > outer.total_bytes - outer.family.outer_bytes() {
-        return Err(Reason::TruncatedNetwork);
-    }
-    Ok((
-        Arrival {
-            outer: *outer,
-            sender,
-            hops,
-        },
-        inner,
-    ))
-}
-
-#[inline(always)]
-fn flow_key(packet: &Network, transport: &Transport) -> FlowKey {
-    FlowKey {
-        source: packet.source,
-        destination: packet.destination,
-        ports: transport.ports,
-        protocol: u16::from(packet.protocol),
-        zero: 0,
-    }
-}
-
-/// Remembers the owner of a connection that opens. Whoever is nobody's gets no entry.
-#[inline(always)]
-fn remember<T: Tables>(tables: &T, flow: &FlowKey, owner: NodeId) {
-    if let Some(node) = tables.node(owner) {
-        let entry = FlowEntry {
-            node: owner,
-            phase: FlowPhase::OPEN,
-            incarnation: node.incarnation,
-            since_ns: 0,
-        };
-        tables.remember(flow, entry);
-    }
-}
-
-/// The remembered owner, if the life in which it accepted the connection still serves.
-#[inline(always)]
-fn remembered<T: Tables>(tables: &T, flow: &FlowKey, transport: &Transport, is_tcp: bool) -> Option<NodeId> {
-    if !is_tcp {
+    if !address.flags.has(any_port) {
         return None;
     }
-    let entry = tables.flow(flow)?;
-    let phase = entry.phase.after(transport.flags);
-    if entry.phase != FlowPhase::OPEN && !entry.is_live(tables.now_ns()) {
-        return None;
-    }
-    if tables.node(entry.node)?.incarnation != entry.incarnation {
-        return None;
-    }
-    if phase != entry.phase {
-        tables.remember(
-            flow,
-            FlowEntry {
-                phase,
-                since_ns: tables.now_ns(),
-                ..entry
-            },
-        );
-    }
-    Some(entry.node)
+    key.protocol = about.flow.protocol;
+    tables.vip(&key)
 }
 
-/// Who else may know a packet that nothing here knows.
-///
-/// Without a listener here the proxy has crashed: its slots are the successor's. Otherwise the first of the owner and
-/// the previous owners in this node's table that is not this node. An owner that sent the packet itself is passed over:
-/// it looked for a socket before it sent. A sender that is a previous owner is not, for a director does not look.
+/// What becomes of a packet that is about no flow, or whose flow cannot be read.
 #[inline(always)]
-fn next_candidate(
-    slot: Slot,
-    socket: Socket,
-    settings: &Settings,
-    arrival: Option<Arrival>,
-) -> (NodeId, Reason) {
-    if socket == Socket::None && !slot.successor().is_nobody() && slot.owner() == settings.node {
-        return (slot.successor(), Reason::ToSuccessor);
-    }
-    let sender = arrival.map_or(NodeId::NOBODY, |arrival| arrival.sender);
-    if slot.owner() != settings.node && slot.owner() != sender {
-        return (slot.owner(), Reason::ToOtherOwner);
-    }
-    if slot.previous() != settings.node && !slot.previous().is_nobody() {
-        return (slot.previous(), Reason::ToPreviousOwner);
-    }
-    if slot.second_previous() != settings.node {
-        return (slot.second_previous(), Reason::ToPreviousOwner);
-    }
-    (NodeId::NOBODY, Reason::NoCandidate)
-}
-
-/// Gives the packet to this node's stack.
-#[inline(always)]
-fn accept(arrival: Option<Arrival>, here: Reason, from_node: Reason, verdict: Verdict) -> Verdict {
-    match arrival {
-        None => Verdict {
-            action: Action::Pass,
-            reason: here,
-            ..verdict
-        },
-        Some(arrival) => Verdict {
-            action: Action::Decapsulate { outer: arrival.outer },
-            reason: from_node,
-            ..verdict
-        },
-    }
-}
-
-/// Sends the packet to another node.
-#[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one step of one function; a struct would only rename its locals"
-)]
-fn send<T: Tables>(
-    tables: &T,
-    settings: &Settings,
+fn not_understood<'t, T: Tables>(
+    tables: &'t T,
     packet: &Network,
     arrival: Option<Arrival>,
-    index: u32,
-    to: NodeId,
     reason: Reason,
-    verdict: Verdict,
-) -> Verdict {
-    let dropped = |reason| Verdict {
-        action: Action::Drop,
-        reason,
-        node: to,
-        ..verdict
-    };
-    let Some(node) = tables.node(to) else {
-        return dropped(Reason::UnknownOwner);
-    };
-    let destination = *node.address(packet.family);
-    let source = *settings.address(packet.family);
-    if destination.is_unset() || source.is_unset() {
-        return dropped(Reason::UnknownOwner);
-    }
-    let Some(mac) = node.mac(packet.family) else {
-        return dropped(Reason::UnresolvedNextHop);
-    };
-    let mut hop = Hop {
-        node: to,
-        source,
-        destination,
-        mac,
-        mark: 1,
-        ttl: OUTER_TTL,
-    };
-    let action = match arrival {
-        None => {
-            if packet.family == Family::V6 {
-                hop.mark |= (index as u16) << 2;
-            }
-            Action::Encapsulate { packet: *packet, hop }
+) -> Verdict<'t> {
+    match (reason, arrival) {
+        (Reason::NotAVip, None) => Verdict::early(Reason::NotAVip),
+        (Reason::NotAVip, Some(_)) => Verdict::early(Reason::UnknownVipInside),
+        (Reason::TooManyExtensions, None)
+            if tables.vip(&VipKey::of_address(packet.destination)).is_none() =>
+        {
+            Verdict::early(Reason::NotAVip)
         }
-        Some(arrival) => {
-            if arrival.outer.ttl <= 1 {
-                return dropped(Reason::TtlExpired);
-            }
-            hop.ttl = arrival.outer.ttl - 1;
-            hop.mark = arrival.outer.mark + 1;
-            Action::Readdress {
-                outer: arrival.outer,
-                hop,
-            }
-        }
-    };
-    Verdict {
-        action,
-        reason,
-        node: to,
-        ..verdict
+        _ => Verdict::early(reason),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,9 @@
 
 /// Headers lie within this many bytes of a frame's start.
 ///
-/// Bounds the offsets that the verifier must follow: Ethernet with two tags (22), an outer header (60 with all IPv4
-/// options), an inner one (60) and a transport header leave ample room below it.
+/// Bounds the offsets that the verifier must follow: Ethernet with two tags (22), an outer header with GUE (64 behind an
+/// IPv6 header), an inner one with all extension headers that are walked over (168), and what an ICMP error quotes (76)
+/// leave ample room below it.
 pub const HEADERS_BYTES_MAX: usize = 512;
 
 /// Bytes of a header as they stand on the wire.
@@ -15,6 +16,14 @@ pub const HEADERS_BYTES_MAX: usize = 512;
 /// Every bit pattern must be a value of the type, it must hold no padding, and it must be `repr(C)` or
 /// `repr(transparent)`, for it is read from and written to frames as it is.
 pub unsafe trait Wire: Copy {}
+
+/// Words of a frame that are handed on as they are.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Opaque<const WORDS: usize>(pub [u16; WORDS]);
+
+// SAFETY: u16 only, no padding, every pattern valid.
+unsafe impl<const WORDS: usize> Wire for Opaque<WORDS> {}
 
 /// The frame ends before the bytes that were asked for, or has no room for those to be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +42,10 @@ pub trait Frame {
     /// The header at `at` bytes from the start; `None` if the frame ends before the header does.
     fn read<H: Wire>(&self, at: usize) -> Option<H>;
 
+    /// The sum of the words in `BYTES` bytes, a multiple of 4, at `at` bytes from the start, to be folded; `None` if the
+    /// frame ends before they do.
+    fn sum<const BYTES: usize>(&self, at: usize) -> Option<u32>;
+
     /// Puts a header at `at` bytes from the start.
     ///
     /// # Errors
@@ -45,9 +58,15 @@ pub trait Frame {
     /// There is no such headroom.
     fn grow_head<const BYTES: usize>(&mut self) -> Result<(), OutOfBounds>;
 
-    /// Takes `bytes` bytes from the start, 20 to 60.
+    /// Takes `bytes` bytes from the start, 20 to 64.
     ///
     /// # Errors
     /// The frame is not that long.
     fn shrink_head(&mut self, bytes: usize) -> Result<(), OutOfBounds>;
+
+    /// Cuts the end off, so that `bytes` bytes are left.
+    ///
+    /// # Errors
+    /// The frame is not that long.
+    fn truncate(&mut self, bytes: usize) -> Result<(), OutOfBounds>;
 }

@@ -2,9 +2,13 @@
 //!
 //! Words keep the network's byte order; the methods convert. Words instead of bytes, for the compiler turns an array
 //! of bytes into as many loads.
-//! Source: RFC 791, RFC 8200, RFC 9293, RFC 768, IEEE 802.1Q.
+//! Source: RFC 791, RFC 8200, RFC 9293, RFC 768, RFC 4302, IEEE 802.1Q.
 
 use crate::frame::Wire;
+
+mod network;
+
+pub use network::{Ipv4, Ipv6, Ipv6Extension};
 
 /// EtherType of IPv4.
 pub const ETHER_TYPE_IPV4: u16 = 0x0800;
@@ -15,6 +19,10 @@ pub const ETHER_TYPE_VLAN: u16 = 0x8100;
 /// EtherType of a service VLAN tag (802.1ad).
 pub const ETHER_TYPE_SERVICE_VLAN: u16 = 0x88a8;
 
+/// Protocol number of IPv6's hop-by-hop options (RFC 8200, 4.3).
+pub const PROTOCOL_HOP_BY_HOP: u8 = 0;
+/// Protocol number of ICMP.
+pub const PROTOCOL_ICMP: u8 = 1;
 /// Protocol number of IPv4 inside.
 pub const PROTOCOL_IPIP: u8 = 4;
 /// Protocol number of TCP.
@@ -24,6 +32,17 @@ pub const PROTOCOL_UDP: u8 = 17;
 /// Protocol number of IPv6 inside.
 pub const PROTOCOL_IPV6: u8 = 41;
 
+/// Protocol number of IPv6's routing header (RFC 8200, 4.4).
+pub const PROTOCOL_ROUTING: u8 = 43;
+/// Protocol number of IPv6's fragment header (RFC 8200, 4.5).
+pub const PROTOCOL_FRAGMENT: u8 = 44;
+/// Protocol number of the authentication header (RFC 4302).
+pub const PROTOCOL_AUTHENTICATION: u8 = 51;
+/// Protocol number of ICMPv6.
+pub const PROTOCOL_ICMPV6: u8 = 58;
+/// Protocol number of IPv6's destination options (RFC 8200, 4.6).
+pub const PROTOCOL_DESTINATION_OPTIONS: u8 = 60;
+
 /// Bytes of an Ethernet header without tags.
 pub const ETHERNET_BYTES: usize = 14;
 /// Bytes of one VLAN tag.
@@ -32,6 +51,12 @@ pub const VLAN_TAG_BYTES: usize = 4;
 pub const IPV4_BYTES: usize = 20;
 /// Bytes of an IPv6 header.
 pub const IPV6_BYTES: usize = 40;
+/// Bytes of a TCP header without options.
+pub const TCP_BYTES: usize = 20;
+/// Bytes of a UDP header.
+pub const UDP_BYTES: usize = 8;
+/// Bytes of IPv6's fragment header.
+pub const FRAGMENT_BYTES: usize = 8;
 
 /// A hardware address.
 pub type Mac = [u8; 6];
@@ -104,152 +129,6 @@ impl VlanTag {
     }
 }
 
-/// An IPv4 header without its options.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Ipv4(pub [u16; 10]);
-
-// SAFETY: ten u16, no padding, every pattern valid.
-unsafe impl Wire for Ipv4 {}
-
-impl Ipv4 {
-    #[inline(always)]
-    fn word(&self, index: usize) -> u16 {
-        u16::from_be(self.0[index])
-    }
-
-    /// 4, if the packet keeps to its EtherType.
-    #[inline(always)]
-    pub fn version(&self) -> u8 {
-        (self.word(0) >> 12) as u8
-    }
-
-    /// Bytes of the header with its options, 0 to 60; under 20 is malformed.
-    #[inline(always)]
-    pub fn header_bytes(&self) -> usize {
-        ((self.word(0) >> 8) & 0xf) as usize * 4
-    }
-
-    /// DSCP and ECN.
-    #[inline(always)]
-    pub fn traffic_class(&self) -> u8 {
-        self.word(0) as u8
-    }
-
-    /// Bytes of the packet with its header.
-    #[inline(always)]
-    pub fn total_bytes(&self) -> usize {
-        self.word(1) as usize
-    }
-
-    /// The identification field; its low bits count hops in packets that nodes send each other.
-    #[inline(always)]
-    pub fn identification(&self) -> u16 {
-        self.word(2)
-    }
-
-    /// Whether more fragments follow.
-    #[inline(always)]
-    pub fn has_more_fragments(&self) -> bool {
-        self.word(3) & 0x2000 != 0
-    }
-
-    /// Whether this is a fragment that is not the first, and so has no ports.
-    #[inline(always)]
-    pub fn is_later_fragment(&self) -> bool {
-        self.word(3) & 0x1fff != 0
-    }
-
-    /// Hops that are left.
-    #[inline(always)]
-    pub fn ttl(&self) -> u8 {
-        (self.word(4) >> 8) as u8
-    }
-
-    /// What the packet carries.
-    #[inline(always)]
-    pub fn protocol(&self) -> u8 {
-        self.word(4) as u8
-    }
-
-    /// The sender, in the network's order.
-    #[inline(always)]
-    pub fn source(&self) -> [u16; 2] {
-        [self.0[6], self.0[7]]
-    }
-
-    /// The receiver, in the network's order.
-    #[inline(always)]
-    pub fn destination(&self) -> [u16; 2] {
-        [self.0[8], self.0[9]]
-    }
-}
-
-/// An IPv6 header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Ipv6(pub [u16; 20]);
-
-// SAFETY: twenty u16, no padding, every pattern valid.
-unsafe impl Wire for Ipv6 {}
-
-impl Ipv6 {
-    #[inline(always)]
-    fn word(&self, index: usize) -> u16 {
-        u16::from_be(self.0[index])
-    }
-
-    /// 6, if the packet keeps to its EtherType.
-    #[inline(always)]
-    pub fn version(&self) -> u8 {
-        (self.word(0) >> 12) as u8
-    }
-
-    /// DSCP and ECN.
-    #[inline(always)]
-    pub fn traffic_class(&self) -> u8 {
-        (self.word(0) >> 4) as u8
-    }
-
-    /// The low half of the flow label; its low bits count hops in packets that nodes send each other.
-    #[inline(always)]
-    pub fn flow_label_low(&self) -> u16 {
-        self.word(1)
-    }
-
-    /// Bytes behind this header.
-    #[inline(always)]
-    pub fn payload_bytes(&self) -> usize {
-        self.word(2) as usize
-    }
-
-    /// What follows this header.
-    #[inline(always)]
-    pub fn next_header(&self) -> u8 {
-        (self.word(3) >> 8) as u8
-    }
-
-    /// Hops that are left.
-    #[inline(always)]
-    pub fn hop_limit(&self) -> u8 {
-        self.word(3) as u8
-    }
-
-    /// The sender, in the network's order.
-    #[inline(always)]
-    pub fn source(&self) -> [u16; 8] {
-        let w = &self.0;
-        [w[4], w[5], w[6], w[7], w[8], w[9], w[10], w[11]]
-    }
-
-    /// The receiver, in the network's order.
-    #[inline(always)]
-    pub fn destination(&self) -> [u16; 8] {
-        let w = &self.0;
-        [w[12], w[13], w[14], w[15], w[16], w[17], w[18], w[19]]
-    }
-}
-
 /// A TCP header without its options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -292,6 +171,12 @@ impl TcpFlags {
     /// ACK.
     pub const ACK: u8 = 0x10;
 
+    /// Whether it only acknowledges: the third packet of a handshake is one.
+    #[inline(always)]
+    pub fn acknowledges(self) -> bool {
+        self.0 & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::ACK
+    }
+
     /// Whether it asks for a new connection: SYN and nothing that answers or ends one.
     #[inline(always)]
     pub fn opens(self) -> bool {
@@ -320,9 +205,26 @@ pub struct Udp(pub [u16; 4]);
 unsafe impl Wire for Udp {}
 
 impl Udp {
+    /// A header before so many bytes, without a checksum.
+    #[inline(always)]
+    pub fn new(ports: [u16; 2], payload_bytes: usize) -> Self {
+        Self([
+            ports[0],
+            ports[1],
+            ((UDP_BYTES + payload_bytes) as u16).to_be(),
+            0,
+        ])
+    }
+
     /// The ports, source first, in the network's order.
     #[inline(always)]
     pub fn ports(&self) -> [u16; 2] {
         [self.0[0], self.0[1]]
+    }
+
+    /// Bytes of the datagram with its header, as it says.
+    #[inline(always)]
+    pub fn total_bytes(&self) -> usize {
+        u16::from_be(self.0[2]) as usize
     }
 }

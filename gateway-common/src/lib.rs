@@ -11,14 +11,18 @@ pub mod checksum;
 pub mod encap;
 pub mod flow;
 pub mod forward;
+pub mod fragment;
 pub mod frame;
+pub mod gue;
 pub mod hash;
 pub mod headers;
+pub mod icmp;
 pub mod maglev;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
 pub mod node;
 pub mod parse;
+pub mod quic;
 pub mod tables;
 pub mod verdict;
 pub mod vip;

@@ -3,11 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
+use crate::abi::{Budget, MacKey, mac_key};
 use crate::flow::{FlowEntry, FlowKey};
+use crate::fragment::{FragmentEntry, FragmentKey};
 use crate::frame::{Frame, OutOfBounds, Wire};
 use crate::maglev::{SLOTS, Slot};
 use crate::node::{NodeEntry, NodeId, Settings};
-use crate::parse::Family;
+use crate::parse::{About, Network};
 use crate::tables::{Socket, Tables};
 use crate::vip::{Address, TableId, VipEntry, VipKey};
 
@@ -38,6 +40,15 @@ impl Frame for MemoryFrame {
         Some(unsafe { bytes.as_ptr().cast::<H>().read_unaligned() })
     }
 
+    fn sum<const BYTES: usize>(&self, at: usize) -> Option<u32> {
+        let bytes = self.bytes.get(at..at.checked_add(BYTES)?)?;
+        let words = bytes.chunks_exact(2).map(|word| match word {
+            [a, b] => u32::from(u16::from_ne_bytes([*a, *b])),
+            _ => 0,
+        });
+        Some(words.sum())
+    }
+
     fn write<H: Wire>(&mut self, at: usize, header: H) -> Result<(), OutOfBounds> {
         let end = at.checked_add(size_of::<H>()).ok_or(OutOfBounds)?;
         let bytes = self.bytes.get_mut(at..end).ok_or(OutOfBounds)?;
@@ -60,6 +71,14 @@ impl Frame for MemoryFrame {
         self.headroom += bytes;
         Ok(())
     }
+
+    fn truncate(&mut self, bytes: usize) -> Result<(), OutOfBounds> {
+        if bytes > self.bytes.len() {
+            return Err(OutOfBounds);
+        }
+        self.bytes.truncate(bytes);
+        Ok(())
+    }
 }
 
 /// The maps of one node in memory.
@@ -77,12 +96,24 @@ pub struct MemoryTables {
     pub nodes: HashMap<NodeId, NodeEntry>,
     /// Nodes by address.
     pub node_addresses: HashMap<Address, NodeId>,
+    /// Nodes by hardware address.
+    pub node_macs: HashMap<MacKey, NodeId>,
     /// Whether frames come in by an interface that nodes are not reached by.
     pub foreign_interface: bool,
-    /// The flow table.
+    /// The flow table of TCP.
     pub flows: RefCell<HashMap<FlowKey, FlowEntry>>,
+    /// The flow table of UDP.
+    pub udp_flows: RefCell<HashMap<FlowKey, FlowEntry>>,
+    /// Fragmented packets.
+    pub fragments: RefCell<HashMap<FragmentKey, FragmentEntry>>,
     /// The clock.
     pub now_ns: Cell<u64>,
+    /// When user space last said that it is alive; 0: it never did.
+    pub lease_ns: u64,
+    /// When nodes were last heard.
+    pub heard: RefCell<HashMap<NodeId, u64>>,
+    /// Of the ICMP errors that may be sent.
+    pub budget: Cell<Budget>,
     /// Sockets by flow; listeners stand under a flow whose source and source port are zero.
     pub sockets: HashMap<FlowKey, Socket>,
 }
@@ -92,32 +123,60 @@ impl MemoryTables {
     pub fn uniform(slot: Slot) -> [Vec<Slot>; 2] {
         [vec![slot; SLOTS as usize], vec![Slot::default(); SLOTS as usize]]
     }
+
+    fn socket(&self, about: &About) -> Socket {
+        let listener = FlowKey {
+            source: Address::default(),
+            ports: [0, about.flow.ports[1]],
+            ..about.flow
+        };
+        let found = self
+            .sockets
+            .get(&about.flow)
+            .or_else(|| self.sockets.get(&listener));
+        match found {
+            // Only the packet that ends a handshake can complete one.
+            Some(Socket::Handshake) if !about.flags.acknowledges() => Socket::Listener,
+            Some(socket) => *socket,
+            None => Socket::None,
+        }
+    }
 }
 
 impl Tables for MemoryTables {
-    fn settings(&self) -> Option<Settings> {
-        self.settings
+    fn settings(&self) -> Option<&Settings> {
+        self.settings.as_ref()
     }
 
-    fn vip(&self, key: &VipKey) -> Option<VipEntry> {
-        self.vips.get(key).copied()
+    fn vip(&self, key: &VipKey) -> Option<&VipEntry> {
+        self.vips.get(key)
     }
 
-    fn slot(&self, table: TableId, slot: u32) -> Slot {
-        let half = self.halves.get(&table).copied().unwrap_or(0);
-        let slots = self.slots.get(&table).and_then(|halves| halves.get(half));
+    fn half(&self, table: TableId) -> u32 {
+        self.halves.get(&table).copied().unwrap_or(0) as u32
+    }
+
+    fn slot(&self, table: TableId, half: u32, slot: u32) -> Slot {
+        let slots = self
+            .slots
+            .get(&table)
+            .and_then(|halves| halves.get(half as usize));
         slots
             .and_then(|slots| slots.get(slot as usize))
             .copied()
             .unwrap_or_default()
     }
 
-    fn node(&self, id: NodeId) -> Option<NodeEntry> {
-        self.nodes.get(&id).copied()
+    fn node(&self, id: NodeId) -> Option<&NodeEntry> {
+        self.nodes.get(&id)
     }
 
     fn node_at(&self, address: &Address) -> Option<NodeId> {
         self.node_addresses.get(address).copied()
+    }
+
+    fn node_with(&self, mac: [u16; 3]) -> Option<NodeId> {
+        self.node_macs.get(&mac_key(mac)).copied()
     }
 
     fn is_cluster_interface(&self) -> bool {
@@ -132,20 +191,50 @@ impl Tables for MemoryTables {
         self.flows.borrow_mut().insert(*key, entry);
     }
 
+    fn udp_flow(&self, key: &FlowKey) -> Option<FlowEntry> {
+        self.udp_flows.borrow().get(key).copied()
+    }
+
+    fn remember_udp(&self, key: &FlowKey, entry: FlowEntry) {
+        self.udp_flows.borrow_mut().insert(*key, entry);
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn remember_fragment(&self, key: &FragmentKey, entry: FragmentEntry) {
+        self.fragments.borrow_mut().insert(*key, entry);
+    }
+
     fn now_ns(&self) -> u64 {
         self.now_ns.get()
     }
 
-    fn socket(&self, flow: &FlowKey, _family: Family) -> Socket {
-        let listener = FlowKey {
-            source: Address::default(),
-            ports: [0, flow.ports[1]],
-            ..*flow
-        };
-        self.sockets
-            .get(flow)
-            .or_else(|| self.sockets.get(&listener))
-            .copied()
-            .unwrap_or(Socket::None)
+    fn lease_ns(&self) -> u64 {
+        self.lease_ns
+    }
+
+    fn heard_ns(&self, node: NodeId) -> u64 {
+        self.heard.borrow().get(&node).copied().unwrap_or(0)
+    }
+
+    fn hear(&self, node: NodeId) {
+        self.heard.borrow_mut().insert(node, self.now_ns.get());
+    }
+
+    fn may_send_error(&self) -> bool {
+        let mut budget = self.budget.get();
+        let may = budget.take(self.now_ns.get());
+        self.budget.set(budget);
+        may
+    }
+
+    fn tcp_socket<F: Frame>(&self, _frame: &F, _packet: &Network, about: &About) -> Socket {
+        self.socket(about)
+    }
+
+    fn udp_socket(&self, _packet: &Network, about: &About) -> Socket {
+        self.socket(about)
     }
 }

@@ -28,15 +28,33 @@ pub struct NodeEntry {
     pub address: Address,
     /// Its address for IPv6; unset where it has none.
     pub address_v6: Address,
+    /// What it proves itself with in GUE; never zero.
+    pub cookie: u64,
     /// The next hop's hardware address on the way to `address`; zero while it is not resolved.
     pub mac: [u16; 3],
     /// The same for `address_v6`.
     pub mac_v6: [u16; 3],
-    /// The life of its sockets.
+    /// The life of its sockets; [`NodeEntry::FORMER`] for who is no member any more.
     pub incarnation: u32,
+    /// Longest IP packet on the way to `address`, in bytes; 0: not known.
+    pub mtu: u16,
+    /// The same for `address_v6`.
+    pub mtu_v6: u16,
+    /// Zero: the struct has no padding.
+    pub zero: u32,
 }
 
 impl NodeEntry {
+    /// The incarnation of a former member: what it sends is believed, for its kernel program may outlive its process, and
+    /// nothing is sent to it.
+    pub const FORMER: u32 = 0;
+
+    /// Whether it is a member.
+    #[inline(always)]
+    pub const fn is_member(&self) -> bool {
+        self.incarnation != Self::FORMER
+    }
+
     /// Where encapsulated packets of that family go.
     #[inline(always)]
     pub fn address(&self, family: Family) -> &Address {
@@ -55,6 +73,30 @@ impl NodeEntry {
         };
         (mac[0] | mac[1] | mac[2] != 0).then_some(mac)
     }
+
+    /// Longest IP packet on the way, in bytes; `None` while it is not known.
+    #[inline(always)]
+    pub fn mtu(&self, family: Family) -> Option<usize> {
+        let mtu = match family {
+            Family::V4 => self.mtu,
+            Family::V6 => self.mtu_v6,
+        };
+        (mtu != 0).then_some(mtu as usize)
+    }
+}
+
+/// How packets get from node to node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct EncapsulationCode(pub u16);
+
+impl EncapsulationCode {
+    /// IP in UDP, with cookie and hop count ([`crate::gue`]).
+    pub const GUE: Self = Self(0);
+    /// IP in IP.
+    pub const IPIP: Self = Self(1);
+    /// The first hop by hardware address alone; the others by GUE.
+    pub const L2: Self = Self(2);
 }
 
 /// What the program knows of the node it runs on.
@@ -63,14 +105,22 @@ impl NodeEntry {
 pub struct Settings {
     /// Secret of the steering hash.
     pub hash_key: [u64; 2],
+    /// What this node proves itself with in GUE.
+    pub cookie: u64,
+    /// How long a UDP flow without datagrams is remembered, in nanoseconds.
+    pub udp_idle_ns: u64,
     /// This node's address for IPv4; unset where it has none.
     pub address: Address,
     /// This node's address for IPv6; unset where it has none.
     pub address_v6: Address,
     /// This node in the tables; nobody while it is not a member.
     pub node: NodeId,
+    /// How packets get to other nodes.
+    pub encapsulation: EncapsulationCode,
+    /// The port of the nodes' heartbeats, in the network's order; 0: there are none.
+    pub heartbeat_port: u16,
     /// Zero: the struct has no padding.
-    pub zero: [u16; 3],
+    pub zero: u16,
 }
 
 impl Settings {

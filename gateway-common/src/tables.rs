@@ -1,51 +1,90 @@
-//! What a decision may ask of the maps, and the two things it may tell them.
+//! What a decision may ask of the maps, and the few things it may tell them.
 
 use crate::flow::{FlowEntry, FlowKey};
+use crate::fragment::{FragmentEntry, FragmentKey};
+use crate::frame::Frame;
 use crate::maglev::Slot;
 use crate::node::{NodeEntry, NodeId, Settings};
-use crate::parse::Family;
+use crate::parse::{About, Network};
 use crate::vip::{Address, TableId, VipEntry, VipKey};
 
-/// What this node's kernel knows of a TCP packet.
+/// What this node's kernel knows of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Socket {
     /// Nothing listens for it.
     None,
-    /// Something listens, and has no such connection.
+    /// Something listens, and has no such connection; of UDP, a socket that takes everybody's datagrams.
     Listener,
-    /// A connection, perhaps one in handshake or in TIME_WAIT.
+    /// Something listens, and the packet completes a handshake by SYN cookie with it.
+    Handshake,
+    /// A connection, perhaps one in handshake or in TIME_WAIT; of UDP, a socket that takes this peer's datagrams alone.
     Connection,
 }
 
 /// The maps, the clock and the sockets of a node.
+///
+/// Entries are handed out by reference: none is changed in place, only swapped, and it lives as long as the run.
 pub trait Tables {
     /// What the program knows of its node; `None` before user space wrote it.
-    fn settings(&self) -> Option<Settings>;
+    fn settings(&self) -> Option<&Settings>;
 
     /// The VIP of that key.
-    fn vip(&self, key: &VipKey) -> Option<VipEntry>;
+    fn vip(&self, key: &VipKey) -> Option<&VipEntry>;
 
-    /// A slot of the live half of a table. Reads the half word once.
-    fn slot(&self, table: TableId, slot: u32) -> Slot;
+    /// Which half of a table is live. Read once for each packet.
+    fn half(&self, table: TableId) -> u32;
+
+    /// A slot of one half of a table.
+    fn slot(&self, table: TableId, half: u32, slot: u32) -> Slot;
 
     /// The node of that number, while it is a member.
-    fn node(&self, id: NodeId) -> Option<NodeEntry>;
+    fn node(&self, id: NodeId) -> Option<&NodeEntry>;
 
     /// The member that has that address.
     fn node_at(&self, address: &Address) -> Option<NodeId>;
 
+    /// The member on this segment that has that hardware address.
+    fn node_with(&self, mac: [u16; 3]) -> Option<NodeId>;
+
     /// Whether the frame came in by an interface that nodes are reached by.
     fn is_cluster_interface(&self) -> bool;
 
-    /// What is remembered of a flow.
+    /// What is remembered of a TCP flow.
     fn flow(&self, key: &FlowKey) -> Option<FlowEntry>;
 
-    /// Remembers a flow, or its new phase. Where the table is full, another flow is forgotten.
+    /// Remembers a TCP flow, or its new phase. Where the table is full, another flow is forgotten.
     fn remember(&self, key: &FlowKey, entry: FlowEntry);
+
+    /// What is remembered of a UDP flow.
+    fn udp_flow(&self, key: &FlowKey) -> Option<FlowEntry>;
+
+    /// Remembers a UDP flow. Where the table is full, another flow is forgotten.
+    fn remember_udp(&self, key: &FlowKey, entry: FlowEntry);
+
+    /// What is remembered of a fragmented packet.
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry>;
+
+    /// Remembers where a first fragment went. Where the table is full, another packet is forgotten.
+    fn remember_fragment(&self, key: &FragmentKey, entry: FragmentEntry);
 
     /// Time since the boot, in nanoseconds.
     fn now_ns(&self) -> u64;
 
-    /// What this node's kernel knows of a TCP packet.
-    fn socket(&self, flow: &FlowKey, family: Family) -> Socket;
+    /// When user space last said that it is alive, on the same clock; 0: it never did.
+    fn lease_ns(&self) -> u64;
+
+    /// When the node was last heard, on the same clock; 0: never.
+    fn heard_ns(&self, node: NodeId) -> u64;
+
+    /// Notes that the node was heard now.
+    fn hear(&self, node: NodeId);
+
+    /// Whether one more ICMP error may be sent, and counts it.
+    fn may_send_error(&self) -> bool;
+
+    /// What this node's kernel knows of a TCP packet, or of the connection that an ICMP error is about.
+    fn tcp_socket<F: Frame>(&self, frame: &F, packet: &Network, about: &About) -> Socket;
+
+    /// What it knows of a UDP datagram, or of the flow that an ICMP error is about.
+    fn udp_socket(&self, packet: &Network, about: &About) -> Socket;
 }

@@ -2,35 +2,23 @@
 
 use crate::encap::Hop;
 use crate::node::NodeId;
-use crate::parse::Network;
 use crate::vip::VipId;
 
-/// What becomes of a frame, with all that doing it needs.
+/// What becomes of a frame. What was noted of it says the rest.
 #[derive(Clone, Copy, Debug)]
-pub enum Action {
+pub enum Action<'t> {
     /// The stack gets it as it is.
     Pass,
     /// Nobody gets it.
     Drop,
-    /// The stack gets what the outer header encloses.
-    Decapsulate {
-        /// The outer header.
-        outer: Network,
-    },
-    /// Another node gets it, with an outer header before `packet`.
-    Encapsulate {
-        /// The packet as it came.
-        packet: Network,
-        /// Where it goes.
-        hop: Hop,
-    },
-    /// Another node gets it, with the outer header that it came with, readdressed.
-    Readdress {
-        /// The outer header as it came.
-        outer: Network,
-        /// Where it goes.
-        hop: Hop,
-    },
+    /// The stack gets what another node put something around.
+    Decapsulate,
+    /// Another node gets it: a client's packet with something put around it, or what a node sent with something else.
+    Send(Hop<'t>),
+    /// The sender gets an echo reply.
+    AnswerEcho,
+    /// The sender learns the length of the longest packet that would have fitted, in bytes.
+    AnswerTooBig(u16),
 }
 
 /// What the kernel does with the frame once the action is done.
@@ -46,9 +34,9 @@ pub enum Fate {
 
 /// What was decided for a packet.
 #[derive(Clone, Copy, Debug)]
-pub struct Verdict {
+pub struct Verdict<'t> {
     /// What becomes of it.
-    pub action: Action,
+    pub action: Action<'t>,
     /// Why; each reason has one counter.
     pub reason: Reason,
     /// Its VIP, as far as it got.
@@ -86,24 +74,36 @@ reasons! {
     NotIp = "not-ip" Pass,
     /// For no VIP of ours.
     NotAVip = "not-a-vip" Pass,
-    /// A fragment without ports: the stack may know what it belongs to.
-    FragmentWithoutPorts = "fragment-without-ports" Pass,
     /// User space has not filled the tables yet.
     NotConfigured = "not-configured" Pass,
+    /// A heartbeat of a node.
+    Heartbeat = "heartbeat" Pass,
     /// A SYN for a listener of this node.
     ListenerHere = "listener-here" Pass,
     /// A packet of a connection of this node.
     SocketHere = "socket-here" Pass,
-    /// A datagram whose owner is this node.
+    /// The last packet of a handshake by SYN cookie with a listener of this node.
+    HandshakeHere = "handshake-here" Pass,
+    /// A datagram for a socket of this node.
     DatagramHere = "datagram-here" Pass,
+    /// A fragment without ports whose packet is this node's.
+    FragmentHere = "fragment-here" Pass,
+    /// An ICMP error about a flow of this node.
+    ErrorHere = "error-here" Pass,
     /// Nobody is left who might know the connection: the stack resets it.
     NoCandidate = "no-candidate" Pass,
     /// A SYN that another node sent, for a listener of this node.
     ListenerFromNode = "listener-from-node" Pass,
     /// A packet that another node sent, of a connection of this node.
     SocketFromNode = "socket-from-node" Pass,
-    /// A datagram that another node sent.
+    /// The last packet of a handshake by SYN cookie that another node sent.
+    HandshakeFromNode = "handshake-from-node" Pass,
+    /// A datagram that another node sent, for a socket of this node.
     DatagramFromNode = "datagram-from-node" Pass,
+    /// A fragment without ports that another node sent.
+    FragmentFromNode = "fragment-from-node" Pass,
+    /// An ICMP error that another node sent, about a flow of this node.
+    ErrorFromNode = "error-from-node" Pass,
     /// Another node sent it, and nobody is left who might know the connection: the stack resets it.
     NoCandidateFromNode = "no-candidate-from-node" Pass,
     /// It was sent from node to node as often as it may be: the stack resets it.
@@ -112,48 +112,64 @@ reasons! {
     ToOwner = "to-owner" Transmit,
     /// To the node that the flow table names.
     ToFlowOwner = "to-flow-owner" Transmit,
+    /// To the node that its QUIC connection id names.
+    ToNamedNode = "to-named-node" Transmit,
+    /// To the node that got the first fragment of its packet.
+    ToFragmentOwner = "to-fragment-owner" Transmit,
     /// To a node that owned its slot before, for no socket here knows it.
     ToPreviousOwner = "to-previous-owner" Transmit,
     /// To the owner that this node's tables name, for the sender's named this node and no socket here knows it.
     ToOtherOwner = "to-other-owner" Transmit,
     /// To the node that owns the slot without this one, for nothing listens here.
     ToSuccessor = "to-successor" Transmit,
+    /// To the owner of another slot, for this node's control plane is dead and its own slot's owner was not heard lately.
+    ToHeardNode = "to-heard-node" Transmit,
+    /// To another node, for a node sent it here and this one does not know the VIP.
+    ToNodeThatKnows = "to-node-that-knows" Transmit,
+    /// An echo request for a VIP: answered.
+    EchoAnswered = "echo-answered" Transmit,
+    /// It does not fit into the way to its owner: the sender is told what would.
+    TooBigAnswered = "too-big-answered" Transmit,
     /// Ends within Ethernet or its tags.
     TruncatedLink = "truncated-link" Drop,
     /// Three VLAN tags or more.
     TooManyTags = "too-many-tags" Drop,
-    /// Ends within the IP header, or before the length that it claims.
+    /// Ends within the IP header or its extensions, or before the length that it claims.
     TruncatedNetwork = "truncated-network" Drop,
     /// An IP header that contradicts itself.
     BadNetwork = "bad-network" Drop,
-    /// Ends within the TCP or UDP header.
+    /// For a VIP, with more extension headers than are walked over.
+    TooManyExtensions = "too-many-extensions" Drop,
+    /// Ends within the TCP, UDP or ICMP header.
     TruncatedTransport = "truncated-transport" Drop,
     /// A TCP header that contradicts itself.
     BadTransport = "bad-transport" Drop,
-    /// For a VIP, to a group's hardware address: more than one node may have got it.
+    /// For a VIP or encapsulated for this node, to a group's hardware address: more than one node may have got it.
     GroupAddress = "group-address" Drop,
-    /// The first fragment of a packet for a VIP, or any that another node sent: the rest could not follow.
-    Fragment = "fragment" Drop,
     /// Encapsulated for this node, but not in the way that nodes encapsulate.
     UnexpectedEncapsulation = "unexpected-encapsulation" Drop,
     /// Encapsulated for this node, on an interface that nodes are not reached by.
     ForeignInterface = "foreign-interface" Drop,
-    /// Encapsulated for this node, by an address that is no node's.
+    /// Encapsulated for this node, by an address that is no other node's.
     UnknownNode = "unknown-node" Drop,
     /// Encapsulated for this node, with a node's address and another hardware address.
     WrongMac = "wrong-mac" Drop,
+    /// Encapsulated for this node, with a node's address and without its cookie.
+    BadCookie = "bad-cookie" Drop,
     /// Encapsulated for this node with a hop count that no node writes.
     BadHops = "bad-hops" Drop,
-    /// A node sent something that is for no VIP of ours.
+    /// A node sent something that is for no VIP of ours, and nobody is left who might know it.
     UnknownVipInside = "unknown-vip-inside" Drop,
     /// No node serves.
     NoOwner = "no-owner" Drop,
-    /// The node it should go to has no address of that family, or left a moment ago.
+    /// The node it should go to has no address that this one could send to, or left a moment ago.
     UnknownOwner = "unknown-owner" Drop,
     /// The node it should go to has no known hardware address yet.
     UnresolvedNextHop = "unresolved-next-hop" Drop,
     /// Too many hops: a loop was cut.
     TtlExpired = "ttl-expired" Drop,
+    /// It does not fit into the way to the next node, and nobody is told: too many were told already, or nobody may be.
+    TooBigUnanswered = "too-big-unanswered" Drop,
     /// No headroom for an outer header.
     NoHeadroom = "no-headroom" Drop,
 }
@@ -161,7 +177,18 @@ reasons! {
 /// Number of reasons, and of their counters.
 pub const REASONS: u32 = Reason::ALL.len() as u32;
 
-impl Verdict {
+impl<'t> Verdict<'t> {
+    /// A verdict for a packet for that VIP.
+    #[inline(always)]
+    pub fn of(vip: VipId, action: Action<'t>, reason: Reason) -> Self {
+        Self {
+            action,
+            reason,
+            vip,
+            node: NodeId::NOBODY,
+        }
+    }
+
     /// A verdict for a packet that got no further than a check.
     #[inline(always)]
     pub fn early(reason: Reason) -> Self {

@@ -1,7 +1,8 @@
 //! A frame between the pointers that the kernel gives, each access compared with the frame's end.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::bpf_xdp_adjust_head;
+use aya_ebpf::helpers::generated::bpf_csum_diff;
+use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use gateway_common::frame::{Frame, HEADERS_BYTES_MAX, OutOfBounds, Wire};
 
@@ -19,7 +20,7 @@ impl<'a> XdpFrame<'a> {
 
     /// A pointer to `H` at `at`, if the frame holds all of it.
     #[inline(always)]
-    fn pointer<H: Wire>(&self, at: usize) -> Option<*mut H> {
+    fn pointer<H>(&self, at: usize) -> Option<*mut H> {
         if at > HEADERS_BYTES_MAX {
             return None;
         }
@@ -57,6 +58,15 @@ impl Frame for XdpFrame<'_> {
     }
 
     #[inline(always)]
+    fn sum<const BYTES: usize>(&self, at: usize) -> Option<u32> {
+        let pointer = self.pointer::<[u8; BYTES]>(at)?;
+        // SAFETY: nothing is subtracted, and what is added lies within the frame, as `pointer` compared.
+        let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, pointer.cast(), BYTES as u32, 0) };
+        // The helper refuses only lengths that are no multiple of 4.
+        u32::try_from(sum).ok()
+    }
+
+    #[inline(always)]
     fn write<H: Wire>(&mut self, at: usize, header: H) -> Result<(), OutOfBounds> {
         let pointer = self.pointer::<H>(at).ok_or(OutOfBounds)?;
         // SAFETY: as in `read`.
@@ -72,5 +82,19 @@ impl Frame for XdpFrame<'_> {
     #[inline(always)]
     fn shrink_head(&mut self, bytes: usize) -> Result<(), OutOfBounds> {
         self.adjust(bytes as i32)
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, bytes: usize) -> Result<(), OutOfBounds> {
+        let length = self.len();
+        if bytes > length {
+            return Err(OutOfBounds);
+        }
+        let delta = bytes as i32 - length as i32;
+        // SAFETY: as in `adjust`.
+        match unsafe { bpf_xdp_adjust_tail(self.context.as_ptr().cast(), delta) } {
+            0 => Ok(()),
+            _ => Err(OutOfBounds),
+        }
     }
 }

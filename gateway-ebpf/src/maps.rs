@@ -6,12 +6,16 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::programs::XdpContext;
 use gateway_common::abi::{
-    self, CLUSTER_INTERFACES_MAX, Count, FLOWS_DEFAULT, NODES_MAX, TABLES_MAX, VIP_ENTRIES_MAX, VIPS_MAX,
+    self, Budget, CLUSTER_INTERFACES_MAX, Count, FLOWS_DEFAULT, FRAGMENTS_MAX, MacKey, NODES_MAX, TABLES_MAX,
+    UDP_FLOWS_DEFAULT, VIP_ENTRIES_MAX, VIPS_MAX,
 };
 use gateway_common::flow::{FlowEntry, FlowKey};
+use gateway_common::forward::Notes;
+use gateway_common::fragment::{FragmentEntry, FragmentKey};
+use gateway_common::frame::Frame;
 use gateway_common::maglev::Slot;
 use gateway_common::node::{NodeEntry, NodeId, Settings};
-use gateway_common::parse::Family;
+use gateway_common::parse::{About, Network};
 use gateway_common::tables::{Socket, Tables};
 use gateway_common::verdict::{REASONS, Verdict};
 use gateway_common::vip::{Address, TableId, VipEntry, VipKey};
@@ -41,6 +45,27 @@ static HALVES: Array<u32> = Array::with_max_entries(abi::table_half(TABLES_MAX),
 static FLOWS: LruHashMap<FlowKey, FlowEntry> = LruHashMap::with_max_entries(FLOWS_DEFAULT, 0);
 
 #[map]
+static NODE_MACS: HashMap<MacKey, u32> = HashMap::with_max_entries(2 * NODES_MAX, BPF_F_NO_PREALLOC);
+
+#[map]
+static UDP_FLOWS: LruHashMap<FlowKey, FlowEntry> = LruHashMap::with_max_entries(UDP_FLOWS_DEFAULT, 0);
+
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, FragmentEntry> = LruHashMap::with_max_entries(FRAGMENTS_MAX, 0);
+
+#[map]
+static LEASE: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+static HEARD: Array<u64> = Array::with_max_entries(NODES_MAX + 1, 0);
+
+#[map]
+static ERROR_BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+static NOTES: PerCpuArray<Notes> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
 static CLUSTER_INTERFACES: HashMap<u32, u32> =
     HashMap::with_max_entries(CLUSTER_INTERFACES_MAX, BPF_F_NO_PREALLOC);
 
@@ -52,6 +77,15 @@ static VIP_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(VIPS_MAX +
 
 #[map]
 static NODE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(NODES_MAX + 1, 0);
+
+/// Where one run of the program notes what it decides by.
+#[inline(always)]
+pub fn notes<'a>() -> Option<&'a mut Notes> {
+    let notes = NOTES.get_ptr_mut(0)?;
+    // SAFETY: the entry of this CPU, and XDP is not preempted by itself; zeroes are notes, and so is what an earlier run
+    // left.
+    Some(unsafe { &mut *notes })
+}
 
 /// The maps, as one run of the program sees them.
 pub struct KernelTables<'a> {
@@ -68,38 +102,46 @@ impl<'a> KernelTables<'a> {
 
 impl Tables for KernelTables<'_> {
     #[inline(always)]
-    fn settings(&self) -> Option<Settings> {
+    fn settings(&self) -> Option<&Settings> {
         let half = HALVES.get(abi::SETTINGS_HALF)?;
         let settings = SETTINGS.get(*half & 1)?;
         // User space sets a key before anything else; an array starts as zeroes.
-        (settings.hash_key[0] | settings.hash_key[1] != 0).then_some(*settings)
+        (settings.hash_key[0] | settings.hash_key[1] != 0).then_some(settings)
     }
 
     #[inline(always)]
-    fn vip(&self, key: &VipKey) -> Option<VipEntry> {
-        // SAFETY: entries are never changed in place, only swapped.
-        unsafe { VIPS.get(key) }.copied()
+    fn vip(&self, key: &VipKey) -> Option<&VipEntry> {
+        // SAFETY: entries are never changed in place, only swapped, and live until the run ends.
+        unsafe { VIPS.get(key) }
     }
 
     #[inline(always)]
-    fn slot(&self, table: TableId, slot: u32) -> Slot {
-        let Some(half) = HALVES.get(abi::table_half(table.0)) else {
-            return Slot::default();
-        };
-        let word = SLOT_WORDS.get(abi::slot_word(table.0, *half & 1, slot));
+    fn half(&self, table: TableId) -> u32 {
+        HALVES.get(abi::table_half(table.0)).map_or(0, |half| *half & 1)
+    }
+
+    #[inline(always)]
+    fn slot(&self, table: TableId, half: u32, slot: u32) -> Slot {
+        let word = SLOT_WORDS.get(abi::slot_word(table.0, half, slot));
         word.map_or(Slot::default(), |word| Slot(*word))
     }
 
     #[inline(always)]
-    fn node(&self, id: NodeId) -> Option<NodeEntry> {
-        // SAFETY: entries are never changed in place, only swapped.
-        unsafe { NODES.get(u32::from(id.0)) }.copied()
+    fn node(&self, id: NodeId) -> Option<&NodeEntry> {
+        // SAFETY: as for `vip`.
+        unsafe { NODES.get(u32::from(id.0)) }
     }
 
     #[inline(always)]
     fn node_at(&self, address: &Address) -> Option<NodeId> {
-        // SAFETY: entries are never changed in place, only swapped.
+        // SAFETY: as for `vip`.
         unsafe { NODE_ADDRESSES.get(address) }.map(|id| NodeId(*id as u16))
+    }
+
+    #[inline(always)]
+    fn node_with(&self, mac: [u16; 3]) -> Option<NodeId> {
+        // SAFETY: as for `vip`.
+        unsafe { NODE_MACS.get(abi::mac_key(mac)) }.map(|id| NodeId(*id as u16))
     }
 
     #[inline(always)]
@@ -124,20 +166,77 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
+    fn udp_flow(&self, key: &FlowKey) -> Option<FlowEntry> {
+        // SAFETY: as for `flow`; the datagram goes to a node that has not seen its flow.
+        unsafe { UDP_FLOWS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember_udp(&self, key: &FlowKey, entry: FlowEntry) {
+        // As for `remember`; the next datagram tries again.
+        let _is_remembered = UDP_FLOWS.insert(key, entry, u64::from(BPF_ANY)).is_ok();
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry> {
+        // SAFETY: as for `flow`; the fragment is lost with its packet.
+        unsafe { FRAGMENTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember_fragment(&self, key: &FragmentKey, entry: FragmentEntry) {
+        // As for `remember`; the rest of the packet goes by addresses.
+        let _is_remembered = FRAGMENTS.insert(key, entry, u64::from(BPF_ANY)).is_ok();
+    }
+
+    #[inline(always)]
     fn now_ns(&self) -> u64 {
         // SAFETY: reads a clock.
         unsafe { bpf_ktime_get_boot_ns() }
     }
 
     #[inline(always)]
-    fn socket(&self, flow: &FlowKey, family: Family) -> Socket {
-        sockets::look_up(self.context, flow, family)
+    fn lease_ns(&self) -> u64 {
+        LEASE.get(0).map_or(0, |at| *at)
+    }
+
+    #[inline(always)]
+    fn heard_ns(&self, node: NodeId) -> u64 {
+        HEARD.get(u32::from(node.0)).map_or(0, |at| *at)
+    }
+
+    #[inline(always)]
+    fn hear(&self, node: NodeId) {
+        if let Some(at) = HEARD.get_ptr_mut(u32::from(node.0)) {
+            // SAFETY: one aligned word, written whole; of two CPUs that hear the node at once, either is right.
+            unsafe { at.write(self.now_ns()) };
+        }
+    }
+
+    #[inline(always)]
+    fn may_send_error(&self) -> bool {
+        let Some(budget) = ERROR_BUDGET.get_ptr_mut(0) else {
+            return false;
+        };
+        // SAFETY: the entry of this CPU, and XDP is not preempted by itself.
+        let budget = unsafe { &mut *budget };
+        budget.take(self.now_ns())
+    }
+
+    #[inline(always)]
+    fn tcp_socket<F: Frame>(&self, frame: &F, packet: &Network, about: &About) -> Socket {
+        sockets::tcp(self.context, frame, packet, about)
+    }
+
+    #[inline(always)]
+    fn udp_socket(&self, packet: &Network, about: &About) -> Socket {
+        sockets::udp(self.context, packet, about)
     }
 }
 
 /// Counts a verdict by reason, VIP and node.
 #[inline(always)]
-pub fn count(verdict: &Verdict, bytes: u64) {
+pub fn count(verdict: &Verdict<'_>, bytes: u64) {
     add(&REASON_COUNTS, verdict.reason as u32, bytes);
     if verdict.vip.0 != 0 {
         add(&VIP_COUNTS, u32::from(verdict.vip.0), bytes);

@@ -17,8 +17,12 @@ pub fn gateway(context: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(&context);
     let bytes = frame.len() as u64;
     let tables = KernelTables::new(&context);
-    let mut verdict = forward::decide(&frame, &tables);
-    let fate = forward::apply(&mut frame, &mut verdict);
+    let Some(notes) = maps::notes() else {
+        // The map has this entry on every CPU.
+        return xdp_action::XDP_ABORTED;
+    };
+    let mut verdict = forward::decide(&frame, &tables, notes);
+    let fate = forward::apply(&mut frame, &mut verdict, notes);
     maps::count(&verdict, bytes);
     match fate {
         Fate::Pass => xdp_action::XDP_PASS,

@@ -30,7 +30,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use crate::config::snapshot;
-use crate::view::View;
+use crate::view::{Served, View};
 use heartbeat::{Course, Driver, Shared, Wanted};
 use membership::Membership;
 pub use message::State;
@@ -92,6 +92,7 @@ impl Cluster {
     pub fn start(
         config: &snapshot::Cluster,
         node: &snapshot::Node,
+        serves: Served,
         incarnation: u32,
     ) -> Result<(Cluster, watch::Receiver<Arc<View>>), ClusterError> {
         if !wire::is_name(&node.name) {
@@ -115,12 +116,14 @@ impl Cluster {
             state: State::Joining,
             standing: message::Standing::Newcomer,
             incarnation,
+            serves: serves.clone(),
         };
         let epoch = Instant::now();
         let (waker, woken) = wait::waker().map_err(ClusterError::Thread)?;
         let wanted = Wanted {
             state: State::Joining,
             weight: node.weight,
+            serves,
             course: Course::Run,
         };
         let shared = Arc::new(Shared::new(wanted, waker));
@@ -154,6 +157,11 @@ impl Cluster {
     /// Says to all nodes, at once, which share this one takes while it is ready; 0 takes it out like a drain.
     pub fn set_weight(&self, weight: u32) {
         self.shared.want(|wanted| wanted.weight = weight);
+    }
+
+    /// Says to all nodes, at once, which VIPs this one serves: their tables give it connections of those alone.
+    pub fn set_served(&self, serves: Served) {
+        self.shared.want(|wanted| wanted.serves = serves);
     }
 
     /// All nodes known, this one first, as of the last tick (100 ms); empty before the first.

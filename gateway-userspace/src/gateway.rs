@@ -1,5 +1,6 @@
 //! The running node: starts its parts in order, and stops them in order.
 
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::names::{FirstAnswers, Names};
 use crate::registry::Registry;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging;
-use crate::view::View;
+use crate::view::{Served, View};
 use crate::{admin, cluster, health, l4, l7, names};
 
 /// How long the last access-log lines may take to be written.
@@ -63,11 +64,13 @@ async fn serve(settings: Settings) -> Result<()> {
     let workers = Workers::start(Arc::clone(&shared)).context("cannot start the workers")?;
     let prepared = workers.prepare(&snapshot)?;
     // Views come from the cluster, or there is one for ever; its sender must live as long.
-    let incarnation = rand::random();
+    // Zero is who is no member.
+    let incarnation = rand::random::<NonZero<u32>>().get();
     let (_alone, alone) = watch::channel(Arc::new(View::alone(&snapshot.node, incarnation)));
     let (cluster, views) = match &snapshot.cluster {
         Some(config) => {
-            let (cluster, views) = Cluster::start(config, &snapshot.node, incarnation)?;
+            let (cluster, views) =
+                Cluster::start(config, &snapshot.node, Served::by(&snapshot.vips), incarnation)?;
             (Some(cluster), views)
         }
         None => (None, alone),

@@ -19,6 +19,7 @@ pub mod object;
 pub mod owners;
 pub mod pins;
 pub mod plan;
+pub mod tables;
 
 pub use dataplane::{DataPlane, Status};
 pub use error::L4Error;

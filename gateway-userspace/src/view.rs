@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::snapshot::Node;
 
+mod served;
+
+pub use served::{FINGERPRINTS_MAX, Fingerprint, SETS_MAX, Served, SetId, VIPS_ADVERTISED_MAX, keys};
+
 /// Earlier views that a view carries, so that a node that just joined knows them too.
 pub const HISTORY_VIEWS_MAX: usize = 4;
 
@@ -23,8 +27,11 @@ pub struct View {
     pub hash_key: [u64; 2],
     /// Sorted by id.
     pub members: Vec<Member>,
-    /// Earlier distinct (members, weights), the latest first; at most [`HISTORY_VIEWS_MAX`].
+    /// Earlier distinct (members, weights, sets), the latest first; at most [`HISTORY_VIEWS_MAX`].
     pub history: Vec<Shares>,
+    /// The distinct sets of VIPs that members and history refer to by [`SetId`]; each is sorted, and so are they. At most
+    /// [`SETS_MAX`], with [`FINGERPRINTS_MAX`] fingerprints in all: whoever serves a set beyond that counts as serving all.
+    pub sets: Vec<Vec<Fingerprint>>,
 }
 
 /// One node of a view.
@@ -42,11 +49,24 @@ pub struct Member {
     pub weight: u32,
     /// The life of its sockets: another number after each start.
     pub incarnation: u32,
+    /// Which VIPs it serves.
+    pub serves: SetId,
 }
 
-/// Who had which share: all that a Maglev table is computed from. Sorted by id; weights of 0 are left out.
+/// Who had which share of which VIPs: all that tables are computed from. Sorted by id; weights of 0 are left out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Shares(pub Vec<(NodeId, u32)>);
+pub struct Shares(pub Vec<Share>);
+
+/// One node's share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Share {
+    /// Whose.
+    pub id: NodeId,
+    /// At least 1.
+    pub weight: u32,
+    /// Of which VIPs.
+    pub serves: SetId,
+}
 
 impl View {
     /// What a node holds before it knows any view: number 0, and nobody serves.
@@ -56,6 +76,7 @@ impl View {
             hash_key: [0, 0],
             members: Vec::new(),
             history: Vec::new(),
+            sets: Vec::new(),
         }
     }
 
@@ -68,12 +89,14 @@ impl View {
             address_v6: node.address_v6,
             weight: node.weight,
             incarnation,
+            serves: SetId::ALL,
         };
         View {
             number: 1,
             hash_key: rand::random(),
             members: vec![member],
             history: Vec::new(),
+            sets: Vec::new(),
         }
     }
 
@@ -83,9 +106,25 @@ impl View {
             self.members
                 .iter()
                 .filter(|m| m.weight > 0)
-                .map(|m| (m.id, m.weight))
+                .map(|m| Share {
+                    id: m.id,
+                    weight: m.weight,
+                    serves: m.serves,
+                })
                 .collect(),
         )
+    }
+
+    /// The set of that number; `None`: all VIPs.
+    pub fn set(&self, id: SetId) -> Option<&[Fingerprint]> {
+        let index = usize::from(id.0).checked_sub(1)?;
+        self.sets.get(index).map(Vec::as_slice)
+    }
+
+    /// Whether a member serves the VIP of that fingerprint.
+    pub fn serves(&self, member: &Member, fingerprint: Fingerprint) -> bool {
+        let set = self.set(member.serves);
+        set.is_none_or(|set| set.binary_search(&fingerprint).is_ok())
     }
 
     /// The member of that name.

@@ -1,4 +1,5 @@
-//! The lab: one client, three gateway nodes and three upstreams on one switch, each in a network namespace of its own.
+//! The lab: one client, three gateway nodes and three upstreams on one switch, each in a network namespace of its own;
+//! or the client behind a router, which knows the nodes as next hops.
 //!
 //! Everything is real but the cables: kernel TCP, native XDP, the released program. A lab removes itself when it is
 //! dropped, on a panic and on Ctrl-C; what a killed run left is removed by the next one. Labs stand side by side.
@@ -17,33 +18,32 @@ pub mod addresses;
 pub mod claim;
 pub mod echo;
 pub mod exchange;
+pub mod hosts;
 pub mod netns;
 pub mod node;
 pub mod offload;
 pub mod pass;
 pub mod remains;
+pub mod router;
 pub mod settings;
 pub mod sysctl;
+pub mod tagged;
 pub mod tap;
 pub mod upstream;
 pub mod wait;
 pub mod wire;
 
-use addresses::{
-    CLIENT_NETWORK_V4, CLIENT_NETWORK_V6, Host, NODES, SEGMENT_BITS_V4, SEGMENT_BITS_V6, UPSTREAMS,
-};
+use addresses::{CLIENT_NETWORK_V4, CLIENT_NETWORK_V6, NODES, UPSTREAMS};
 use claim::Claim;
+use hosts::{BRIDGE, add_client_behind, add_host};
 use netns::Namespace;
 use node::Node;
 use pass::Passing;
-use settings::{Files, INTERFACE};
-use sysctl::Setting;
+use router::Router;
+use settings::{Announce, Common, Families, Files};
 use upstream::Upstream;
 use wait::wait_until;
 use wire::Power;
-
-/// Name of the bridge in the switch's namespace.
-const BRIDGE: &str = "bridge";
 
 /// From ready nodes to nodes that all know each other: some heartbeats.
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,6 +58,8 @@ pub struct Plan {
     pub weights: [u32; NODES],
     /// The gateway's program.
     pub program: PathBuf,
+    /// What all nodes' configurations have in common. Where nodes announce nothing, there is a router.
+    pub common: Common,
 }
 
 impl Plan {
@@ -69,6 +71,7 @@ impl Plan {
         Ok(Self {
             weights: [1; NODES],
             program: gateway_program()?,
+            common: Common::default(),
         })
     }
 }
@@ -80,6 +83,7 @@ pub struct Lab {
     nodes: Vec<Node>,
     upstreams: Vec<Upstream>,
     client: Namespace,
+    router: Option<Router>,
     _passing: Option<Passing>,
     switch: Namespace,
     traces: Traces,
@@ -122,15 +126,39 @@ impl Lab {
             sysctl::write_where_present(sysctl::SWITCH_WHERE_PRESENT)
         })??;
 
-        let client = add_host(id, &switch, "client", addresses::client(), sysctl::CLIENT)?;
-        client.run(|| -> Result<()> {
-            wire::add_local_network(CLIENT_NETWORK_V4.0.into(), CLIENT_NETWORK_V4.1)?;
+        let families = plan.common.families;
+        let router = match plan.common.announce {
+            Announce::Vip => None,
+            Announce::None => {
+                let name = "router";
+                let namespace = add_host(id, &switch, name, addresses::router(), sysctl::ROUTER, families)?;
+                Some(namespace)
+            }
+        };
+        let client = match &router {
+            None => add_host(
+                id,
+                &switch,
+                "client",
+                addresses::client(),
+                sysctl::CLIENT,
+                families,
+            )?,
+            Some(router) => add_client_behind(router, id, families)?,
+        };
+        client.run(move || -> Result<()> {
+            if families == Families::Both {
+                wire::add_local_network(CLIENT_NETWORK_V4.0.into(), CLIENT_NETWORK_V4.1)?;
+            }
             wire::add_local_network(CLIENT_NETWORK_V6.0.into(), CLIENT_NETWORK_V6.1)
         })??;
+        let router = router
+            .map(|namespace| Router::new(namespace, families.list()))
+            .transpose()?;
         let upstreams = (0..UPSTREAMS)
             .map(|index| {
                 let name = format!("upstream{}", index + 1);
-                let namespace = add_host(id, &switch, &name, addresses::upstream(index), &[])?;
+                let namespace = add_host(id, &switch, &name, addresses::upstream(index), &[], families)?;
                 Upstream::start(index, namespace)
             })
             .collect::<Result<Vec<_>>>()?;
@@ -138,14 +166,11 @@ impl Lab {
             .zip(plan.weights)
             .map(|(index, weight)| {
                 let name = node::name(index);
-                let namespace = add_host(id, &switch, &name, addresses::node(index), sysctl::NODE)?;
-                namespace.run(|| -> Result<()> {
-                    let client = addresses::client();
-                    wire::add_route(CLIENT_NETWORK_V4.0.into(), CLIENT_NETWORK_V4.1, client.v4.into())?;
-                    wire::add_route(CLIENT_NETWORK_V6.0.into(), CLIENT_NETWORK_V6.1, client.v6.into())
-                })??;
+                let namespace = add_host(id, &switch, &name, addresses::node(index), sysctl::NODE, families)?;
+                let common = plan.common;
+                namespace.run(move || hosts::add_ways_to_client(common))??;
                 let files = Files::new(&remains::directory(id), &remains::pin_directory(id), &name);
-                Node::new(index, weight, files, &plan.program, namespace)
+                Node::new(index, weight, files, plan.common, &plan.program, namespace)
             })
             .collect::<Result<Vec<_>>>()?;
         let passing = match kind {
@@ -159,6 +184,7 @@ impl Lab {
             nodes,
             upstreams,
             client,
+            router,
             _passing: passing,
             switch,
             traces,
@@ -178,6 +204,14 @@ impl Lab {
     /// The client's namespace.
     pub fn client(&self) -> &Namespace {
         &self.client
+    }
+
+    /// The router between client and nodes.
+    ///
+    /// # Errors
+    /// Where the plan wanted none.
+    pub fn router(&self) -> Result<&Router> {
+        self.router.as_ref().context("this lab has no router")
     }
 
     /// The switch's namespace; its ports are named after the hosts.
@@ -200,13 +234,21 @@ impl Lab {
     /// # Errors
     /// Where one does not get ready; quotes what it wrote.
     pub fn start_nodes(&self) -> Result<()> {
-        for node in &self.nodes {
+        self.start_first(NODES)
+    }
+
+    /// Starts that many nodes and waits until each is ready and knows the others.
+    ///
+    /// # Errors
+    /// Where one does not get ready; quotes what it wrote.
+    pub fn start_first(&self, count: usize) -> Result<()> {
+        for node in self.nodes.iter().take(count) {
             node.start()?;
         }
-        for node in &self.nodes {
+        for node in self.nodes.iter().take(count) {
             node.wait_ready()?;
         }
-        self.wait_formed(NODES)
+        self.wait_formed(count)
     }
 
     /// Waits until every running node counts `alive` living nodes.
@@ -317,33 +359,6 @@ pub fn gateway_program() -> Result<PathBuf> {
         );
     }
     Ok(path)
-}
-
-/// Makes a host's namespace, plugs it into the switch and gives it its addresses.
-fn add_host(
-    id: u32,
-    switch: &Namespace,
-    name: &str,
-    host: Host,
-    settings: &'static [Setting],
-) -> Result<Namespace> {
-    let namespace = Namespace::create(&remains::namespace(id, name))?;
-    namespace.run(move || -> Result<()> {
-        sysctl::write(sysctl::EVERYWHERE)?;
-        sysctl::write(settings)
-    })??;
-    let path = namespace.path();
-    let port = name.to_owned();
-    switch.run(move || wire::add_cable(BRIDGE, &port, &path, INTERFACE))??;
-    namespace.run(move || -> Result<()> {
-        offload::switch_off(INTERFACE)?;
-        for interface in ["lo", INTERFACE] {
-            wire::set_power(interface, Power::Up)?;
-        }
-        wire::add_address(INTERFACE, host.v4.into(), SEGMENT_BITS_V4)?;
-        wire::add_address(INTERFACE, host.v6.into(), SEGMENT_BITS_V6)
-    })??;
-    Ok(namespace)
 }
 
 fn living_nodes(node: &Node) -> Result<usize> {

@@ -3,4 +3,5 @@
 pub mod demo;
 pub mod lab;
 pub mod load;
+pub mod packet_rows;
 pub mod packets;

@@ -12,6 +12,8 @@ use tokio::sync::watch;
 
 pub mod connection;
 pub mod journal;
+pub mod live;
+pub mod plain;
 pub mod spread;
 pub mod steady;
 

@@ -9,18 +9,18 @@ use gateway::l4::plan::Step;
 use gateway::view::{Member, View};
 use gateway_common::node::NodeId;
 use gateway_common::verdict::{Fate, Reason};
-use gateway_common::vip::{SteeringCode, TableId, VipEntry, VipId};
+use gateway_common::vip::{SteeringCode, VipEntry, VipId};
 use gateway_tests::packets::build::{Packet, SYN, frame};
-use gateway_tests::packets::cases::{self, Case, Outcome, Twist};
-use gateway_tests::packets::kernel::{Kernel, receiver, vip_key};
+use gateway_tests::packets::cases::{self, After, Before, Case, Outcome};
+use gateway_tests::packets::kernel::{Kernel, receiver};
 use gateway_tests::packets::pure;
-use gateway_tests::packets::world::{MAC_HERE, MAC_ROUTER, ME, Version};
+use gateway_tests::packets::world::{MAC_HERE, MAC_ROUTER, ME, Situation, Version, vip_key};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 fn compare(run: impl Fn(&Case) -> Outcome + Copy) {
     let cases = cases::all();
-    assert!(cases.len() >= 60, "only {} cases", cases.len());
+    assert!(cases.len() >= 250, "only {} cases", cases.len());
     let faults: Vec<String> = (cases.iter())
         .filter_map(|case| {
             let outcome = run(case);
@@ -78,6 +78,7 @@ fn member(id: u16, weight: u32) -> Member {
         address_v6: None,
         weight,
         incarnation: 100 + u32::from(id),
+        serves: gateway::view::SetId::ALL,
     }
 }
 
@@ -85,16 +86,14 @@ fn member(id: u16, weight: u32) -> Member {
 fn syn(client: IpAddr, client_port: u16, port: u16) -> Case {
     let packet = Packet::tcp((client, client_port), (Version::V4.vip(), port), SYN);
     Case {
-        name: "spread".to_owned(),
-        twist: Twist::None,
+        name: "V4: spread".to_owned(),
+        before: Before::default(),
         frame: frame(MAC_HERE, MAC_ROUTER, &[], 0x0800, &packet.bytes()),
-        remembered: None,
-        watched: None,
         expected: Outcome {
             fate: Fate::Pass,
             reason: Reason::NotIp,
             bytes: Vec::new(),
-            remembers: None,
+            after: After::default(),
         },
     }
 }
@@ -105,20 +104,25 @@ fn owners(steering: SteeringCode, cases: &[Case]) -> Vec<NodeId> {
         members: vec![member(1, 1), member(2, 1), member(3, 2)],
         ..View::default()
     };
-    let table: std::sync::Arc<[_]> = slots(&mut OwnersCache::default(), &view, ME).into();
-    let key = vip_key(Version::V4.vip(), 8001);
+    let table = Situation::MineAlways.table();
+    let slots_of_view: std::sync::Arc<[_]> = slots(&mut OwnersCache::default(), &view, ME).into();
+    let key = vip_key(Version::V4.vip(), 8001, 6);
     let vip = VipEntry {
         id: VipId(1),
         steering,
-        table: TableId(0),
+        table,
         salt: 9,
+        ..VipEntry::default()
     };
     let mut kernel = Kernel::start().expect("the program in the kernel");
     kernel
-        .carry_out(&[Step::SwapTable(TableId(0), table.clone()), Step::PutVip(key, vip)])
+        .carry_out(&[
+            Step::SwapTable(table, slots_of_view.clone()),
+            Step::PutVip(key, vip),
+        ])
         .expect("the tables");
     let mut pure = pure::tables();
-    pure.slots.insert(TableId(0), [table.to_vec(), Vec::new()]);
+    pure.slots.insert(table, [slots_of_view.to_vec(), Vec::new()]);
     pure.vips.insert(key, vip);
     let owner = |case: &Case| {
         let found = kernel.run(case).expect("a test run");

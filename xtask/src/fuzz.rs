@@ -1,4 +1,4 @@
-//! `fuzz`: random inputs for what reads a client's bytes, on the stable toolchain.
+//! `fuzz`: random inputs for what reads the bytes of clients and nodes, on the stable toolchain.
 //!
 //! The targets are a workspace of their own, `tests/fuzz`, since all of it is built with the fuzzer's instrumentation.
 //! That is LLVM's coverage alone: sanitizers need a nightly compiler, and there is no `unsafe` to find here.
@@ -14,7 +14,15 @@ use crate::apt::Apt;
 use crate::{steps, workspace};
 
 /// Targets, in the order they run; one binary each.
-const TARGETS: [&str; 5] = ["inspect", "response", "frames", "path", "router"];
+const TARGETS: [&str; 7] = [
+    "inspect",
+    "response",
+    "frames",
+    "path",
+    "router",
+    "decide",
+    "encapsulation",
+];
 
 /// What the host's code is built for. Said aloud, it keeps the flags away from build scripts.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";

@@ -10,6 +10,7 @@ mod demo;
 mod deny;
 mod ebpf;
 mod fuzz;
+mod packets;
 mod privilege;
 mod programs;
 mod release;
@@ -44,6 +45,12 @@ enum Task {
     /// Show the gateway at work: real traffic through three nodes, one of which dies (needs root)
     Demo {
         /// Options of the demo itself, such as `--json FILE` and `--keep`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+        arguments: Vec<String>,
+    },
+    /// Send a table of packets through the kernel program, and compare what comes out (needs root)
+    Packets {
+        /// `--config FILE.toml ROWS.tsv`, and `--json FILE`: docs/packets.md describes the files
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         arguments: Vec<String>,
     },
@@ -115,6 +122,17 @@ fn main() -> ExitCode {
             complain(&error);
             ExitCode::from(bench::NOT_MEASURED)
         }),
+        // As those of `gateway-packets`, which it becomes.
+        Some(Task::Packets { arguments }) => {
+            let outcome = workspace::root().and_then(|root| packets::packets(&root, &arguments));
+            outcome.map_or_else(
+                |error| {
+                    complain(&error);
+                    ExitCode::from(packets::NOT_RUN)
+                },
+                |()| ExitCode::SUCCESS,
+            )
+        }
         task => match perform(task) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -137,7 +155,7 @@ fn complain(error: &anyhow::Error) {
 fn perform(task: Option<Task>) -> Result<()> {
     let root = workspace::root()?;
     match task {
-        None | Some(Task::Bench { .. }) => Ok(Arguments::command().print_help()?),
+        None | Some(Task::Bench { .. } | Task::Packets { .. }) => Ok(Arguments::command().print_help()?),
         Some(Task::Demo { arguments }) => demo::demo(&root, &arguments),
         Some(Task::Test { filter }) => test::test(&root, filter.as_deref()),
         Some(Task::Fuzz {
@@ -183,6 +201,7 @@ mod tests {
             command_names(),
             [
                 "demo",
+                "packets",
                 "test",
                 "fuzz",
                 "check",

@@ -17,10 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use gateway_common::vip::VipKey;
+
 use super::lineage::Hasher;
 use super::wait::{self, Waker, Woken};
 use crate::config::snapshot::Vip;
-use crate::view::{Member, View};
+use crate::view::{Fingerprint, Member, View};
 use carrier::Voice;
 use link::Link;
 
@@ -82,13 +84,18 @@ pub enum AnnounceError {
     Thread(#[source] std::io::Error),
 }
 
-/// The member that answers for this address: the highest of all members' hashes with it.
+/// The member that answers for this address: the highest of the hashes with it of all members that serve it, for the
+/// others do not know that there is anything to answer; of all members, while none says that it serves it.
 ///
 /// When a member goes, only its addresses move, each to its next; when it returns, the same ones move back.
 /// Members that drain stay eligible: they are live directors, and moving an address for a drain would
 /// put neighbours' tables through a change that buys nothing, as their share of connections is 0 already.
 pub fn holder(view: &View, address: IpAddr) -> Option<&Member> {
-    view.members.iter().max_by_key(|member| {
+    let fingerprint = Fingerprint::of(&VipKey::of_address(address.into()));
+    let serves = |member: &Member| view.serves(member, fingerprint);
+    let is_named = view.members.iter().any(serves);
+    let candidates = view.members.iter().filter(|member| !is_named || serves(member));
+    candidates.max_by_key(|member| {
         let mut hasher = Hasher::default();
         match address {
             IpAddr::V4(v4) => hasher.bytes(&v4.octets()),

@@ -17,7 +17,7 @@ use super::notice::Notice;
 use super::status::NodeStatus;
 use super::wait::{self, Waker, Woken};
 use super::wire::{DATAGRAM_BYTES_MAX, DropCounters, Replays, Wire};
-use crate::view::View;
+use crate::view::{Served, View};
 
 /// Datagrams taken in before the clock is looked at again: a flood must not hold up the own heartbeat.
 const DATAGRAMS_PER_ROUND_MAX: usize = 64;
@@ -42,12 +42,14 @@ pub struct Shared {
 }
 
 /// What this node shall say of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Its state.
     pub state: State,
     /// Its share.
     pub weight: u32,
+    /// Which VIPs it serves.
+    pub serves: Served,
     /// Whether the thread goes on.
     pub course: Course,
 }
@@ -121,9 +123,10 @@ impl Driver {
         let mut said = None;
         let mut tick_at = self.epoch.elapsed();
         loop {
-            let wanted = *lock(&self.shared.wanted);
-            if said != Some(wanted) {
+            let wanted = lock(&self.shared.wanted).clone();
+            if said.as_ref() != Some(&wanted) {
                 self.step(Event::Weight(wanted.weight), &mut troubles);
+                self.step(Event::Serves(wanted.serves.clone()), &mut troubles);
                 if wanted.course == Course::Stop {
                     return self.farewell(&mut troubles);
                 }

@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 use gateway_common::node::NodeId;
 
 use super::message::{Life, Profile, State};
-use crate::view::{HISTORY_VIEWS_MAX, Member, Shares, View};
+use crate::view::{Member, SetId, View};
+
+mod sets;
+
+pub use sets::are_sound as sets_are_sound;
 
 /// Members of a view. More nodes would not fit the sizes here: all of a view travels in one datagram
 /// ([`super::wire::DATAGRAM_BYTES_MAX`]), each node hears each other, and the fleets this is for have 2 to 16.
@@ -112,6 +116,7 @@ impl Lineage {
             h.text(&member.name);
             h.number(u64::from(member.weight));
             h.number(u64::from(member.incarnation));
+            h.number(u64::from(member.serves.0));
             h.bytes(&[
                 u8::from(member.address.is_some()),
                 u8::from(member.address_v6.is_some()),
@@ -128,10 +133,17 @@ impl Lineage {
         h.number(self.view.history.len() as u64);
         for shares in &self.view.history {
             h.number(shares.0.len() as u64);
-            for (id, weight) in &shares.0 {
-                h.number(u64::from(id.0));
-                h.number(u64::from(*weight));
+            for share in &shares.0 {
+                h.number(u64::from(share.id.0));
+                h.number(u64::from(share.weight));
+                h.number(u64::from(share.serves.0));
             }
+        }
+        h.number(self.view.sets.len() as u64);
+        for set in &self.view.sets {
+            h.number(set.len() as u64);
+            set.iter()
+                .for_each(|fingerprint| h.number(u64::from(fingerprint.0)));
         }
         for retired in &self.retired {
             h.number(u64::from(retired.id.0));
@@ -219,8 +231,9 @@ impl Lineage {
             hash_key: current.view.hash_key,
             members,
             history: Vec::new(),
+            sets: Vec::new(),
         };
-        view.history = history(&current.view, &view.shares());
+        sets::complete(&mut view, serving, &current.view);
         let mut ancestry = vec![current.digest()];
         ancestry.extend(current.ancestry.iter().copied());
         ancestry.truncate(ANCESTRY_MAX);
@@ -239,6 +252,7 @@ impl Lineage {
             hash_key,
             members: Vec::new(),
             history: Vec::new(),
+            sets: Vec::new(),
         };
         Lineage {
             view,
@@ -254,7 +268,7 @@ impl Lineage {
             self.view
                 .history
                 .iter()
-                .flat_map(|shares| shares.0.iter().map(|(id, _)| *id)),
+                .flat_map(|shares| shares.0.iter().map(|share| share.id)),
         );
         ids.extend(self.retired.iter().map(|retired| retired.id));
         ids
@@ -275,7 +289,7 @@ impl Lineage {
             .filter(|r| {
                 next.history
                     .iter()
-                    .any(|shares| shares.0.iter().any(|(id, _)| *id == r.id))
+                    .any(|shares| shares.0.iter().any(|share| share.id == r.id))
             })
             .collect();
         retired.sort_by_key(|r| r.id);
@@ -298,25 +312,16 @@ fn member(profile: &Profile, id: NodeId) -> Member {
             0
         },
         incarnation: profile.incarnation,
+        // Until the view has its sets.
+        serves: SetId::ALL,
     }
-}
-
-/// The last distinct shares before `shares`, the latest first.
-fn history(current: &View, shares: &Shares) -> Vec<Shares> {
-    let mut history: Vec<Shares> = Vec::new();
-    for earlier in std::iter::once(current.shares()).chain(current.history.iter().cloned()) {
-        if !earlier.0.is_empty() && earlier != *shares && !history.contains(&earlier) {
-            history.push(earlier);
-        }
-    }
-    history.truncate(HISTORY_VIEWS_MAX);
-    history
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::message::Standing;
     use super::*;
+    use crate::view::{HISTORY_VIEWS_MAX, Served};
 
     fn profile(name: &str, state: State) -> Profile {
         Profile {
@@ -328,6 +333,7 @@ mod tests {
             state,
             standing: Standing::Newcomer,
             incarnation: 1,
+            serves: Served::All,
         }
     }
 

@@ -18,7 +18,7 @@ use super::message::{Heartbeat, Life, PEERS_MAX, Profile, Standing, State};
 use super::notice::Notice;
 use super::peer::{Hearing, Lifetime, Peer};
 use super::status::NodeStatus;
-use crate::view::View;
+use crate::view::{Served, View};
 
 mod calling;
 mod judging;
@@ -72,6 +72,8 @@ pub enum Event {
     State(State),
     /// This node's share changed.
     Weight(u32),
+    /// This node serves other VIPs now.
+    Serves(Served),
 }
 
 /// What is to be done.
@@ -147,7 +149,12 @@ impl Membership {
                 self.lead(now, &mut actions);
                 self.send_to_all(now, &mut actions);
             }
-            Event::State(_) | Event::Weight(_) => {}
+            Event::Serves(serves) if serves != self.me.serves => {
+                self.me.serves = serves;
+                self.lead(now, &mut actions);
+                self.send_to_all(now, &mut actions);
+            }
+            Event::State(_) | Event::Weight(_) | Event::Serves(_) => {}
         }
         actions
     }

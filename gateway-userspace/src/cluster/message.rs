@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::lineage::{Digest, Hasher, Lineage};
+use crate::view::Served;
 
 /// Bytes of a node's name: a DNS label, so that a name can also be a host's; it bounds the datagram.
 pub const NAME_BYTES_MAX: usize = 63;
@@ -61,6 +62,8 @@ pub struct Profile {
     pub standing: Standing,
     /// The life of its sockets: another number after each start.
     pub incarnation: u32,
+    /// Which VIPs it serves.
+    pub serves: Served,
 }
 
 impl Profile {

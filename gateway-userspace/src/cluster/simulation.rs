@@ -11,12 +11,13 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::lineage::sets_are_sound;
 use super::membership::{Action, Event, Membership, TICK};
 use super::message::{Heartbeat, Profile, Standing, State};
 use super::notice::Notice;
 use super::status::NodeStatus;
 use super::wire::Replays;
-use crate::view::{HISTORY_VIEWS_MAX, View};
+use crate::view::{HISTORY_VIEWS_MAX, Member, Served, View};
 
 /// Nodes, the network between them, and the faults it has.
 pub struct Network {
@@ -40,6 +41,7 @@ struct Node {
     starts: u32,
     state: State,
     weight: u32,
+    serves: Served,
     paused_until: Duration,
     published: Vec<Arc<View>>,
     last_sent: Option<Heartbeat>,
@@ -80,6 +82,7 @@ impl Network {
             starts: 0,
             state: State::Joining,
             weight: 1,
+            serves: Served::All,
             paused_until: Duration::ZERO,
             published: Vec::new(),
             last_sent: None,
@@ -95,6 +98,7 @@ impl Network {
         node.starts += 1;
         node.state = State::Joining;
         node.weight = 1;
+        node.serves = Served::All;
         node.replays = Replays::default();
         let me = Profile {
             name: format!("n{i}"),
@@ -105,6 +109,7 @@ impl Network {
             state: State::Joining,
             standing: Standing::Newcomer,
             incarnation: incarnation(node.starts, i),
+            serves: Served::All,
         };
         node.running = Some(Membership::new(me, &seeds, hash_key, now));
         let first = now + Duration::from_millis(self.rng.random_range(0..100));
@@ -125,6 +130,11 @@ impl Network {
     pub fn set_weight(&mut self, i: usize, weight: u32) {
         self.nodes[i].weight = weight;
         self.deliver(i, Event::Weight(weight));
+    }
+
+    pub fn set_served(&mut self, i: usize, serves: Served) {
+        self.nodes[i].serves = serves.clone();
+        self.deliver(i, Event::Serves(serves));
     }
 
     pub fn pause(&mut self, i: usize, length: Duration) {
@@ -274,6 +284,7 @@ impl Network {
             "seed {seed}: somebody serves: {view:?}"
         );
         assert!(view.history.len() <= HISTORY_VIEWS_MAX, "seed {seed}: {view:?}");
+        assert!(sets_are_sound(view), "seed {seed}: {view:?}");
         let mut distinct = vec![view.shares()];
         for shares in &view.history {
             assert!(
@@ -333,7 +344,7 @@ impl Network {
         let Some(view) = self.view(serving[0]) else {
             panic!("no view {}", explain())
         };
-        let mut expected: Vec<(String, u32, u32)> = serving
+        let mut expected: Vec<(String, u32, u32, Served)> = serving
             .iter()
             .filter(members)
             .map(|i| {
@@ -343,16 +354,25 @@ impl Network {
                 } else {
                     0
                 };
-                (format!("n{i}"), weight, incarnation(node.starts, *i))
+                (
+                    format!("n{i}"),
+                    weight,
+                    incarnation(node.starts, *i),
+                    node.serves.clone(),
+                )
             })
             .collect();
-        let mut held: Vec<(String, u32, u32)> = view
+        let served = |m: &Member| match view.set(m.serves) {
+            Some(set) => Served::These(set.to_vec()),
+            None => Served::All,
+        };
+        let mut held: Vec<(String, u32, u32, Served)> = view
             .members
             .iter()
-            .map(|m| (m.name.clone(), m.weight, m.incarnation))
+            .map(|m| (m.name.clone(), m.weight, m.incarnation, served(m)))
             .collect();
-        expected.sort();
-        held.sort();
+        expected.sort_by(|a, b| a.0.cmp(&b.0));
+        held.sort_by(|a, b| a.0.cmp(&b.0));
         assert!(
             expected == held,
             "wrong members: expected {expected:?}, {}",

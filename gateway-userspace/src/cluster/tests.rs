@@ -46,11 +46,11 @@ async fn wait_for(views: &mut watch::Receiver<Arc<View>>, what: &str, holds: imp
 
 #[tokio::test]
 async fn three_nodes_agree_and_one_leaves() {
-    let (a, mut a_views) = Cluster::start(&config(&[], 1), &node("a"), 1).unwrap();
+    let (a, mut a_views) = Cluster::start(&config(&[], 1), &node("a"), Served::All, 1).unwrap();
     a.set_state(State::Ready);
     let seeds = [a.listen()];
-    let (b, mut b_views) = Cluster::start(&config(&seeds, 1), &node("b"), 2).unwrap();
-    let (c, mut c_views) = Cluster::start(&config(&seeds, 1), &node("c"), 3).unwrap();
+    let (b, mut b_views) = Cluster::start(&config(&seeds, 1), &node("b"), Served::All, 2).unwrap();
+    let (c, mut c_views) = Cluster::start(&config(&seeds, 1), &node("c"), Served::All, 3).unwrap();
     wait_for(&mut c_views, "a joining node learns the view", |v| {
         v.member("a").is_some()
     })
@@ -86,9 +86,9 @@ async fn three_nodes_agree_and_one_leaves() {
 
 #[tokio::test]
 async fn node_with_another_key_is_not_heard_and_counted() {
-    let (a, mut a_views) = Cluster::start(&config(&[], 1), &node("a"), 1).unwrap();
+    let (a, mut a_views) = Cluster::start(&config(&[], 1), &node("a"), Served::All, 1).unwrap();
     a.set_state(State::Ready);
-    let (stranger, _views) = Cluster::start(&config(&[a.listen()], 2), &node("s"), 2).unwrap();
+    let (stranger, _views) = Cluster::start(&config(&[a.listen()], 2), &node("s"), Served::All, 2).unwrap();
     stranger.set_state(State::Ready);
     wait_for(&mut a_views, "a serves alone", |v| v.member("a").is_some()).await;
     let counted = |reason: &str| {
@@ -108,7 +108,7 @@ async fn node_with_another_key_is_not_heard_and_counted() {
 
 #[tokio::test]
 async fn garbage_is_counted_and_does_no_harm() {
-    let (a, mut a_views) = Cluster::start(&config(&[], 1), &node("a"), 1).unwrap();
+    let (a, mut a_views) = Cluster::start(&config(&[], 1), &node("a"), Served::All, 1).unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let counts = |reason: &str| {
         a.drops()
@@ -130,13 +130,13 @@ async fn garbage_is_counted_and_does_no_harm() {
 
 #[tokio::test]
 async fn dead_heartbeat_thread_is_noticed() {
-    let (cluster, mut views) = Cluster::start(&config(&[], 1), &node("a"), 1).unwrap();
+    let (cluster, mut views) = Cluster::start(&config(&[], 1), &node("a"), Served::All, 1).unwrap();
     assert!(cluster.is_running());
     cluster.stop();
     assert!(!cluster.is_running(), "stopped");
     assert!(views.changed().await.is_err());
 
-    let (cluster, _views) = Cluster::start(&config(&[], 1), &node("a"), 1).unwrap();
+    let (cluster, _views) = Cluster::start(&config(&[], 1), &node("a"), Served::All, 1).unwrap();
     let panicking = std::thread::spawn(|| panic!("on purpose, in a test"));
     let healthy = cluster.thread.lock().unwrap().replace(panicking);
     tokio::time::timeout(DEADLINE, async {
@@ -167,7 +167,9 @@ fn bind_errors_name_the_remedy() {
             listen,
             ..config(&[], 1)
         };
-        let text = Cluster::start(&config, &node("a"), 1).unwrap_err().to_string();
+        let text = Cluster::start(&config, &node("a"), Served::All, 1)
+            .unwrap_err()
+            .to_string();
         assert!(
             text.contains(expected) && text.contains(&listen.to_string()),
             "{what}: {text}"

@@ -13,14 +13,15 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use serde::Serialize;
 
-use super::lineage::{ANCESTRY_MAX, Lineage, MEMBERS_MAX, RETIRED_MAX};
+use super::lineage::{ANCESTRY_MAX, Lineage, MEMBERS_MAX, RETIRED_MAX, sets_are_sound};
 use super::message::{GOSSIP_MAX, Heartbeat, NAME_BYTES_MAX, PEERS_MAX};
 use crate::config::snapshot::ClusterKey;
 use crate::view::HISTORY_VIEWS_MAX;
 
-/// Bytes of a datagram: a full view of 64 members with the longest names, its history, and gossip come to 15,000.
-/// A cluster of 10 nodes stays below 1,400, and thus within one frame.
-pub const DATAGRAM_BYTES_MAX: usize = 16_384;
+/// Bytes of a datagram: a full view of 64 members with the longest names, its history, and gossip come to 16,000; its
+/// sets of VIPs, and the sender's own, to 20,500 more. A cluster of 10 nodes with a few VIPs stays below 1,400, and thus
+/// within one frame.
+pub const DATAGRAM_BYTES_MAX: usize = 40_960;
 
 /// Lives per node, and nodes, that replay protection remembers: all that `membership` does.
 const LIVES_MAX: usize = 16;
@@ -29,7 +30,7 @@ const LIVES_MAX: usize = 16;
 const NUMBER_MAX: u64 = u64::MAX / 2;
 
 const MAGIC: [u8; 4] = *b"GWHB";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const HEADER_BYTES: usize = MAGIC.len() + 1;
 const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
@@ -204,6 +205,7 @@ fn is_within_bounds(heartbeat: &Heartbeat) -> bool {
     is_name(&sender.name)
         && sender.listen.port() != 0
         && !sender.listen.ip().is_unspecified()
+        && sender.serves.is_sound()
         && heartbeat.peers.len() <= GOSSIP_MAX
         && heartbeat
             .peers
@@ -236,6 +238,7 @@ fn is_lineage(lineage: &Lineage, heartbeat: &Heartbeat) -> bool {
         && view.members.iter().all(|m| m.id.0 != 0 && is_name(&m.name))
         && view.history.len() <= HISTORY_VIEWS_MAX
         && view.history.iter().all(|shares| shares.0.len() <= MEMBERS_MAX)
+        && sets_are_sound(view)
         && lineage.retired.len() <= RETIRED_MAX
         && lineage.retired.iter().all(|r| r.id.0 != 0 && is_name(&r.name))
         && lineage.ancestry.len() <= ANCESTRY_MAX
@@ -287,6 +290,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::message::{Echo, Life, Profile, Standing, State};
+    use crate::view::{Fingerprint, Served, SetId, VIPS_ADVERTISED_MAX};
 
     fn heartbeat() -> Heartbeat {
         let sender = Profile {
@@ -298,6 +302,7 @@ mod tests {
             state: State::Ready,
             standing: Standing::Newcomer,
             incarnation: 7,
+            serves: Served::These(vec![Fingerprint(1), Fingerprint(5)]),
         };
         let lineage = Lineage::next(&Lineage::origin([3, 4]), &[&sender], 1);
         Heartbeat {
@@ -369,10 +374,10 @@ mod tests {
         let plain = postcard::to_allocvec(&heartbeat()).unwrap();
         let other = Payload {
             msg: &plain,
-            aad: b"GWHB\x03",
+            aad: b"GWHB\x04",
         };
         let sealed = wire(1).cipher.encrypt(&XNonce::from([9; 24]), other).unwrap();
-        let datagram = [b"GWHB\x02".as_slice(), &[9; 24], &sealed].concat();
+        let datagram = [b"GWHB\x03".as_slice(), &[9; 24], &sealed].concat();
         assert_eq!(wire(1).open(&datagram), Err(Dropped::BadKey));
     }
 
@@ -390,6 +395,26 @@ mod tests {
         row("no address", |h| h.sender.listen = "0.0.0.0:1".parse().unwrap());
         row("too much gossip", |h| {
             h.peers = vec![h.sender.listen; GOSSIP_MAX + 1]
+        });
+        row("unsorted VIPs", |h| {
+            h.sender.serves = Served::These(vec![Fingerprint(2), Fingerprint(1)])
+        });
+        row("a VIP twice", |h| {
+            h.sender.serves = Served::These(vec![Fingerprint(2); 2])
+        });
+        row("too many VIPs", |h| {
+            let many = (0..=VIPS_ADVERTISED_MAX as u32).map(Fingerprint);
+            h.sender.serves = Served::These(many.collect())
+        });
+        row("a set that the view does not have", |h| {
+            let lineage = h.lineage.as_mut().unwrap();
+            lineage.view.members[0].serves = SetId(9);
+            h.digest = Some(lineage.digest())
+        });
+        row("sets in disorder", |h| {
+            let lineage = h.lineage.as_mut().unwrap();
+            lineage.view.sets.push(vec![Fingerprint(0)]);
+            h.digest = Some(lineage.digest())
         });
         row("too many lives", |h| h.live = vec![Life(1); PEERS_MAX + 2]);
         row("endless number", |h| h.number_seen = u64::MAX);
@@ -441,6 +466,12 @@ mod tests {
             state: State::Ready,
             standing: Standing::Newcomer,
             incarnation: u32::MAX,
+            // Four sets, as large as they may be.
+            serves: Served::These(
+                (0..VIPS_ADVERTISED_MAX)
+                    .map(|vip| Fingerprint(u32::MAX - ((VIPS_ADVERTISED_MAX - vip) * 4 + i % 4) as u32))
+                    .collect(),
+            ),
         };
         let mut lineage = Lineage::origin([u64::MAX; 2]);
         for round in 0..20 {
@@ -466,7 +497,7 @@ mod tests {
         };
         let datagram = wire(1).seal(&heartbeat, [1; 24]).unwrap();
         assert!(
-            datagram.len() > 12_000,
+            datagram.len() > 32_000,
             "the bound is no wider than needed: {}",
             datagram.len()
         );
@@ -484,6 +515,7 @@ mod tests {
             state: State::Ready,
             standing: Standing::Newcomer,
             incarnation: u32::MAX,
+            serves: Served::These((0..8).map(Fingerprint).collect()),
         };
         let mut lineage = Lineage::origin([u64::MAX; 2]);
         for nodes in 1..=10 {
@@ -523,10 +555,10 @@ mod tests {
             plain.truncate(rng.random_range(0..=plain.len()));
             let payload = Payload {
                 msg: &plain,
-                aad: b"GWHB\x02",
+                aad: b"GWHB\x03",
             };
             let sealed = wire.cipher.encrypt(&XNonce::from([9; 24]), payload).unwrap();
-            if let Err(reason) = wire.open(&[b"GWHB\x02".as_slice(), &[9; 24], &sealed].concat()) {
+            if let Err(reason) = wire.open(&[b"GWHB\x03".as_slice(), &[9; 24], &sealed].concat()) {
                 assert_eq!(reason, Dropped::Malformed);
             }
         }

@@ -6,10 +6,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use gateway_common::encap::Format;
+use gateway_common::parse::Family;
+
 use super::answers::Answers;
 use super::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings};
 use super::snapshot::{
-    Dataplane, Encapsulation, Listener, MergeSlashes, Route, RouteAction, RouteHttp, Snapshot, Upstream,
+    Dataplane, Encapsulation, Listener, MergeSlashes, Node, Route, RouteAction, RouteHttp, Snapshot, Upstream,
 };
 use crate::registry::Registry;
 use crate::router::{RouteIndex, Router, Slashes};
@@ -46,10 +49,14 @@ pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, numb
         upstreams: by_name,
         routes: HashMap::new(),
     };
+    let way = settings
+        .dataplane
+        .as_ref()
+        .map(|dataplane| (dataplane, &settings.node));
     let listeners = settings
         .listeners
         .iter()
-        .map(|listener| Arc::new(self::listener(listener, settings.dataplane.as_ref(), &mut joined)))
+        .map(|listener| Arc::new(self::listener(listener, way, &mut joined)))
         .collect();
     Snapshot {
         number,
@@ -100,7 +107,11 @@ impl Joined<'_> {
     }
 }
 
-fn listener(settings: &ListenerSettings, dataplane: Option<&Dataplane>, joined: &mut Joined<'_>) -> Listener {
+fn listener(
+    settings: &ListenerSettings,
+    way: Option<(&Dataplane, &Node)>,
+    joined: &mut Joined<'_>,
+) -> Listener {
     let mut router = Router::default();
     let mut routes = Vec::new();
     for (index, route) in settings.routes.iter().enumerate() {
@@ -126,7 +137,7 @@ fn listener(settings: &ListenerSettings, dataplane: Option<&Dataplane>, joined: 
     Listener {
         name: settings.name.clone(),
         address: settings.address,
-        segment_bytes_max: dataplane.map(|dataplane| segment_bytes_max(dataplane, settings.address)),
+        segment_bytes_max: way.map(|(dataplane, node)| segment_bytes_max(dataplane, node, settings.address)),
         http: settings.http.clone(),
         router,
         routes,
@@ -135,15 +146,24 @@ fn listener(settings: &ListenerSettings, dataplane: Option<&Dataplane>, joined: 
 
 /// The largest segment that a listener's clients may send: what is left of the path MTU after the outer and inner
 /// headers. An IPv6 socket may serve both families, so the smaller figure holds for all of its connections.
-fn segment_bytes_max(dataplane: &Dataplane, address: SocketAddr) -> u16 {
+fn segment_bytes_max(dataplane: &Dataplane, node: &Node, address: SocketAddr) -> u16 {
     let header = match address {
         SocketAddr::V4(_) => IPV4_HEADER_BYTES,
         SocketAddr::V6(_) => IPV6_HEADER_BYTES,
     };
-    let headers = match dataplane.encapsulation {
-        Encapsulation::Ipip => header + header + TCP_HEADER_BYTES,
+    // The outer header may be of any family that this node has an address of.
+    let outer = match node.address_v6 {
+        Some(_) => Family::V6,
+        None => Family::V4,
     };
-    dataplane.path_mtu.saturating_sub(headers)
+    let encapsulation = match dataplane.encapsulation {
+        Encapsulation::Ipip => Format::Ipip.bytes(outer),
+        // From the owner on, packets go by GUE.
+        Encapsulation::Gue | Encapsulation::L2 => Format::Gue.bytes(outer),
+    };
+    dataplane
+        .path_mtu
+        .saturating_sub(header + encapsulation as u16 + TCP_HEADER_BYTES)
 }
 
 #[cfg(test)]
@@ -391,9 +411,11 @@ mod tests {
         assert_eq!(segments(TEXT), [None, None, None]);
         assert_eq!(
             segments(&format!("{TEXT}{DATAPLANE}")),
-            [Some(1440), Some(1400), Some(1400)]
+            [Some(1416), Some(1396), Some(1396)]
         );
+        let plain = format!("{TEXT}{DATAPLANE}encapsulation = \"ipip\"\n");
+        assert_eq!(segments(&plain), [Some(1440), Some(1420), Some(1420)]);
         let narrow = format!("{TEXT}{DATAPLANE}path_mtu = 1280\n");
-        assert_eq!(segments(&narrow), [Some(1220), Some(1180), Some(1180)]);
+        assert_eq!(segments(&narrow), [Some(1196), Some(1176), Some(1176)]);
     }
 }

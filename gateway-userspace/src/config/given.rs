@@ -117,7 +117,7 @@ pub struct Dataplane {
     #[schemars(extend("default" = AttachMode::Auto))]
     pub mode: Option<AttachMode>,
     /// How packets travel from the node that received them to the one that owns the connection.
-    #[schemars(extend("default" = Encapsulation::Ipip))]
+    #[schemars(extend("default" = Encapsulation::Gue))]
     pub encapsulation: Option<Encapsulation>,
     /// Interfaces that encapsulated packets are taken from; each must stand in `interfaces` too. Default: all of them.
     #[schemars(length(min = 1, max = limits::INTERFACES_MAX), extend("examples" = [["eth0"]]))]
@@ -128,6 +128,18 @@ pub struct Dataplane {
         extend("default" = limits::FLOW_TABLE_ENTRIES)
     )]
     pub flow_table_entries: Option<u32>,
+    /// UDP flows that the kernel remembers on this node; above it the oldest are forgotten and steered by table.
+    #[schemars(
+        range(min = limits::FLOW_TABLE_ENTRIES_MIN, max = limits::FLOW_TABLE_ENTRIES_MAX),
+        extend("default" = limits::UDP_FLOW_TABLE_ENTRIES)
+    )]
+    pub udp_flow_table_entries: Option<u32>,
+    /// How long a UDP flow without datagrams is remembered. After it, its next datagram goes where the table says.
+    #[schemars(extend(
+        "default" = time_text(limits::UDP_IDLE),
+        "x-range" = [time_text(limits::UDP_IDLE_MIN), time_text(limits::UDP_IDLE_MAX)]
+    ))]
+    pub udp_idle: Option<Time>,
     /// Steering tables at most; VIPs that are served by the same nodes share one.
     #[schemars(range(min = 1, max = limits::TABLES_MAX), extend("default" = limits::TABLES_MAX))]
     pub tables: Option<u32>,
@@ -135,7 +147,8 @@ pub struct Dataplane {
     #[schemars(extend("default" = limits::PIN_DIRECTORY))]
     pub pin_directory: Option<PathBuf>,
     /// Largest IP packet, in bytes, that passes between nodes. Listeners ask clients for segments that still fit
-    /// after encapsulation.
+    /// after encapsulation; who sends longer ones all the same is told by ICMP. Where the interface takes less, that
+    /// counts.
     #[schemars(
         range(min = limits::PATH_MTU_MIN, max = limits::PATH_MTU_MAX),
         extend("default" = limits::PATH_MTU)
@@ -202,9 +215,10 @@ pub struct Vip {
     /// What clients connect to.
     #[schemars(extend("examples" = ["203.0.113.10"]))]
     pub address: Option<IpAddr>,
-    /// Each TCP port needs a listener that accepts on it.
+    /// Each TCP port needs a listener that accepts on it. An empty list is every port that no other VIP of the address
+    /// names, for UDP only.
     #[schemars(
-        length(min = 1, max = limits::VIP_PORTS_MAX),
+        length(max = limits::VIP_PORTS_MAX),
         inner(range(min = 1, max = 65535)),
         extend("examples" = [[80, 443]])
     )]
@@ -215,6 +229,10 @@ pub struct Vip {
     /// What chooses the node that owns a connection.
     #[schemars(extend("default" = Steering::FlowHash))]
     pub steering: Option<Steering>,
+    /// Whether its datagrams are QUIC: packets whose connection id names a node go there, whatever the client's address.
+    /// For UDP only.
+    #[schemars(extend("default" = false))]
+    pub quic: Option<bool>,
 }
 
 listener_keys! { route_keys! table! {

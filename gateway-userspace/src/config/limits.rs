@@ -32,6 +32,14 @@ pub const FLOW_TABLE_ENTRIES: u32 = 1_000_000;
 pub const FLOW_TABLE_ENTRIES_MIN: u32 = 1_024;
 /// Above this the table takes more than 2 GB of kernel memory.
 pub const FLOW_TABLE_ENTRIES_MAX: u32 = 16_777_216;
+/// Default of `dataplane.udp_flow_table_entries`.
+pub const UDP_FLOW_TABLE_ENTRIES: u32 = gateway_common::abi::UDP_FLOWS_DEFAULT;
+/// Default of `dataplane.udp_idle`.
+pub const UDP_IDLE: Duration = Duration::from_nanos(gateway_common::flow::UDP_IDLE_NS);
+/// Least `dataplane.udp_idle`: an entry is renewed once a second.
+pub const UDP_IDLE_MIN: Duration = Duration::from_secs(2);
+/// Greatest `dataplane.udp_idle`.
+pub const UDP_IDLE_MAX: Duration = Duration::from_secs(3600);
 /// Maglev tables, one for each distinct set of members and weights; 1 MB of kernel memory each.
 pub const TABLES_MAX: u32 = 64;
 /// Below this directory on bpffs the node's maps and links are pinned.
@@ -171,7 +179,11 @@ pub const DNS_SERVERS_MAX: usize = 8;
 /// VIPs at most: so many are counted apart in the kernel.
 pub const VIPS_MAX: usize = gateway_common::abi::VIPS_MAX as usize;
 /// Ports of all VIPs together: the size of the kernel's VIP map.
-pub const VIP_PORTS_IN_ALL_MAX: usize = gateway_common::abi::VIP_ENTRIES_MAX as usize;
+pub const VIP_PORTS_IN_ALL_MAX: usize = 4_096;
+const _: () = assert!(
+    VIP_PORTS_IN_ALL_MAX + 3 * gateway_common::abi::VIPS_MAX as usize
+        <= gateway_common::abi::VIP_ENTRIES_MAX as usize
+);
 /// Ports of one VIP at most.
 pub const VIP_PORTS_MAX: usize = 64;
 /// Listeners at most: each takes one socket per worker.

@@ -62,7 +62,7 @@ pub fn serves(listener: SocketAddr, address: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::snapshot::Steering;
+    use super::super::snapshot::{Payload, Steering};
     use super::*;
 
     #[test]
@@ -73,6 +73,7 @@ mod tests {
             ports: vec![443],
             protocol,
             steering: Steering::FlowHash,
+            payload: Payload::Plain,
         };
         let vips = [
             vip("public", "203.0.113.1", Transport::Tcp),

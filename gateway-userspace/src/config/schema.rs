@@ -186,6 +186,7 @@ mod tests {
         let vip = schema_at(&KeyPath::top("vip").index(0)).unwrap();
         assert_eq!(vip["additionalProperties"], false);
         assert_eq!(choices(&vip["properties"]["steering"])[0].0, "flow-hash");
-        assert_eq!(vip["properties"]["ports"]["minItems"], 1);
+        let dataplane = schema_at(&KeyPath::top("dataplane")).unwrap();
+        assert_eq!(dataplane["properties"]["interfaces"]["minItems"], 1);
     }
 }

@@ -109,6 +109,12 @@ pub struct Dataplane {
     pub pin_directory: PathBuf,
     /// Largest IP packet that passes between nodes, in bytes, 1280 to 9000.
     pub path_mtu: u16,
+    /// How long a UDP flow without datagrams is remembered.
+    pub udp_idle: Duration,
+    /// Bound of the table of UDP flows.
+    pub udp_flow_table_entries: u32,
+    /// The port of the nodes' heartbeats; 0: there are none.
+    pub heartbeat_port: u16,
 }
 
 /// `dataplane.mode`.
@@ -127,8 +133,13 @@ pub enum AttachMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encapsulation {
-    /// IPv4 in IPv4 (RFC 2003) and IPv6 in IPv6 (RFC 2473).
+    /// IP in UDP (draft-ietf-intarea-gue), with a cookie by which nodes know each other, also across routers.
+    Gue,
+    /// IP in IP (RFC 2003, RFC 2473, RFC 4213): fewer bytes; nodes must share a segment.
     Ipip,
+    /// A new hardware address and nothing else on the way to the owner, GUE from there on: no bytes at all for most
+    /// packets; nodes must share a segment.
+    L2,
 }
 
 /// `[cluster]`.
@@ -171,12 +182,23 @@ pub struct Vip {
     pub name: String,
     /// What clients connect to.
     pub address: IpAddr,
-    /// Sorted, distinct, not empty.
+    /// Sorted, distinct; empty for all ports.
     pub ports: Vec<u16>,
     /// The transport.
     pub protocol: Transport,
     /// What chooses the owner of a connection.
     pub steering: Steering,
+    /// What its datagrams are.
+    pub payload: Payload,
+}
+
+/// `vip.quic`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Nothing that steering looks into.
+    Plain,
+    /// QUIC, whose connection ids name nodes.
+    Quic,
 }
 
 /// `vip.protocol`.

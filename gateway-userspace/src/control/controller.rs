@@ -205,6 +205,15 @@ impl Controller {
         if view.number == 0 {
             return;
         }
+        // Only what keeps the tables right may say that they are.
+        if self.written.is_some()
+            && let Err(error) = dataplane.renew_lease()
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "renewing the lease of the tables"
+            );
+        }
         let is_round = ticks.is_multiple_of(TICKS_PER_NEIGHBOUR_ROUND);
         if is_round {
             match dataplane.detached().await {

@@ -8,6 +8,7 @@ use crate::admin::ApiError;
 use crate::admin::status::{NodeState, RefusedReload};
 use crate::config::snapshot::Snapshot;
 use crate::config::{self, Settings};
+use crate::view::Served;
 
 impl Controller {
     /// Reads the configuration anew and publishes it; the number of the new snapshot.
@@ -85,6 +86,7 @@ impl Controller {
         self.parts.checks.apply(&next);
         if let Some(cluster) = &self.parts.cluster {
             cluster.set_weight(next.node.weight);
+            cluster.set_served(Served::by(&next.vips));
         }
         self.parts.answers = answers.number;
         self.announce(&view);

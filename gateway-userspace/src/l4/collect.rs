@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::collector::Collector;
@@ -25,6 +26,7 @@ pub struct Collected {
     /// In the kernel.
     pub counters: Counters,
     names: Mutex<Names>,
+    without_table: AtomicUsize,
 }
 
 impl Collected {
@@ -33,7 +35,22 @@ impl Collected {
         Arc::new(Self {
             counters,
             names: Mutex::default(),
+            without_table: AtomicUsize::new(0),
         })
+    }
+
+    /// Says how many VIP keys go by the table of all members for want of one of their own, of so many tables; logs it
+    /// once for each change.
+    pub fn tell_without_table(&self, keys: usize, tables: u32) {
+        let told = self.without_table.swap(keys, Ordering::Relaxed);
+        if keys > 0 && keys != told {
+            tracing::warn!(
+                keys,
+                tables,
+                "the steering tables are used up: some VIPs go by the table of all nodes, which pass on what they do not \
+                 serve; raise dataplane.tables"
+            );
+        }
     }
 
     /// The names; each change of configuration or view writes them anew.
@@ -48,6 +65,15 @@ pub struct L4(pub Arc<Collected>);
 
 impl Collector for L4 {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let without_table = self.0.without_table.load(Ordering::Relaxed);
+        encoder
+            .encode_descriptor(
+                "gateway_vips_without_table",
+                "VIP ports that go by the table of all nodes, for dataplane.tables are used up",
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&i64::try_from(without_table).unwrap_or(i64::MAX))?;
         // A map that cannot be read has no figures: zero would be a lie.
         let Ok(reasons) = self.0.counters.reasons() else {
             return Ok(());

@@ -15,10 +15,11 @@ use super::counters::{Counters, ReasonCount};
 use super::desired::{self, Desired, Neighbours};
 use super::interfaces::{self, Attached};
 use super::loader::{self, Loaded, Reused};
+use super::neighbours::Reach;
 use super::owners::OwnersCache;
 use super::pins::Pins;
 use super::{L4Error, addresses, neighbours, plan};
-use crate::config::snapshot::{Dataplane, Snapshot};
+use crate::config::snapshot::{Dataplane, Encapsulation, Snapshot};
 use crate::view::View;
 
 /// The kernel program of this node, and what user space knows of it.
@@ -125,7 +126,7 @@ impl DataPlane {
         for interface in &config.interfaces {
             let attached = interfaces::attached(netlink, interface, interfaces::index(interface)?).await?;
             if let Err(error) = loader::attach(&mut loaded.object, pins, interface, config.mode, attached) {
-                return Err(name_the_other(error, netlink).await);
+                return Err(interfaces::name_the_other(error, netlink).await);
             }
         }
         // An earlier life may have had other interfaces: there the old program would steer by tables nobody writes.
@@ -151,7 +152,17 @@ impl DataPlane {
             self.local_addresses.insert(*address);
         }
         self.resolve(&others(snapshot, view)).await?;
-        let next = desired::desired(snapshot, view, &self.neighbours, &self.vip_ids, &mut self.cache);
+        let next = desired::desired(
+            snapshot,
+            &self.config,
+            view,
+            &self.neighbours,
+            &self.vip_ids,
+            &self.now,
+            &mut self.cache,
+        );
+        self.counted
+            .tell_without_table(next.without_table, self.config.tables);
         let steps = plan::plan(&self.now, &next);
         for step in &steps {
             self.loaded.maps.carry_out(step)?;
@@ -196,13 +207,28 @@ impl DataPlane {
 
     /// What the kernel knows of the next hops. What it forgot for a moment is still right until it knows better.
     async fn look_for(&self, others: &[IpAddr]) -> Result<Neighbours, L4Error> {
-        let mut found = neighbours::resolve(&self.netlink, &self.indices, others).await?;
+        let mut found = neighbours::resolve(&self.netlink, &self.indices, self.reach(), others).await?;
         for other in others {
-            if let (None, Some(mac)) = (found.get(other), self.neighbours.get(other)) {
-                found.insert(*other, *mac);
+            if let (None, Some(known)) = (found.get(other), self.neighbours.get(other)) {
+                found.insert(*other, *known);
             }
         }
         Ok(found)
+    }
+
+    fn reach(&self) -> Reach {
+        match self.config.encapsulation {
+            Encapsulation::Gue => Reach::Routed,
+            Encapsulation::Ipip | Encapsulation::L2 => Reach::Segment,
+        }
+    }
+
+    /// Says to the kernel program that this process is alive and keeps the tables right.
+    ///
+    /// # Errors
+    /// The clock cannot be read.
+    pub fn renew_lease(&self) -> Result<(), L4Error> {
+        self.loaded.maps.renew_lease()
     }
 
     /// Looks again for the next hops; `true` if any has changed, so that it is time to publish.
@@ -310,16 +336,13 @@ impl DataPlane {
 
     fn name_counters(&self, view: &View) {
         let mut names = self.counted.names();
-        names.vips = self
-            .vip_ids
-            .iter()
-            .map(|(name, id)| (id.0, name.clone()))
-            .collect();
-        names.nodes = view
+        let vips = self.vip_ids.iter().map(|(name, id)| (id.0, name.clone()));
+        names.vips = vips.collect();
+        let nodes = view
             .members
             .iter()
-            .map(|member| (member.id.0, member.name.clone()))
-            .collect();
+            .map(|member| (member.id.0, member.name.clone()));
+        names.nodes = nodes.collect();
     }
 
     /// Gives each VIP a number for its counters, which it keeps for as long as it is configured.
@@ -346,33 +369,4 @@ fn others(snapshot: &Snapshot, view: &View) -> Vec<IpAddr> {
         .iter()
         .filter(|member| member.name != snapshot.node.name);
     others.flat_map(desired::addresses).collect()
-}
-
-/// Adds to an error about another program which one it is.
-async fn name_the_other(error: L4Error, netlink: &Handle) -> L4Error {
-    let L4Error::AnotherProgram { interface, .. } = error else {
-        return error;
-    };
-    let attached = match interfaces::index(&interface) {
-        Ok(index) => interfaces::attached(netlink, &interface, index)
-            .await
-            .ok()
-            .flatten(),
-        Err(_) => None,
-    };
-    let program = attached.map(|attached| {
-        let name = aya::programs::loaded_programs()
-            .filter_map(Result::ok)
-            .find(|info| info.id() == attached.program)
-            .and_then(|info| info.name_as_str().map(str::to_owned));
-        format!(
-            " (id {}, name {})",
-            attached.program,
-            name.as_deref().unwrap_or("unknown")
-        )
-    });
-    L4Error::AnotherProgram {
-        interface,
-        program: program.unwrap_or_default(),
-    }
 }

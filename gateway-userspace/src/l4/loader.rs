@@ -46,11 +46,14 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
     }
     let sizes = [
         (abi::FLOWS, config.flow_table_entries),
+        (abi::UDP_FLOWS, config.udp_flow_table_entries),
         (abi::SLOT_WORDS, abi::slot_words(config.tables)),
         (abi::HALVES, abi::table_half(config.tables)),
         // Those below are constants of this version; another one may have pinned others.
         (abi::VIPS, abi::VIP_ENTRIES_MAX),
         (abi::NODES, abi::NODES_MAX),
+        (abi::FRAGMENTS, abi::FRAGMENTS_MAX),
+        (abi::HEARD, abi::NODES_MAX + 1),
         (abi::REASON_COUNTS, REASONS),
         (abi::VIP_COUNTS, abi::VIPS_MAX + 1),
         (abi::NODE_COUNTS, abi::NODES_MAX + 1),

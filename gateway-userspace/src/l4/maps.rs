@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError};
-use gateway_common::abi;
+use gateway_common::abi::{self, MacKey};
 use gateway_common::maglev::SLOTS;
 use gateway_common::node::{NodeEntry, NodeId, Settings};
 use gateway_common::vip::{Address, TableId, VipEntry, VipKey};
+
+use nix::time::{ClockId, clock_gettime};
 
 use super::L4Error;
 use super::desired::Desired;
@@ -20,9 +22,11 @@ pub struct Maps {
     vips: HashMap<MapData, VipKey, VipEntry>,
     nodes: HashMap<MapData, u32, NodeEntry>,
     node_addresses: HashMap<MapData, Address, u32>,
+    node_macs: HashMap<MapData, MacKey, u32>,
     cluster_interfaces: HashMap<MapData, u32, u32>,
     slots: Mapped,
     halves: Mapped,
+    lease: Mapped,
     tables: u32,
 }
 
@@ -42,14 +46,17 @@ impl Maps {
     pub fn take(object: &mut Ebpf, tables: u32) -> Result<Self, L4Error> {
         let slots = take(object, abi::SLOT_WORDS)?;
         let halves = take(object, abi::HALVES)?;
+        let lease = take(object, abi::LEASE)?;
         Ok(Self {
             settings: typed(take(object, abi::SETTINGS)?, abi::SETTINGS)?,
             vips: typed(take(object, abi::VIPS)?, abi::VIPS)?,
             nodes: typed(take(object, abi::NODES)?, abi::NODES)?,
             node_addresses: typed(take(object, abi::NODE_ADDRESSES)?, abi::NODE_ADDRESSES)?,
+            node_macs: typed(take(object, abi::NODE_MACS)?, abi::NODE_MACS)?,
             cluster_interfaces: typed(take(object, abi::CLUSTER_INTERFACES)?, abi::CLUSTER_INTERFACES)?,
             slots: mapped(slots, abi::SLOT_WORDS, abi::slot_words(tables))?,
             halves: mapped(halves, abi::HALVES, abi::table_half(tables))?,
+            lease: mapped(lease, abi::LEASE, 1)?,
             tables,
         })
     }
@@ -76,10 +83,16 @@ impl Maps {
             .iter()
             .map(|entry| entry.map(|(address, id)| (address, NodeId(id as u16))))
             .collect();
+        let node_macs: Result<_, _> = self
+            .node_macs
+            .iter()
+            .map(|entry| entry.map(|(mac, id)| (mac, NodeId(id as u16))))
+            .collect();
         let vips: Result<_, _> = self.vips.iter().collect();
         Ok(Desired {
             nodes: nodes.map_err(read(abi::NODES))?,
             node_addresses: node_addresses.map_err(read(abi::NODE_ADDRESSES))?,
+            node_macs: node_macs.map_err(read(abi::NODE_MACS))?,
             vips: vips.map_err(read(abi::VIPS))?,
             ..Desired::default()
         })
@@ -113,6 +126,24 @@ impl Maps {
         Ok(())
     }
 
+    /// Says that user space is alive: without it for [`gateway_common::forward::LEASE_NS`], the program sends nothing to
+    /// nodes that it does not hear itself.
+    ///
+    /// # Errors
+    /// The clock cannot be read.
+    pub fn renew_lease(&self) -> Result<(), L4Error> {
+        let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(|error| L4Error::File {
+            action: "read the clock of",
+            path: "CLOCK_BOOTTIME".into(),
+            source: error.into(),
+        })?;
+        let nanoseconds = now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64;
+        // The map has this one word.
+        let stored = self.lease.store(0, nanoseconds);
+        debug_assert!(stored);
+        Ok(())
+    }
+
     /// Carries out one step.
     ///
     /// # Errors
@@ -138,6 +169,10 @@ impl Maps {
                 .node_addresses
                 .insert(address, u32::from(id.0), 0)
                 .map_err(write(abi::NODE_ADDRESSES)),
+            Step::PutNodeMac(mac, id) => self
+                .node_macs
+                .insert(mac, u32::from(id.0), 0)
+                .map_err(write(abi::NODE_MACS)),
             Step::SwapSettings(settings) => {
                 let index = abi::SETTINGS_HALF as usize;
                 let half = self.idle_half(index);
@@ -151,6 +186,9 @@ impl Maps {
             Step::RemoveVip(key) => absent_is_fine(self.vips.remove(key)).map_err(write(abi::VIPS)),
             Step::RemoveNodeAddress(address) => {
                 absent_is_fine(self.node_addresses.remove(address)).map_err(write(abi::NODE_ADDRESSES))
+            }
+            Step::RemoveNodeMac(mac) => {
+                absent_is_fine(self.node_macs.remove(mac)).map_err(write(abi::NODE_MACS))
             }
             Step::RemoveNode(id) => {
                 absent_is_fine(self.nodes.remove(&u32::from(id.0))).map_err(write(abi::NODES))

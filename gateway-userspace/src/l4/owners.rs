@@ -1,83 +1,239 @@
-//! From a view to the slots of a table: owner, previous owners, successor; the same on every node.
+//! From the shares of tables to their slots: owner, previous owners, successor; the same on every node.
+//!
+//! A table of owners takes a millisecond or so to fill, and a death changes every table: so they are filled on all cores,
+//! and kept, for the owners of now are the previous owners of the next view.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 
-use gateway_common::maglev::{self, Chooser, SLOTS, Slot};
+use gateway_common::maglev::{self, Chooser, Layers, NodeSet, SLOTS, Slot};
 use gateway_common::node::NodeId;
 
-use crate::view::{Shares, View};
+use super::tables::Eligible;
+use crate::view::View;
 
-/// Owners by shares that were computed before: a change asks mostly for what the last one asked for.
+/// Threads that compute tables at once: more would wait for memory, and packets want the other cores.
+const THREADS_MAX: usize = 16;
+
+/// Nodes with weights of at least 1, sorted by id: what owners are computed from.
+pub type NodeShares = Vec<(NodeId, u32)>;
+
+/// All that a table is computed from, the members and this node aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TableShares {
+    /// Who shares it now.
+    pub now: NodeShares,
+    /// Who shared it in earlier views, the latest first; distinct, and none like now.
+    pub history: Vec<NodeShares>,
+}
+
+/// A table that was put together, by all that it depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct TableKey {
+    shares: TableShares,
+    /// Nodes of its history that are no members any more.
+    gone: Vec<NodeId>,
+    me: NodeId,
+}
+
+/// Something that was computed, and in which round it was last asked for.
+#[derive(Debug)]
+struct Known<T: ?Sized> {
+    value: Arc<T>,
+    asked: u64,
+}
+
+/// What was computed for the last change: the next one asks mostly for the same.
+///
+/// Holds what the last round asked for: at most one table of slots (512 KiB) and six of owners (128 KiB) for each table.
 #[derive(Debug, Default)]
 pub struct OwnersCache {
-    known: HashMap<Shares, Arc<[NodeId]>>,
-    asked: HashSet<Shares>,
+    round: u64,
+    owners: HashMap<NodeShares, Known<[NodeId]>>,
+    tables: HashMap<TableKey, Known<[Slot]>>,
+    spare_owners: Spare<NodeId>,
+    spare_slots: Spare<Slot>,
+}
+
+/// Tables that are not asked for any more: written anew, they cost no page faults, which cost as much as computing.
+/// Holds what the last round gave up, at most as much as it asked for.
+#[derive(Debug)]
+struct Spare<T>(Mutex<Vec<Arc<[T]>>>);
+
+impl<T> Default for Spare<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Copy + Default> Spare<T> {
+    fn list(&self) -> MutexGuard<'_, Vec<Arc<[T]>>> {
+        // Whoever panicked while holding it left whole tables behind.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A table with that written into it; on a spare one, if nobody reads it any more.
+    fn written(&self, write: impl FnOnce(&mut [T])) -> Arc<[T]> {
+        let mut table = self.list().pop().filter(|table| Arc::strong_count(table) == 1);
+        let fresh = || std::iter::repeat_n(T::default(), SLOTS as usize).collect();
+        let mut table: Arc<[T]> = table.take().unwrap_or_else(fresh);
+        if let Some(slots) = Arc::get_mut(&mut table) {
+            write(slots);
+        }
+        table
+    }
+
+    /// Keeps what was not asked for in this round instead of what was kept before.
+    fn keep<K: Eq + std::hash::Hash>(&self, known: &mut HashMap<K, Known<[T]>>, round: u64) {
+        let mut spare: Vec<Arc<[T]>> = Vec::new();
+        known.retain(|_, known| {
+            if known.asked != round {
+                spare.push(Arc::clone(&known.value));
+            }
+            known.asked == round
+        });
+        spare.truncate(known.len());
+        *self.list() = spare;
+    }
 }
 
 impl OwnersCache {
-    fn owners(&mut self, shares: &Shares) -> Arc<[NodeId]> {
-        self.asked.insert(shares.clone());
-        if let Some(owners) = self.known.get(shares) {
-            return Arc::clone(owners);
+    /// The slots of these tables, in their order.
+    ///
+    /// Owners and previous owners are the same on all nodes. A successor stands only in the slots that `me` owns, for
+    /// nobody else asks for it. A previous owner is left out once it is no member.
+    pub fn tables(&mut self, view: &View, me: NodeId, wanted: &[&TableShares]) -> Vec<Arc<[Slot]>> {
+        self.round += 1;
+        let mut members = NodeSet::default();
+        view.members.iter().for_each(|member| members.insert(member.id));
+        let keys: Vec<TableKey> = wanted.iter().map(|shares| key(shares, &members, me)).collect();
+        self.fill(wanted, me);
+        let missing: Vec<&TableKey> = keys.iter().filter(|key| !self.tables.contains_key(key)).collect();
+        let composed = on_all_cores(&missing, |key| self.compose(key, &members));
+        for (key, value) in missing.into_iter().zip(composed) {
+            self.tables.insert(key.clone(), Known { value, asked: 0 });
         }
-        let mut owners = vec![NodeId::NOBODY; SLOTS as usize];
-        maglev::fill(
-            &shares.0,
-            &mut vec![Chooser::default(); shares.0.len()],
-            &mut owners,
-        );
-        let owners: Arc<[NodeId]> = owners.into();
-        self.known.insert(shares.clone(), Arc::clone(&owners));
-        owners
+        let round = self.round;
+        let mut tables = Vec::with_capacity(keys.len());
+        for key in &keys {
+            if let Some(known) = self.tables.get_mut(key) {
+                known.asked = round;
+                tables.push(Arc::clone(&known.value));
+            }
+        }
+        self.spare_owners.keep(&mut self.owners, round);
+        self.spare_slots.keep(&mut self.tables, round);
+        tables
     }
 
-    /// Forgets what the last tables did not ask for.
-    fn forget_the_rest(&mut self) {
-        self.known.retain(|shares, _| self.asked.contains(shares));
-        self.asked.clear();
+    /// Fills all tables of owners that these tables are put together from, and are not known yet.
+    fn fill(&mut self, wanted: &[&TableShares], me: NodeId) {
+        let mut missing: Vec<NodeShares> = Vec::new();
+        for table in wanted {
+            let layers = std::iter::once(&table.now).chain(&table.history).cloned();
+            for shares in layers.chain(without(&table.now, me)) {
+                match self.owners.get_mut(&shares) {
+                    Some(known) if known.asked == self.round => {}
+                    Some(known) => known.asked = self.round,
+                    None => {
+                        let asked = self.round;
+                        let value = Arc::default();
+                        self.owners.insert(shares.clone(), Known { value, asked });
+                        missing.push(shares);
+                    }
+                }
+            }
+        }
+        let filled = on_all_cores(&missing, |shares| {
+            let mut choosers = vec![Chooser::default(); shares.len()];
+            self.spare_owners
+                .written(|owners| maglev::fill(shares, &mut choosers, owners))
+        });
+        for (shares, value) in missing.into_iter().zip(filled) {
+            let asked = self.round;
+            self.owners.insert(shares, Known { value, asked });
+        }
+    }
+
+    fn compose(&self, table: &TableKey, members: &NodeSet) -> Arc<[Slot]> {
+        let owners = |shares: &NodeShares| {
+            self.owners
+                .get(shares)
+                .map(|known| &*known.value)
+                .unwrap_or_default()
+        };
+        let earlier: Vec<&[NodeId]> = table.shares.history.iter().map(owners).collect();
+        let successors = without(&table.shares.now, table.me);
+        let layers = Layers {
+            owners: owners(&table.shares.now),
+            earlier: &earlier,
+            members,
+            successors: successors.as_ref().map(|shares| (table.me, owners(shares))),
+        };
+        self.spare_slots.written(|slots| maglev::compose(layers, slots))
     }
 }
 
-/// The slots of a view's table.
-///
-/// Owners and previous owners are the same on all nodes. A successor stands only in the slots that `me` owns, for
-/// nobody else asks for it. A previous owner is left out once it is no member.
-pub fn slots(cache: &mut OwnersCache, view: &View, me: NodeId) -> Vec<Slot> {
-    let shares = view.shares();
-    let owners = cache.owners(&shares);
-    let earlier: Vec<Arc<[NodeId]>> = view.history.iter().map(|shares| cache.owners(shares)).collect();
-    let without_me = Shares(shares.0.iter().copied().filter(|(id, _)| *id != me).collect());
-    let successors = (without_me != shares).then(|| cache.owners(&without_me));
-    cache.forget_the_rest();
-    let members: HashSet<NodeId> = view.members.iter().map(|member| member.id).collect();
+fn key(shares: &TableShares, members: &NodeSet, me: NodeId) -> TableKey {
+    let before = shares.history.iter().flatten().map(|(id, _)| *id);
+    let gone: BTreeSet<NodeId> = before.filter(|id| !members.contains(*id)).collect();
+    TableKey {
+        shares: shares.clone(),
+        gone: gone.into_iter().collect(),
+        me,
+    }
+}
 
-    let slot = |(index, owner): (usize, &NodeId)| {
-        let mut previous = [NodeId::NOBODY; 2];
-        let mut found = 0;
-        for owners in &earlier {
-            let before = owners.get(index).copied().unwrap_or_default();
-            if before == *owner || previous.contains(&before) || !members.contains(&before) {
-                continue;
-            }
-            if let Some(place) = previous.get_mut(found) {
-                *place = before;
-                found += 1;
+/// The shares without that node, if it has one and others have, too.
+fn without(shares: &NodeShares, me: NodeId) -> Option<NodeShares> {
+    let others: NodeShares = shares.iter().copied().filter(|(id, _)| *id != me).collect();
+    (!others.is_empty() && others.len() < shares.len()).then_some(others)
+}
+
+/// Does a job for each item, on as many threads as there are cores; on this one alone if the system gives no other.
+fn on_all_cores<I: Sync, T: Send + Sync>(items: &[I], job: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let results: Vec<OnceLock<T>> = items.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some((item, result)) = {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            items.get(index).zip(results.get(index))
+        } {
+            result.get_or_init(|| job(item));
+        }
+    };
+    let cores = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(THREADS_MAX);
+    thread::scope(|scope| {
+        for _ in 1..cores.min(items.len()) {
+            if let Err(error) = thread::Builder::new()
+                .name("tables".to_owned())
+                .spawn_scoped(scope, work)
+            {
+                tracing::debug!(%error, "tables are computed on fewer cores");
+                break;
             }
         }
-        let successor = match &successors {
-            Some(successors) if *owner == me => successors.get(index).copied().unwrap_or_default(),
-            _ => NodeId::NOBODY,
-        };
-        Slot::new(*owner, previous, successor)
-    };
-    owners.iter().enumerate().map(slot).collect()
+        work();
+    });
+    results.into_iter().filter_map(OnceLock::into_inner).collect()
+}
+
+/// The slots of the table that all members share.
+pub fn slots(cache: &mut OwnersCache, view: &View, me: NodeId) -> Vec<Slot> {
+    let eligible = Eligible::new(view, me);
+    let tables = cache.tables(view, me, &[eligible.all()]);
+    tables.first().map(|slots| slots.to_vec()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::Member;
+    use crate::view::{Member, SetId, Share, Shares};
 
     fn member(id: u16, weight: u32) -> Member {
         Member {
@@ -87,11 +243,17 @@ mod tests {
             address_v6: None,
             weight,
             incarnation: 1,
+            serves: SetId::ALL,
         }
     }
 
     fn shares(shares: &[(u16, u32)]) -> Shares {
-        Shares(shares.iter().map(|(id, weight)| (NodeId(*id), *weight)).collect())
+        let share = |(id, weight): &(u16, u32)| Share {
+            id: NodeId(*id),
+            weight: *weight,
+            serves: SetId::ALL,
+        };
+        Shares(shares.iter().map(share).collect())
     }
 
     fn view(members: &[(u16, u32)], history: &[&[(u16, u32)]]) -> View {

@@ -1,12 +1,15 @@
 //! The order in which the maps are changed.
 //!
 //! The kernel may run between any two writes, so each prefix of a plan must be a working state: nodes before the tables
-//! that name them, tables before the VIPs that use them, removals the other way round and only after a grace period in
-//! which every packet that saw the old state is done. Checked by `every_prefix_forwards`.
+//! that name them, tables before the VIPs that move to them, VIPs before a table that they leave is filled anew, removals
+//! the other way round and only after a grace period in which every packet that saw the old state is done. Checked by
+//! `every_prefix_forwards`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use gateway_common::abi::MacKey;
+use gateway_common::forward::TABLE_OF_ALL;
 use gateway_common::maglev::Slot;
 use gateway_common::node::{NodeEntry, NodeId, Settings};
 use gateway_common::vip::{Address, TableId, VipEntry, VipKey};
@@ -22,6 +25,8 @@ pub enum Step {
     PutNode(NodeId, NodeEntry),
     /// Adds or changes a node's address.
     PutNodeAddress(Address, NodeId),
+    /// Adds or changes a node's hardware address.
+    PutNodeMac(MacKey, NodeId),
     /// Writes the idle half of the settings, and flips.
     SwapSettings(Settings),
     /// Writes the idle half of a table, and flips.
@@ -32,6 +37,8 @@ pub enum Step {
     RemoveVip(VipKey),
     /// Removes a node's address.
     RemoveNodeAddress(Address),
+    /// Removes a node's hardware address.
+    RemoveNodeMac(MacKey),
     /// Removes a node.
     RemoveNode(NodeId),
 }
@@ -58,27 +65,82 @@ pub fn plan(now: &Desired, next: &Desired) -> Vec<Step> {
             steps.push(Step::PutNodeAddress(*address, *id));
         }
     }
+    for (mac, id) in &next.node_macs {
+        if now.node_macs.get(mac) != Some(id) {
+            steps.push(Step::PutNodeMac(*mac, *id));
+        }
+    }
     if now.settings != next.settings {
         steps.push(Step::SwapSettings(next.settings));
     }
-    for (id, slots) in tables {
-        steps.push(Step::SwapTable(*id, Arc::clone(slots)));
-    }
-    for (key, vip) in &next.vips {
-        if now.vips.get(key) != Some(vip) {
-            steps.push(Step::PutVip(*key, *vip));
-        }
-    }
-    let removals: Vec<Step> = (now.vips.keys().filter(|key| !next.vips.contains_key(key)))
-        .map(|key| Step::RemoveVip(*key))
-        .chain(removed_nodes(now, next))
-        .collect();
-    let removes_nodes = removals.iter().any(|step| !matches!(step, Step::RemoveVip(_)));
-    if removes_nodes {
+    steer(&mut steps, now, next, tables);
+    let removals: Vec<Step> = removed_nodes(now, next).collect();
+    if !removals.is_empty() {
         steps.push(Step::Grace);
     }
     steps.extend(removals);
     steps
+}
+
+/// The steps that fill tables, move VIPs between them and remove VIPs.
+///
+/// A table that a VIP leaves is filled with its new owners only after that VIP has moved, which may have to wait for its
+/// own new table: so this goes in rounds. Where VIPs leave tables in a circle, they go by all members for a moment. That
+/// table is never waited for: whoever goes by it must expect any member.
+fn steer(steps: &mut Vec<Step>, now: &Desired, next: &Desired, changed: BTreeMap<&TableId, &Arc<[Slot]>>) {
+    let mut standing: HashMap<VipKey, VipEntry> = now.vips.clone();
+    let mut waiting = changed;
+    loop {
+        let leaving = |(key, entry): &(&VipKey, &VipEntry)| {
+            next.vips.get(key).is_none_or(|next| next.table != entry.table)
+        };
+        let left: HashSet<TableId> = standing
+            .iter()
+            .filter(leaving)
+            .map(|(_, entry)| entry.table)
+            .collect();
+        let is_blocked = |id: &TableId| *id != TABLE_OF_ALL && left.contains(id);
+        let (blocked, ready): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            waiting.into_iter().partition(|(id, _)| is_blocked(id));
+        for (id, slots) in &ready {
+            steps.push(Step::SwapTable(**id, Arc::clone(slots)));
+        }
+        for (key, vip) in &next.vips {
+            if standing.get(key) != Some(vip) && !blocked.contains_key(&vip.table) {
+                steps.push(Step::PutVip(*key, *vip));
+                standing.insert(*key, *vip);
+            }
+        }
+        for key in now.vips.keys().filter(|key| !next.vips.contains_key(*key)) {
+            if standing.remove(key).is_some() {
+                steps.push(Step::RemoveVip(*key));
+            }
+        }
+        if blocked.is_empty() {
+            return;
+        }
+        let is_left = |(key, entry): &(&VipKey, &mut VipEntry)| {
+            blocked.contains_key(&entry.table)
+                && next.vips.get(*key).is_some_and(|next| next.table != entry.table)
+        };
+        if ready.is_empty() && blocked.keys().all(|id| left_still(&standing, next, **id)) {
+            for (key, entry) in standing.iter_mut().filter(is_left) {
+                entry.table = TABLE_OF_ALL;
+                steps.push(Step::PutVip(*key, *entry));
+            }
+        }
+        // Whoever read of a VIP that it goes by the table that it has left must be done with that table.
+        steps.push(Step::Grace);
+        waiting = blocked;
+    }
+}
+
+/// Whether a VIP is on that table that is to leave it.
+fn left_still(standing: &HashMap<VipKey, VipEntry>, next: &Desired, table: TableId) -> bool {
+    let leaves = |key: &VipKey| next.vips.get(key).is_none_or(|next| next.table != table);
+    standing
+        .iter()
+        .any(|(key, entry)| entry.table == table && leaves(key))
 }
 
 /// What stands in the maps after a step that succeeded.
@@ -90,6 +152,9 @@ pub fn record(now: &mut Desired, step: &Step) {
         }
         Step::PutNodeAddress(address, id) => {
             now.node_addresses.insert(*address, *id);
+        }
+        Step::PutNodeMac(mac, id) => {
+            now.node_macs.insert(*mac, *id);
         }
         Step::SwapSettings(settings) => now.settings = *settings,
         Step::SwapTable(id, slots) => {
@@ -104,6 +169,9 @@ pub fn record(now: &mut Desired, step: &Step) {
         Step::RemoveNodeAddress(address) => {
             now.node_addresses.remove(address);
         }
+        Step::RemoveNodeMac(mac) => {
+            now.node_macs.remove(mac);
+        }
         Step::RemoveNode(id) => {
             now.nodes.remove(id);
         }
@@ -115,9 +183,14 @@ fn removed_nodes<'a>(now: &'a Desired, next: &'a Desired) -> impl Iterator<Item 
         .node_addresses
         .keys()
         .filter(|address| !next.node_addresses.contains_key(address));
+    let macs = now
+        .node_macs
+        .keys()
+        .filter(|mac| !next.node_macs.contains_key(*mac));
     let nodes = now.nodes.keys().filter(|id| !next.nodes.contains_key(id));
     addresses
         .map(|address| Step::RemoveNodeAddress(*address))
+        .chain(macs.map(|mac| Step::RemoveNodeMac(*mac)))
         .chain(nodes.map(|id| Step::RemoveNode(*id)))
 }
 

@@ -6,6 +6,7 @@ pub mod message;
 pub mod naive;
 pub mod naive_frames;
 pub mod socket;
+pub mod steering;
 pub mod turns;
 
 /// The gateway's own files, by their places there.

@@ -27,6 +27,18 @@ pub const CLIENT_NETWORK_V4: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 88, 0, 0), 20);
 /// Network of the client's further IPv6 addresses.
 pub const CLIENT_NETWORK_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfd88, 0, 0, 0, 0, 0, 0, 0), 116);
 
+/// The nodes' segment; the VIPs lie in it.
+pub const SEGMENT_V4: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 77, 0, 0), SEGMENT_BITS_V4);
+
+/// The same, over IPv6.
+pub const SEGMENT_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0), SEGMENT_BITS_V6);
+
+/// The segment of a client behind a router.
+pub const CLIENT_SEGMENT_V4: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 78, 0, 0), SEGMENT_BITS_V4);
+
+/// The same, over IPv6.
+pub const CLIENT_SEGMENT_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfd78, 0, 0, 0, 0, 0, 0, 0), SEGMENT_BITS_V6);
+
 /// Port that the VIPs, listeners and upstreams of a lab serve on.
 pub const HTTP_PORT: u16 = 80;
 
@@ -63,6 +75,9 @@ pub enum Vip {
 }
 
 impl Vip {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::FlowHash, Self::IpHash, Self::Udp];
+
     /// Its address of that family.
     pub fn address(self, family: Family) -> IpAddr {
         let (v4, v6) = match self {
@@ -108,6 +123,27 @@ impl Host {
 /// The client.
 pub fn client() -> Host {
     Host::new(1, 1)
+}
+
+/// The client behind a router, on a segment that the two have for themselves.
+pub fn client_behind_router() -> Host {
+    Host {
+        v4: Ipv4Addr::new(10, 78, 0, 2),
+        v6: Ipv6Addr::new(0xfd78, 0, 0, 0, 0, 0, 0, 2),
+    }
+}
+
+/// The router, on the nodes' segment.
+pub fn router() -> Host {
+    Host::new(2, 2)
+}
+
+/// The router, on the client's segment.
+pub fn router_at_client() -> Host {
+    Host {
+        v4: Ipv4Addr::new(10, 78, 0, 1),
+        v6: Ipv6Addr::new(0xfd78, 0, 0, 0, 0, 0, 0, 1),
+    }
 }
 
 /// Node number `index`, from 0.
@@ -166,13 +202,16 @@ mod tests {
 
     #[test]
     fn hosts_and_vips_do_not_share_addresses() {
-        let mut all = vec![IpAddr::from(client().v4), client().v6.into()];
+        let mut all = Vec::new();
+        for host in [client(), client_behind_router(), router(), router_at_client()] {
+            all.extend([IpAddr::from(host.v4), host.v6.into()]);
+        }
         for index in 0..3 {
             for host in [node(index), upstream(index)] {
                 all.extend([IpAddr::from(host.v4), host.v6.into()]);
             }
         }
-        for vip in [Vip::FlowHash, Vip::IpHash, Vip::Udp] {
+        for vip in Vip::ALL {
             all.extend([vip.address(Family::V4), vip.address(Family::V6)]);
         }
         let distinct: std::collections::BTreeSet<_> = all.iter().collect();

@@ -15,7 +15,7 @@ use super::node::Node;
 const STOP_CHECK: Duration = Duration::from_millis(100);
 
 /// Longest datagram that is looked at; its content does not matter.
-const DATAGRAM_BYTES_MAX: usize = 2_048;
+const DATAGRAM_BYTES_MAX: usize = 4_096;
 
 /// A running server.
 #[derive(Debug)]

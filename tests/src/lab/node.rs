@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use super::addresses::{self, ADMIN_PORT, Host};
 use super::exchange::exchange;
 use super::netns::Namespace;
-use super::settings::{Files, INTERFACE, toml};
+use super::settings::{Common, Files, INTERFACE, toml};
 use super::wait::wait_until;
 use super::wire::{self, XdpMode};
 
@@ -38,6 +38,7 @@ pub struct Node {
     index: usize,
     weight: u32,
     files: Files,
+    common: Common,
     program: PathBuf,
     process: Mutex<Option<Child>>,
     // After the process: it lives in there.
@@ -53,6 +54,7 @@ impl Node {
         index: usize,
         weight: u32,
         files: Files,
+        common: Common,
         program: &Path,
         namespace: Namespace,
     ) -> Result<Self> {
@@ -61,6 +63,7 @@ impl Node {
             index,
             weight,
             files,
+            common,
             program: program.to_owned(),
             process: Mutex::new(None),
             namespace,
@@ -96,7 +99,12 @@ impl Node {
 
     /// The configuration that the lab gives it.
     pub fn config(&self) -> String {
-        toml(self.index, self.weight, &self.files)
+        self.config_with_weight(self.weight)
+    }
+
+    /// The same, with another weight.
+    pub fn config_with_weight(&self, weight: u32) -> String {
+        toml(self.index, weight, &self.files, &self.common)
     }
 
     /// Replaces its configuration file; a running node sees it at the next reload.
@@ -229,7 +237,7 @@ impl Node {
             request = request.header("authorization", format!("Bearer {}", token.trim()));
         }
         let request = request.body(Full::default()).context("make a request")?;
-        let target = SocketAddr::from(([127, 0, 0, 1], ADMIN_PORT));
+        let target = SocketAddr::new(self.common.families.loopback(), ADMIN_PORT);
         self.namespace
             .run_async(move || exchange(target, None, request))
             .with_context(|| format!("ask the admin API of {}", self.name))

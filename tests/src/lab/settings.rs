@@ -1,14 +1,93 @@
 //! The configuration that a node of a lab runs with.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::addresses::{
-    ADMIN_PORT, CLUSTER_PORT, Family, HTTP_PORT, NODES, UDP_PORT, UPSTREAM_PORT, UPSTREAMS, Vip, node,
+    ADMIN_PORT, CLUSTER_PORT, Family, HTTP_PORT, Host, NODES, UDP_PORT, UPSTREAM_PORT, UPSTREAMS, Vip, node,
     upstream,
 };
 
 /// Interface of every host of a lab but the switch.
 pub const INTERFACE: &str = "eth0";
+
+/// How packets travel between nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// The default.
+    Gue,
+    /// IP in IP.
+    Ipip,
+}
+
+/// Who sees to it that packets for a VIP reach a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announce {
+    /// A node, by ARP and neighbour discovery.
+    Vip,
+    /// A router's static routes.
+    None,
+}
+
+/// Which addresses there are in a lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Families {
+    /// Those of both families.
+    Both,
+    /// None of IPv4, not even a loopback.
+    V6Only,
+}
+
+impl Families {
+    /// The families in there.
+    pub fn list(self) -> &'static [Family] {
+        match self {
+            Self::Both => &[Family::V4, Family::V6],
+            Self::V6Only => &[Family::V6],
+        }
+    }
+
+    /// A host's address, of IPv4 where there is any.
+    pub fn of(self, host: Host) -> IpAddr {
+        match self {
+            Self::Both => host.v4.into(),
+            Self::V6Only => host.v6.into(),
+        }
+    }
+
+    /// A node's own loopback, of IPv4 where there is any.
+    pub fn loopback(self) -> IpAddr {
+        match self {
+            Self::Both => Ipv4Addr::LOCALHOST.into(),
+            Self::V6Only => Ipv6Addr::LOCALHOST.into(),
+        }
+    }
+}
+
+/// What the configurations of all nodes of a lab have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Common {
+    /// `dataplane.encapsulation`.
+    pub encapsulation: Encapsulation,
+    /// `cluster.announce`.
+    pub announce: Announce,
+    /// Addresses of everything.
+    pub families: Families,
+    /// `dataplane.path_mtu`, where it is not the default.
+    pub path_mtu: Option<u16>,
+}
+
+impl Default for Common {
+    /// Addresses of both families, VIPs that nodes announce, and the gateway's own defaults.
+    fn default() -> Self {
+        Self {
+            encapsulation: Encapsulation::Gue,
+            announce: Announce::Vip,
+            families: Families::Both,
+            path_mtu: None,
+        }
+    }
+}
 
 /// Where a node keeps its files.
 #[derive(Clone, Debug)]
@@ -47,38 +126,54 @@ impl Files {
 /// The configuration of node `index` as TOML.
 ///
 /// The tables are small, so that three nodes fit beside each other in the memory of a small machine.
-pub fn toml(index: usize, weight: u32, files: &Files) -> String {
+pub fn toml(index: usize, weight: u32, files: &Files, common: &Common) -> String {
     let host = node(index);
+    let families = common.families;
+    let at = |address, port| SocketAddr::new(address, port).to_string();
     let seeds: Vec<_> = (0..NODES)
         .filter(|other| *other != index)
-        .map(|other| format!("\"{}:{CLUSTER_PORT}\"", node(other).v4))
+        .map(|other| format!("\"{}\"", at(families.of(node(other)), CLUSTER_PORT)))
         .collect();
+    let own_v4 = match families {
+        Families::Both => format!("address = \"{}\"\n", host.v4),
+        Families::V6Only => String::new(),
+    };
+    let path_mtu = common
+        .path_mtu
+        .map_or(String::new(), |bytes| format!("path_mtu = {bytes}\n"));
+    let encapsulation = match common.encapsulation {
+        Encapsulation::Gue => "gue",
+        Encapsulation::Ipip => "ipip",
+    };
+    let announce = match common.announce {
+        Announce::Vip => "vip",
+        Announce::None => "none",
+    };
     let mut text = format!(
         r#"[node]
 name = "node{number}"
-address = "{v4}"
-address_v6 = "{v6}"
+{own_v4}address_v6 = "{v6}"
 weight = {weight}
 workers = 1
 node_header = true
 
 [admin]
-listen = "127.0.0.1:{ADMIN_PORT}"
+listen = "{admin}"
 token_file = "{token}"
 
 [dataplane]
 interfaces = ["{INTERFACE}"]
 mode = "native"
-encapsulation = "ipip"
+encapsulation = "{encapsulation}"
 flow_table_entries = 65_536
 tables = 4
 pin_directory = "{pins}"
-
+{path_mtu}
 [cluster]
-listen = "{v4}:{CLUSTER_PORT}"
+listen = "{listen}"
 seeds = [{seeds}]
 key_file = "{key}"
-announce = "vip"
+announce = "{announce}"
 
 [defaults]
 timeout = "10s"
@@ -108,20 +203,25 @@ endpoints = [{endpoints}]
 readiness = {{ http = "/readyz", interval = "500ms", timeout = "1s" }}
 "#,
         number = index + 1,
-        v4 = host.v4,
         v6 = host.v6,
+        admin = at(families.loopback(), ADMIN_PORT),
+        listen = at(families.of(host), CLUSTER_PORT),
         token = files.token.display(),
         pins = files.pin_directory.display(),
         seeds = seeds.join(", "),
         key = files.cluster_key.display(),
-        endpoints = endpoints(),
+        endpoints = endpoints(families),
     );
     for (name, vip, steering, protocol, port) in [
         ("public", Vip::FlowHash, "flow-hash", "tcp", HTTP_PORT),
         ("datagrams", Vip::Udp, "flow-hash", "udp", UDP_PORT),
         ("sticky", Vip::IpHash, "ip-hash", "tcp", HTTP_PORT),
     ] {
-        for (suffix, family) in [("", Family::V4), ("-v6", Family::V6)] {
+        for family in families.list().iter().copied() {
+            let suffix = match family {
+                Family::V4 => "",
+                Family::V6 => "-v6",
+            };
             let address = vip.address(family);
             text.push_str(&format!(
                 "\n[[vip]]\nname = \"{name}{suffix}\"\naddress = \"{address}\"\nports = [{port}]\n\
@@ -132,9 +232,10 @@ readiness = {{ http = "/readyz", interval = "500ms", timeout = "1s" }}
     text
 }
 
-fn endpoints() -> String {
+fn endpoints(families: Families) -> String {
     let all: Vec<_> = (0..UPSTREAMS)
-        .map(|index| format!("{{ address = \"{}:{UPSTREAM_PORT}\" }}", upstream(index).v4))
+        .map(|index| SocketAddr::new(families.of(upstream(index)), UPSTREAM_PORT))
+        .map(|address| format!("{{ address = \"{address}\" }}"))
         .collect();
     all.join(", ")
 }
@@ -148,13 +249,31 @@ mod tests {
         for index in 0..NODES {
             let name = format!("node{}", index + 1);
             let files = Files::new(Path::new("/tmp/x"), Path::new("/sys/fs/bpf/x"), &name);
-            let parsed: toml::Table = toml::from_str(&toml(index, 2, &files)).expect("valid TOML");
+            let parsed: toml::Table =
+                toml::from_str(&toml(index, 2, &files, &Common::default())).expect("valid TOML");
             assert_eq!(parsed["node"]["name"].as_str(), Some(name.as_str()));
             assert_eq!(parsed["vip"].as_array().map(Vec::len), Some(6));
             assert_eq!(
                 parsed["cluster"]["seeds"].as_array().map(Vec::len),
                 Some(NODES - 1)
             );
+        }
+    }
+
+    #[test]
+    fn without_ipv4_no_ipv4_address_is_named() {
+        let common = Common {
+            families: Families::V6Only,
+            path_mtu: Some(9_000),
+            ..Common::default()
+        };
+        let files = Files::new(Path::new("/tmp/x"), Path::new("/sys/fs/bpf/x"), "node1");
+        let text = toml(0, 1, &files, &common);
+        let parsed: toml::Table = toml::from_str(&text).expect("valid TOML");
+        assert_eq!(parsed["vip"].as_array().map(Vec::len), Some(3));
+        assert_eq!(parsed["dataplane"]["path_mtu"].as_integer(), Some(9_000));
+        for v4 in ["10.77.", "127.0.0.1"] {
+            assert!(!text.contains(v4), "{text}");
         }
     }
 }

@@ -45,6 +45,18 @@ pub const CLIENT: &[Setting] = &[
     ("ipv4/ip_local_port_range", "10000 64000"),
 ];
 
+/// A router with several ways to a VIP chooses among them by the flow, as routers with ECMP do.
+pub const ROUTER: &[Setting] = &[
+    ("ipv4/ip_forward", "1"),
+    ("ipv6/conf/all/forwarding", "1"),
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
+    ("ipv4/fib_multipath_hash_policy", "1"),
+    ("ipv6/fib_multipath_hash_policy", "1"),
+];
+
 /// The bridge is a switch: no addresses of its own, no packet filter on its way.
 pub const SWITCH: &[Setting] = &[
     ("ipv6/conf/all/disable_ipv6", "1"),
@@ -64,10 +76,18 @@ pub const SWITCH_WHERE_PRESENT: &[Setting] = &[
 /// Names the setting that the kernel refused or does not have.
 pub fn write(settings: &[Setting]) -> Result<()> {
     for (name, value) in settings {
-        let path = Path::new("/proc/sys/net").join(name);
-        fs::write(&path, value).with_context(|| format!("write {value} to {}", path.display()))?;
+        write_value(name, value)?;
     }
     Ok(())
+}
+
+/// Writes one setting, for values that are no constants.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_value(name: &str, value: &str) -> Result<()> {
+    let path = Path::new("/proc/sys/net").join(name);
+    fs::write(&path, value).with_context(|| format!("write {value} to {}", path.display()))
 }
 
 /// As [`write()`], but passes over settings that this kernel does not have.

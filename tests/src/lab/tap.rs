@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
+use gateway_common::gue;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::sockopt::{RcvBufForce, ReceiveTimeout, ReceiveTimestampns};
@@ -29,8 +30,8 @@ use super::settings::INTERFACE;
 use super::wait::wait_until;
 use super::wire;
 
-/// Bytes read of each frame: Ethernet, the outer header, and no more.
-const HEAD_BYTES: usize = 14 + 40;
+/// Bytes read of each frame: Ethernet, the outer header, UDP, and no more.
+const HEAD_BYTES: usize = 14 + 40 + 8;
 
 /// Frames wait here while the tap's thread does not run: some 10,000 small ones.
 const BUFFER_BYTES: usize = 8 * 1024 * 1024;
@@ -51,6 +52,7 @@ const ETHERTYPE_V4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_V6: [u8; 2] = [0x86, 0xdd];
 const PROTOCOL_IPIP: u8 = 4;
 const PROTOCOL_TCP: u8 = 6;
+const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_IP6IP6: u8 = 41;
 
 /// A running tap.
@@ -306,19 +308,25 @@ fn receiver(frame: &[u8], hosts: &Hosts) -> Option<(usize, Way)> {
     let index = hosts.macs.iter().position(|known| known == mac)?;
     let (_, rest) = rest.split_first_chunk::<6>()?;
     let (ethertype, packet) = rest.split_first_chunk::<2>()?;
-    let (protocol, destination) = match *ethertype {
+    let (protocol, destination, header_bytes) = match *ethertype {
         ETHERTYPE_V4 => (
             *packet.get(9)?,
             IpAddr::from(*packet.get(16..)?.first_chunk::<4>()?),
+            20,
         ),
         ETHERTYPE_V6 => (
             *packet.get(6)?,
             IpAddr::from(*packet.get(24..)?.first_chunk::<16>()?),
+            40,
         ),
         _ => return None,
     };
+    let udp_port = || packet.get(header_bytes + 2..).and_then(<[u8]>::first_chunk::<2>);
     match protocol {
         PROTOCOL_IPIP | PROTOCOL_IP6IP6 => Some((index, Way::Steered)),
+        PROTOCOL_UDP if udp_port().copied().map(u16::from_be_bytes) == Some(gue::PORT) => {
+            Some((index, Way::Steered))
+        }
         PROTOCOL_TCP if hosts.vips.contains(&destination) => Some((index, Way::Direct)),
         _ => None,
     }
@@ -338,6 +346,13 @@ mod tests {
     fn v4(protocol: u8, destination: [u8; 4]) -> Vec<u8> {
         let mut packet = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, protocol, 0, 0, 10, 77, 0, 1];
         packet.extend(destination);
+        packet
+    }
+
+    fn udp(port: u16) -> Vec<u8> {
+        let mut packet = v4(PROTOCOL_UDP, [10, 77, 0, 11]);
+        packet.extend([0xc0, 0]);
+        packet.extend(port.to_be_bytes());
         packet
     }
 
@@ -393,6 +408,12 @@ mod tests {
                 frame(1, ETHERTYPE_V4, &v4(PROTOCOL_IPIP, [10, 77, 0, 11])),
                 Some((0, Way::Steered)),
             ),
+            (
+                "encapsulated by GUE",
+                frame(1, ETHERTYPE_V4, &udp(gue::PORT)),
+                Some((0, Way::Steered)),
+            ),
+            ("other UDP", frame(1, ETHERTYPE_V4, &udp(gue::PORT + 1)), None),
             (
                 "to the node itself",
                 frame(1, ETHERTYPE_V4, &v4(PROTOCOL_TCP, [10, 77, 0, 11])),

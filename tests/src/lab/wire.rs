@@ -46,11 +46,20 @@ pub fn add_bridge(name: &str) -> Result<()> {
     })
 }
 
-/// Makes a veth pair: `port` here, on `bridge`, and its other end as `interface` in the namespace of that file.
+/// Where this end of a cable is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plug<'name> {
+    /// On the bridge of that name.
+    Bridge(&'name str),
+    /// On no bridge: an interface of this namespace.
+    Own,
+}
+
+/// Makes a veth pair: `port` here, plugged in as said, and its other end as `interface` in the namespace of that file.
 ///
 /// # Errors
 /// Where the kernel refuses.
-pub fn add_cable(bridge: &str, port: &str, namespace: &Path, interface: &str) -> Result<()> {
+pub fn add_cable(plug: Plug<'_>, port: &str, namespace: &Path, interface: &str) -> Result<()> {
     let file = std::fs::File::open(namespace).with_context(|| format!("open {}", namespace.display()))?;
     // Two ends called `eth0` would clash before the second is moved: it is renamed on its way.
     let passing = format!("{port}-");
@@ -73,16 +82,16 @@ pub fn add_cable(bridge: &str, port: &str, namespace: &Path, interface: &str) ->
             .execute()
             .await
             .with_context(|| format!("move the end of {port} to {}", namespace.display()))?;
-        let port_up = LinkUnspec::new_with_index(index_of(port)?)
-            .controller(index_of(bridge)?)
-            .up()
-            .build();
+        let mut port_up = LinkUnspec::new_with_index(index_of(port)?).up();
+        if let Plug::Bridge(bridge) = plug {
+            port_up = port_up.controller(index_of(bridge)?);
+        }
         netlink
             .link()
-            .change(port_up)
+            .change(port_up.build())
             .execute()
             .await
-            .with_context(|| format!("plug {port} into {bridge}"))
+            .with_context(|| format!("plug {port} in: {plug:?}"))
     })
 }
 
@@ -127,6 +136,31 @@ pub fn add_address(interface: &str, address: IpAddr, bits: u8) -> Result<()> {
             .execute()
             .await
             .with_context(|| format!("add address {address}/{bits} to {interface}"))
+    })
+}
+
+/// Takes an address from an interface.
+///
+/// # Errors
+/// Where there is no such interface or address.
+pub fn remove_address(interface: &str, address: IpAddr, bits: u8) -> Result<()> {
+    use netlink_packet_route::AddressFamily;
+    use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+    with_netlink(|netlink| async move {
+        let mut message = AddressMessage::default();
+        message.header.family = match address {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        };
+        message.header.prefix_len = bits;
+        message.header.index = index_of(interface)?;
+        message.attributes.push(AddressAttribute::Local(address));
+        netlink
+            .address()
+            .del(message)
+            .execute()
+            .await
+            .with_context(|| format!("remove address {address}/{bits} from {interface}"))
     })
 }
 
@@ -269,12 +303,12 @@ fn link_attributes(interface: &str) -> Result<Vec<LinkAttribute>> {
     })
 }
 
-fn index_of(interface: &str) -> Result<u32> {
+pub(super) fn index_of(interface: &str) -> Result<u32> {
     if_nametoindex(interface).with_context(|| format!("find interface {interface}"))
 }
 
 /// Opens netlink in the calling thread's namespace for the length of one job.
-fn with_netlink<T, F>(job: impl FnOnce(Handle) -> F) -> Result<T>
+pub(super) fn with_netlink<T, F>(job: impl FnOnce(Handle) -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {

@@ -182,7 +182,8 @@ fn node_of(response: &Response<Incoming>) -> Option<Arc<str>> {
     response.headers().get(NODE_HEADER)?.to_str().ok().map(Arc::from)
 }
 
-fn of_io(error: &io::Error) -> Failure {
+/// How an error of a socket looks to the client.
+pub(super) fn of_io(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Failure::Refused,
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {

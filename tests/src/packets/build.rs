@@ -14,6 +14,37 @@ pub const FIN: u8 = 0x01;
 /// TCP flags.
 pub const RST: u8 = 0x04;
 
+/// A part of a packet that was cut in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// The one with the ports.
+    First,
+    /// One between two others.
+    Middle,
+    /// The one that nothing follows.
+    Last,
+    /// All of it, in a fragment's clothes (RFC 6946).
+    Whole,
+}
+
+/// An IPv6 extension header of options that is so many bytes long, a multiple of 8; but for its first byte.
+pub fn options(bytes: usize) -> Vec<u8> {
+    let mut extension = vec![0; bytes - 1];
+    if let Some(length) = extension.first_mut() {
+        *length = (bytes / 8 - 1) as u8;
+    }
+    extension
+}
+
+/// An authentication header that is so many bytes long, a multiple of 4; but for its first byte.
+pub fn authentication(bytes: usize) -> Vec<u8> {
+    let mut extension = vec![0; bytes - 1];
+    if let Some(length) = extension.first_mut() {
+        *length = (bytes / 4 - 2) as u8;
+    }
+    extension
+}
+
 /// A packet from its transport header up.
 #[derive(Clone, Debug)]
 pub struct Packet {
@@ -74,6 +105,117 @@ impl Packet {
         Self::new(source.0, destination.0, 17, payload)
     }
 
+    /// A UDP datagram with that data.
+    pub fn datagram(source: (IpAddr, u16), destination: (IpAddr, u16), data: &[u8]) -> Self {
+        let mut payload = Vec::new();
+        payload.extend(source.1.to_be_bytes());
+        payload.extend(destination.1.to_be_bytes());
+        payload.extend(((8 + data.len()) as u16).to_be_bytes());
+        payload.extend([0xab, 0xcd]);
+        payload.extend(data);
+        Self::new(source.0, destination.0, 17, payload)
+    }
+
+    /// An ICMP or ICMPv6 message: type and code, the four bytes behind the checksum, and what follows.
+    pub fn icmp(source: IpAddr, destination: IpAddr, kind: [u8; 2], rest: [u8; 4], data: &[u8]) -> Self {
+        let mut payload = kind.to_vec();
+        payload.extend([0, 0]);
+        payload.extend(rest);
+        payload.extend(data);
+        let (protocol, mut summed) = match (source, destination) {
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                let mut pseudo = from.octets().to_vec();
+                pseudo.extend(to.octets());
+                pseudo.extend((payload.len() as u32).to_be_bytes());
+                pseudo.extend([0, 0, 0, 58]);
+                (58, pseudo)
+            }
+            _ => (1, Vec::new()),
+        };
+        summed.extend(&payload);
+        payload.splice(2..4, internet_checksum(&summed).to_be_bytes());
+        Self::new(source, destination, protocol, payload)
+    }
+
+    /// This packet filled up with zeros, or cut, to so many bytes with its IP header.
+    pub fn of_bytes(&self, bytes: usize) -> Self {
+        let mut packet = self.clone();
+        let header_bytes = self.bytes().len() - self.payload.len();
+        packet.payload.resize(bytes.saturating_sub(header_bytes), 0);
+        packet
+    }
+
+    /// This packet behind IPv6 extension headers: the number of each, and its bytes but for the first.
+    pub fn behind(&self, extensions: &[(u8, Vec<u8>)]) -> Self {
+        let mut packet = self.clone();
+        for (kind, bytes) in extensions.iter().rev() {
+            let mut payload = vec![packet.protocol];
+            payload.extend(bytes);
+            payload.extend(&packet.payload);
+            packet.payload = payload;
+            packet.protocol = *kind;
+        }
+        packet
+    }
+
+    /// That piece of this packet, with that identification. The bytes are all of it: nobody puts it together again.
+    pub fn piece(&self, piece: Piece, identification: u16) -> Self {
+        let mut packet = self.clone();
+        if self.source.is_ipv4() {
+            packet.mark = identification;
+            packet.fragment = match piece {
+                Piece::First => 0x2000,
+                Piece::Middle => 0x2010,
+                Piece::Last => 0x0010,
+                Piece::Whole => 0,
+            };
+            return packet;
+        }
+        let field: u16 = match piece {
+            Piece::First => 1,
+            Piece::Middle => 0x81,
+            Piece::Last => 0x80,
+            Piece::Whole => 0,
+        };
+        let mut extension = vec![0];
+        extension.extend(field.to_be_bytes());
+        extension.extend(u32::from(identification).to_be_bytes());
+        packet.behind(&[(44, extension)])
+    }
+
+    /// This packet in GUE from node to node, as RFC and draft have it, with that source port.
+    pub fn in_gue(&self, ends: [IpAddr; 2], source_port: u16, hops: u16, cookie: u64) -> Self {
+        let [source, destination] = ends;
+        let protocol = if self.source.is_ipv4() { 4 } else { 41 };
+        let inner = self.bytes();
+        let mut payload = source_port.to_be_bytes().to_vec();
+        payload.extend(6080_u16.to_be_bytes());
+        payload.extend(((24 + inner.len()) as u16).to_be_bytes());
+        payload.extend([0, 0, 3, protocol, 0, 0, 0x67, 0x01]);
+        payload.extend(hops.to_be_bytes());
+        payload.extend(cookie.to_be_bytes());
+        payload.extend(inner);
+        let mut outer = Self::new(source, destination, 17, payload);
+        outer.traffic_class = self.traffic_class;
+        outer
+    }
+
+    /// This packet with another byte at a place behind its IP header.
+    pub fn with_byte(&self, at: usize, value: u8) -> Self {
+        let mut packet = self.clone();
+        if let Some(byte) = packet.payload.get_mut(at) {
+            *byte = value;
+        }
+        packet
+    }
+
+    /// This packet cut to so many bytes behind its IP header, whose length says so.
+    pub fn cut(&self, bytes: usize) -> Self {
+        let mut packet = self.clone();
+        packet.payload.truncate(bytes);
+        packet
+    }
+
     /// This packet within another from node to node.
     pub fn within(&self, source: IpAddr, destination: IpAddr, mark: u16, ttl: u8) -> Self {
         let protocol = if self.source.is_ipv4() { 4 } else { 41 };
@@ -127,7 +269,7 @@ impl Packet {
 }
 
 /// The checksum of RFC 1071, straight from its text.
-fn internet_checksum(bytes: &[u8]) -> u16 {
+pub fn internet_checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = 0;
     for pair in bytes.chunks(2) {
         let low = pair.get(1).copied().unwrap_or(0);

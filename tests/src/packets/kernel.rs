@@ -1,30 +1,41 @@
 //! The cases in the kernel, by `BPF_PROG_TEST_RUN`, with real sockets in a network namespace of their own.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use aya::maps::{HashMap, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfLoader, Pod};
 use gateway::l4::maps::Maps;
 use gateway::l4::object;
 use gateway::l4::plan::Step;
-use gateway_common::abi::{self, Count};
+use gateway_common::abi::{self, Budget, Count, mac_key};
 use gateway_common::flow::{FlowEntry, FlowKey};
-use gateway_common::maglev::SLOTS;
+use gateway_common::forward::TABLE_OF_ALL;
+use gateway_common::fragment::{FragmentEntry, FragmentKey};
+use gateway_common::headers::mac_words;
 use gateway_common::node::NodeId;
 use gateway_common::verdict::{Fate, Reason};
-use gateway_common::vip::{TableId, VipKey};
 use netlink_packet_route::address::AddressHeaderFlags;
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::cases::{Case, Outcome, Twist};
-use super::world::{self, CONNECTED_PORT, SITUATIONS, TABLES, Version};
+use super::cases::{After, Case, ErrorsLeft, Interface, Outcome, Written};
+use super::world::{
+    self, ANY_PORT_LISTENER, CONNECTED_PORT, COOKIE_MARK, QUIC_PORT, SITUATIONS, Situation, TABLES, Version,
+};
+
+mod cookie;
 
 /// Longest frame that a case may make.
 const FRAME_BYTES_MAX: usize = 4_096;
+
+/// Entries of each table of flows or fragments: far more than a case leaves there.
+const FLOWS: u32 = 1_024;
+
+/// Numbers of nodes whose last signs of life are looked at.
+const NODES: std::ops::RangeInclusive<u16> = 0..=9;
 
 /// `CLOCK_BOOTTIME` now.
 fn boot_ns() -> Result<u64> {
@@ -37,9 +48,14 @@ pub struct Kernel {
     object: Ebpf,
     maps: Maps,
     flows: HashMap<MapData, FlowKey, FlowEntry>,
+    udp_flows: HashMap<MapData, FlowKey, FlowEntry>,
+    fragments: HashMap<MapData, FragmentKey, FragmentEntry>,
+    heard: Array<MapData, u64>,
+    lease: Array<MapData, u64>,
+    budget: PerCpuArray<MapData, Budget>,
     counts: PerCpuArray<MapData, Count>,
-    _connections: Vec<(TcpStream, TcpStream)>,
-    _listeners: Vec<TcpListener>,
+    table_of_all: Option<Situation>,
+    sockets: Sockets,
 }
 
 impl Kernel {
@@ -54,11 +70,13 @@ impl Kernel {
         );
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
         bring_up_loopback()?;
-        let (listeners, connections) = sockets()?;
+        let sockets = Sockets::open()?;
         let mut object = EbpfLoader::new()
             .map_max_entries(abi::SLOT_WORDS, abi::slot_words(TABLES))
             .map_max_entries(abi::HALVES, abi::table_half(TABLES))
-            .map_max_entries(abi::FLOWS, 65_536)
+            .map_max_entries(abi::FLOWS, FLOWS)
+            .map_max_entries(abi::UDP_FLOWS, FLOWS)
+            .map_max_entries(abi::FRAGMENTS, FLOWS)
             .load(object::bytes()?)
             .context("the kernel object does not load")?;
         let program: &mut Xdp = object
@@ -66,16 +84,26 @@ impl Kernel {
             .context("no program")?
             .try_into()?;
         program.load().context("the verifier refuses the program")?;
+        // User space holds the lease through memory alone; here it goes back in time.
+        let lease = object.map(abi::LEASE).context("no lease")?;
+        let aya::maps::Map::Array(lease) = lease else {
+            bail!("the lease is no array");
+        };
+        let lease = aya::maps::Map::Array(MapData::from_id(lease.info()?.id())?);
         let maps = Maps::take(&mut object, TABLES)?;
-        let flows = HashMap::try_from(object.take_map(abi::FLOWS).context("no flow table")?)?;
-        let counts = PerCpuArray::try_from(object.take_map(abi::REASON_COUNTS).context("no counters")?)?;
+        let mut take = |name: &'static str| object.take_map(name).context(name);
         let mut kernel = Self {
+            flows: take(abi::FLOWS)?.try_into()?,
+            udp_flows: take(abi::UDP_FLOWS)?.try_into()?,
+            fragments: take(abi::FRAGMENTS)?.try_into()?,
+            heard: take(abi::HEARD)?.try_into()?,
+            lease: lease.try_into()?,
+            budget: take(abi::ERROR_BUDGET)?.try_into()?,
+            counts: take(abi::REASON_COUNTS)?.try_into()?,
             object,
             maps,
-            flows,
-            counts,
-            _connections: connections,
-            _listeners: listeners,
+            table_of_all: None,
+            sockets,
         };
         kernel.fill()?;
         Ok(kernel)
@@ -85,15 +113,16 @@ impl Kernel {
         for (id, node) in world::nodes() {
             self.maps.carry_out(&Step::PutNode(id, node))?;
             for address in [node.address, node.address_v6] {
-                self.maps.carry_out(&Step::PutNodeAddress(address, id))?;
+                if !address.is_unset() {
+                    self.maps.carry_out(&Step::PutNodeAddress(address, id))?;
+                }
             }
+            let mac = mac_key(mac_words(world::node_mac(id.0)));
+            self.maps.carry_out(&Step::PutNodeMac(mac, id))?;
         }
         for situation in SITUATIONS {
-            let slots = vec![situation.slot(); SLOTS as usize];
-            self.maps.carry_out(&Step::SwapTable(
-                TableId(u32::from(situation as u16)),
-                slots.into(),
-            ))?;
+            self.maps
+                .carry_out(&Step::SwapTable(situation.table(), situation.slots().into()))?;
         }
         for (key, vip) in world::vips() {
             self.maps.carry_out(&Step::PutVip(key, vip))?;
@@ -114,31 +143,92 @@ impl Kernel {
     /// # Errors
     /// A map or the program cannot be used.
     pub fn run(&mut self, case: &Case) -> Result<Outcome> {
-        let settings = if case.twist == Twist::NotConfigured {
-            Default::default()
-        } else {
-            world::settings()
+        self.prepare(case)?;
+        let counts_before = self.reasons()?;
+        let began_ns = boot_ns()?;
+        let (action, bytes) = self.run_once(case)?;
+        let reason = counted(&counts_before, &self.reasons()?)?;
+        let fate = match action {
+            1 => Fate::Drop,
+            2 => Fate::Pass,
+            3 => Fate::Transmit,
+            other => bail!("`{}` ends with the XDP action {other}", case.name),
         };
-        self.maps.carry_out(&Step::SwapSettings(settings))?;
+        let heard: Result<Vec<(u16, u64)>> = NODES
+            .map(|node| Ok((node, self.heard.get(&u32::from(node), 0)?)))
+            .collect();
+        let after = After::new(
+            self.flows.iter().collect::<Result<Vec<_>, _>>()?.into_iter(),
+            self.udp_flows.iter().collect::<Result<Vec<_>, _>>()?.into_iter(),
+            self.fragments.iter().collect::<Result<Vec<_>, _>>()?.into_iter(),
+            heard?.into_iter(),
+            |at_ns| {
+                if at_ns >= began_ns {
+                    Written::Now
+                } else {
+                    Written::Before
+                }
+            },
+        );
+        Ok(Outcome {
+            fate,
+            reason,
+            bytes,
+            after,
+        })
+    }
+
+    /// Puts into the maps what the case has there before.
+    fn prepare(&mut self, case: &Case) -> Result<()> {
+        let before = &case.before;
+        self.maps
+            .carry_out(&Step::SwapSettings(before.settings.unwrap_or_default()))?;
         // Test runs come in by the namespace's lo, which is interface 1.
-        let interfaces: &[u32] = if case.twist == Twist::ForeignInterface {
-            &[]
-        } else {
-            &[1]
+        let interfaces: &[u32] = match before.interface {
+            Interface::Cluster => &[1],
+            Interface::Foreign => &[],
         };
         self.maps.set_cluster_interfaces(interfaces)?;
-        let old: Vec<FlowKey> = self.flows.keys().collect::<Result<_, _>>()?;
-        for key in old {
-            self.flows.remove(&key)?;
+        if self.table_of_all != Some(before.table_of_all) {
+            let slots = before.table_of_all.slots().into();
+            self.maps.carry_out(&Step::SwapTable(TABLE_OF_ALL, slots))?;
+            self.table_of_all = Some(before.table_of_all);
         }
-        if let Some((key, mut entry, age_ns)) = case.remembered {
-            entry.since_ns = boot_ns()?.wrapping_sub(age_ns);
-            self.flows.insert(key, entry, 0)?;
+        let now = boot_ns()?;
+        let at = |age_ns: u64| now.saturating_sub(age_ns);
+        self.lease.set(0, before.lease_age_ns.map_or(0, at), 0)?;
+        for node in NODES {
+            let heard = before.heard.iter().find(|(heard, _)| *heard == node);
+            self.heard
+                .set(u32::from(node), heard.map_or(0, |(_, age)| at(*age)), 0)?;
         }
-        let before = self.reasons()?;
+        let budget = match before.errors_left {
+            ErrorsLeft::Some => Budget::default(),
+            // Too late for any token while the case runs.
+            ErrorsLeft::None => Budget {
+                empty_at_ns: now + 60_000_000_000,
+            },
+        };
+        let budgets = vec![budget; aya::util::nr_cpus().map_err(|(_, error)| error)?];
+        self.budget.set(0, PerCpuValues::try_from(budgets)?, 0)?;
+        fill(&mut self.flows, before.flows(at))?;
+        fill(&mut self.udp_flows, before.udp_flows(at))?;
+        fill(&mut self.fragments, before.fragments(at))
+    }
+
+    /// Runs the program over the case's frame: its action, and the frame after.
+    fn run_once(&mut self, case: &Case) -> Result<(u32, Vec<u8>)> {
+        let version = if case.name.starts_with("V4") {
+            Version::V4
+        } else {
+            Version::V6
+        };
+        let numbers = self.sockets.cookie(version);
+        let mut frame = case.frame.clone();
+        cookie::replace(&mut frame, &COOKIE_MARK, &numbers);
         let mut out = vec![0; FRAME_BYTES_MAX];
         let mut options = TestRunOptions::new();
-        options.data_in = Some(&case.frame);
+        options.data_in = Some(&frame);
         options.data_out = Some(&mut out);
         let program: &mut Xdp = self
             .object
@@ -148,24 +238,13 @@ impl Kernel {
         let result = program
             .test_run(options)
             .with_context(|| format!("cannot run `{}`", case.name))?;
-        let bytes = out
-            .get(..result.data_size_out as usize)
-            .unwrap_or_default()
-            .to_vec();
-        let fate = match result.return_value {
-            1 => Fate::Drop,
-            2 => Fate::Pass,
-            3 => Fate::Transmit,
-            other => bail!("`{}` ends with the XDP action {other}", case.name),
-        };
-        let remembers = case.watched.and_then(|key| self.flows.get(&key, 0).ok());
-        let remembers = remembers.map(|entry| (entry.node, entry.phase));
-        Ok(Outcome {
-            fate,
-            reason: counted(&before, &self.reasons()?)?,
-            bytes,
-            remembers,
-        })
+        let action = result.return_value;
+        let length = result.data_size_out as usize;
+        let mut bytes = out.get(..length).unwrap_or_default().to_vec();
+        if frame != case.frame {
+            cookie::replace(&mut bytes, &numbers, &COOKIE_MARK);
+        }
+        Ok((action, bytes))
     }
 
     fn reasons(&self) -> Result<Vec<u64>> {
@@ -189,6 +268,21 @@ fn counted(before: &[u64], after: &[u64]) -> Result<Reason> {
     }
 }
 
+/// Makes a map hold these entries and no others.
+fn fill<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    entries: impl Iterator<Item = (K, V)>,
+) -> Result<()> {
+    let old: Vec<K> = map.keys().collect::<Result<_, _>>()?;
+    for key in old {
+        map.remove(&key)?;
+    }
+    for (key, entry) in entries {
+        map.insert(key, entry, 0)?;
+    }
+    Ok(())
+}
+
 fn bring_up_loopback() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -199,7 +293,7 @@ fn bring_up_loopback() -> Result<()> {
         let up = rtnetlink::LinkUnspec::new_with_index(1).up().build();
         netlink.link().set(up).execute().await?;
         for version in Version::BOTH {
-            for address in [version.client(), version.vip()] {
+            for address in [version.client(), version.vip(), version.vip_of_all_ports()] {
                 let prefix = if address.is_ipv4() { 32 } else { 128 };
                 let mut request = netlink.address().add(1, address, prefix);
                 // Usable at once: nobody else is on this lo.
@@ -211,24 +305,65 @@ fn bring_up_loopback() -> Result<()> {
     })
 }
 
-type Sockets = (Vec<TcpListener>, Vec<(TcpStream, TcpStream)>);
+/// The sockets of this world.
+struct Sockets {
+    /// By version: the numbers that acknowledge a SYN cookie.
+    cookies: [[u8; 8]; 2],
+    _connections: Vec<(TcpStream, TcpStream)>,
+    _listeners: Vec<TcpListener>,
+    _datagrams: Vec<UdpSocket>,
+}
 
-/// A listener at each situation's port, and one connection to each.
-fn sockets() -> Result<Sockets> {
-    let (mut listeners, mut connections) = (Vec::new(), Vec::new());
-    for version in Version::BOTH {
-        for situation in SITUATIONS {
-            let address = SocketAddr::new(version.vip(), situation.port());
-            let listener =
-                TcpListener::bind(address).with_context(|| format!("cannot listen at {address}"))?;
+impl Sockets {
+    /// A listener at each situation's port, and one connection to each; the same of UDP; and a SYN cookie.
+    fn open() -> Result<Self> {
+        let (mut listeners, mut connections, mut datagrams) = (Vec::new(), Vec::new(), Vec::new());
+        for version in Version::BOTH {
             let client = SocketAddr::new(version.client(), CONNECTED_PORT);
-            let socket = connect(client, address).with_context(|| format!("cannot connect to {address}"))?;
-            let (accepted, _) = listener.accept()?;
-            connections.push((socket, accepted));
-            listeners.push(listener);
+            for situation in SITUATIONS {
+                let address = SocketAddr::new(version.vip(), situation.port());
+                let listener =
+                    TcpListener::bind(address).with_context(|| format!("cannot listen at {address}"))?;
+                let socket =
+                    connect(client, address).with_context(|| format!("cannot connect to {address}"))?;
+                let (accepted, _) = listener.accept()?;
+                connections.push((socket, accepted));
+                listeners.push(listener);
+                datagrams.push(datagram_socket(address)?);
+                let connected = datagram_socket(address)?;
+                connected.connect(client)?;
+                datagrams.push(connected);
+            }
+            datagrams.push(datagram_socket(SocketAddr::new(version.vip(), QUIC_PORT))?);
+            let any = SocketAddr::new(version.vip_of_all_ports(), ANY_PORT_LISTENER);
+            listeners.push(TcpListener::bind(any)?);
+        }
+        let [v4, v6] = Version::BOTH;
+        Ok(Self {
+            cookies: [cookie::obtain(v4)?, cookie::obtain(v6)?],
+            _connections: connections,
+            _listeners: listeners,
+            _datagrams: datagrams,
+        })
+    }
+
+    fn cookie(&self, version: Version) -> [u8; 8] {
+        let [v4, v6] = self.cookies;
+        match version {
+            Version::V4 => v4,
+            Version::V6 => v6,
         }
     }
-    Ok((listeners, connections))
+}
+
+/// A socket at an address that others may share.
+fn datagram_socket(address: SocketAddr) -> Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    socket
+        .bind(&address.into())
+        .with_context(|| format!("cannot bind {address}"))?;
+    Ok(socket.into())
 }
 
 /// Connects; tries again for a while, for the kernel routes to a new IPv6 address from a work queue.
@@ -243,15 +378,6 @@ fn connect(from: SocketAddr, to: SocketAddr) -> Result<TcpStream> {
             Err(error) if Instant::now() > deadline => return Err(error.into()),
             Err(_) => std::thread::yield_now(),
         }
-    }
-}
-
-/// A VIP's key, for cases that move one to a table of their own.
-pub fn vip_key(address: IpAddr, port: u16) -> VipKey {
-    VipKey {
-        address: address.into(),
-        port: port.to_be(),
-        protocol: 6,
     }
 }
 

@@ -1,13 +1,15 @@
 //! The cases on the pure function.
 
+use gateway_common::abi::{Budget, mac_key};
 use gateway_common::flow::FlowKey;
-use gateway_common::forward::{apply, decide};
+use gateway_common::forward::{Notes, TABLE_OF_ALL, apply, decide};
+use gateway_common::headers::mac_words;
 use gateway_common::memory::{MemoryFrame, MemoryTables};
+use gateway_common::node::NodeId;
 use gateway_common::tables::Socket;
-use gateway_common::vip::TableId;
 
-use super::cases::{Case, Outcome, Twist};
-use super::world::{self, CONNECTED_PORT, SITUATIONS, Version};
+use super::cases::{After, Case, ErrorsLeft, Interface, Outcome, Written};
+use super::world::{self, ANY_PORT_LISTENER, CONNECTED_PORT, COOKIE_PORT, QUIC_PORT, SITUATIONS, Version};
 
 /// Time since the boot in these cases: long enough for all entries to have an age.
 const NOW_NS: u64 = 1_000_000_000_000;
@@ -22,52 +24,106 @@ pub fn tables() -> MemoryTables {
     for (id, node) in world::nodes() {
         tables.nodes.insert(id, node);
         for address in [node.address, node.address_v6] {
-            tables.node_addresses.insert(address, id);
+            if !address.is_unset() {
+                tables.node_addresses.insert(address, id);
+            }
         }
+        let mac = mac_words(world::node_mac(id.0));
+        tables.node_macs.insert(mac_key(mac), id);
     }
     tables.vips.extend(world::vips());
     for situation in SITUATIONS {
-        let table = TableId(u32::from(situation as u16));
         tables
             .slots
-            .insert(table, MemoryTables::uniform(situation.slot()));
-        for version in Version::BOTH {
-            let connection = world::flow(version, CONNECTED_PORT, situation.port());
-            tables.sockets.insert(connection, Socket::Connection);
-            let listener = FlowKey {
-                source: Default::default(),
-                ports: [0, connection.ports[1]],
-                ..connection
-            };
-            tables.sockets.insert(listener, Socket::Listener);
-        }
+            .insert(situation.table(), [situation.slots(), Vec::new()]);
+    }
+    for version in Version::BOTH {
+        sockets(&mut tables, version);
     }
     tables
 }
 
+/// The sockets that the kernel has, too.
+fn sockets(tables: &mut MemoryTables, version: Version) {
+    let mut listen = |address: std::net::IpAddr, port: u16, protocol| {
+        let key = FlowKey {
+            destination: address.into(),
+            ports: [0, port.to_be()],
+            protocol,
+            ..FlowKey::default()
+        };
+        tables.sockets.insert(key, Socket::Listener);
+    };
+    for situation in SITUATIONS {
+        listen(version.vip(), situation.port(), 6);
+        listen(version.vip(), situation.port(), 17);
+    }
+    listen(version.vip(), QUIC_PORT, 17);
+    listen(version.vip_of_all_ports(), ANY_PORT_LISTENER, 6);
+    for situation in SITUATIONS {
+        for protocol in [6, 17] {
+            let mut connection = world::flow(version, CONNECTED_PORT, situation.port());
+            connection.protocol = protocol;
+            tables.sockets.insert(connection, Socket::Connection);
+        }
+    }
+    let handshake = world::flow(version, COOKIE_PORT, world::Situation::Mine.port());
+    tables.sockets.insert(handshake, Socket::Handshake);
+}
+
 /// Runs one case.
 pub fn run(tables: &mut MemoryTables, case: &Case) -> Outcome {
-    tables.flows.borrow_mut().clear();
-    tables.foreign_interface = case.twist == Twist::ForeignInterface;
-    tables.settings = (case.twist != Twist::NotConfigured).then(world::settings);
-    if let Some((key, mut entry, age_ns)) = case.remembered {
-        entry.since_ns = NOW_NS - age_ns;
-        tables.flows.borrow_mut().insert(key, entry);
+    let before = &case.before;
+    tables.settings = before.settings;
+    tables.foreign_interface = before.interface == Interface::Foreign;
+    let all = tables.slots.entry(TABLE_OF_ALL).or_default();
+    let [live, _] = all;
+    if !live.starts_with(&before.table_of_all.turns()) {
+        *live = before.table_of_all.slots();
     }
-    let mut frame = MemoryFrame::new(case.frame.clone());
-    let mut verdict = decide(&frame, tables);
-    let fate = apply(&mut frame, &mut verdict);
-    let remembers = case.watched.and_then(|key| {
-        tables
-            .flows
-            .borrow()
-            .get(&key)
-            .map(|entry| (entry.node, entry.phase))
+    tables.lease_ns = before.lease_age_ns.map_or(0, |age| NOW_NS - age);
+    // What was there before is older than what the run writes, if only by a moment.
+    let at = |age_ns: u64| NOW_NS - 1 - age_ns;
+    *tables.heard.borrow_mut() = (before.heard.iter())
+        .map(|(node, age)| (NodeId(*node), at(*age)))
+        .collect();
+    *tables.flows.borrow_mut() = before.flows(at).collect();
+    *tables.udp_flows.borrow_mut() = before.udp_flows(at).collect();
+    *tables.fragments.borrow_mut() = before.fragments(at).collect();
+    tables.budget.set(match before.errors_left {
+        ErrorsLeft::Some => Budget::default(),
+        ErrorsLeft::None => Budget { empty_at_ns: NOW_NS },
     });
+    let mut frame = MemoryFrame::new(case.frame.clone());
+    let mut notes = Notes::default();
+    let mut verdict = decide(&frame, tables, &mut notes);
+    let fate = apply(&mut frame, &mut verdict, &notes);
+    let reason = verdict.reason;
+    let after = After::new(
+        tables.flows.borrow().iter().map(|(key, entry)| (*key, *entry)),
+        tables
+            .udp_flows
+            .borrow()
+            .iter()
+            .map(|(key, entry)| (*key, *entry)),
+        tables
+            .fragments
+            .borrow()
+            .iter()
+            .map(|(key, entry)| (*key, *entry)),
+        tables.heard.borrow().iter().map(|(node, at)| (node.0, *at)),
+        |at| {
+            if at >= NOW_NS {
+                Written::Now
+            } else {
+                Written::Before
+            }
+        },
+    );
     Outcome {
         fate,
-        reason: verdict.reason,
+        reason,
         bytes: frame.bytes,
-        remembers,
+        after,
     }
 }

@@ -1,17 +1,20 @@
 //! The lab itself, without the gateway: is there a network, and is it gone afterwards?
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gateway_tests::lab::addresses::{self, Family, UPSTREAM_PORT, client_source};
+use gateway_tests::lab::addresses::{self, Family, UPSTREAM_PORT, Vip, client_source};
+use gateway_tests::lab::echo::Echo;
+use gateway_tests::lab::settings::{Announce, Common};
 use gateway_tests::lab::upstream::Mood;
 use gateway_tests::lab::wait::wait_until;
 use gateway_tests::lab::wire::XdpMode;
-use gateway_tests::lab::{Lab, Switch, netns, remains, wire};
+use gateway_tests::lab::{Lab, Plan, Switch, netns, remains, wire};
 use http::StatusCode;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -64,6 +67,65 @@ fn nodes_answer_any_address_of_the_client() {
         connected.expect("a connection");
         let (_, peer) = server.accept().expect("a connection");
         assert_eq!(peer.ip().to_canonical(), source);
+    }
+}
+
+#[test]
+fn a_rehash_of_the_router_gives_most_flows_another_next_hop() {
+    const FLOWS: usize = 300;
+    let _turn = one_at_a_time();
+    let plan = Plan {
+        common: Common {
+            announce: Announce::None,
+            ..Common::default()
+        },
+        ..plan_without_nodes()
+    };
+    let lab = Lab::raise_with(&plan, Switch::Plain).expect("a lab with a router");
+    let router = lab.router().expect("a router");
+    for family in [Family::V4, Family::V6] {
+        let target = Vip::Udp.udp(family);
+        let bits = if target.is_ipv4() { 32 } else { 128 };
+        for node in lab.nodes() {
+            let added = node
+                .namespace()
+                .run(move || wire::add_address("lo", target.ip(), bits));
+            added.expect("a job").expect("a VIP");
+        }
+        let echoes = lab.nodes().iter().map(|node| Echo::start(node, target));
+        let _echoes: Vec<_> = echoes.collect::<Result<_, _>>().expect("a server on each node");
+        let sockets = lab.client().run(move || -> std::io::Result<Vec<UdpSocket>> {
+            let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let open = (0..FLOWS).map(|_| {
+                let socket = UdpSocket::bind(any)?;
+                socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+                socket.connect(target)?;
+                Ok(socket)
+            });
+            open.collect()
+        });
+        let sockets = sockets.expect("a job").expect("sockets");
+        let ask = || -> Vec<Vec<u8>> {
+            let one = |socket: &UdpSocket| {
+                // A datagram may be lost while its next hop is looked for.
+                let mut answer = [0; 64];
+                let length = (0..10).find_map(|_| {
+                    socket.send(b"who?").expect("a datagram");
+                    socket.recv(&mut answer).ok()
+                });
+                answer[..length.expect("an answer")].to_vec()
+            };
+            sockets.iter().map(one).collect()
+        };
+        router.set_next_hops(&[0, 1, 2]).expect("next hops");
+        let before = ask();
+        assert_eq!(before, ask(), "{family:?}: a flow's next hop stays");
+        let nodes: BTreeSet<_> = before.iter().collect();
+        assert_eq!(nodes.len(), 3, "{family:?}: {nodes:?}");
+        router.rehash(&[0, 1, 2], 1).expect("another hash");
+        let after = ask();
+        let moved = before.iter().zip(&after).filter(|(was, is)| was != is).count();
+        assert!(moved > FLOWS / 2, "{family:?}: only {moved} of {FLOWS} moved");
     }
 }
 

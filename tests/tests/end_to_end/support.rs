@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use gateway_tests::lab::exchange::exchange;
+use gateway_tests::lab::settings::Common;
 use gateway_tests::lab::{Lab, Plan};
 use gateway_tests::load::connection::NODE_HEADER;
 use http::{Request, Response};
@@ -21,6 +22,7 @@ pub fn plan_without_nodes() -> Plan {
     Plan {
         weights: [1; 3],
         program: "/nonexistent".into(),
+        common: Common::default(),
     }
 }
 

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::config::snapshot::{Steering, Transport};
+use crate::config::snapshot::{Payload, Steering, Transport};
+use crate::view::SetId;
 use gateway_common::node::NodeId;
 
 /// Far more than any step here takes, even on a busy machine.
@@ -19,8 +20,10 @@ fn view(number: u64, names: &[&str]) -> View {
         address_v6: None,
         weight: 1,
         incarnation: 1,
+        serves: SetId::ALL,
     };
     View {
+        sets: Vec::new(),
         number,
         hash_key: [0, 0],
         members: names.iter().enumerate().map(member).collect(),
@@ -35,6 +38,7 @@ fn vip(address: IpAddr) -> Vip {
         ports: vec![80],
         protocol: Transport::Tcp,
         steering: Steering::FlowHash,
+        payload: Payload::Plain,
     }
 }
 
@@ -62,6 +66,23 @@ fn only_the_addresses_of_a_lost_member_move() {
         let (before, after) = (holder(&all, address).unwrap(), holder(&less, address).unwrap());
         assert!(before.name == "b" || before.name == after.name, "{address}");
     }
+}
+
+#[test]
+fn addresses_are_held_by_nodes_that_serve_them() {
+    let mut some = view(1, &["gw-1", "gw-2", "gw-3"]);
+    let [known, strange] = [addresses(8)[3], addresses(8)[7]];
+    let fingerprint = Fingerprint::of(&VipKey::of_address(known.into()));
+    some.sets = vec![Vec::new(), vec![fingerprint]];
+    for (member, serves) in some.members.iter_mut().zip([1, 2, 1]) {
+        member.serves = SetId(serves);
+    }
+    assert_eq!(holder(&some, known).unwrap().name, "gw-2");
+    let all = view(1, &["gw-1", "gw-2", "gw-3"]);
+    assert_eq!(
+        holder(&some, strange).unwrap().name,
+        holder(&all, strange).unwrap().name
+    );
 }
 
 #[test]

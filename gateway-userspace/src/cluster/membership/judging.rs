@@ -90,6 +90,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::message::{Profile, Standing, State};
+    use crate::view::Served;
 
     /// A view of these nodes, each named by one letter.
     fn view(parent: &Lineage, nodes: &str, number: u64) -> Lineage {
@@ -102,6 +103,7 @@ mod tests {
             state: State::Ready,
             standing: Standing::Newcomer,
             incarnation: 1,
+            serves: Served::All,
         };
         let profiles: Vec<Profile> = nodes.chars().map(profile).collect();
         Lineage::next(parent, &profiles.iter().collect::<Vec<_>>(), number)

@@ -30,7 +30,8 @@ impl Membership {
         }
         let live = self.live();
         let someone_gone = current.members_among(&live) < current.view.members.len();
-        let changed = next.view.members != current.view.members;
+        // Sets have other numbers where their contents have changed, or not: both must be the same.
+        let changed = next.view.members != current.view.members || next.view.sets != current.view.sets;
         let acknowledged = self
             .held
             .as_ref()

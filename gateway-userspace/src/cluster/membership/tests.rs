@@ -3,6 +3,7 @@
 use super::super::message::Echo;
 use super::super::simulation::Network;
 use super::*;
+use crate::view::{Fingerprint, Share, Shares};
 
 mod draining;
 
@@ -99,6 +100,25 @@ fn weight_change_reaches_all_and_history_keeps_the_old_one() {
     let view = network.view(0).unwrap();
     assert_eq!(view.member("n1").map(|m| m.weight), Some(5));
     assert_eq!(view.history.first(), Some(&before));
+}
+
+#[test]
+fn change_of_vips_reaches_all_and_history_keeps_the_old_ones() {
+    let mut network = agreed(3);
+    for vip in [7, 3] {
+        network.set_served(1, Served::These(vec![Fingerprint(vip)]));
+        network.run(ms(300));
+        network.assert_agreed("after a change of VIPs");
+    }
+    let view = network.view(2).unwrap();
+    let served = |share: &Share| view.set(share.serves).map(<[Fingerprint]>::to_vec);
+    let of_n1 = |shares: &Shares| {
+        let id = view.member("n1").unwrap().id;
+        shares.0.iter().find(|share| share.id == id).and_then(served)
+    };
+    let past: Vec<_> = view.history.iter().take(2).map(of_n1).collect();
+    assert_eq!(of_n1(&view.shares()), Some(vec![Fingerprint(3)]));
+    assert_eq!(past, [Some(vec![Fingerprint(7)]), None]);
 }
 
 #[test]

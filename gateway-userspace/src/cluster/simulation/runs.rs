@@ -7,6 +7,7 @@ use rand::RngExt;
 use super::Network;
 use crate::cluster::membership::{BOOTSTRAP, UNANSWERED};
 use crate::cluster::message::State;
+use crate::view::{Fingerprint, Served};
 
 /// Runs with faults; each takes some milliseconds.
 const RUNS: u64 = 400;
@@ -16,6 +17,9 @@ const FAULTS: u32 = 11;
 
 /// All kinds of fault.
 const FAULTS_AND_DRAINED_STARTS: u32 = 12;
+
+/// All of these, and nodes that serve other VIPs from then on.
+const FAULTS_AND_SETS: u32 = 13;
 
 /// Seeds beyond these that once failed: two sides that outbid each other through a third, restarts while all seeds
 /// were dead, a late datagram of an old life.
@@ -57,6 +61,11 @@ impl Network {
                 self.crash(i);
                 self.start(i);
                 self.set_state(i, State::Draining);
+            }
+            12 => {
+                let vips: u32 = self.rng.random_range(0..8);
+                let these = (0..3).filter(|vip| vips >> vip & 1 == 1).map(Fingerprint);
+                self.set_served(i, Served::These(these.collect()));
             }
             _ => {
                 let length = Duration::from_millis(self.rng.random_range(0..1500));
@@ -114,6 +123,14 @@ fn nodes_agree_though_some_drain_before_they_served() {
     match std::env::var("GATEWAY_SIMULATION_SEED") {
         Ok(seed) => run_with_faults(seed.parse().unwrap(), FAULTS_AND_DRAINED_STARTS),
         Err(_) => (0..RUNS / 2).for_each(|seed| run_with_faults(seed, FAULTS_AND_DRAINED_STARTS)),
+    }
+}
+
+#[test]
+fn nodes_agree_on_who_serves_what_after_any_faults() {
+    match std::env::var("GATEWAY_SIMULATION_SEED") {
+        Ok(seed) => run_with_faults(seed.parse().unwrap(), FAULTS_AND_SETS),
+        Err(_) => (0..RUNS / 2).for_each(|seed| run_with_faults(seed, FAULTS_AND_SETS)),
     }
 }
 

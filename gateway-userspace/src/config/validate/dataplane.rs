@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use super::names::Names;
 use super::node::no_host;
-use crate::config::given::Given;
+use crate::config::given::{self, Given};
 use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::{Problems, nearest};
-use crate::config::snapshot::{AttachMode, Dataplane, Encapsulation, Steering, Transport, Vip};
+use crate::config::snapshot::{AttachMode, Dataplane, Encapsulation, Payload, Steering, Transport, Vip};
 
 /// `[dataplane]`.
 pub fn dataplane(given: &Given, problems: &mut Problems<'_>) -> Option<Dataplane> {
@@ -50,12 +50,21 @@ pub fn dataplane(given: &Given, problems: &mut Problems<'_>) -> Option<Dataplane
     Some(Dataplane {
         interfaces,
         mode: dataplane.mode.unwrap_or(AttachMode::Auto),
-        encapsulation: dataplane.encapsulation.unwrap_or(Encapsulation::Ipip),
+        encapsulation: dataplane.encapsulation.unwrap_or(Encapsulation::Gue),
         cluster_interfaces,
         flow_table_entries: dataplane.flow_table_entries.unwrap_or(limits::FLOW_TABLE_ENTRIES),
         tables: dataplane.tables.unwrap_or(limits::TABLES_MAX),
         pin_directory,
         path_mtu: dataplane.path_mtu.unwrap_or(limits::PATH_MTU),
+        udp_idle: dataplane.udp_idle.map_or(limits::UDP_IDLE, |time| time.0),
+        udp_flow_table_entries: dataplane
+            .udp_flow_table_entries
+            .unwrap_or(limits::UDP_FLOW_TABLE_ENTRIES),
+        heartbeat_port: given
+            .cluster
+            .as_ref()
+            .and_then(|cluster| cluster.listen)
+            .map_or(0, |listen| listen.port()),
     })
 }
 
@@ -116,7 +125,12 @@ pub fn vips(given: &Given, problems: &mut Problems<'_>) -> Vec<Vip> {
         }
         ports.sort_unstable();
         ports.dedup();
+        check_udp_only(vip, protocol, &path, problems);
         let steering = vip.steering.unwrap_or(Steering::FlowHash);
+        let payload = match vip.quic {
+            Some(true) => Payload::Quic,
+            _ => Payload::Plain,
+        };
         if let (Some(name), Some(address)) = (name, vip.address) {
             vips.push(Vip {
                 name,
@@ -124,6 +138,7 @@ pub fn vips(given: &Given, problems: &mut Problems<'_>) -> Vec<Vip> {
                 ports,
                 protocol,
                 steering,
+                payload,
             });
         }
     }
@@ -137,6 +152,26 @@ pub fn vips(given: &Given, problems: &mut Problems<'_>) -> Vec<Vip> {
         );
     }
     vips
+}
+
+/// What only makes sense for UDP.
+fn check_udp_only(vip: &given::Vip, protocol: Transport, path: &KeyPath, problems: &mut Problems<'_>) {
+    if protocol == Transport::Udp {
+        return;
+    }
+    if vip.ports.as_ref().is_some_and(Vec::is_empty) {
+        let fault = "an empty list is every port, and each TCP port needs a listener";
+        let remedy = "list the ports of its listeners, as in [80, 443]; or write protocol = \"udp\"";
+        problems.add(&path.key("ports"), fault, remedy);
+    }
+    if vip.quic == Some(true) {
+        let remedy = "write protocol = \"udp\", or remove `quic`";
+        problems.add(
+            &path.key("quic"),
+            "QUIC runs over UDP, and this VIP is TCP",
+            remedy,
+        );
+    }
 }
 
 /// A VIP is an address of a host, and of a family in which nodes reach each other.

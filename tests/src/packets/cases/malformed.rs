@@ -4,20 +4,12 @@ use gateway_common::verdict::Reason;
 
 use super::super::build::{Packet, SYN, frame};
 use super::super::world::{MAC_HERE, MAC_ROUTER, ME, Situation, Version};
-use super::{Case, FRESH_PORT, from_client, from_node, tcp};
+use super::{Case, FRESH_PORT, from_client, tcp};
 
 pub fn cases(version: Version) -> Vec<Case> {
     let mut cases = truncated(version);
     cases.extend(contradictions(version));
     cases
-}
-
-/// The IP header's own length, with the transport header cut after so many bytes.
-fn cut_transport(packet: &Packet, bytes: usize) -> Packet {
-    Packet {
-        payload: packet.payload.iter().take(bytes).copied().collect(),
-        ..packet.clone()
-    }
 }
 
 fn truncated(version: Version) -> Vec<Case> {
@@ -56,7 +48,7 @@ fn truncated(version: Version) -> Vec<Case> {
         ));
     }
     for bytes in [0, 1, 13, 19] {
-        let cut = from_client(&cut_transport(&tcp, bytes));
+        let cut = from_client(&tcp.cut(bytes));
         cases.push(drop(
             format!("TCP header of {bytes} bytes"),
             cut,
@@ -64,37 +56,19 @@ fn truncated(version: Version) -> Vec<Case> {
         ));
     }
     for bytes in [0, 7] {
-        let cut = from_client(&cut_transport(&udp, bytes));
+        let cut = from_client(&udp.cut(bytes));
         cases.push(drop(
             format!("UDP header of {bytes} bytes"),
             cut,
             Reason::TruncatedTransport,
         ));
     }
-    let outer = tcp.within(version.node(2), version.node(ME.0), 1, 64);
-    for (name, bytes, reason) in [
-        ("nothing", 0, Reason::TruncatedNetwork),
-        (
-            "a part of an IP header",
-            header_bytes - 1,
-            Reason::TruncatedNetwork,
-        ),
-        ("an IP header alone", header_bytes, Reason::TruncatedNetwork),
-    ] {
-        let cut = from_node(2, &cut_transport(&outer, bytes));
-        cases.push(drop(format!("another node sent {name}"), cut, reason));
-    }
-    let inner = cut_transport(&tcp, 19).within(version.node(2), version.node(ME.0), 1, 64);
-    cases.push(drop(
-        "another node sent a part of a TCP header".into(),
-        from_node(2, &inner),
-        Reason::TruncatedTransport,
-    ));
     cases
 }
 
 fn contradictions(version: Version) -> Vec<Case> {
-    let good = from_client(&tcp(version, FRESH_PORT, Situation::Mine.port(), SYN));
+    let packet = tcp(version, FRESH_PORT, Situation::Mine.port(), SYN);
+    let good = from_client(&packet);
     let changed = |name: &str, at: usize, value: u8, reason| {
         let mut frame = good.clone();
         if let Some(byte) = frame.get_mut(at) {
@@ -124,12 +98,15 @@ fn contradictions(version: Version) -> Vec<Case> {
         ),
     ];
     let padded: Vec<u8> = good.iter().copied().chain([0; 6]).collect();
-    cases.push(Case::passed(
-        version,
-        "padding behind the packet is not part of it",
-        padded,
-        Reason::ListenerHere,
-    ));
+    cases.push(
+        Case::passed(
+            version,
+            "padding behind the packet is not part of it",
+            padded,
+            Reason::ListenerHere,
+        )
+        .opens(&packet, ME.0),
+    );
     if version == Version::V4 {
         cases.push(changed(
             "IPv4 header shorter than it can be",
@@ -149,10 +126,6 @@ fn contradictions(version: Version) -> Vec<Case> {
             0x4f,
             Reason::BadNetwork,
         ));
-        let arp = frame(MAC_HERE, MAC_ROUTER, &[], 0x0806, &[0; 28]);
-        cases.push(Case::passed(version, "ARP", arp, Reason::NotIp));
-        let unknown = frame(MAC_HERE, MAC_ROUTER, &[], 0x88cc, &[0; 40]);
-        cases.push(Case::passed(version, "another EtherType", unknown, Reason::NotIp));
     }
     cases
 }
