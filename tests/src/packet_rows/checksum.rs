@@ -57,16 +57,12 @@ pub fn checksum(parts: &[&[u8]]) -> u16 {
 /// Whether the checksum that stands `at` bytes into `covered` is that of `pseudo` and `covered`.
 pub fn state(pseudo: &[u8], covered: &[u8], at: usize) -> State {
     let mut without = covered.to_vec();
-    let mut found = 0;
-    for byte in without.iter_mut().skip(at).take(2) {
-        found = found << 8 | u16::from(std::mem::take(byte));
-    }
-    let right = checksum(&[pseudo, &without]);
-    // Both are zero in one's complement.
-    if right == found || right == !found && (right == 0 || found == 0) {
+    without.iter_mut().skip(at).take(2).for_each(|byte| *byte = 0);
+    // Of one's complement's two zeros only one holds over bytes that are all zero: so the sum decides, with it in.
+    if checksum(&[pseudo, covered]) == 0 {
         State::Right
     } else {
-        State::Wrong(right)
+        State::Wrong(checksum(&[pseudo, &without]))
     }
 }
 
@@ -93,6 +89,19 @@ mod tests {
         assert_eq!(state(&[], &wrong, 10), State::Wrong(0xb961));
         wrong[10] = 0xb9;
         assert_eq!(state(&[], &wrong, 10), State::Right);
+    }
+
+    #[test]
+    fn either_zero_is_right_but_over_zeros() {
+        let rows: [(&str, [u8; 4], State); 4] = [
+            ("0 over ones", [0xff, 0xff, 0, 0], State::Right),
+            ("all ones over ones", [0xff, 0xff, 0xff, 0xff], State::Right),
+            ("all ones over zeros", [0, 0, 0xff, 0xff], State::Right),
+            ("0 over zeros", [0, 0, 0, 0], State::Wrong(0xffff)),
+        ];
+        for (name, covered, expected) in rows {
+            assert_eq!(state(&[], &covered, 2), expected, "{name}");
+        }
     }
 
     #[test]
