@@ -137,8 +137,7 @@ pub enum Encapsulation {
     Gue,
     /// IP in IP (RFC 2003, RFC 2473, RFC 4213): fewer bytes; nodes must share a segment.
     Ipip,
-    /// A new hardware address and nothing else on the way to the owner, GUE from there on: no bytes at all for most
-    /// packets; nodes must share a segment.
+    /// A new hardware address on the way to the owner, GUE from there on; nodes must share a segment.
     L2,
 }
 
