@@ -92,8 +92,12 @@ fn a_rehash_of_the_router_gives_most_flows_another_next_hop() {
                 .run(move || wire::add_address("lo", target.ip(), bits));
             added.expect("a job").expect("a VIP");
         }
-        let echoes = lab.nodes().iter().map(|node| Echo::start(node, target));
-        let _echoes: Vec<_> = echoes.collect::<Result<_, _>>().expect("a server on each node");
+        // The kernel lets nobody bind to an IPv6 address before it has looked for others that have it.
+        let start = |node| {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            wait_until(deadline, || Echo::start(node, target).ok()).expect("a server on each node")
+        };
+        let _echoes: Vec<_> = lab.nodes().iter().map(start).collect();
         let sockets = lab.client().run(move || -> std::io::Result<Vec<UdpSocket>> {
             let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
             let open = (0..FLOWS).map(|_| {
