@@ -76,6 +76,17 @@ pub struct FlowEntry {
 }
 
 impl FlowEntry {
+    /// A flow that begins, of that life of a node.
+    #[inline(always)]
+    pub const fn new(node: NodeId, incarnation: u32, since_ns: u64) -> Self {
+        Self {
+            node,
+            phase: FlowPhase::OPEN,
+            incarnation,
+            since_ns,
+        }
+    }
+
     /// Whether the entry still says where the flow goes.
     #[inline(always)]
     pub fn is_live(&self, now_ns: u64) -> bool {

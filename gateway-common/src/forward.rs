@@ -74,11 +74,10 @@ pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T, notes: &mut Not
 
     // Decapsulate what another node sent.
     *arrival = None;
-    if is_for(settings, packet) {
-        *arrival = match arrive::encapsulated(frame, tables, settings, packet) {
-            Ok(arrival) => arrival,
-            Err(reason) => return Verdict::early(reason),
-        };
+    if is_for(settings, packet)
+        && let Err(reason) = arrive::encapsulated(frame, tables, settings, packet, arrival)
+    {
+        return Verdict::early(reason);
     }
 
     // Look up the VIP.
@@ -101,7 +100,7 @@ pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T, notes: &mut Not
             };
         }
         if arrival.is_none() {
-            *arrival = arrive::by_mac(frame, tables, settings);
+            arrive::by_mac(frame, tables, settings, arrival);
         }
     }
 
@@ -127,19 +126,70 @@ fn step() {
 }
 
 /// Where the way of a packet ends.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    /// At this node's stack: for the first reason if it came from a client, for the second if from a node.
-    Here(Reason, Reason),
-    /// At another node.
-    At(NodeId, Reason),
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
     /// Nowhere.
-    Nowhere(Reason),
+    #[default]
+    Nowhere,
+    /// At this node's stack.
+    Here,
+    /// At another node.
+    Node,
+}
+
+/// The end of the way of a packet.
+///
+/// No enum with fields: of those that a variant lacks the compiler copies what was never written, and the verifier
+/// refuses that.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    place: Place,
+    /// The other node.
+    node: NodeId,
+    /// Why.
+    reason: Reason,
+    /// Why, if it came from another node and ends here.
+    from_node: Reason,
 }
 
 impl Default for End {
     fn default() -> Self {
-        Self::Nowhere(Reason::NoOwner)
+        Self::nowhere(Reason::NoOwner)
+    }
+}
+
+impl End {
+    /// At this node's stack: for the first reason if it came from a client, for the second if from a node.
+    #[inline(always)]
+    const fn here(reason: Reason, from_node: Reason) -> Self {
+        Self {
+            place: Place::Here,
+            node: NodeId::NOBODY,
+            reason,
+            from_node,
+        }
+    }
+
+    /// At another node.
+    #[inline(always)]
+    const fn at(node: NodeId, reason: Reason) -> Self {
+        Self {
+            place: Place::Node,
+            node,
+            reason,
+            from_node: reason,
+        }
+    }
+
+    /// Nowhere.
+    #[inline(always)]
+    const fn nowhere(reason: Reason) -> Self {
+        Self {
+            place: Place::Nowhere,
+            node: NodeId::NOBODY,
+            reason,
+            from_node: reason,
+        }
     }
 }
 
@@ -179,7 +229,7 @@ fn steer<F: Frame, T: Tables>(
         (None, None) => slots.owner(tables, settings),
     };
     if owner.is_nobody() && arrival.is_none() {
-        return End::Nowhere(Reason::NoOwner);
+        return End::nowhere(Reason::NoOwner);
     }
     if opens && arrival.is_none() {
         remembered::remember(tables, &about.flow, owner);
@@ -188,9 +238,9 @@ fn steer<F: Frame, T: Tables>(
     let has_no_hop_left = arrival.is_some_and(|arrival| arrival.hops >= encap::HOPS_MAX);
     if about.matter == Matter::LaterFragment {
         return if is_for_here || has_no_hop_left {
-            End::Here(Reason::FragmentHere, Reason::FragmentFromNode)
+            End::here(Reason::FragmentHere, Reason::FragmentFromNode)
         } else {
-            End::At(owner, reason)
+            End::at(owner, reason)
         };
     }
 
@@ -207,37 +257,37 @@ fn steer<F: Frame, T: Tables>(
         remembered::remember_datagram(tables, settings, about, owner);
     }
     if !is_for_here && socket != Socket::Connection {
-        return End::At(owner, reason);
+        return End::at(owner, reason);
     }
     match (about.matter, socket) {
         (Matter::Segment, Socket::Connection) => {
-            return End::Here(Reason::SocketHere, Reason::SocketFromNode);
+            return End::here(Reason::SocketHere, Reason::SocketFromNode);
         }
         (Matter::Segment, Socket::Handshake) => {
-            return End::Here(Reason::HandshakeHere, Reason::HandshakeFromNode);
+            return End::here(Reason::HandshakeHere, Reason::HandshakeFromNode);
         }
         (Matter::Segment, Socket::Listener) if opens => {
-            return End::Here(Reason::ListenerHere, Reason::ListenerFromNode);
+            return End::here(Reason::ListenerHere, Reason::ListenerFromNode);
         }
         (Matter::Datagram, Socket::Connection | Socket::Listener) => {
-            return End::Here(Reason::DatagramHere, Reason::DatagramFromNode);
+            return End::here(Reason::DatagramHere, Reason::DatagramFromNode);
         }
         (Matter::Error, Socket::Connection) => {
-            return End::Here(Reason::ErrorHere, Reason::ErrorFromNode);
+            return End::here(Reason::ErrorHere, Reason::ErrorFromNode);
         }
         (Matter::Error, Socket::Listener) if !is_tcp => {
-            return End::Here(Reason::ErrorHere, Reason::ErrorFromNode);
+            return End::here(Reason::ErrorHere, Reason::ErrorFromNode);
         }
         _ => {}
     }
 
     // Not known here: to whoever may know it, while a hop is left; else the stack resets it.
     if has_no_hop_left {
-        return End::Here(Reason::NoCandidate, Reason::NoHopLeft);
+        return End::here(Reason::NoCandidate, Reason::NoHopLeft);
     }
     match slots.next(tables, settings, socket, arrival) {
-        Some((candidate, reason)) => End::At(candidate, reason),
-        None => End::Here(Reason::NoCandidate, Reason::NoCandidateFromNode),
+        Some((candidate, reason)) => End::at(candidate, reason),
+        None => End::here(Reason::NoCandidate, Reason::NoCandidateFromNode),
     }
 }
 
@@ -251,8 +301,8 @@ fn unknown_inside<T: Tables>(
 ) -> End {
     let slots = Slots::read(tables, TABLE_OF_ALL, spread);
     match arrival.and_then(|arrival| slots.who_knows(settings, &arrival)) {
-        Some(node) => End::At(node, Reason::ToNodeThatKnows),
-        None => End::Nowhere(Reason::UnknownVipInside),
+        Some(node) => End::at(node, Reason::ToNodeThatKnows),
+        None => End::nowhere(Reason::UnknownVipInside),
     }
 }
 
@@ -263,14 +313,17 @@ fn unknown_inside<T: Tables>(
 pub fn apply<F: Frame>(frame: &mut F, verdict: &mut Verdict<'_>, notes: &Notes) -> Fate {
     let packet = &notes.packet;
     let outer = notes.arrival.and_then(|arrival| arrival.outer);
-    let done = match (&verdict.action, outer) {
-        (Action::Pass | Action::Decapsulate, None) => return Fate::Pass,
-        (Action::Pass, Some(_)) => return Fate::Pass,
-        (Action::Drop, _) => return Fate::Drop,
-        (Action::Decapsulate, Some(outer)) => encap::decapsulate(frame, outer, packet.family),
-        (Action::Send(hop), outer) => encap::send(frame, packet, outer, hop),
-        (Action::AnswerEcho, _) => icmp::answer_echo(frame, packet),
-        (Action::AnswerTooBig(mtu), _) => icmp::answer_too_big(frame, packet, *mtu),
+    let done = match &verdict.action {
+        Action::Pass => return Fate::Pass,
+        Action::Drop => return Fate::Drop,
+        Action::Decapsulate => match outer {
+            Some(outer) => encap::decapsulate(frame, outer, packet.family),
+            // Nothing is around it.
+            None => return Fate::Pass,
+        },
+        Action::Send(hop) => encap::send(frame, packet, outer, hop),
+        Action::AnswerEcho => icmp::answer_echo(frame, packet),
+        Action::AnswerTooBig(mtu) => icmp::answer_too_big(frame, packet, *mtu),
     };
     if done.is_err() {
         verdict.reason = Reason::NoHeadroom;

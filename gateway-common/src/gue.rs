@@ -21,7 +21,7 @@ use crate::node::NodeId;
 /// The UDP port of GUE, by IANA.
 pub const PORT: u16 = 6080;
 
-/// Begins the private data, and changes with its layout: `gw`, version 1 in the low bits of the second letter's place.
+/// Begins the private data: a `g`, and the version of the layout.
 pub const MAGIC: u16 = 0x6701;
 
 /// Bytes of UDP, GUE and private data.

@@ -20,8 +20,11 @@ pub(super) struct Arrival {
     pub(super) hops: u16,
 }
 
-/// Takes a packet that is for this node's own address out of what another node put around it; `None` if it is not
-/// encapsulated. `packet` is then the one inside.
+/// Takes a packet that is for this node's own address out of what another node put around it, if any did: `packet` is then
+/// the one inside, and `arrival` says whose it was.
+///
+/// It is noted, not returned: of an arrival that is none, the compiler would copy what was never written, which the
+/// verifier refuses.
 ///
 /// An encapsulated packet is believed only if all of it says that a node sent it: a forged outer source must not get in.
 ///
@@ -33,7 +36,8 @@ pub(super) fn encapsulated<F: Frame, T: Tables>(
     tables: &T,
     settings: &Settings,
     packet: &mut Network,
-) -> Result<Option<Arrival>, Reason> {
+    arrival: &mut Option<Arrival>,
+) -> Result<(), Reason> {
     let payload_bytes = packet.total_bytes - (packet.payload_at - packet.header_at);
     let is_gue = match packet.protocol {
         PROTOCOL_IPIP | PROTOCOL_IPV6 => false,
@@ -44,14 +48,14 @@ pub(super) fn encapsulated<F: Frame, T: Tables>(
                 return heartbeat(tables, settings, packet);
             }
             if port != gue::PORT.to_be() {
-                return Ok(None);
+                return Ok(());
             }
             if header.total_bytes() != payload_bytes {
                 return Err(Reason::UnexpectedEncapsulation);
             }
             true
         }
-        _ => return Ok(None),
+        _ => return Ok(()),
     };
     // Neither options nor extension headers: nodes write none.
     let is_plain = packet.payload_at - packet.header_at == packet.family.header_bytes();
@@ -111,49 +115,52 @@ pub(super) fn encapsulated<F: Frame, T: Tables>(
         return Err(Reason::TruncatedNetwork);
     }
     tables.hear(sender);
-    Ok(Some(Arrival {
+    *arrival = Some(Arrival {
         outer: Some(outer),
         sender,
         hops,
-    }))
+    });
+    Ok(())
 }
 
 /// Notes that a node lives. Only its address is looked at: whoever could forge it on the cluster's segment could at most
 /// keep a dead node in use, and only while this node's control plane is dead, too.
 #[inline(always)]
-fn heartbeat<T: Tables>(
-    tables: &T,
-    settings: &Settings,
-    packet: &Network,
-) -> Result<Option<Arrival>, Reason> {
+fn heartbeat<T: Tables>(tables: &T, settings: &Settings, packet: &Network) -> Result<(), Reason> {
     if !tables.is_cluster_interface() {
-        return Ok(None);
+        return Ok(());
     }
     match tables.node_at(&packet.source) {
         Some(node) if node != settings.node => {
             tables.hear(node);
             Err(Reason::Heartbeat)
         }
-        _ => Ok(None),
+        _ => Ok(()),
     }
 }
 
-/// The arrival of a packet that another node sent by hardware address alone; `None` if no node did.
+/// Notes the arrival of a packet that another node sent by hardware address alone, if one did.
 #[inline(always)]
-pub(super) fn by_mac<F: Frame, T: Tables>(frame: &F, tables: &T, settings: &Settings) -> Option<Arrival> {
+pub(super) fn by_mac<F: Frame, T: Tables>(
+    frame: &F,
+    tables: &T,
+    settings: &Settings,
+    arrival: &mut Option<Arrival>,
+) {
     if settings.encapsulation != EncapsulationCode::L2 || !tables.is_cluster_interface() {
-        return None;
+        return;
     }
-    let sender = tables.node_with(sender_mac(frame).ok()?)?;
-    if sender == settings.node {
-        return None;
+    let sender = sender_mac(frame).ok().and_then(|mac| tables.node_with(mac));
+    if let Some(sender) = sender
+        && sender != settings.node
+    {
+        tables.hear(sender);
+        *arrival = Some(Arrival {
+            outer: None,
+            sender,
+            hops: 1,
+        });
     }
-    tables.hear(sender);
-    Some(Arrival {
-        outer: None,
-        sender,
-        hops: 1,
-    })
 }
 
 #[inline(always)]

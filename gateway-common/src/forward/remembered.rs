@@ -47,17 +47,14 @@ pub(super) fn flow_owner<T: Tables>(
     Some((entry.node, Reason::ToFlowOwner))
 }
 
-/// Remembers the owner of a connection that opens. Whoever is nobody's gets no entry.
+/// Remembers the owner of a connection that opens. Whoever is nobody's gets no entry; nor whose owner is a former member,
+/// which a slot may name until the next table is live: nothing may go on going there for that.
 #[inline(always)]
 pub(super) fn remember<T: Tables>(tables: &T, flow: &FlowKey, owner: NodeId) {
-    if let Some(node) = tables.node(owner) {
-        let entry = FlowEntry {
-            node: owner,
-            phase: FlowPhase::OPEN,
-            incarnation: node.incarnation,
-            since_ns: 0,
-        };
-        tables.remember(flow, entry);
+    if let Some(node) = tables.node(owner)
+        && node.is_member()
+    {
+        tables.remember(flow, FlowEntry::new(owner, node.incarnation, 0));
     }
 }
 
@@ -109,19 +106,16 @@ pub(super) fn udp_flow_owner<T: Tables>(
     Some((entry.node, Reason::ToFlowOwner))
 }
 
-/// Remembers the owner of a UDP flow that no table knew, at the director.
+/// Remembers the owner of a UDP flow that no table knew, at the director; as for `remember`.
 #[inline(always)]
 pub(super) fn remember_datagram<T: Tables>(tables: &T, settings: &Settings, about: &About, owner: NodeId) {
     if settings.udp_idle_ns == 0 {
         return;
     }
-    if let Some(node) = tables.node(owner) {
-        let entry = FlowEntry {
-            node: owner,
-            phase: FlowPhase::OPEN,
-            incarnation: node.incarnation,
-            since_ns: tables.now_ns(),
-        };
+    if let Some(node) = tables.node(owner)
+        && node.is_member()
+    {
+        let entry = FlowEntry::new(owner, node.incarnation, tables.now_ns());
         tables.remember_udp(&about.flow, entry);
     }
 }

@@ -1,8 +1,8 @@
 //! The end of the packet's way: this node's stack, another node, or nowhere.
 
-use super::End;
 use super::arrive::Arrival;
 use super::remembered::fragment_key;
+use super::{End, Place};
 use crate::encap::{Format, Hop, OUTER_TTL};
 use crate::fragment::FragmentEntry;
 use crate::node::{EncapsulationCode, NodeEntry, NodeId, Settings};
@@ -22,18 +22,24 @@ pub(super) fn end<'t, T: Tables>(
     vip: VipId,
     end: End,
 ) -> Verdict<'t> {
-    let (to, reason) = match end {
-        End::Nowhere(reason) => return Verdict::of(vip, Action::Drop, reason),
-        End::Here(here, from_node) => {
+    let End {
+        place,
+        node: to,
+        reason,
+        from_node,
+    } = end;
+    match place {
+        Place::Nowhere => return Verdict::of(vip, Action::Drop, reason),
+        Place::Here => {
             note_first_fragment(tables, packet, settings.node);
             return match arrival {
-                None => Verdict::of(vip, Action::Pass, here),
+                None => Verdict::of(vip, Action::Pass, reason),
                 Some(Arrival { outer: None, .. }) => Verdict::of(vip, Action::Pass, from_node),
                 Some(_) => Verdict::of(vip, Action::Decapsulate, from_node),
             };
         }
-        End::At(to, reason) => (to, reason),
-    };
+        Place::Node => {}
+    }
     note_first_fragment(tables, packet, to);
     let (action, reason) = match send(tables, settings, packet, arrival, entropy, to) {
         Ok(action @ Action::AnswerTooBig(_)) => (action, Reason::TooBigAnswered),

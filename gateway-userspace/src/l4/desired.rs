@@ -99,7 +99,7 @@ const FORMER_NODES_MAX: usize = 64;
 /// Goes on believing what former members send. A node whose process died is no member, but its kernel program may still
 /// get packets and steer them here; without this, clients behind such a director would reach nobody.
 ///
-/// Nothing is sent to them: no slot names them, and no flow that is remembered is of incarnation 0.
+/// Nothing is sent to them once the tables are live: no slot names them, and no flow is remembered to be theirs.
 fn keep_former(desired: &mut Desired, now: &Desired) {
     let mut kept = 0;
     for (id, entry) in &now.nodes {
@@ -127,7 +127,12 @@ fn keep_former(desired: &mut Desired, now: &Desired) {
 }
 
 /// Adds the keys of one VIP, and what its address needs.
-fn put_vip(vips: &mut HashMap<VipKey, VipEntry>, vip: &Vip, id: VipId, table_of: &HashMap<VipKey, TableId>) {
+pub fn put_vip(
+    vips: &mut HashMap<VipKey, VipEntry>,
+    vip: &Vip,
+    id: VipId,
+    table_of: &HashMap<VipKey, TableId>,
+) {
     let table = |key: &VipKey| table_of.get(key).copied().unwrap_or_default();
     let address = Address::from(vip.address);
     let (protocol, any_port) = match vip.protocol {

@@ -11,6 +11,7 @@ mod extensions;
 mod flags;
 mod flows;
 mod forged;
+mod former;
 mod fragments;
 mod heartbeats;
 mod hops;
@@ -72,6 +73,7 @@ pub fn all() -> Vec<Case> {
             errors::cases,
             mtu::cases,
             forged::cases,
+            former::cases,
             heartbeats::cases,
             encapsulated::cases,
             arrivals::cases,

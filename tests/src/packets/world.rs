@@ -19,6 +19,8 @@ pub const MAC_HERE: Mac = [2, 0, 0, 0, 0, 1];
 pub const MAC_ROUTER: Mac = [2, 0, 0, 0, 0, 99];
 /// The node of this program.
 pub const ME: NodeId = NodeId(1);
+/// A node that is no member any more, and whose kernel program still steers.
+pub const FORMER: NodeId = NodeId(8);
 
 /// What a table says in its slots: the same in all, but where the name says "or".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,10 +58,12 @@ pub enum Situation {
     MineOrSecond = 14,
     /// Node 3 owns; its way's MTU is not known.
     Third = 15,
+    /// A node owns that is no member any more: the next table is not live yet.
+    Former = 16,
 }
 
 /// All situations, in the order of their tables.
-pub const SITUATIONS: [Situation; 16] = [
+pub const SITUATIONS: [Situation; 17] = [
     Situation::Mine,
     Situation::MineAlways,
     Situation::Second,
@@ -76,6 +80,7 @@ pub const SITUATIONS: [Situation; 16] = [
     Situation::SecondOrThird,
     Situation::MineOrSecond,
     Situation::Third,
+    Situation::Former,
 ];
 
 /// Tables of this world: that of all members, and one a situation.
@@ -119,6 +124,7 @@ impl Situation {
             Self::SecondOrThird => [slot(2, 0, 0, 0), slot(3, 0, 0, 0)],
             Self::MineOrSecond => [slot(1, 0, 0, 3), slot(2, 0, 0, 0)],
             Self::Third => [slot(3, 0, 0, 0); 2],
+            Self::Former => [slot(FORMER.0, 0, 0, 0); 2],
         }
     }
 }
@@ -235,7 +241,11 @@ pub fn nodes() -> Vec<(NodeId, NodeEntry)> {
             cookie: cookie(id),
             mac,
             mac_v6: mac,
-            incarnation: 100 + u32::from(id),
+            incarnation: if id == FORMER.0 {
+                NodeEntry::FORMER
+            } else {
+                100 + u32::from(id)
+            },
             mtu,
             mtu_v6,
             zero: 0,
@@ -248,7 +258,7 @@ pub fn nodes() -> Vec<(NodeId, NodeEntry)> {
         }
         entry
     };
-    (1..=7).map(|id| (NodeId(id), node(id))).collect()
+    (1..=FORMER.0).map(|id| (NodeId(id), node(id))).collect()
 }
 
 /// The port of the VIP whose datagrams are QUIC; node 2 owns it.

@@ -4,7 +4,7 @@ use gateway_common::fragment::{FRAGMENT_LIFETIME_NS, FragmentKey};
 use gateway_common::verdict::{Fate, Reason};
 
 use super::super::build::{ACK, Packet, Piece, SYN};
-use super::super::world::{CONNECTED_PORT, ME, Situation, Version};
+use super::super::world::{CONNECTED_PORT, FORMER, ME, Situation, Version};
 use super::{
     Case, FRESH_PORT, SECOND_NS, Way, entropy, flow_of, from_client, from_node, sent, tcp, to_node, udp,
 };
@@ -208,6 +208,11 @@ fn later(version: Version) -> Vec<Case> {
             &datagram,
         )
         .after_first(keyed, 9, 0),
+        by_addresses(
+            "last fragment goes by addresses if the first's node is a former member",
+            &datagram,
+        )
+        .after_first(keyed, FORMER.0, 0),
         by_addresses("last fragment before the first goes by addresses", &datagram),
         by_addresses(
             "last fragment of a segment before the first goes by addresses",
