@@ -1,21 +1,23 @@
 //! From a configuration to what stands in the program's maps.
 //!
-//! Owners come from `gateway_common::maglev`, cookies and salts from where production has them: so a file shows what a
+//! Owners come from `gateway_common::maglev`, cookies and VIPs' keys from where production has them: so a file shows what a
 //! cluster of such nodes would do.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use gateway::config::snapshot::{Payload, Steering, Transport, Vip};
+use gateway::l4::desired;
 use gateway::l4::plan::Step;
+use gateway::view;
 use gateway_common::abi::mac_key;
 use gateway_common::flow::UDP_IDLE_NS;
 use gateway_common::forward::TABLE_OF_ALL;
 use gateway_common::gue;
-use gateway_common::hash::vip_salt;
 use gateway_common::headers::{PROTOCOL_TCP, mac_words};
 use gateway_common::maglev::{self, Chooser, SLOTS, Slot};
 use gateway_common::node::{NodeEntry, NodeId, Settings};
-use gateway_common::vip::{Address, SteeringCode, TableId, VipEntry, VipFlags, VipId, VipKey};
+use gateway_common::vip::{Address, SteeringCode, TableId, VipEntry, VipId, VipKey};
 
 use super::config::Config;
 use super::nodes::NodeGiven;
@@ -162,41 +164,23 @@ fn slots(key: &TableKey, me: NodeId) -> Arc<[Slot]> {
         .collect()
 }
 
-/// Adds the keys of one VIP, and what its address needs for what comes without ports.
-fn put_vip(vip: &VipGiven, id: VipId, table: TableId, vips: &mut HashMap<VipKey, VipEntry>) {
-    let address = Address::from(vip.address);
-    let protocol = u16::from(vip.protocol);
-    let entry = VipEntry {
-        id,
-        steering: vip.steering,
-        flags: if vip.quic {
-            VipFlags::QUIC
-        } else {
-            VipFlags::default()
+/// Adds the keys of one VIP, as production does.
+fn put_vip(given: &VipGiven, id: VipId, table: TableId, vips: &mut HashMap<VipKey, VipEntry>) {
+    let vip = Vip {
+        name: format!("vip {}", id.0),
+        address: given.address,
+        ports: given.ports.clone(),
+        protocol: match given.protocol {
+            PROTOCOL_TCP => Transport::Tcp,
+            _ => Transport::Udp,
         },
-        zero: 0,
-        table,
-        salt: vip_salt(&address, protocol),
+        steering: if given.steering == SteeringCode::IP_HASH {
+            Steering::IpHash
+        } else {
+            Steering::FlowHash
+        },
+        payload: if given.quic { Payload::Quic } else { Payload::Plain },
     };
-    let of_address = vips
-        .entry(VipKey::of_address(address))
-        .or_insert_with(|| VipEntry {
-            steering: SteeringCode::IP_HASH,
-            flags: VipFlags::default(),
-            salt: vip_salt(&address, 0),
-            ..entry
-        });
-    let any_port = match vip.protocol {
-        PROTOCOL_TCP => VipFlags::ANY_TCP_PORT,
-        _ => VipFlags::ANY_UDP_PORT,
-    };
-    if vip.ports.is_empty() {
-        of_address.flags = of_address.flags.with(any_port);
-    }
-    let any = vip.ports.is_empty().then_some(0);
-    for port in vip.ports.iter().copied().chain(any) {
-        let mut key = VipKey::of_address(address);
-        (key.port, key.protocol) = (port.to_be(), protocol);
-        vips.insert(key, entry);
-    }
+    let table_of = view::keys(&vip).map(|key| (key, table)).collect();
+    desired::put_vip(vips, &vip, id, &table_of);
 }
