@@ -199,7 +199,7 @@ impl Controller {
 
     pub(super) async fn look_after(&mut self, ticks: u32) {
         let (snapshot, view) = (self.snapshot(), self.view());
-        let Some(dataplane) = &self.parts.dataplane else {
+        let Some(dataplane) = &mut self.parts.dataplane else {
             return;
         };
         if view.number == 0 {

@@ -16,11 +16,16 @@ use super::desired::{self, Desired, Neighbours};
 use super::interfaces::{self, Attached};
 use super::loader::{self, Loaded, Reused};
 use super::neighbours::Reach;
-use super::owners::OwnersCache;
+use super::owners::{OwnersCache, Successors};
 use super::pins::Pins;
 use super::{L4Error, addresses, neighbours, plan};
 use crate::config::snapshot::{Dataplane, Encapsulation, Snapshot};
 use crate::view::View;
+
+/// Tables up to which a change is written at once, with all successors, some 3 ms each. Of more, owners and previous owners
+/// go first, so that nothing more is sent to a dead node; until the successors follow, a proxy that crashes here resets
+/// what was to go to them.
+const AWAITED_TABLES_MAX: usize = 8;
 
 /// The kernel program of this node, and what user space knows of it.
 pub struct DataPlane {
@@ -51,7 +56,7 @@ impl std::fmt::Debug for DataPlane {
 pub struct Published {
     /// Writes and waits.
     pub steps: usize,
-    /// All of it, with computing the tables.
+    /// Until all tables were written, with computing them.
     pub took: Duration,
 }
 
@@ -146,12 +151,39 @@ impl DataPlane {
         self.name_vips(snapshot);
         self.name_counters(view);
         let vips: HashSet<IpAddr> = snapshot.vips.iter().map(|vip| vip.address).collect();
-        for address in &vips {
-            // Also those that seem to be there: somebody may have taken one away.
+        // Before the tables only what they need: a death must not wait for what has not changed.
+        for address in vips.difference(&self.local_addresses.clone()) {
             addresses::add(&self.netlink, *address).await?;
             self.local_addresses.insert(*address);
         }
-        self.resolve(&others(snapshot, view)).await?;
+        if self.has_unresolved(snapshot, view) {
+            self.resolve(&others(snapshot, view)).await?;
+        }
+        let mut steps = 0;
+        if self.now.tables.len() > AWAITED_TABLES_MAX {
+            self.cache.set_successors(Successors::Later);
+            steps += self.write(snapshot, view)?;
+            self.cache.set_successors(Successors::Awaited);
+        }
+        steps += self.write(snapshot, view)?;
+        let live_after = started.elapsed();
+        for address in &vips {
+            // Those that seem to be there: somebody may have taken one away.
+            addresses::add(&self.netlink, *address).await?;
+        }
+        let gone: Vec<IpAddr> = self.local_addresses.difference(&vips).copied().collect();
+        for address in gone {
+            addresses::remove(&self.netlink, address).await?;
+            self.local_addresses.remove(&address);
+        }
+        Ok(Published {
+            steps,
+            took: live_after,
+        })
+    }
+
+    /// Brings the maps to what should be in them; the number of steps that took.
+    fn write(&mut self, snapshot: &Snapshot, view: &View) -> Result<usize, L4Error> {
         let next = desired::desired(
             snapshot,
             &self.config,
@@ -169,15 +201,7 @@ impl DataPlane {
             // Step by step, so that after a failure the next plan begins where this one ended.
             plan::record(&mut self.now, step);
         }
-        let gone: Vec<IpAddr> = self.local_addresses.difference(&vips).copied().collect();
-        for address in gone {
-            addresses::remove(&self.netlink, address).await?;
-            self.local_addresses.remove(&address);
-        }
-        Ok(Published {
-            steps: steps.len(),
-            took: started.elapsed(),
-        })
+        Ok(steps.len())
     }
 
     /// Resolves the next hops to the other nodes; waits a moment for those that are new, so that the tables do not name
@@ -235,8 +259,11 @@ impl DataPlane {
     ///
     /// # Errors
     /// Netlink does not answer.
-    pub async fn neighbours_changed(&self, snapshot: &Snapshot, view: &View) -> Result<bool, L4Error> {
-        Ok(self.look_for(&others(snapshot, view)).await? != self.neighbours)
+    pub async fn neighbours_changed(&mut self, snapshot: &Snapshot, view: &View) -> Result<bool, L4Error> {
+        let found = self.look_for(&others(snapshot, view)).await?;
+        let have_changed = found != self.neighbours;
+        self.neighbours = found;
+        Ok(have_changed)
     }
 
     /// Interfaces that have lost the program: removed and made again, or taken over.

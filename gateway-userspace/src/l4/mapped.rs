@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use gateway_common::maglev::Slot;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Bytes between the elements of an array map.
@@ -20,7 +21,7 @@ pub struct Mapped {
     words: usize,
 }
 
-// SAFETY: the memory is shared with the kernel and only touched by atomic operations.
+// SAFETY: the memory is shared with the kernel, and touched by atomic operations, or while nobody reads it.
 unsafe impl Send for Mapped {}
 
 impl Mapped {
@@ -64,9 +65,32 @@ impl Mapped {
         let Some(word) = self.word(index) else {
             return false;
         };
-        // SAFETY: the word is mapped for as long as `self` lives, aligned, and only touched by atomic operations.
+        // SAFETY: the word is mapped for as long as `self` lives, and aligned.
         let word = unsafe { AtomicU64::from_ptr(word.as_ptr()) };
         word.store(value, Ordering::Relaxed);
+        true
+    }
+
+    /// Writes as many words from `start` on; `false` if there are not that many, and then none.
+    ///
+    /// Nobody may read them meanwhile: they are of the half of a table that is not live, and the grace period since it
+    /// was is over. `flip` makes them seen.
+    #[must_use]
+    pub fn store_all(&mut self, start: usize, values: &[Slot]) -> bool {
+        let fits = start
+            .checked_add(values.len())
+            .is_some_and(|end| end <= self.words);
+        if !fits {
+            return false;
+        }
+        // SAFETY: `start` lies within the words that are mapped, as was just compared.
+        let to = unsafe { self.start.add(start) };
+        // SAFETY: a slot is a word; the words from `to` on are mapped, and `values` is memory of this process alone.
+        unsafe {
+            to.as_ptr()
+                .cast::<Slot>()
+                .copy_from_nonoverlapping(values.as_ptr(), values.len())
+        };
         true
     }
 

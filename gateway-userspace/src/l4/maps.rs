@@ -207,10 +207,8 @@ impl Maps {
         let index = abi::table_half(table.0) as usize;
         let half = self.idle_half(index);
         let start = abi::slot_word(table.0, half, 0) as usize;
-        for (offset, slot) in slots.iter().enumerate() {
-            if !self.slots.store(start + offset, slot.0) {
-                return Err(too_many);
-            }
+        if !self.slots.store_all(start, slots) {
+            return Err(too_many);
         }
         self.flip(index, half)
     }

@@ -52,6 +52,7 @@ struct Known<T: ?Sized> {
 #[derive(Debug, Default)]
 pub struct OwnersCache {
     round: u64,
+    successors: Successors,
     owners: HashMap<NodeShares, Known<[NodeId]>>,
     tables: HashMap<TableKey, Known<[Slot]>>,
     spare_owners: Spare<NodeId>,
@@ -100,7 +101,22 @@ impl<T: Copy + Default> Spare<T> {
     }
 }
 
+/// Whether tables wait for their successors, which take as long to compute as their owners.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Successors {
+    /// They do.
+    #[default]
+    Awaited,
+    /// They have those that are known already.
+    Later,
+}
+
 impl OwnersCache {
+    /// Says whether the tables from here on wait for their successors.
+    pub fn set_successors(&mut self, successors: Successors) {
+        self.successors = successors;
+    }
+
     /// The slots of these tables, in their order.
     ///
     /// Owners and previous owners are the same on all nodes. A successor stands only in the slots that `me` owns, for
@@ -109,8 +125,11 @@ impl OwnersCache {
         self.round += 1;
         let mut members = NodeSet::default();
         view.members.iter().for_each(|member| members.insert(member.id));
-        let keys: Vec<TableKey> = wanted.iter().map(|shares| key(shares, &members, me)).collect();
-        self.fill(wanted, me);
+        let keys: Vec<TableKey> = wanted
+            .iter()
+            .map(|shares| key(shares, &members, self.whose_successors(shares, me)))
+            .collect();
+        self.fill(&keys);
         let missing: Vec<&TableKey> = keys.iter().filter(|key| !self.tables.contains_key(key)).collect();
         let composed = on_all_cores(&missing, |key| self.compose(key, &members));
         for (key, value) in missing.into_iter().zip(composed) {
@@ -129,12 +148,24 @@ impl OwnersCache {
         tables
     }
 
+    /// The node whose successors the table gets; nobody, if they are not known and not waited for.
+    fn whose_successors(&self, shares: &TableShares, me: NodeId) -> NodeId {
+        let is_known = || without(&shares.now, me).is_some_and(|others| self.owners.contains_key(&others));
+        match self.successors {
+            Successors::Later if !is_known() => NodeId::NOBODY,
+            _ => me,
+        }
+    }
+
     /// Fills all tables of owners that these tables are put together from, and are not known yet.
-    fn fill(&mut self, wanted: &[&TableShares], me: NodeId) {
+    fn fill(&mut self, wanted: &[TableKey]) {
         let mut missing: Vec<NodeShares> = Vec::new();
-        for table in wanted {
+        for TableKey {
+            shares: table, me, ..
+        } in wanted
+        {
             let layers = std::iter::once(&table.now).chain(&table.history).cloned();
-            for shares in layers.chain(without(&table.now, me)) {
+            for shares in layers.chain(without(&table.now, *me)) {
                 match self.owners.get_mut(&shares) {
                     Some(known) if known.asked == self.round => {}
                     Some(known) => known.asked = self.round,
@@ -320,6 +351,31 @@ mod tests {
         let first = without_successor(all(&view, 1));
         assert_eq!(first, without_successor(all(&view, 2)));
         assert_eq!(first, without_successor(all(&view, 0)));
+    }
+
+    #[test]
+    fn tables_that_do_not_wait_differ_in_unknown_successors_alone() {
+        let view = view(&[(1, 1), (2, 1), (3, 2)], &[&[(1, 1), (2, 1)]]);
+        let mut cache = OwnersCache::default();
+        cache.set_successors(Successors::Later);
+        let early = slots(&mut cache, &view, NodeId(1));
+        cache.set_successors(Successors::Awaited);
+        let whole = slots(&mut cache, &view, NodeId(1));
+        cache.set_successors(Successors::Later);
+        assert_eq!(
+            slots(&mut cache, &view, NodeId(1)),
+            whole,
+            "what is known is not left out"
+        );
+        for (early, whole) in early.iter().zip(&whole) {
+            let without = Slot::new(
+                whole.owner(),
+                [whole.previous(), whole.second_previous()],
+                NodeId(0),
+            );
+            assert_eq!(*early, without);
+        }
+        assert!(whole.iter().any(|slot| slot.successor() == NodeId(2)));
     }
 
     #[test]
