@@ -249,7 +249,7 @@ fn steer<F: Frame, T: Tables>(
     let looks = is_for_here || (known.is_none() && !opens);
     let socket = match (looks, is_tcp) {
         (false, _) => Socket::None,
-        (true, true) => tables.tcp_socket(frame, packet, about),
+        (true, true) => tables.tcp_socket(frame, packet, about).for_segment(about.flags),
         (true, false) => tables.udp_socket(packet, about),
     };
     let is_new_datagram = about.matter == Matter::Datagram && arrival.is_none() && known.is_none();

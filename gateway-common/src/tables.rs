@@ -3,6 +3,7 @@
 use crate::flow::{FlowEntry, FlowKey};
 use crate::fragment::{FragmentEntry, FragmentKey};
 use crate::frame::Frame;
+use crate::headers::TcpFlags;
 use crate::maglev::Slot;
 use crate::node::{NodeEntry, NodeId, Settings};
 use crate::parse::{About, Network};
@@ -17,8 +18,26 @@ pub enum Socket {
     Listener,
     /// Something listens, and the packet completes a handshake by SYN cookie with it.
     Handshake,
-    /// A connection, perhaps one in handshake or in TIME_WAIT; of UDP, a socket that takes this peer's datagrams alone.
+    /// A connection, perhaps one in handshake; of UDP, a socket that takes this peer's datagrams alone.
     Connection,
+    /// What is kept of a connection that this side has closed: TIME_WAIT, or FIN_WAIT2 without its process.
+    TimeWait,
+}
+
+impl Socket {
+    /// What it is to a segment with those flags; that a connection is in TIME_WAIT is not asked behind it.
+    ///
+    /// Of the connection that ended, only the other side's FIN may still come, and a SYN may follow it. Anything else may
+    /// be of a newer connection from the same port, which another node has accepted since its slot changed its owner:
+    /// TIME_WAIT would hold up each of its packets, with an answer that the client cannot use.
+    #[inline(always)]
+    pub fn for_segment(self, flags: TcpFlags) -> Self {
+        match self {
+            Self::TimeWait if flags.opens() || flags.finishes() => Self::Connection,
+            Self::TimeWait => Self::Listener,
+            other => other,
+        }
+    }
 }
 
 /// The maps, the clock and the sockets of a node.

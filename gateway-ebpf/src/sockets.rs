@@ -14,7 +14,10 @@ use gateway_common::tables::Socket;
 /// The namespace of the interface that the frame came in by (`BPF_F_CURRENT_NETNS`).
 const CURRENT_NETNS: u64 = u64::MAX;
 
-/// `TCP_LISTEN` (include/net/tcp_states.h).
+/// `TCP_TIME_WAIT` (include/net/tcp_states.h); also of what is left of a connection in FIN_WAIT2 without a process.
+const TCP_TIME_WAIT: u32 = 6;
+
+/// `TCP_LISTEN` (the same).
 const TCP_LISTEN: u32 = 10;
 
 /// Bytes of the IPv4 member of `bpf_sock_tuple`: two addresses, two ports.
@@ -44,7 +47,9 @@ pub fn tcp<F: Frame>(context: &XdpContext, frame: &F, packet: &Network, about: &
     }
     // SAFETY: the kernel gave a socket and holds it until it is released.
     let state = unsafe { (*socket).state };
-    let found = if state != TCP_LISTEN {
+    let found = if state == TCP_TIME_WAIT {
+        Socket::TimeWait
+    } else if state != TCP_LISTEN {
         Socket::Connection
     } else if about.matter == Matter::Segment
         && about.flags.acknowledges()

@@ -18,8 +18,8 @@ use gateway_common::vip::{Address, SteeringCode, VipFlags, VipKey};
 use super::rows::{FRAME_BYTES_MIN, XdpAction};
 use crate::packets::cases::{self, After, Before, Case, ErrorsLeft, Interface};
 use crate::packets::world::{
-    self, ANY_PORT_LISTENER, CONNECTED_PORT, COOKIE_MARK, COOKIE_PORT, HEARTBEAT_PORT, QUIC_PORT, SITUATIONS,
-    Situation, Version, node_mac,
+    self, ANY_PORT_LISTENER, CONNECTED_PORT, COOKIE_MARK, COOKIE_PORT, ENDED_PORT, HEARTBEAT_PORT, QUIC_PORT,
+    SITUATIONS, Situation, Version, node_mac,
 };
 
 /// The three ways in which nodes send to each other, by their names in a configuration.
@@ -83,7 +83,7 @@ fn is_stateless(case: &Case, settings: &Settings) -> bool {
         && heard.is_empty()
         && *errors_left == ErrorsLeft::Some;
     let remembers = !flows.is_empty() || !udp_flows.is_empty() || !fragments.is_empty();
-    let has_socket = [CONNECTED_PORT, COOKIE_PORT]
+    let has_socket = [CONNECTED_PORT, COOKIE_PORT, ENDED_PORT]
         .iter()
         .any(|port| holds(&case.frame, &port.to_be_bytes()));
     let is_runnable = case.frame.len() >= FRAME_BYTES_MIN && case.expected.bytes.len() >= FRAME_BYTES_MIN;

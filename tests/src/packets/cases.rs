@@ -6,6 +6,7 @@
 mod arrivals;
 mod echo;
 mod encapsulated;
+mod ended;
 mod errors;
 mod extensions;
 mod flags;
@@ -63,6 +64,7 @@ pub fn all() -> Vec<Case> {
             vips::cases,
             slots::cases,
             flows::cases,
+            ended::cases,
             flags::cases,
             udp::cases,
             quic::cases,

@@ -23,7 +23,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::cases::{After, Case, ErrorsLeft, Interface, Outcome, Written};
 use super::world::{
-    self, ANY_PORT_LISTENER, CONNECTED_PORT, COOKIE_MARK, QUIC_PORT, SITUATIONS, Situation, TABLES, Version,
+    self, ANY_PORT_LISTENER, CONNECTED_PORT, COOKIE_MARK, ENDED_PORT, QUIC_PORT, SITUATIONS, Situation,
+    TABLES, Version,
 };
 
 mod cookie;
@@ -315,7 +316,8 @@ struct Sockets {
 }
 
 impl Sockets {
-    /// A listener at each situation's port, and one connection to each; the same of UDP; and a SYN cookie.
+    /// A listener at each situation's port, and two connections to each, one of which has ended; the same of UDP, without
+    /// one that ended; and a SYN cookie.
     fn open() -> Result<Self> {
         let (mut listeners, mut connections, mut datagrams) = (Vec::new(), Vec::new(), Vec::new());
         for version in Version::BOTH {
@@ -328,6 +330,11 @@ impl Sockets {
                     connect(client, address).with_context(|| format!("cannot connect to {address}"))?;
                 let (accepted, _) = listener.accept()?;
                 connections.push((socket, accepted));
+                let ended = connect(SocketAddr::new(version.client(), ENDED_PORT), address)?;
+                let (accepted, _) = listener.accept()?;
+                // The side that closes first keeps it in TIME_WAIT, for a minute.
+                drop(accepted);
+                drop(ended);
                 listeners.push(listener);
                 datagrams.push(datagram_socket(address)?);
                 let connected = datagram_socket(address)?;

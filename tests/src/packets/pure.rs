@@ -9,7 +9,9 @@ use gateway_common::node::NodeId;
 use gateway_common::tables::Socket;
 
 use super::cases::{After, Case, ErrorsLeft, Interface, Outcome, Written};
-use super::world::{self, ANY_PORT_LISTENER, CONNECTED_PORT, COOKIE_PORT, QUIC_PORT, SITUATIONS, Version};
+use super::world::{
+    self, ANY_PORT_LISTENER, CONNECTED_PORT, COOKIE_PORT, ENDED_PORT, QUIC_PORT, SITUATIONS, Version,
+};
 
 /// Time since the boot in these cases: long enough for all entries to have an age.
 const NOW_NS: u64 = 1_000_000_000_000;
@@ -66,6 +68,8 @@ fn sockets(tables: &mut MemoryTables, version: Version) {
             connection.protocol = protocol;
             tables.sockets.insert(connection, Socket::Connection);
         }
+        let ended = world::flow(version, ENDED_PORT, situation.port());
+        tables.sockets.insert(ended, Socket::TimeWait);
     }
     let handshake = world::flow(version, COOKIE_PORT, world::Situation::Mine.port());
     tables.sockets.insert(handshake, Socket::Handshake);

@@ -334,6 +334,9 @@ pub fn flow(version: Version, client_port: u16, port: u16) -> FlowKey {
 /// The client port that has a connection here, at every port with a listener; and a UDP socket of its own.
 pub const CONNECTED_PORT: u16 = 40_001;
 
+/// The client port whose connection here has ended, at every port with a listener: this side keeps it in TIME_WAIT.
+pub const ENDED_PORT: u16 = 40_004;
+
 /// The client port whose SYN to [`Situation::Mine`] a SYN cookie answered.
 pub const COOKIE_PORT: u16 = 40_002;
 

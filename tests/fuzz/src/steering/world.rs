@@ -78,7 +78,8 @@ pub struct Common {
     pub lacks: [u8; NODES as usize],
     /// Longest packet between nodes; 0: not known.
     pub mtu: u16,
-    /// From the lowest bits up: a foreign interface, no heartbeats, UDP flows are not remembered, no errors left.
+    /// From the lowest bits up: a foreign interface, no heartbeats, UDP flows are not remembered, no errors left,
+    /// no VIP is one of QUIC.
     pub odd: u8,
 }
 
@@ -246,7 +247,14 @@ impl NodeTables {
             memory.budget.get_mut().empty_at_ns = NOW_NS;
         }
         if own.sockets >> 4 & 1 == 0 {
-            add_vips(&mut memory);
+            add_vips(
+                &mut memory,
+                if is_odd(4) {
+                    VipFlags::default()
+                } else {
+                    VipFlags::QUIC
+                },
+            );
         }
         Self { memory, own }
     }
@@ -277,13 +285,15 @@ impl NodeTables {
             0 => Socket::None,
             2 if about.flags.acknowledges() => Socket::Handshake,
             1 | 2 => Socket::Listener,
+            // It has no bit of its own: odd ports have one that ended.
+            _ if about.flow.ports[0] & u16::to_be(1) != 0 => Socket::TimeWait,
             _ => Socket::Connection,
         }
     }
 }
 
 /// 192.0.2.1 and 2001:db8::1 have ports 80 (TCP) and 443 (TCP, and QUIC), 192.0.2.2 and 2001:db8::2 have all of both.
-fn add_vips(memory: &mut MemoryTables) {
+fn add_vips(memory: &mut MemoryTables, quic: VipFlags) {
     for (salt, of) in [(1, 1), (2, 2)] {
         for address in [address_v4(vip_v4(of)), address_v6(vip_v6(of))] {
             let any = VipFlags::ANY_TCP_PORT.with(VipFlags::ANY_UDP_PORT);
@@ -293,11 +303,7 @@ fn add_vips(memory: &mut MemoryTables) {
                 (
                     if of == 2 { 0 } else { 443 },
                     17,
-                    if of == 2 {
-                        VipFlags::default()
-                    } else {
-                        VipFlags::QUIC
-                    },
+                    if of == 2 { VipFlags::default() } else { quic },
                 ),
                 (443, 6, VipFlags::default()),
             ];
