@@ -2,6 +2,8 @@
 //!
 //! Everything here is checked and resolved already: no option that means "default", no name that needs a lookup.
 
+mod outcomes;
+mod respond;
 mod rules;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,14 +11,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::registry::EndpointState;
+use crate::registry::{EndpointState, UpstreamState};
 use crate::router::Router;
 
+pub use outcomes::{Failure, Outcomes, Retries, RetryBudget};
+pub use respond::{Filling, Piece, Respond};
 pub use rules::{EncodedSlash, Expect, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp};
 
 /// One immutable, numbered, compiled configuration.
@@ -244,6 +246,8 @@ pub struct Route {
     pub name: String,
     /// What happens to a request.
     pub action: RouteAction,
+    /// What happens where that fails.
+    pub fallback: Fallback,
     /// What holds for its requests.
     pub http: RouteHttp,
 }
@@ -254,16 +258,18 @@ pub enum RouteAction {
     /// Sends the request on.
     Upstream(Arc<Upstream>),
     /// Answers by itself.
-    Respond(Respond),
+    Respond(Arc<Respond>),
 }
 
-/// `route.respond`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Respond {
-    /// 200 to 599.
-    pub status: StatusCode,
-    /// Sent as `text/plain; charset=utf-8`.
-    pub body: Bytes,
+/// `route.fallback`, and `fallback_on`.
+#[derive(Debug, Default)]
+pub struct Fallback {
+    /// After which outcomes.
+    pub on: Outcomes,
+    /// Asked one after the other.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Answered in the end.
+    pub respond: Option<Arc<Respond>>,
 }
 
 /// `[[upstream]]`.
@@ -297,6 +303,10 @@ pub struct Upstream {
     pub h2_streams_max: usize,
     /// `health.readiness`; `None`: always taken to be ready.
     pub readiness: Option<Readiness>,
+    /// Retries that may be under way.
+    pub retry_budget: RetryBudget,
+    /// Its state cell, which outlives snapshots.
+    pub state: Arc<UpstreamState>,
 }
 
 /// `upstream.balancer`.

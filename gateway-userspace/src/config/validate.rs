@@ -5,6 +5,7 @@
 
 mod cluster;
 mod dataplane;
+mod fallback;
 mod keys;
 mod listeners;
 mod names;

@@ -1,7 +1,9 @@
 //! Checks against real servers on loopback.
 
 use super::*;
-use crate::config::snapshot::{Admin, AdminListen, Balancer, HttpMode, Missing, Node, NodeHeader, Upstream};
+use crate::config::snapshot::{
+    Admin, AdminListen, Balancer, HttpMode, Missing, Node, NodeHeader, RetryBudget, Upstream,
+};
 use crate::registry::Registry;
 use std::sync::atomic::AtomicU16;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -71,6 +73,8 @@ fn snapshot(registry: &Registry, endpoints: &[SocketAddr], readiness: Option<Set
             h2_connections_max: 8,
             h2_streams_max: 100,
             readiness,
+            retry_budget: RetryBudget::default(),
+            state: registry.upstream("users"),
         })],
     }
 }

@@ -100,6 +100,30 @@ impl L7 {
                 counter(&mut metric, &labels, sum(cells, &|one| one.classes.get(index)))?;
             }
         }
+        let rows: [(&str, &str, fn(&UpstreamCounters) -> &Cell64); 3] = [
+            (
+                "gateway_upstream_retries",
+                "Tries after a request's first",
+                |one| &one.retries,
+            ),
+            (
+                "gateway_upstream_retries_denied",
+                "Retries that the upstream's budget had no room for",
+                |one| &one.retries_denied,
+            ),
+            (
+                "gateway_upstream_fallbacks",
+                "Requests that went on to the next fallback, as the upstream failed",
+                |one| &one.fallbacks,
+            ),
+        ];
+        for (name, help, cell) in rows {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (upstream, cells) in &upstreams {
+                let value = sum(cells, &|one| Some(cell(one)));
+                counter(&mut metric, &[("upstream", upstream.as_str())], value)?;
+            }
+        }
         let mut metric = encoder.encode_descriptor(
             "gateway_upstream_first_byte_seconds",
             "From the request's head to the head of the upstream's response",

@@ -47,6 +47,8 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
         h2_connections_max: settings.h2_connections_max,
         h2_streams_max: settings.h2_streams_max,
         readiness: settings.readiness.clone(),
+        retry_budget: settings.retry_budget,
+        state: sources.registry.upstream(&settings.name),
     }
 }
 
