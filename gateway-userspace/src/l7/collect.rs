@@ -42,6 +42,9 @@ fn sum(cells: &[Arc<RouteCounters>], cell: impl Fn(&RouteCounters) -> Option<&Ce
     cells.iter().filter_map(|one| cell(one)).map(Cell64::get).sum()
 }
 
+/// One of an upstream's counters.
+type OfUpstream = fn(&UpstreamCounters) -> &Cell64;
+
 impl L7 {
     fn routes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let routes = self.0.metrics.routes().clone();
@@ -100,7 +103,7 @@ impl L7 {
                 counter(&mut metric, &labels, sum(cells, &|one| one.classes.get(index)))?;
             }
         }
-        let rows: [(&str, &str, fn(&UpstreamCounters) -> &Cell64); 3] = [
+        let rows: [(&str, &str, OfUpstream); 3] = [
             (
                 "gateway_upstream_retries",
                 "Tries after a request's first",

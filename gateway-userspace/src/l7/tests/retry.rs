@@ -70,7 +70,8 @@ async fn ask(gateway: &Gateway, method: &str, body: &'static str) -> Answer {
 async fn what_was_sent_is_sent_again_only_if_listed_and_idempotent() {
     let good = Server::named("good").await;
     let (failing, _) = answers(503, None).await;
-    let rows: &[(&str, &[&str], &str, &str, u16, &str)] = &[
+    type Row<'r> = (&'r str, &'r [&'r str], &'r str, &'static str, u16, &'r str);
+    let rows: &[Row<'_>] = &[
         ("503 that is listed", &["503"], "GET", "", 200, "tries=2"),
         (
             "503 with a body that is kept",
