@@ -16,6 +16,7 @@ pub mod l4;
 pub mod l7;
 pub mod names;
 pub mod registry;
+pub mod resilience;
 pub mod router;
 pub mod telemetry;
 pub mod view;
