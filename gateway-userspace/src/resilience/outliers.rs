@@ -197,12 +197,9 @@ impl<K: Ord + Clone> Outliers<K> {
         let Some(member) = self.members.get_mut(&key) else {
             return Vec::new();
         };
-        member.count(totals, now);
-        let why = member.fails_in_a_row(&self.settings);
-        match why {
-            Some(why) => self.eject(key, why).into_iter().collect(),
-            None => Vec::new(),
-        }
+        let new = member.count(totals, now);
+        let why = member.fails_in_a_row(&self.settings).filter(|_| new.failures > 0);
+        why.and_then(|why| self.eject(key, why)).into_iter().collect()
     }
 
     /// Brings back those whose time is over.
@@ -307,11 +304,11 @@ impl<K: Ord + Clone> Outliers<K> {
 }
 
 impl Member {
-    /// Counts what is new; of a member that is out, nothing: those are calls from before.
-    fn count(&mut self, totals: Totals, now: Duration) {
+    /// Counts what is new, and says what that is; of a member that is out, nothing: those are calls from before.
+    fn count(&mut self, totals: Totals, now: Duration) -> Totals {
         let new = self.tracker.advance(totals);
         if self.ejected.is_some() || new.calls == 0 {
-            return;
+            return Totals::default();
         }
         self.window.add(new, now);
         let failures = u32::try_from(new.failures).unwrap_or(u32::MAX);
@@ -321,6 +318,7 @@ impl Member {
             // In which order is not known: one failure at least is the newest, as it is what caused the sample.
             _ => 1,
         };
+        new
     }
 
     fn fails_in_a_row(&self, settings: &Settings) -> Option<Why> {
