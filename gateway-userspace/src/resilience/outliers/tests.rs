@@ -426,7 +426,7 @@ fn edits_of_settings_keep_what_is_out_within_the_cap() {
 #[test]
 fn storms_never_eject_more_than_the_cap_and_all_come_back() {
     let mut ejections = 0;
-    for seed in 0..80 {
+    for seed in 0..30 {
         let mut random = Seeded::new(seed);
         let settings = Settings {
             failure_ratio: random.percent(50).then(FailureRatio::default),
@@ -488,7 +488,7 @@ fn storms_never_eject_more_than_the_cap_and_all_come_back() {
             "seed {seed}: good calls eject nobody"
         );
     }
-    assert!(ejections > 1_000, "{ejections}");
+    assert!(ejections > 300, "{ejections}");
 }
 
 #[test]
