@@ -12,6 +12,10 @@ pub struct Ewma {
     pub failure_us: u32,
 }
 
+/// How many times [`Ewma::failure_us`] a failure counts as at most: as it fades exponentially, each doubling keeps an
+/// endpoint away for 0.7 times tau more, and all of them for 4.2 times.
+const FAILURES_MAX: u32 = 64;
+
 impl Default for Ewma {
     /// 10 s, as Finagle and Linkerd have it; a failure is a second, 200 times an answer of 5 ms: such an endpoint is
     /// asked again after some 50 s (5.3 times tau), or sooner if the others are that busy.
@@ -42,9 +46,20 @@ impl Ewma {
         pack(latency, now_ms)
     }
 
-    /// The word after a failure: as if it had taken long.
+    /// The word after a failure: as if it had taken long, and ever longer while nothing else is heard of the endpoint.
+    ///
+    /// Twice as long as the failure before, up to 64 times; failures at nearly the same time are one, as
+    /// when an endpoint dies with many requests under way.
     pub fn observe_failure(self, word: u64, now_ms: u64, sample_us: u32) -> u64 {
-        self.observe(word, now_ms, sample_us.max(self.failure_us))
+        let (before, _) = unpack(word);
+        let is_another = self.kept(word, now_ms) < 0.9 && before >= self.failure_us;
+        let longest = self.failure_us.saturating_mul(FAILURES_MAX);
+        let failure = if is_another {
+            before.saturating_mul(2).min(longest)
+        } else {
+            self.failure_us
+        };
+        self.observe(word, now_ms, sample_us.max(failure))
     }
 
     /// Microseconds, decayed until now; 0 where nothing is known, or no more.
@@ -142,5 +157,32 @@ mod tests {
         for (took, expected) in [(10, 1_000_000), (3_000_000, 3_000_000)] {
             assert_eq!(EWMA.read(EWMA.observe_failure(0, 9, took), 9), expected);
         }
+    }
+
+    #[test]
+    fn failures_count_for_more_while_nothing_else_is_heard() {
+        let all = |times: &[u64]| {
+            times
+                .iter()
+                .fold(0, |word, now| EWMA.observe_failure(word, *now, 10))
+        };
+        for (times, expected, description) in [
+            (&[0, 1, 2, 3, 50][..], 1_000_000, "many at once"),
+            (&[0, 2_000, 4_000], 4_000_000, "three in turn"),
+            (
+                &[0, 200, 400, 600, 800, 1_000, 1_200, 1_400],
+                64_000_000,
+                "many in turn",
+            ),
+        ] {
+            let last = *times.last().unwrap();
+            assert_eq!(EWMA.read(all(times), last), expected, "{description}");
+        }
+        let healed = EWMA.observe(all(&[0, 200, 400]), 6_000, 5_000);
+        assert!(EWMA.read(healed, 6_000) < 30_000, "an answer counts at once");
+        assert_eq!(
+            EWMA.read(EWMA.observe_failure(healed, 7_000, 10), 7_000),
+            1_000_000
+        );
     }
 }

@@ -255,12 +255,12 @@ mod tests {
         for (name, points) in [
             ("round-robin", 0.1),
             ("random", 1.0),
-            ("least-requests", 5.0),
+            ("least-requests", 8.0),
             ("ip-hash (maglev)", 3.0),
             ("consistent-hash (maglev)", 3.0),
             ("consistent-hash (ring)", 5.0),
-            ("two-choices", 5.0),
-            ("peak-ewma", 5.0),
+            ("two-choices", 8.0),
+            ("peak-ewma", 8.0),
         ] {
             let found = of(&outcomes, name).deviation_points;
             assert!(found <= points, "{name}: {found}");

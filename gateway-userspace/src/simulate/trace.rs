@@ -50,10 +50,15 @@ pub struct Arrivals {
 /// Where these would be none or more than [`REQUESTS_MAX`].
 pub fn generate(arrivals: &Arrivals) -> Result<Vec<Request>, SimulateError> {
     let expected = arrivals.rate * arrivals.seconds;
-    if !(1.0..=REQUESTS_MAX as f64 * 0.99).contains(&expected) || arrivals.seconds > TIME_S_MAX {
-        let fault = format!("{} requests a second for {} s", arrivals.rate, arrivals.seconds);
-        let remedy = format!("give 1 to {} requests in all", REQUESTS_MAX / 100 * 99);
-        return Err(SimulateError::new("--rate and --seconds", format!("make {fault}"), remedy));
+    let refused = || {
+        let fault = format!("make {} requests a second for {} s", arrivals.rate, arrivals.seconds);
+        let remedy = format!("give 1 to {} requests in all, in {TIME_S_MAX} s at most", REQUESTS_MAX / 100 * 99);
+        SimulateError::new("--rate and --seconds", fault, remedy)
+    };
+    // As many as may be would be cut off half of the time.
+    let is_good = (1.0..=REQUESTS_MAX as f64 * 0.99).contains(&expected);
+    if !is_good || !(f64::MIN_POSITIVE..=TIME_S_MAX).contains(&arrivals.seconds) {
+        return Err(refused());
     }
     let mut requests = Vec::new();
     let mut at_s = 0.0;
@@ -68,6 +73,9 @@ pub fn generate(arrivals: &Arrivals) -> Result<Vec<Request>, SimulateError> {
             key: mix(mix(bits) % arrivals.keys.max(1)),
             cost_us: 0,
         });
+    }
+    if requests.is_empty() {
+        return Err(refused());
     }
     Ok(requests)
 }
@@ -198,7 +206,7 @@ mod tests {
                 ..arrivals
             };
             let refused = generate(&arrivals).unwrap_err().to_string();
-            assert!(refused.ends_with("; give 1 to 1980000 requests in all"), "{refused}");
+            assert!(refused.contains("; give 1 to 1980000 requests in all"), "{refused}");
         }
     }
 }
