@@ -13,6 +13,12 @@ use super::{Loads, mix};
 /// one gets one request at first, and not all there are until that one has ended. Long, but not for ever.
 const UNKNOWN_LATENCY_US: u32 = 1_000_000;
 
+/// By how much the second must be cheaper, as a part: an eighth.
+///
+/// Two endpoints that are equally fast never cost the same: the one that was asked longer ago has faded a little more.
+/// Without this it would always win, and weights would mean nothing while nobody is busy.
+const CHEAPER_BY: u128 = 8;
+
 /// The less busy of two.
 pub(super) fn two_choices(level: &Level, loads: &impl Loads, bits: u64, tried: &[usize]) -> Option<usize> {
     better(level, bits, tried, |first, second| {
@@ -25,7 +31,7 @@ pub(super) fn peak_ewma(level: &Level, loads: &impl Loads, bits: u64, tried: &[u
     let mean = (level.weight() / (level.entries.len() as u64).max(1)).max(1);
     better(level, bits, tried, |first, second| {
         let (first, second) = (Cost::of(first, loads, mean), Cost::of(second, loads, mean));
-        second.is_less_than(first)
+        second.is_clearly_less_than(first)
     })
 }
 
@@ -65,8 +71,8 @@ impl Cost {
         }
     }
 
-    /// 32 bits of latency, 52 of requests and weight, and 20 of weight do not overflow.
-    fn is_less_than(self, other: Self) -> bool {
-        self.over * other.under < other.over * self.under
+    /// 32 bits of latency, 52 of requests and weight, 20 of weight and 3 of the part do not overflow.
+    fn is_clearly_less_than(self, other: Self) -> bool {
+        self.over * other.under * CHEAPER_BY < other.over * self.under * (CHEAPER_BY - 1)
     }
 }

@@ -16,6 +16,9 @@ pub struct Ewma {
 /// endpoint away for 0.7 times tau more, and all of them for 4.2 times.
 const FAILURES_MAX: u32 = 64;
 
+/// What is left of a failure while others count as the same: after a hundredth of tau.
+const KEPT_WITHIN_ONE: f64 = 0.99;
+
 impl Default for Ewma {
     /// 10 s, as Finagle and Linkerd have it; a failure is a second, 200 times an answer of 5 ms: such an endpoint is
     /// asked again after some 50 s (5.3 times tau), or sooner if the others are that busy.
@@ -48,13 +51,16 @@ impl Ewma {
 
     /// The word after a failure: as if it had taken long, and ever longer while nothing else is heard of the endpoint.
     ///
-    /// Twice as long as the failure before, up to 64 times; failures at nearly the same time are one, as
-    /// when an endpoint dies with many requests under way.
+    /// Twice as long as the failure before, up to 64 times; those within a hundredth of tau are one, as when an endpoint
+    /// dies with many requests under way.
     pub fn observe_failure(self, word: u64, now_ms: u64, sample_us: u32) -> u64 {
         let (before, _) = unpack(word);
-        let is_another = self.kept(word, now_ms) < 0.9 && before >= self.failure_us;
+        let is_known = before >= self.failure_us;
+        if is_known && sample_us <= before && self.kept(word, now_ms) > KEPT_WITHIN_ONE {
+            return word;
+        }
         let longest = self.failure_us.saturating_mul(FAILURES_MAX);
-        let failure = if is_another {
+        let failure = if is_known {
             before.saturating_mul(2).min(longest)
         } else {
             self.failure_us
@@ -167,7 +173,7 @@ mod tests {
                 .fold(0, |word, now| EWMA.observe_failure(word, *now, 10))
         };
         for (times, expected, description) in [
-            (&[0, 1, 2, 3, 50][..], 1_000_000, "many at once"),
+            (&[0, 1, 2, 3, 9][..], 991_040, "many at once"),
             (&[0, 2_000, 4_000], 4_000_000, "three in turn"),
             (
                 &[0, 200, 400, 600, 800, 1_000, 1_200, 1_400],

@@ -219,3 +219,17 @@ fn retries_leave_a_level_only_when_all_of_it_were_tried() {
         );
     }
 }
+
+#[test]
+fn a_level_whose_members_all_start_slowly_keeps_its_traffic() {
+    let mut members = two_levels(0, |member| member.priority = 1);
+    members[..4].iter_mut().for_each(|member| member.share = 100);
+    for balancer in ALL {
+        let picked = count(balancer, &members, &RosterTerms::default(), 4_000);
+        assert_eq!(picked[4..], [0; 4], "{balancer:?}");
+        assert!(
+            picked[..4].iter().all(|picked| (850..1150).contains(picked)),
+            "{balancer:?}: {picked:?}"
+        );
+    }
+}

@@ -99,3 +99,30 @@ fn workers_begin_at_different_members() {
     let first = |worker| turns(Balancer::RoundRobin, &[1, 1], worker, 1)[0];
     assert_eq!([first(0), first(1), first(2)], [0, 1, 0]);
 }
+
+#[test]
+fn a_member_that_comes_back_gets_its_turns_and_no_burst() {
+    let terms = RosterTerms {
+        panic_below_per_cent: 1,
+        ..RosterTerms::default()
+    };
+    let mut members = members(&[1, 4, 1]);
+    for balancer in [Balancer::RoundRobin, Balancer::LeastRequests] {
+        let picker = Picker::new(Arc::new(Plan::new(balancer, &members, &terms)), 0);
+        let loads = Fake::idle(3);
+        let turns = |members: &[Member], count: usize| {
+            let roster = Roster::new(members, &terms);
+            let mut picked = [0; 3];
+            for _ in 0..count {
+                picked[picker.pick(&roster, &loads, None, &[], 0).unwrap().index] += 1;
+            }
+            picked
+        };
+        turns(&members, 5);
+        members[1].standing = Standing::Failing;
+        assert_eq!(turns(&members, 101)[1], 0);
+        members[1].standing = Standing::Ready;
+        let back = turns(&members, 12);
+        assert!((7..=9).contains(&back[1]), "{balancer:?}: {back:?}");
+    }
+}
