@@ -18,5 +18,6 @@ pub mod l7;
 pub mod names;
 pub mod registry;
 pub mod router;
+pub mod simulate;
 pub mod telemetry;
 pub mod view;
