@@ -17,6 +17,7 @@ use crate::config::{self, Settings};
 use crate::control::command::COMMANDS_MAX;
 use crate::control::health::Reasons;
 use crate::control::{Controller, Ended, Handle, Parts};
+use crate::guards::Driver;
 use crate::health::Checks;
 use crate::l4::DataPlane;
 use crate::l7::{Shared, Workers};
@@ -84,6 +85,8 @@ async fn serve(settings: Settings) -> Result<()> {
     workers.commit(prepared, Arc::clone(&snapshot));
     let checks = Checks::start(tokio::runtime::Handle::current());
     checks.apply(&snapshot);
+    let guards = Driver::start(&tokio::runtime::Handle::current());
+    guards.apply(&snapshot);
 
     let mut metrics = Metrics::default();
     l7::register_metrics(&mut metrics, &shared);
@@ -119,6 +122,7 @@ async fn serve(settings: Settings) -> Result<()> {
         shared,
         workers,
         checks,
+        guards,
         dataplane,
         cluster,
         announcer,

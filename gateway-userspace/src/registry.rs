@@ -1,12 +1,20 @@
 //! State cells of the node, keyed by identity, which outlive snapshots.
 //!
-//! A cell is shared by all workers and by the control thread; it holds atomics only, so nobody waits for anybody.
+//! A cell is shared by all workers and by the control thread. What a request reads of it are atomics, so nobody waits for
+//! anybody; the machines of an upstream (`registry/upstream.rs`) have a lock, which calls that succeed never take.
+
+mod upstream;
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use crate::resilience::breaker::Outcome;
+
+pub use upstream::{BreakerStatus, Calls, Gate, GuardSettings, NoBreaker, Trying, UpstreamState};
 
 /// What is known of an endpoint, from checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,27 +27,47 @@ pub enum Readiness {
     Failing,
 }
 
-/// One endpoint's state, on a cache line of its own.
+/// One endpoint's state, beginning on a cache line of its own.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct EndpointState {
     readiness: AtomicU8,
+    ejected: AtomicU8,
+    /// What its breaker lets through.
+    gate: AtomicU32,
     /// Requests under way.
     pub active: AtomicU32,
     /// Requests sent to it since the start.
     pub requests: AtomicU64,
     /// Of these, failed before a response head came.
     pub failures: AtomicU64,
+    /// How long its answers take: a word of [`Ewma`](crate::balance::Ewma).
+    pub latency: AtomicU64,
+    /// Since when it gets traffic again, in milliseconds of [`UpstreamState::now`].
+    since_ms: AtomicU64,
+    calls: Calls,
+    upstream: Arc<UpstreamState>,
 }
 
 impl EndpointState {
-    fn new() -> Self {
+    fn new(upstream: Arc<UpstreamState>) -> Self {
         Self {
             readiness: AtomicU8::new(0),
+            ejected: AtomicU8::new(0),
+            gate: AtomicU32::new(1_000),
             active: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            latency: AtomicU64::new(0),
+            since_ms: AtomicU64::new(0),
+            calls: Calls::default(),
+            upstream,
         }
+    }
+
+    /// The upstream that it is of.
+    pub fn upstream(&self) -> &Arc<UpstreamState> {
+        &self.upstream
     }
 
     /// What the checks know of it.
@@ -58,16 +86,56 @@ impl EndpointState {
             Readiness::Ready => 1,
             Readiness::Failing => 2,
         };
-        self.readiness.store(value, Ordering::Relaxed);
+        if self.readiness.swap(value, Ordering::Relaxed) != value {
+            if readiness == Readiness::Ready {
+                self.returns();
+            }
+            self.upstream.changed();
+        }
     }
-}
 
-/// One upstream's state on this node, on a cache line of its own.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub struct UpstreamState {
-    /// Retries under way, back-off included, of requests that were sent already.
-    pub retrying: AtomicU32,
+    /// Whether its failures have taken it out.
+    pub fn is_ejected(&self) -> bool {
+        self.ejected.load(Ordering::Relaxed) == 1
+    }
+
+    /// What its breaker lets through.
+    pub fn gate(&self) -> Gate {
+        Gate::read(&self.gate)
+    }
+
+    /// How long it has been getting traffic since it last came back.
+    pub fn since(&self) -> Duration {
+        let since = Duration::from_millis(self.since_ms.load(Ordering::Relaxed));
+        self.upstream.now().saturating_sub(since)
+    }
+
+    /// Counts a call to it, at that address.
+    pub fn count(&self, address: SocketAddr, outcome: Outcome) {
+        self.upstream.count(address, self, outcome);
+    }
+
+    fn eject(&self, is_out: bool) {
+        let value = u8::from(is_out);
+        if self.ejected.swap(value, Ordering::Relaxed) != value {
+            if !is_out {
+                self.returns();
+            }
+            self.upstream.changed();
+        }
+    }
+
+    fn set_gate(&self, word: u32) {
+        if self.gate.swap(word, Ordering::Relaxed) != word {
+            self.upstream.changed();
+        }
+    }
+
+    /// It gets traffic from now on.
+    fn returns(&self) {
+        let now = u64::try_from(self.upstream.now().as_millis()).unwrap_or(u64::MAX);
+        self.since_ms.store(now, Ordering::Relaxed);
+    }
 }
 
 /// Cells that are kept without a look at who still holds them.
@@ -91,14 +159,15 @@ struct Cells<K, C> {
 impl Registry {
     /// The cell of that endpoint: the living one, else a new one whose readiness is unknown.
     pub fn endpoint(&self, upstream: &str, address: SocketAddr) -> Arc<EndpointState> {
+        let whole = self.upstream(upstream);
         let mut cells = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        cells.cell((upstream.to_owned(), address), EndpointState::new)
+        cells.cell((upstream.to_owned(), address), || EndpointState::new(whole))
     }
 
     /// The cell of that upstream: the living one, else a new one.
     pub fn upstream(&self, name: &str) -> Arc<UpstreamState> {
         let mut cells = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-        cells.cell(name.to_owned(), UpstreamState::default)
+        cells.cell(name.to_owned(), || UpstreamState::new(name))
     }
 }
 

@@ -321,26 +321,28 @@ pub fn vips(snapshot: &Snapshot) -> Vec<Vip> {
 /// The upstreams of a snapshot, with what is known of their endpoints now.
 pub fn upstreams(snapshot: &Snapshot) -> Vec<Upstream> {
     use std::sync::atomic::Ordering::Relaxed;
-    let endpoint = |endpoint: &crate::config::snapshot::Endpoint, is_checked: Option<()>| Endpoint {
-        address: endpoint.address,
-        host: endpoint.host.as_deref().map(str::to_owned),
-        weight: endpoint.weight,
-        readiness: match (is_checked, endpoint.state.readiness()) {
-            (None, _) => EndpointReadiness::Unchecked,
-            (Some(()), Readiness::Unknown) => EndpointReadiness::Unknown,
-            (Some(()), Readiness::Ready) => EndpointReadiness::Ready,
-            (Some(()), Readiness::Failing) => EndpointReadiness::Failing,
-        },
-        active: endpoint.state.active.load(Relaxed),
-        requests: endpoint.state.requests.load(Relaxed),
-        failures: endpoint.state.failures.load(Relaxed),
-    };
+    let endpoint =
+        |endpoint: &crate::config::snapshot::Endpoint, weight: u32, is_checked: Option<()>| Endpoint {
+            address: endpoint.address,
+            host: endpoint.host.as_deref().map(str::to_owned),
+            weight,
+            readiness: match (is_checked, endpoint.state.readiness()) {
+                (None, _) => EndpointReadiness::Unchecked,
+                (Some(()), Readiness::Unknown) => EndpointReadiness::Unknown,
+                (Some(()), Readiness::Ready) => EndpointReadiness::Ready,
+                (Some(()), Readiness::Failing) => EndpointReadiness::Failing,
+            },
+            active: endpoint.state.active.load(Relaxed),
+            requests: endpoint.state.requests.load(Relaxed),
+            failures: endpoint.state.failures.load(Relaxed),
+        };
     let one = |upstream: &std::sync::Arc<crate::config::snapshot::Upstream>| Upstream {
         name: upstream.name.clone(),
         endpoints: upstream
             .endpoints
             .iter()
-            .map(|e| endpoint(e, upstream.readiness.as_ref().map(|_| ())))
+            .zip(&upstream.balancing.members)
+            .map(|(e, member)| endpoint(e, member.weight, upstream.readiness.as_ref().map(|_| ())))
             .collect(),
     };
     snapshot.upstreams.iter().map(one).collect()

@@ -15,6 +15,7 @@ fn node(name: &str) -> Node {
         address: Some([127, 0, 0, 1].into()),
         address_v6: None,
         weight: 1,
+        zone: None,
         workers: 1,
         node_header: NodeHeader::Omitted,
         connections_max: None,

@@ -317,7 +317,7 @@ mod tests {
             .map(|e| e.state.readiness())
             .collect();
         assert_eq!(readiness, [Readiness::Unknown, Readiness::Failing]);
-        assert_eq!(new.upstreams[0].endpoints[1].weight, 3);
+        assert_eq!(new.upstreams[0].balancing.members[1].weight, 3);
     }
 
     #[test]
@@ -390,12 +390,13 @@ mod tests {
         for (known, first, second, missing, why) in rows {
             let snapshot = compile(&settings, &registry, &answers(known), 1);
             let seen = |index: usize| {
-                let endpoint = |endpoint: &Endpoint| {
+                let endpoint = |(endpoint, member): (&Endpoint, &crate::balance::Member)| {
                     let host = endpoint.host.as_deref().unwrap_or("-");
-                    format!("{} {} {host}", endpoint.address, endpoint.weight)
+                    format!("{} {} {host}", endpoint.address, member.weight)
                 };
-                let endpoints = &snapshot.upstreams[index].endpoints;
-                endpoints.iter().map(endpoint).collect::<Vec<_>>().join(", ")
+                let upstream = &snapshot.upstreams[index];
+                let endpoints = upstream.endpoints.iter().zip(&upstream.balancing.members);
+                endpoints.map(endpoint).collect::<Vec<_>>().join(", ")
             };
             let weights = |text: &str| text.replace(" 3 ", " 1 ");
             assert_eq!(seen(0), *first, "{why}");

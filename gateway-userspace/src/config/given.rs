@@ -4,6 +4,7 @@
 //! schema, and `validate` turns this into [`Settings`](super::Settings). The doc comments are the text of the
 //! reference in `docs/configuration.md` and of the JSON schema.
 
+mod guard;
 #[macro_use]
 mod keys;
 mod retry;
@@ -21,6 +22,7 @@ use super::snapshot::{Announce, EncodedSlash, Expect, HttpMode, Steering};
 use super::snapshot::{AttachMode, Encapsulation, Transport};
 use values::SocketAddress;
 
+pub use guard::{CircuitBreaker, Hash, Outlier};
 pub use keys::{ListenerKeys, RouteKeys};
 pub use retry::{Fallback, Retry};
 pub use upstream::{Endpoint, Health, Readiness, RetryBudget, Upstream};
@@ -76,6 +78,9 @@ pub struct Node {
     /// Share of connections that this node takes, against the weights of the others.
     #[schemars(range(min = limits::WEIGHT_MIN, max = limits::WEIGHT_MAX), extend("default" = limits::WEIGHT))]
     pub weight: Option<u32>,
+    /// The zone that it stands in, as `zone` of endpoints names them.
+    #[schemars(extend("examples" = ["rack-1"]))]
+    pub zone: Option<String>,
     /// Worker threads of the proxy. Default: one for each core.
     #[schemars(range(min = 1, max = limits::WORKERS_MAX))]
     pub workers: Option<usize>,

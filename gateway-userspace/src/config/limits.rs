@@ -237,6 +237,53 @@ pub const RETRY_SHARE: f64 = 0.2;
 pub const RETRY_MIN: u32 = 3;
 /// Most retries that may always be allowed.
 pub const RETRY_MIN_MAX: u32 = 10_000;
+/// Priorities of endpoints: nobody has more places to fail over to.
+pub const PRIORITY_MAX: u8 = 15;
+/// Where an endpoint on a hash ring is too busy, where none is given.
+pub const LOAD_FACTOR: f64 = 1.25;
+/// Below it nearly every key is passed on.
+pub const LOAD_FACTOR_MIN: f64 = 1.01;
+/// Above it nothing is bounded.
+pub const LOAD_FACTOR_MAX: f64 = 100.0;
+/// The least ratio that opens or ejects: 0 would do so without a failure.
+pub const RATIO_MIN: f64 = 0.001;
+/// Most calls that a rule may wait for.
+pub const CALLS_MAX: u32 = 1_000_000;
+/// Most trial calls.
+pub const TRIALS_MAX: u32 = 1_000;
+/// Shortest window, open time or ejection: the machines are stepped ten times a second.
+pub const BREAKER_TIME_MIN: Duration = Duration::from_millis(500);
+/// Longest of these.
+pub const BREAKER_TIME_MAX: Duration = Duration::from_secs(3600);
+/// `circuit_breaker.failure_ratio` where none is given.
+pub const BREAKER_FAILURE_RATIO: f64 = 0.5;
+/// `circuit_breaker.slow_ratio` where none is given.
+pub const BREAKER_SLOW_RATIO: f64 = 0.5;
+/// `circuit_breaker.window` and `outlier.interval` where none are given.
+pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
+/// `circuit_breaker.min_calls` where none is given (Hystrix).
+pub const BREAKER_MIN_CALLS: u32 = 20;
+/// `circuit_breaker.open_for` where none is given.
+pub const BREAKER_OPEN_FOR: Duration = Duration::from_secs(5);
+/// `circuit_breaker.open_for_max` where none is given.
+pub const BREAKER_OPEN_FOR_MAX: Duration = Duration::from_secs(60);
+/// `circuit_breaker.half_open_calls` where none is given.
+pub const BREAKER_TRIALS: u32 = 5;
+/// `circuit_breaker.ramp` where none is given.
+pub const BREAKER_RAMP: Duration = Duration::from_secs(5);
+/// A trial call without an outcome counts as failed after it.
+pub const BREAKER_TRIAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// `outlier.consecutive_failures` where none is given (Envoy).
+pub const OUTLIER_CONSECUTIVE: u32 = 5;
+/// `outlier.min_calls` where none is given.
+pub const OUTLIER_MIN_CALLS: u32 = 50;
+/// `outlier.base_ejection` where none is given (Envoy).
+pub const OUTLIER_EJECTION: Duration = Duration::from_secs(30);
+/// `outlier.max_ejection` where none is given (Envoy).
+pub const OUTLIER_EJECTION_MAX: Duration = Duration::from_secs(300);
+/// `outlier.max_ejected_share` where none is given.
+pub const OUTLIER_SHARE_MAX: f64 = 0.5;
+
 /// Fallbacks of a route at most.
 pub const FALLBACKS_MAX: usize = 4;
 /// Outcomes that lead to a fallback where none are given: whatever is not an answer.

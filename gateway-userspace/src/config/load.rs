@@ -468,9 +468,11 @@ mod tests {
                     on.add("502-504").unwrap();
                     on
                 },
-                backoff: Duration::from_millis(15),
-                backoff_max: Duration::from_millis(16),
-                retry_after_max: Duration::from_secs(17),
+                backoff: crate::resilience::backoff::Backoff {
+                    base: Duration::from_millis(15),
+                    max: Duration::from_millis(16),
+                    retry_after_max: Duration::from_secs(17),
+                },
             },
         };
         let route = "[[route]]\nname='r'\nlisteners=['web']\nrespond={status=200}\nmatch={path='/'}\n";

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::given::{ListenerKeys, Network, Retry, RouteKeys, Time, TimeOrNone};
 use super::snapshot::{ListenerHttp, MergeSlashes, Networks, Outcomes, Retries, RouteHttp};
+use crate::resilience::backoff::Backoff;
 
 impl ListenerKeys {
     /// What holds where these keys say something about what held before.
@@ -73,9 +74,11 @@ impl Retry {
         Retries {
             attempts: self.attempts.unwrap_or(default.attempts),
             on,
-            backoff: time(self.backoff, default.backoff),
-            backoff_max: time(self.backoff_max, default.backoff_max),
-            retry_after_max: time(self.retry_after_max, default.retry_after_max),
+            backoff: Backoff {
+                base: time(self.backoff, default.backoff.base),
+                max: time(self.backoff_max, default.backoff.max),
+                retry_after_max: time(self.retry_after_max, default.backoff.retry_after_max),
+            },
         }
     }
 }

@@ -13,9 +13,12 @@ use http::Method;
 use super::given::RouteKeys;
 use super::loops::Own;
 use super::snapshot::{
-    Admin, Balancer, Cluster, Dataplane, HttpMode, ListenerHttp, Node, Outcomes, Readiness, Respond,
-    RetryBudget, RouteHttp, UpstreamProtocol, Vip,
+    Admin, Cluster, Dataplane, HashBy, HttpMode, ListenerHttp, Node, Outcomes, Readiness, Respond, RouteHttp,
+    UpstreamProtocol, Vip,
 };
+use crate::balance::{self, RosterTerms, Zone};
+use crate::registry::GuardSettings;
+use crate::resilience::budget::Budget;
 use crate::router::{HostPattern, PathPattern};
 
 pub use super::given::Place;
@@ -98,7 +101,17 @@ pub struct UpstreamSettings {
     /// Unique.
     pub name: String,
     /// Which endpoint takes a request.
-    pub balancer: Balancer,
+    pub balancer: balance::Balancer,
+    /// What is hashed.
+    pub hash_by: HashBy,
+    /// How priorities, zones and panic work.
+    pub terms: RosterTerms,
+    /// How long the share of an endpoint that comes back grows.
+    pub slow_start: Duration,
+    /// What takes endpoints out, and the whole.
+    pub guards: GuardSettings,
+    /// An answer that takes longer to begin is slow.
+    pub slow_call: Option<Duration>,
     /// What is spoken to the endpoints.
     pub protocol: UpstreamProtocol,
     /// Bound of a connection attempt.
@@ -117,19 +130,32 @@ pub struct UpstreamSettings {
     pub h2_connections_max: usize,
     /// HTTP/2: streams on one connection before another is opened.
     pub h2_streams_max: usize,
-    /// Places and weights; not empty, places distinct.
-    pub endpoints: Vec<(Place, u32)>,
+    /// Not empty, places distinct.
+    pub endpoints: Vec<EndpointSettings>,
     /// `health.readiness`.
     pub readiness: Option<Readiness>,
     /// `retry_budget`.
-    pub retry_budget: RetryBudget,
+    pub retry_budget: Budget,
+}
+
+/// `upstream.endpoints`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSettings {
+    /// An address, or a name that stands for some.
+    pub place: Place,
+    /// 1 to 1000.
+    pub weight: u32,
+    /// Lower ones first.
+    pub priority: u8,
+    /// Whether it stands in this node's zone.
+    pub zone: Zone,
 }
 
 impl Settings {
     /// The host names of endpoints, each once.
     pub fn names(&self) -> BTreeSet<Arc<str>> {
         let endpoints = self.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
-        let names = endpoints.filter_map(|(place, _)| match place {
+        let names = endpoints.filter_map(|endpoint| match &endpoint.place {
             Place::Name(host, _) => Some(Arc::clone(host)),
             Place::Address(_) => None,
         });

@@ -2,6 +2,7 @@
 //!
 //! Everything here is checked and resolved already: no option that means "default", no name that needs a lookup.
 
+mod balancing;
 mod outcomes;
 mod respond;
 mod rules;
@@ -14,10 +15,12 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::registry::{EndpointState, UpstreamState};
+use crate::registry::{EndpointState, GuardSettings, UpstreamState};
+use crate::resilience::budget::Budget;
 use crate::router::Router;
 
-pub use outcomes::{Failure, Outcomes, Retries, RetryBudget};
+pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
+pub use outcomes::{Failure, Outcomes, Retries};
 pub use respond::{Filling, Piece, Respond};
 pub use rules::{EncodedSlash, Expect, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp};
 
@@ -55,6 +58,8 @@ pub struct Node {
     pub address_v6: Option<Ipv6Addr>,
     /// Share of connections, 1 to 1000.
     pub weight: u32,
+    /// Where it stands.
+    pub zone: Option<String>,
     /// Worker threads, at least 1.
     pub workers: usize,
     /// Whether responses carry `x-gateway-node`.
@@ -278,7 +283,11 @@ pub struct Upstream {
     /// Unique.
     pub name: String,
     /// Which endpoint takes a request.
-    pub balancer: Balancer,
+    pub balancing: Balancing,
+    /// What takes endpoints out, and the whole.
+    pub guards: GuardSettings,
+    /// An answer that takes longer to begin is slow.
+    pub slow_call: Option<Duration>,
     /// Of each configured address: itself, or what its name resolves to.
     pub endpoints: Vec<Endpoint>,
     /// Why there is no endpoint, if there is none.
@@ -304,17 +313,9 @@ pub struct Upstream {
     /// `health.readiness`; `None`: always taken to be ready.
     pub readiness: Option<Readiness>,
     /// Retries that may be under way.
-    pub retry_budget: RetryBudget,
+    pub retry_budget: Budget,
     /// Its state cell, which outlives snapshots.
     pub state: Arc<UpstreamState>,
-}
-
-/// `upstream.balancer`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Balancer {
-    /// In turn, smoothly weighted.
-    RoundRobin,
 }
 
 /// `upstream.protocol`.
@@ -345,8 +346,6 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// The host name that it came from, in lower case and without a dot at its end; `None`: the file has the address.
     pub host: Option<Arc<str>>,
-    /// 1 to 1000.
-    pub weight: u32,
     /// Its state cell, which outlives snapshots.
     pub state: Arc<EndpointState>,
 }

@@ -14,6 +14,7 @@ use crate::cluster::announce::Announcer;
 use crate::cluster::{Cluster, State};
 use crate::config::Settings;
 use crate::config::snapshot::Snapshot;
+use crate::guards::Driver;
 use crate::health::{Checks, FIRST_ROUND_MAX};
 use crate::l4::DataPlane;
 use crate::l7::{Keeping, Shared, Workers};
@@ -52,6 +53,8 @@ pub struct Parts {
     pub workers: Workers,
     /// Readiness checks.
     pub checks: Checks,
+    /// Breakers and passive health.
+    pub guards: Driver,
     /// The packet's side; `None`: L7 only.
     pub dataplane: Option<DataPlane>,
     /// The other nodes; `None`: there are none.

@@ -1,10 +1,11 @@
 //! Checks against real servers on loopback.
 
 use super::*;
+use crate::balance::RosterTerms;
 use crate::config::snapshot::{
-    Admin, AdminListen, Balancer, HttpMode, Missing, Node, NodeHeader, RetryBudget, Upstream,
+    Admin, AdminListen, Balancing, HashBy, HttpMode, Missing, Node, NodeHeader, Upstream,
 };
-use crate::registry::Registry;
+use crate::registry::{GuardSettings, Registry};
 use std::sync::atomic::AtomicU16;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -30,11 +31,10 @@ async fn server(status: Arc<AtomicU16>) -> SocketAddr {
     address
 }
 
-fn snapshot(registry: &Registry, endpoints: &[SocketAddr], readiness: Option<Settings>) -> Snapshot {
-    let endpoints = endpoints.iter().map(|&address| Endpoint {
+fn snapshot(registry: &Registry, addresses: &[SocketAddr], readiness: Option<Settings>) -> Snapshot {
+    let endpoints = addresses.iter().map(|&address| Endpoint {
         address,
         host: None,
-        weight: 1,
         state: registry.endpoint("users", address),
     });
     Snapshot {
@@ -45,6 +45,7 @@ fn snapshot(registry: &Registry, endpoints: &[SocketAddr], readiness: Option<Set
             address: None,
             address_v6: None,
             weight: 1,
+            zone: None,
             workers: 1,
             node_header: NodeHeader::Omitted,
             connections_max: None,
@@ -60,7 +61,18 @@ fn snapshot(registry: &Registry, endpoints: &[SocketAddr], readiness: Option<Set
         listeners: Vec::new(),
         upstreams: vec![Arc::new(Upstream {
             name: "users".into(),
-            balancer: Balancer::RoundRobin,
+            balancing: Balancing::new(
+                crate::balance::Balancer::RoundRobin,
+                addresses
+                    .iter()
+                    .map(|address| Balancing::member(*address, 1))
+                    .collect(),
+                RosterTerms::default(),
+                HashBy::Nothing,
+                Duration::ZERO,
+            ),
+            guards: GuardSettings::default(),
+            slow_call: None,
             endpoints: endpoints.collect(),
             protocol: UpstreamProtocol::Http1,
             connect_timeout: Duration::from_secs(1),
@@ -73,7 +85,7 @@ fn snapshot(registry: &Registry, endpoints: &[SocketAddr], readiness: Option<Set
             h2_connections_max: 8,
             h2_streams_max: 100,
             readiness,
-            retry_budget: RetryBudget::default(),
+            retry_budget: crate::resilience::budget::Budget::default(),
             state: registry.upstream("users"),
         })],
     }

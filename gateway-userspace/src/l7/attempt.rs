@@ -12,8 +12,9 @@ use tokio::time::timeout;
 
 use super::body::{Gate, RequestBody, Upload};
 use super::error::{Fault, ProxyError, Retry};
+use super::grpc;
 use super::pool::{Lease, Origin, Pool, Want};
-use super::record::Record;
+use super::record::{IsCall, Record};
 use super::resolved::ResolvedRoute;
 use super::worker::Worker;
 
@@ -25,6 +26,7 @@ pub(super) struct Outgoing {
     pub(super) gate: Option<Arc<Gate>>,
     /// Whether it may be sent again though its method does not say so: a gRPC call whose codes are retried.
     pub(super) resends: Resends,
+    pub(super) is_call: IsCall,
 }
 
 /// Whether requests may be sent again after they were sent.
@@ -76,7 +78,7 @@ pub(super) async fn attempt(
             Ok(leased) => leased,
             Err(error) => {
                 if error.fault() == Fault::Upstream {
-                    pool.failed();
+                    record.endpoint_failed();
                 }
                 let again = Some(outgoing);
                 return Err(Box::new(Failed { error, again }));
@@ -87,6 +89,7 @@ pub(super) async fn attempt(
         }
         let may_repeat = origin == Origin::Reused || route.resends() == Resends::Yes;
         let (upload, gate, resends) = (outgoing.upload.clone(), outgoing.gate.clone(), outgoing.resends);
+        let is_call = outgoing.is_call;
         let (head, spare) =
             if may_repeat && (is_idempotent(&outgoing.head.method) || outgoing.resends == Resends::Yes) {
                 (outgoing.head.clone(), Some(outgoing))
@@ -100,7 +103,7 @@ pub(super) async fn attempt(
                 Some(limit) => match Box::pin(timeout(limit, sent)).await {
                     Ok(answer) => answer,
                     Err(_) => {
-                        pool.failed();
+                        record.endpoint_failed();
                         return Err(Box::new(Failed {
                             error: ProxyError::TryTimeout,
                             again: spare.filter(|_| repeats(upload.as_ref())),
@@ -111,7 +114,10 @@ pub(super) async fn attempt(
         };
         let mut failure = match answer {
             Ok(response) => {
-                record.answered(response.status());
+                record.answered(response.status(), is_call);
+                if is_call == IsCall::Yes {
+                    record.head_says(grpc::Status::read(response.headers()));
+                }
                 let interim = lease.interim();
                 if interim > 0 {
                     worker.counters.interim.add(interim);
@@ -137,6 +143,7 @@ pub(super) async fn attempt(
                     upload,
                     gate,
                     resends,
+                    is_call,
                 })
             }),
             _ => spare.filter(|_| repeats(upload.as_ref())),
@@ -151,7 +158,7 @@ pub(super) async fn attempt(
             }
             (_, again) => {
                 if error.fault() == Fault::Upstream {
-                    pool.failed();
+                    record.endpoint_failed();
                 }
                 return Err(Box::new(Failed { error, again }));
             }

@@ -188,6 +188,8 @@ reasons! {
     ResponseBodyBroken = "response-body-broken", Upstream, Never, BAD_GATEWAY, "the upstream's answer broke off";
     /// The upstream has no endpoint that is left to try.
     NoEndpoint = "no-endpoint", Internal, Never, SERVICE_UNAVAILABLE, "the upstream has no endpoint";
+    /// The upstream's circuit breaker is open.
+    BreakerOpen = "breaker-open", Upstream, Never, SERVICE_UNAVAILABLE, "the upstream fails and is left alone for a while";
     /// Its endpoint was taken out by a reload or by its name, and it went on for longer than `drain_timeout`.
     EndpointRemoved = "endpoint-removed", Internal, Never, SERVICE_UNAVAILABLE, "the upstream's endpoint was taken out";
     /// Of a snapshot so old that eight later ones are alive: it had 30 s more.

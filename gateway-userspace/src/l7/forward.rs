@@ -1,7 +1,9 @@
 //! Balance, attempt, retry, fall back: endpoints are asked until one answers, as long as the request may be sent again.
 
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Response, header};
@@ -9,15 +11,18 @@ use hyper::body::Incoming;
 use tokio::time::sleep;
 
 use super::attempt::{Answered, Failed, Outgoing, attempt};
-use super::balance::Mode;
 use super::error::{ProxyError, Retry};
 use super::grpc;
+use super::hash_key;
 use super::pool::Pool;
 use super::record::Record;
 use super::resolved::{Action, ResolvedRoute, ResolvedUpstream};
-use super::retry::{self, Permit};
 use super::worker::Worker;
+use crate::balance::Mode;
 use crate::config::snapshot::{Failure, Outcomes, Retries};
+use crate::registry::Gate;
+use crate::resilience::backoff::Wait;
+use crate::resilience::limits::Permit;
 
 /// Asks the route's upstream, another endpoint with each try; then those that it falls back to.
 ///
@@ -33,12 +38,12 @@ pub(super) async fn forward(
         return Err(ProxyError::NoEndpoint);
     };
     let mut round = Round::default();
-    record.goes_to(upstream);
+    enter(upstream, &outgoing, record);
     loop {
-        let outcome = match round.pick(worker, upstream) {
-            Some(pool) => attempt(worker, pool, route, outgoing, record).await,
-            None => Err(Box::new(Failed {
-                error: upstream.missing(),
+        let outcome = match round.pick(worker, upstream, record) {
+            Ok(pool) => attempt(worker, pool, route, outgoing, record).await,
+            Err(error) => Err(Box::new(Failed {
+                error,
                 again: Some(outgoing),
             })),
         };
@@ -58,7 +63,7 @@ pub(super) async fn forward(
                             fallbacks: round.fallbacks + 1,
                             ..Round::default()
                         };
-                        record.goes_to(upstream);
+                        enter(upstream, &again, record);
                         (again, Duration::ZERO)
                     }
                 }
@@ -68,6 +73,12 @@ pub(super) async fn forward(
             Box::pin(sleep(wait)).await;
         }
     }
+}
+
+/// It is that upstream's turn.
+fn enter(upstream: &Rc<ResolvedUpstream>, outgoing: &Outgoing, record: &mut Record) {
+    record.goes_to(upstream);
+    record.key = hash_key::key(&upstream.upstream.balancing.by, &outgoing.head, record.client());
 }
 
 /// The request for the next upstream, if that outcome leads there.
@@ -100,25 +111,62 @@ struct Round {
     retries: u16,
     /// Endpoints asked since each was asked once; no memory while the first one answers.
     tried: Vec<usize>,
-    picked: usize,
+    /// One of at most `limits::ENDPOINTS_MAX`.
+    picked: u32,
     /// Held while a retry is under way, its back-off included.
     permit: Option<Permit>,
 }
 
 impl Round {
-    /// An endpoint that was not asked, while one is left.
-    fn pick<'u>(&mut self, worker: &Worker, upstream: &'u ResolvedUpstream) -> Option<&'u Rc<Pool>> {
-        let endpoints = &upstream.endpoints;
-        let picked = upstream.turn.pick(endpoints, &self.tried).or_else(|| {
-            self.tried.clear();
-            upstream.turn.pick(endpoints, &[])
-        });
-        let (index, mode) = picked?;
-        if mode == Mode::Panic {
-            worker.counters.panic_picks.add(1);
+    /// An endpoint that was not asked, while one is left; one with trial calls first.
+    ///
+    /// # Errors
+    /// Why nobody may be asked.
+    fn pick<'u>(
+        &mut self,
+        worker: &Worker,
+        upstream: &'u ResolvedUpstream,
+        record: &mut Record,
+    ) -> Result<&'u Rc<Pool>, ProxyError> {
+        let state = &upstream.upstream.state;
+        match state.gate() {
+            Gate::Share(1_000) => {}
+            Gate::Share(share) if upstream.random() % 1_000 < u64::from(share) => {}
+            Gate::Trials => record.is_on_trial(state.try_whole().ok_or(ProxyError::BreakerOpen)?),
+            Gate::Share(_) | Gate::Shut => return Err(ProxyError::BreakerOpen),
         }
-        self.picked = index;
-        endpoints.get(index).map(|endpoint| &endpoint.pool)
+        let index = match self.on_trial(upstream, record) {
+            Some(index) => index,
+            None => {
+                let picked = upstream.pick(record.key, &self.tried).or_else(|| {
+                    self.tried.clear();
+                    upstream.pick(record.key, &[])
+                });
+                let pick = picked.ok_or_else(|| upstream.missing())?;
+                if pick.mode == Mode::Panic {
+                    worker.counters.panic_picks.add(1);
+                }
+                pick.index
+            }
+        };
+        self.picked = u32::try_from(index).unwrap_or(u32::MAX);
+        let endpoint = upstream.endpoints.get(index).ok_or(ProxyError::NoEndpoint)?;
+        Ok(&endpoint.pool)
+    }
+
+    /// An endpoint whose breaker wants to know whether it is well again.
+    fn on_trial(&self, upstream: &ResolvedUpstream, record: &mut Record) -> Option<usize> {
+        let state = &upstream.upstream.state;
+        if !state.has_trials() {
+            return None;
+        }
+        let may = |address: &SocketAddr| {
+            let position = upstream.position(*address);
+            position.is_some_and(|index| !self.tried.contains(&index))
+        };
+        let (address, trying) = state.try_endpoint(may)?;
+        record.is_on_trial(trying);
+        upstream.position(address)
     }
 
     /// The request for another try and the wait before it, if there is to be one after that outcome.
@@ -141,10 +189,12 @@ impl Round {
                 (listed, failed.error.retry() != Retry::Safe, None)
             }
         };
-        let may_wait = asked.is_none_or(|wait| wait <= rules.retry_after_max);
-        if !is_listed || !may_wait || u32::from(self.retries) >= rules.attempts {
+        if !is_listed || u32::from(self.retries) >= rules.attempts {
             return ControlFlow::Break(outcome);
         }
+        let Wait::For(backoff) = rules.backoff.wait(self.retries.into(), rand::random(), asked) else {
+            return ControlFlow::Break(outcome);
+        };
         let kept = match &mut outcome {
             Ok(answered) => &mut answered.again,
             Err(failed) => &mut failed.again,
@@ -155,7 +205,7 @@ impl Round {
         // Of what was not sent the upstream knows nothing: it is no load that could multiply.
         if is_sent {
             // What this request holds already it may go on with.
-            self.permit = self.permit.take().or_else(|| upstream.may_retry());
+            self.permit = self.permit.take().or_else(|| may_retry(upstream));
             if self.permit.is_none() {
                 *kept = Some(again);
                 return ControlFlow::Break(outcome);
@@ -164,18 +214,32 @@ impl Round {
         if let Ok(answered) = outcome {
             answered.discard();
         }
-        self.tried.push(self.picked);
+        self.tried.extend(usize::try_from(self.picked));
         let is_another_left = self.tried.len() < upstream.endpoints.len();
         let wait = if !is_sent && is_another_left {
             Duration::ZERO
         } else {
-            let backoff = retry::backoff(rules, self.retries.into(), rand::random());
-            asked.map_or(backoff, |wait| wait.max(backoff))
+            backoff
         };
         self.retries += 1;
         upstream.counters.retries.add(1);
         ControlFlow::Continue((again, wait))
     }
+}
+
+/// The right to one more retry of a request that was sent already; exact for the node.
+fn may_retry(upstream: &ResolvedUpstream) -> Option<Permit> {
+    let live = upstream.endpoints.iter().fold(0_u32, |sum, endpoint| {
+        sum.saturating_add(endpoint.pool.state.active.load(Ordering::Relaxed))
+    });
+    let permit = upstream
+        .upstream
+        .retry_budget
+        .try_retry(live, &upstream.upstream.state.retrying);
+    if permit.is_none() {
+        upstream.counters.retries_denied.add(1);
+    }
+    permit
 }
 
 /// Whether that answer is one of those; of gRPC, by the code in its head.
@@ -201,7 +265,7 @@ impl ProxyError {
             Self::UpstreamClosed => Some(Failure::Reset),
             Self::TryTimeout | Self::Timeout => Some(Failure::Timeout),
             Self::UpstreamProtocol => Some(Failure::BadAnswer),
-            Self::NoEndpoint | Self::EndpointUnresolved => Some(Failure::Unavailable),
+            Self::NoEndpoint | Self::EndpointUnresolved | Self::BreakerOpen => Some(Failure::Unavailable),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -21,6 +22,8 @@ use super::headers::{self, Seen, TraceId};
 use super::pool::Pool;
 use super::resolved::{ListenerTag, ResolvedRoute, ResolvedUpstream};
 use super::worker::State;
+use crate::registry::Trying;
+use crate::resilience::breaker::Outcome;
 use crate::telemetry::access_log::line::Line;
 
 /// What is known of a request so far.
@@ -50,6 +53,13 @@ pub(crate) struct Record {
     upload: Option<Rc<Upload>>,
     status: Option<StatusCode>,
     tries: u32,
+    /// When the last one began.
+    try_start: Instant,
+    call: Call,
+    /// Owed to breakers: the outcome of the last try.
+    trials: Vec<Trying>,
+    /// What its upstream's balancer tells it apart by.
+    pub(super) key: Option<u64>,
     connect: Option<Duration>,
     first_byte: Option<Duration>,
     upstream_status: Option<StatusCode>,
@@ -57,6 +67,20 @@ pub(crate) struct Record {
     bytes_out: u64,
     grpc_status: Option<grpc::Status>,
     end: End,
+}
+
+/// Whether the last try is counted among its endpoint's calls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Open,
+    Counted,
+}
+
+/// Whether a request is a gRPC call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum IsCall {
+    No,
+    Yes,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,13 +101,18 @@ impl Record {
     ) -> Box<Self> {
         let listener = Rc::clone(&connection.listener(&connection.worker.resolved()).tag);
         exchange.decided_by(&listener.ends);
+        let start = Instant::now();
         Box::new(Self {
             exchange,
             listener,
             route: None,
             endpoint: None,
             upstream: None,
-            start: Instant::now(),
+            start,
+            try_start: start,
+            call: Call::Counted,
+            trials: Vec::new(),
+            key: None,
             method: request.method().clone(),
             version: request.version(),
             host: request.headers().get(http::header::HOST).cloned(),
@@ -129,6 +158,11 @@ impl Record {
         }
     }
 
+    /// Who the client is, as far as is known.
+    pub(super) fn client(&self) -> IpAddr {
+        self.client.unwrap_or_else(|| self.connection.client.ip())
+    }
+
     /// Trusted proxies say that this is the client.
     pub(super) fn comes_from(&mut self, client: IpAddr) {
         self.client = Some(client);
@@ -139,11 +173,22 @@ impl Record {
         self.trace = trace;
     }
 
+    /// The head of a call's answer says how it went, where there is nothing behind it.
+    pub(super) fn head_says(&mut self, status: Option<grpc::Status>) {
+        match status {
+            Some(status) if status.is_failure() => self.endpoint_failed(),
+            Some(_) => self.call_ended(Outcome::Passed),
+            None => {}
+        }
+    }
+
     /// How gRPC says that it went; some of it is the endpoint's failure.
     pub(super) fn grpc_status(&mut self, status: Option<grpc::Status>) {
         self.grpc_status = status;
-        if status.is_some_and(grpc::Status::is_failure) {
-            self.endpoint_failed();
+        match status {
+            Some(status) if status.is_failure() && self.call == Call::Open => self.endpoint_failed(),
+            Some(_) if self.call == Call::Open => self.call_ended(Outcome::Passed),
+            _ => {}
         }
     }
 
@@ -185,7 +230,16 @@ impl Record {
     pub(super) fn tries(&mut self, pool: &Rc<Pool>) {
         self.exchange.asks(&pool.ends);
         self.endpoint = Some(Rc::clone(pool));
+        if self.tries > 0 {
+            self.try_start = Instant::now();
+        }
+        self.call = Call::Open;
         self.tries += 1;
+    }
+
+    /// The next try is a trial call.
+    pub(super) fn is_on_trial(&mut self, trying: Trying) {
+        self.trials.push(trying);
     }
 
     /// Where it was last tried.
@@ -193,10 +247,41 @@ impl Record {
         self.endpoint.as_ref()
     }
 
-    /// The endpoint did not answer in time.
-    pub(super) fn endpoint_failed(&self) {
+    /// The endpoint failed.
+    pub(super) fn endpoint_failed(&mut self) {
         if let Some(pool) = &self.endpoint {
             pool.failed();
+        }
+        self.call_ended(Outcome::Failed);
+    }
+
+    /// A call's outcome is known: machines, and balancers that go by latency, are told.
+    fn call_ended(&mut self, outcome: Outcome) {
+        self.call = Call::Counted;
+        let (Some(pool), Some(upstream)) = (&self.endpoint, &self.upstream) else {
+            return;
+        };
+        pool.state.count(pool.address, outcome);
+        if let Some(ewma) = upstream.upstream.balancing.ewma {
+            let took_us = u32::try_from(self.try_start.elapsed().as_micros()).unwrap_or(u32::MAX);
+            let now_ms = u64::try_from(upstream.upstream.state.now().as_millis()).unwrap_or(u64::MAX);
+            let word = pool.state.latency.load(Ordering::Relaxed);
+            let word = match outcome {
+                Outcome::Failed => ewma.observe_failure(word, now_ms, took_us),
+                _ => ewma.observe(word, now_ms, took_us),
+            };
+            // Another worker's sample may be lost, which does no harm.
+            pool.state.latency.store(word, Ordering::Relaxed);
+        }
+        self.end_trials(outcome);
+    }
+
+    fn end_trials(&mut self, outcome: Outcome) {
+        for trying in self.trials.drain(..) {
+            if let Some(upstream) = &self.upstream {
+                let state = self.endpoint.as_ref().map(|pool| &*pool.state);
+                upstream.upstream.state.trial_ended(&trying, state, outcome);
+            }
         }
     }
 
@@ -205,9 +290,26 @@ impl Record {
     }
 
     /// The upstream's response head came.
-    pub(super) fn answered(&mut self, status: StatusCode) {
-        self.first_byte = Some(self.start.elapsed());
+    ///
+    /// Of gRPC, the outcome is in the trailers, unless the head has it.
+    pub(super) fn answered(&mut self, status: StatusCode, is_call: IsCall) {
+        let now = Instant::now();
+        self.first_byte = Some(now - self.start);
         self.upstream_status = Some(status);
+        let slow_call = self
+            .upstream
+            .as_ref()
+            .and_then(|upstream| upstream.upstream.slow_call);
+        let outcome = if status.is_server_error() {
+            Outcome::Failed
+        } else if slow_call.is_some_and(|slow| now - self.try_start > slow) {
+            Outcome::Slow
+        } else {
+            Outcome::Passed
+        };
+        if is_call == IsCall::No || outcome == Outcome::Failed {
+            self.call_ended(outcome);
+        }
     }
 
     /// What ended the client's body before its end.
@@ -261,6 +363,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        self.end_trials(Outcome::Unknown);
         let worker = &self.connection.worker;
         let failure = self.failure();
         let total = self.start.elapsed();

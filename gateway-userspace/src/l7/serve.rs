@@ -26,7 +26,7 @@ use super::grpc;
 use super::headers::{self, Seen};
 use super::host::Host;
 use super::path;
-use super::record::Record;
+use super::record::{IsCall, Record};
 use super::resolved::{Action, ResolvedRoute};
 use super::switch::{self, Switch};
 use super::target;
@@ -196,6 +196,11 @@ fn admit(
             upload,
             gate: forwards_expect.then(Arc::<Gate>::default),
             resends,
+            is_call: if conversion == Conversion::Grpc {
+                IsCall::Yes
+            } else {
+                IsCall::No
+            },
         }),
         switch,
         conversion,

@@ -5,10 +5,12 @@ mod drain;
 mod fail;
 mod forward;
 mod framing;
+mod guarded;
 mod harness;
 mod limits;
 mod reasons;
 mod retry;
+mod spread;
 mod stream;
 mod time;
 

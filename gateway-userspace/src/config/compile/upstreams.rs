@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::balance::Member;
 use crate::config::answers::Answers;
 use crate::config::limits;
 use crate::config::loops::{Own, Owner};
 use crate::config::settings::{Place, UpstreamSettings};
-use crate::config::snapshot::{Endpoint, Missing, Upstream};
+use crate::config::snapshot::{Balancing, Endpoint, Missing, Upstream};
 use crate::registry::Registry;
 
 /// What endpoints are made of, beside the upstream's own settings.
@@ -20,7 +21,7 @@ pub(super) struct Sources<'s> {
 
 /// An upstream; of what has no endpoint, the log says so.
 pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Upstream {
-    let (endpoints, missing) = endpoints(settings, sources);
+    let (endpoints, members, missing) = endpoints(settings, sources);
     match missing {
         Missing::Nothing => {}
         Missing::Unresolved => tracing::warn!(
@@ -34,7 +35,15 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
     }
     Upstream {
         name: settings.name.clone(),
-        balancer: settings.balancer,
+        balancing: Balancing::new(
+            settings.balancer,
+            members,
+            settings.terms,
+            settings.hash_by.clone(),
+            settings.slow_start,
+        ),
+        guards: settings.guards.clone(),
+        slow_call: settings.slow_call,
         endpoints,
         missing,
         protocol: settings.protocol,
@@ -53,12 +62,13 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
 }
 
 /// In the file's order, those of a name sorted; an address that comes twice is taken once, as it came first.
-fn endpoints(settings: &UpstreamSettings, sources: &Sources<'_>) -> (Vec<Endpoint>, Missing) {
+fn endpoints(settings: &UpstreamSettings, sources: &Sources<'_>) -> (Vec<Endpoint>, Vec<Member>, Missing) {
     let mut taken = HashSet::new();
     let mut endpoints = Vec::new();
+    let mut members = Vec::new();
     let mut loops = 0_usize;
-    for (place, weight) in &settings.endpoints {
-        let (addresses, host): (Vec<SocketAddr>, Option<Arc<str>>) = match place {
+    for given in &settings.endpoints {
+        let (addresses, host): (Vec<SocketAddr>, Option<Arc<str>>) = match &given.place {
             Place::Address(address) => (vec![*address], None),
             Place::Name(host, port) => {
                 let addresses = sources.answers.of(host).iter();
@@ -92,14 +102,18 @@ fn endpoints(settings: &UpstreamSettings, sources: &Sources<'_>) -> (Vec<Endpoin
                     max = limits::ENDPOINTS_MAX,
                     "its names have more addresses than an upstream takes; the last ones are left out"
                 );
-                return (endpoints, Missing::Nothing);
+                return (endpoints, members, Missing::Nothing);
             }
             if taken.insert(address) {
                 endpoints.push(Endpoint {
                     address,
                     host: host.clone(),
-                    weight: *weight,
                     state: sources.registry.endpoint(&settings.name, address),
+                });
+                members.push(Member {
+                    priority: given.priority,
+                    zone: given.zone,
+                    ..Balancing::member(address, given.weight)
                 });
             }
         }
@@ -109,5 +123,5 @@ fn endpoints(settings: &UpstreamSettings, sources: &Sources<'_>) -> (Vec<Endpoin
         (true, 0) => Missing::Unresolved,
         (true, _) => Missing::Loop,
     };
-    (endpoints, missing)
+    (endpoints, members, missing)
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Place, Time, TimeOrNone, limits, time_text};
+use super::{CircuitBreaker, Hash, Outlier, Place, Time, TimeOrNone, limits, time_text};
 use crate::config::snapshot::{Balancer, HttpMode, UpstreamProtocol};
 
 /// A backend service.
@@ -17,6 +17,18 @@ pub struct Upstream {
     /// Which endpoint takes a request.
     #[schemars(extend("default" = Balancer::RoundRobin))]
     pub balancer: Option<Balancer>,
+    /// What the hashing balancers go by.
+    pub hash: Option<Hash>,
+    /// How long the share of an endpoint that comes back grows from a tenth to all. Default: it has all at once.
+    #[schemars(extend("x-range" = [time_text(limits::TIME_MIN), time_text(limits::BREAKER_TIME_MAX)]))]
+    pub slow_start: Option<Time>,
+    /// Whether endpoints of this node's zone come first, as long as they can bear the traffic.
+    #[schemars(extend("default" = false))]
+    pub prefer_zone: Option<bool>,
+    /// Where a smaller share of the endpoints than this may get traffic, all get it: the few would not bear it. Where none
+    /// may, all get it in any case.
+    #[schemars(range(min = 0.0, max = 1.0), extend("default" = 0.0))]
+    pub panic_threshold: Option<f64>,
     /// What is spoken to the endpoints.
     #[schemars(extend("default" = UpstreamProtocol::Http1))]
     pub protocol: Option<UpstreamProtocol>,
@@ -62,6 +74,10 @@ pub struct Upstream {
     pub endpoints: Option<Vec<Endpoint>>,
     /// How many retries may be under way, so that they do not multiply an outage. Tries of which nothing was sent do not count.
     pub retry_budget: Option<RetryBudget>,
+    /// When it, or an endpoint, is left alone. Without this table never.
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// Which endpoints are taken out by what their calls show. Without this table none.
+    pub outlier: Option<Outlier>,
     /// How it is watched. Without this table its endpoints are always taken to be ready.
     pub health: Option<Health>,
 }
@@ -91,6 +107,13 @@ pub struct Endpoint {
     /// Share of requests against the other endpoints of its upstream. Each address of a name gets as much.
     #[schemars(range(min = limits::WEIGHT_MIN, max = limits::WEIGHT_MAX), extend("default" = limits::WEIGHT))]
     pub weight: Option<u32>,
+    /// Endpoints of a higher number get traffic where those of lower ones cannot bear it all: from 71% of their weight on
+    /// they can.
+    #[schemars(range(min = 0, max = limits::PRIORITY_MAX), extend("default" = 0))]
+    pub priority: Option<u8>,
+    /// The zone that it stands in.
+    #[schemars(extend("examples" = ["rack-1"]))]
+    pub zone: Option<String>,
 }
 
 /// How an upstream is watched.

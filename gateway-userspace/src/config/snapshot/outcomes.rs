@@ -1,10 +1,9 @@
 //! Outcomes of a try, as `route.retry.on` and `route.fallback_on` list them; and what holds for retries.
 
-use std::time::Duration;
-
 use http::StatusCode;
 
 use crate::config::limits;
+use crate::resilience::backoff::Backoff;
 
 /// Statuses that may be listed: those that say of themselves that something failed.
 const STATUS_MIN: u16 = 400;
@@ -172,24 +171,6 @@ impl Outcomes {
     }
 }
 
-/// `upstream.retry_budget`: retries that may be under way on this node.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RetryBudget {
-    /// Share of the requests under way, 0 to 1.
-    pub share: f64,
-    /// So many in any case.
-    pub min: u32,
-}
-
-impl Default for RetryBudget {
-    fn default() -> Self {
-        Self {
-            share: limits::RETRY_SHARE,
-            min: limits::RETRY_MIN,
-        }
-    }
-}
-
 /// `retry`: when a request is sent again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retries {
@@ -197,12 +178,8 @@ pub struct Retries {
     pub attempts: u32,
     /// After which outcomes.
     pub on: Outcomes,
-    /// The first back-off is at most so long; each further one at most twice the last.
-    pub backoff: Duration,
-    /// The longest back-off.
-    pub backoff_max: Duration,
-    /// The longest `Retry-After` that is waited for; an answer that asks for more goes to the client.
-    pub retry_after_max: Duration,
+    /// How long to wait before.
+    pub backoff: Backoff,
 }
 
 impl Default for Retries {
@@ -210,9 +187,11 @@ impl Default for Retries {
         Self {
             attempts: limits::RETRY_ATTEMPTS,
             on: Outcomes::of(&limits::RETRY_ON),
-            backoff: limits::RETRY_BACKOFF,
-            backoff_max: limits::RETRY_BACKOFF_MAX,
-            retry_after_max: limits::RETRY_AFTER_MAX,
+            backoff: Backoff {
+                base: limits::RETRY_BACKOFF,
+                max: limits::RETRY_BACKOFF_MAX,
+                retry_after_max: limits::RETRY_AFTER_MAX,
+            },
         }
     }
 }

@@ -52,6 +52,7 @@ pub fn node(given: &Given, surroundings: &Surroundings, problems: &mut Problems<
         address: node.address,
         address_v6: node.address_v6,
         weight: node.weight.unwrap_or(limits::WEIGHT),
+        zone: node.zone.clone(),
         workers: node.workers.unwrap_or(surroundings.cores),
         node_header: match node.node_header {
             Some(true) => NodeHeader::Sent,

@@ -2,36 +2,53 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::balancing;
 use super::names::Names;
 use super::patterns;
+use crate::balance::Zone;
 use crate::config::given::{self, Given, Place};
 use crate::config::limits;
 use crate::config::loops::{Own, Owner};
 use crate::config::path::KeyPath;
 use crate::config::precedence::{time, time_or_none};
 use crate::config::problem::Problems;
-use crate::config::settings::UpstreamSettings;
-use crate::config::snapshot::{Balancer, HttpMode, Readiness, RetryBudget, UpstreamProtocol, Vip};
+use crate::config::settings::{EndpointSettings, UpstreamSettings};
+use crate::config::snapshot::{HttpMode, Readiness, UpstreamProtocol, Vip};
+use crate::resilience::budget::Budget;
 
 /// `[[upstream]]`.
 pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<UpstreamSettings>> {
     let mut names = Names::new("upstream");
+    let zone = given.node.as_ref().and_then(|node| node.zone.as_ref());
     let mut upstreams = Vec::new();
     for (index, upstream) in given.upstream.iter().flatten().enumerate() {
         let path = KeyPath::top("upstream").index(index);
         let name = names.declare(upstream.name.as_ref(), &path.key("name"), problems);
-        let endpoints = endpoints(upstream, &path.key("endpoints"), problems);
+        let endpoints = endpoints(upstream, zone, &path.key("endpoints"), problems);
         let readiness = upstream
             .health
             .as_ref()
             .and_then(|health| health.readiness.as_ref());
         let readiness_path = path.key("health").key("readiness");
         let readiness = readiness.and_then(|given| self::readiness(given, &readiness_path, problems));
+        let (balancer, hash_by) = balancing::balancer(upstream, &path, problems);
+        let terms = balancing::terms(upstream, zone, &path, problems);
+        let guards = balancing::guards(upstream, &path, problems);
+        let slow_call = upstream
+            .circuit_breaker
+            .as_ref()
+            .and_then(|given| time_or_none(given.slow_call, None));
         let Some(name) = name else { continue };
         upstreams.push(Arc::new(UpstreamSettings {
             name,
-            balancer: upstream.balancer.unwrap_or(Balancer::RoundRobin),
+            balancer,
+            hash_by,
+            terms,
+            slow_start: time(upstream.slow_start, Duration::ZERO),
+            guards,
+            slow_call,
             protocol: upstream.protocol.unwrap_or(UpstreamProtocol::Http1),
             connect_timeout: time(upstream.connect_timeout, limits::CONNECT_TIMEOUT),
             mode: upstream.mode.unwrap_or(HttpMode::Strict),
@@ -50,16 +67,22 @@ pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<Upstream
     upstreams
 }
 
-fn retry_budget(given: Option<&given::RetryBudget>) -> RetryBudget {
-    let default = RetryBudget::default();
-    RetryBudget {
-        share: given.and_then(|given| given.share).unwrap_or(default.share),
-        min: given.and_then(|given| given.min).unwrap_or(default.min),
+fn retry_budget(given: Option<&given::RetryBudget>) -> Budget {
+    let share = given.and_then(|given| given.share).unwrap_or(limits::RETRY_SHARE);
+    Budget {
+        // Its bounds, 0 to 1, were checked.
+        share_per_mille: (share * 1000.0).round() as u32,
+        retries_min: given.and_then(|given| given.min).unwrap_or(limits::RETRY_MIN),
     }
 }
 
-fn endpoints(upstream: &given::Upstream, path: &KeyPath, problems: &mut Problems<'_>) -> Vec<(Place, u32)> {
-    let mut endpoints: Vec<(Place, u32)> = Vec::new();
+fn endpoints(
+    upstream: &given::Upstream,
+    own_zone: Option<&String>,
+    path: &KeyPath,
+    problems: &mut Problems<'_>,
+) -> Vec<EndpointSettings> {
+    let mut endpoints: Vec<EndpointSettings> = Vec::new();
     for (index, endpoint) in upstream.endpoints.iter().flatten().enumerate() {
         let path = path.index(index).key("address");
         let Some(place) = &endpoint.address else { continue };
@@ -77,7 +100,7 @@ fn endpoints(upstream: &given::Upstream, path: &KeyPath, problems: &mut Problems
                 format!("{address} has no port"),
                 "write a port from 1 to 65535",
             ),
-            place if endpoints.iter().any(|(other, _)| other == place) => {
+            place if endpoints.iter().any(|other| other.place == *place) => {
                 let remedy = "remove one; give the other a higher weight if it is to take more";
                 problems.add(
                     &path,
@@ -87,7 +110,16 @@ fn endpoints(upstream: &given::Upstream, path: &KeyPath, problems: &mut Problems
             }
             Place::Address(_) | Place::Name(..) => {}
         }
-        endpoints.push((place.clone(), endpoint.weight.unwrap_or(limits::WEIGHT)));
+        endpoints.push(EndpointSettings {
+            place: place.clone(),
+            weight: endpoint.weight.unwrap_or(limits::WEIGHT),
+            priority: endpoint.priority.unwrap_or(0),
+            zone: if endpoint.zone.as_ref() == own_zone {
+                Zone::Local
+            } else {
+                Zone::Other
+            },
+        });
     }
     endpoints
 }
@@ -96,7 +128,7 @@ fn endpoints(upstream: &given::Upstream, path: &KeyPath, problems: &mut Problems
 fn check_names(upstreams: &[Arc<UpstreamSettings>], problems: &mut Problems<'_>) {
     let endpoints = upstreams.iter().flat_map(|upstream| &upstream.endpoints);
     let names: HashSet<&str> = endpoints
-        .filter_map(|(place, _)| match place {
+        .filter_map(|endpoint| match &endpoint.place {
             Place::Name(host, _) => Some(&**host),
             Place::Address(_) => None,
         })

@@ -18,14 +18,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 
+use crate::balance::{self, RosterTerms};
 use crate::config::limits;
 use crate::config::snapshot::{
-    Admin, AdminListen, Balancer, Endpoint, Fallback, HttpMode, Listener, ListenerHttp, Missing, Node,
-    NodeHeader, Outcomes, Respond, Retries, RetryBudget, Route, RouteAction, RouteHttp, Snapshot, Upstream,
+    Admin, AdminListen, Balancing, Endpoint, Fallback, HashBy, HttpMode, Listener, ListenerHttp, Missing,
+    Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot, Upstream,
     UpstreamProtocol,
 };
+use crate::guards::Driver;
 use crate::l7::{Shared, Workers};
-use crate::registry::{EndpointState, Registry};
+use crate::registry::{EndpointState, GuardSettings, Registry};
+use crate::resilience::budget::Budget;
 use crate::router::{HostPattern, PathPattern, RouteIndex, Router};
 use crate::telemetry::access_log::AccessLog;
 
@@ -92,8 +95,12 @@ pub(super) struct Setup {
     pub(super) connections_per_client_max: Option<usize>,
     pub(super) connect_timeout: Duration,
     pub(super) idle_per_endpoint: usize,
+    pub(super) balancer: balance::Balancer,
+    pub(super) hash_by: HashBy,
+    pub(super) guards: GuardSettings,
+    pub(super) slow_call: Option<Duration>,
     pub(super) retry: Retries,
-    pub(super) retry_budget: RetryBudget,
+    pub(super) retry_budget: Budget,
     /// Endpoints of the upstream `backup`, which the route falls back to; none: it does not.
     pub(super) backup: Vec<SocketAddr>,
     pub(super) fallback_on: Outcomes,
@@ -119,8 +126,12 @@ impl Setup {
             connections_per_client_max: None,
             connect_timeout: Duration::from_secs(2),
             idle_per_endpoint: 8,
+            balancer: balance::Balancer::RoundRobin,
+            hash_by: HashBy::Nothing,
+            guards: GuardSettings::default(),
+            slow_call: None,
             retry: Retries::default(),
-            retry_budget: RetryBudget::default(),
+            retry_budget: Budget::default(),
             backup: Vec::new(),
             fallback_on: Outcomes::of(&limits::FALLBACK_ON),
             fallback_respond: None,
@@ -133,12 +144,25 @@ impl Setup {
             let endpoint = |address: &SocketAddr| Endpoint {
                 address: *address,
                 host: None,
-                weight: 1,
                 state: registry.endpoint(name, *address),
             };
             Arc::new(Upstream {
                 name: name.into(),
-                balancer: Balancer::RoundRobin,
+                balancing: Balancing::new(
+                    self.balancer,
+                    endpoints
+                        .iter()
+                        .map(|address| Balancing::member(*address, 1))
+                        .collect(),
+                    RosterTerms {
+                        panic_below_per_cent: 1,
+                        ..RosterTerms::default()
+                    },
+                    self.hash_by.clone(),
+                    Duration::ZERO,
+                ),
+                guards: self.guards.clone(),
+                slow_call: self.slow_call,
                 endpoints: endpoints.iter().map(endpoint).collect(),
                 missing: Missing::Nothing,
                 protocol: self.protocol,
@@ -215,6 +239,7 @@ impl Setup {
                 address: None,
                 address_v6: None,
                 weight: 1,
+                zone: None,
                 workers: self.workers,
                 node_header: self.node_header,
                 connections_max: None,
@@ -238,6 +263,7 @@ pub(super) struct Gateway {
     pub(super) workers: Workers,
     pub(super) shared: Arc<Shared>,
     registry: Registry,
+    guards: Driver,
     number: u64,
     lines: Lines,
 }
@@ -255,11 +281,14 @@ impl Gateway {
         let shared = Shared::new(Arc::clone(&snapshot), log);
         let workers = Workers::start_with(Arc::clone(&shared), setup.workers, connections_max).unwrap();
         let prepared = workers.prepare(&snapshot).unwrap();
+        let guards = Driver::start(&tokio::runtime::Handle::current());
+        guards.apply(&snapshot);
         workers.commit(prepared, snapshot);
         Self {
             workers,
             shared,
             registry,
+            guards,
             number: 1,
             lines,
         }
@@ -269,6 +298,7 @@ impl Gateway {
         self.number += 1;
         let next = Arc::new(setup.snapshot(self.number, &self.registry));
         let prepared = self.workers.prepare(&next).unwrap();
+        self.guards.apply(&next);
         self.workers.commit(prepared, next);
     }
 

@@ -10,7 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::harness::*;
-use crate::config::snapshot::{Failure, Outcomes, Retries, RetryBudget};
+use crate::config::snapshot::{Failure, Outcomes, Retries};
+use crate::resilience::backoff::Backoff;
+use crate::resilience::budget::Budget;
 
 /// Answers with that status, and counts.
 async fn answers(status: u16, retry_after: Option<&'static str>) -> (Server, Arc<AtomicUsize>) {
@@ -54,8 +56,11 @@ fn listed(words: &[&str]) -> Outcomes {
 fn retries(words: &[&str]) -> Retries {
     Retries {
         on: listed(words),
-        backoff: Duration::from_millis(1),
-        backoff_max: Duration::from_millis(2),
+        backoff: Backoff {
+            base: Duration::from_millis(1),
+            max: Duration::from_millis(2),
+            retry_after_max: Duration::from_secs(1),
+        },
         ..Retries::default()
     }
 }
@@ -145,17 +150,14 @@ async fn tries_are_as_many_as_the_route_says_and_the_last_answer_is_the_clients(
 #[tokio::test]
 async fn retry_after_is_waited_for_within_its_bound_and_else_is_the_clients() {
     let rows = [
-        ("a longer one", "60", Duration::from_secs(1), 1),
-        ("one that is none", "soon", Duration::from_secs(1), 3),
-        ("none to wait", "0", Duration::from_secs(1), 3),
+        ("a longer one", "60", 1),
+        ("one that is none", "soon", 3),
+        ("none to wait", "0", 3),
     ];
-    for (why, value, most, expected) in rows {
+    for (why, value, expected) in rows {
         let (failing, asked) = answers(429, Some(value)).await;
         let mut setup = Setup::new(1, &[failing.address]);
-        setup.retry = Retries {
-            retry_after_max: most,
-            ..retries(&["429"])
-        };
+        setup.retry = retries(&["429"]);
         let gateway = Gateway::start(&setup);
         let answer = ask(&gateway, "GET", "").await;
         assert_eq!(answer.header("retry-after"), Some(value), "{why}");
@@ -165,7 +167,10 @@ async fn retry_after_is_waited_for_within_its_bound_and_else_is_the_clients() {
 
 #[tokio::test]
 async fn the_budget_bounds_retries_of_what_was_sent_and_not_of_what_was_not() {
-    let none = RetryBudget { share: 0.0, min: 0 };
+    let none = Budget {
+        share_per_mille: 0,
+        retries_min: 0,
+    };
     let (failing, asked) = answers(503, None).await;
     let mut setup = Setup::new(1, &[failing.address]);
     setup.retry = retries(&["503", "connect-failure"]);

@@ -1,0 +1,478 @@
+//! One upstream's state on this node: what its breakers and its passive health know, and what workers read of that.
+//!
+//! Workers read atomics. The machines lie behind a lock, which is taken after a failure, for a trial call, and by the
+//! control thread ten times a second.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::EndpointState;
+use crate::resilience::Totals;
+use crate::resilience::breaker::{self, Admission, Breaker, Change, Force, Outcome, State, Trial};
+use crate::resilience::limits::Count;
+use crate::resilience::outliers::{self, Action, Outliers};
+
+/// What guards an upstream.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GuardSettings {
+    /// `upstream.circuit_breaker`: for the whole, and for each endpoint.
+    pub breaker: Option<breaker::Settings>,
+    /// `upstream.outlier`.
+    pub outliers: Option<outliers::Settings>,
+}
+
+impl GuardSettings {
+    /// Whether calls must be counted at all.
+    pub fn is_any(&self) -> bool {
+        self.breaker.is_some() || self.outliers.is_some()
+    }
+}
+
+/// Calls that were counted; each figure only grows.
+#[derive(Debug, Default)]
+pub struct Calls {
+    calls: AtomicU64,
+    failures: AtomicU64,
+    slow: AtomicU64,
+}
+
+impl Calls {
+    /// Counts a call.
+    pub fn add(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Failed => drop(self.failures.fetch_add(1, Ordering::Relaxed)),
+            Outcome::Slow => drop(self.slow.fetch_add(1, Ordering::Relaxed)),
+            Outcome::Passed => {}
+            Outcome::Unknown => return,
+        }
+        self.calls.fetch_add(1, Ordering::Release);
+    }
+
+    /// What was counted so far.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            calls: self.calls.load(Ordering::Acquire),
+            failures: self.failures.load(Ordering::Relaxed),
+            slow: self.slow.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// One upstream's state.
+#[derive(Debug)]
+pub struct UpstreamState {
+    name: String,
+    /// Retries under way, back-off included, of requests that were sent already.
+    pub retrying: Count,
+    /// Changes of what a roster is made of.
+    changes: AtomicU32,
+    /// [`Gate`] of the whole.
+    gate: AtomicU32,
+    /// Endpoints with trial calls left.
+    trials: AtomicU32,
+    /// Whether calls are counted.
+    guarded: AtomicU8,
+    calls: Calls,
+    /// When time began for the machines.
+    began: Instant,
+    machines: Mutex<Machines>,
+}
+
+#[derive(Debug, Default)]
+struct Machines {
+    guards: GuardSettings,
+    whole: Option<Breaker>,
+    endpoints: BTreeMap<SocketAddr, Breaker>,
+    outliers: Option<Outliers<SocketAddr>>,
+}
+
+/// What a breaker lets through, as workers read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// So many of a thousand calls.
+    Share(u16),
+    /// Trial calls.
+    Trials,
+    /// Nothing.
+    Shut,
+}
+
+const GATE_TRIALS: u32 = 1_001;
+const GATE_SHUT: u32 = 1_002;
+
+impl Gate {
+    pub(super) fn read(word: &AtomicU32) -> Self {
+        match word.load(Ordering::Relaxed) {
+            GATE_TRIALS => Self::Trials,
+            GATE_SHUT => Self::Shut,
+            share => Self::Share(u16::try_from(share).unwrap_or(1_000).min(1_000)),
+        }
+    }
+
+    fn word(admission: Admission) -> u32 {
+        match admission {
+            Admission::All => 1_000,
+            Admission::Share(share) => share.min(1_000),
+            Admission::Trials(_) => GATE_TRIALS,
+            Admission::None(_) => GATE_SHUT,
+        }
+    }
+}
+
+/// A trial call, which owes its outcome: [`UpstreamState::trial_ended`].
+#[derive(Debug)]
+pub struct Trying {
+    /// The endpoint; `None`: of the whole upstream.
+    endpoint: Option<SocketAddr>,
+    trial: Trial,
+}
+
+/// How one breaker stands, for people.
+#[derive(Clone, Debug)]
+pub struct BreakerStatus {
+    /// The endpoint; `None`: of the whole upstream.
+    pub endpoint: Option<SocketAddr>,
+    /// Where it stands.
+    pub state: State,
+}
+
+impl UpstreamState {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            retrying: Count::default(),
+            changes: AtomicU32::new(0),
+            gate: AtomicU32::new(1_000),
+            trials: AtomicU32::new(0),
+            guarded: AtomicU8::new(0),
+            calls: Calls::default(),
+            began: Instant::now(),
+            machines: Mutex::default(),
+        }
+    }
+
+    /// Changes so far of what is known of its endpoints: a roster that was made before the last one is out of date.
+    pub fn changes(&self) -> u32 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Something of an endpoint changed.
+    pub fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// What its own breaker lets through.
+    pub fn gate(&self) -> Gate {
+        Gate::read(&self.gate)
+    }
+
+    /// Whether an endpoint has trial calls left.
+    pub fn has_trials(&self) -> bool {
+        self.trials.load(Ordering::Relaxed) > 0
+    }
+
+    /// Time since the machines began.
+    pub fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Counts a call to one of its endpoints; after a failure the machines look at once.
+    pub fn count(&self, endpoint: SocketAddr, state: &EndpointState, outcome: Outcome) {
+        if self.guarded.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        state.calls.add(outcome);
+        self.calls.add(outcome);
+        if outcome != Outcome::Failed {
+            return;
+        }
+        let now = self.now();
+        let mut machines = self.machines();
+        let totals = state.calls.totals();
+        if let Some(outliers) = &mut machines.outliers {
+            for action in outliers.step(outliers::Event::Sample(endpoint, totals), now) {
+                // One that is not this endpoint is told with the next tick, which knows them all.
+                if let Action::Eject { key, .. } = &action
+                    && *key == endpoint
+                {
+                    state.eject(true);
+                }
+                self.tell_outlier(&action);
+            }
+        }
+        if let Some(breaker) = machines.endpoints.get_mut(&endpoint) {
+            let change = breaker.step(breaker::Event::Sample(totals), now);
+            self.publish_endpoint(endpoint, state, breaker, change, now);
+        }
+        if let Some(breaker) = &mut machines.whole {
+            let change = breaker.step(breaker::Event::Sample(self.calls.totals()), now);
+            self.publish_whole(breaker, change, now);
+        }
+        self.publish_trials(&machines, now);
+    }
+
+    /// Takes over what a snapshot says, and keeps the state of what stays.
+    pub fn guard(&self, guards: &GuardSettings, endpoints: &[(SocketAddr, &EndpointState)]) {
+        let now = self.now();
+        let mut machines = self.machines();
+        let members: Vec<_> = endpoints
+            .iter()
+            .map(|(address, state)| (*address, state.calls.totals()))
+            .collect();
+        machines.outliers = match (guards.outliers, machines.outliers.take()) {
+            (None, _) => {
+                endpoints.iter().for_each(|(_, state)| state.eject(false));
+                None
+            }
+            (Some(settings), held) => {
+                let mut outliers = held.unwrap_or_else(|| Outliers::new(settings, now));
+                let mut actions = outliers.set(settings, now);
+                actions.extend(outliers.set_members(&members, now));
+                self.follow(&actions, endpoints);
+                // A cell that was made anew, for an address that was away, knows nothing of an old ejection.
+                for (address, state) in endpoints {
+                    state.eject(outliers.is_ejected(address));
+                }
+                Some(outliers)
+            }
+        };
+        let settings = guards.breaker;
+        machines
+            .endpoints
+            .retain(|address, _| settings.is_some() && members.iter().any(|(member, _)| member == address));
+        for (address, totals) in &members {
+            let Some(settings) = settings else { break };
+            match machines.endpoints.get_mut(address) {
+                Some(breaker) => breaker.set(settings, now),
+                None => drop(
+                    machines
+                        .endpoints
+                        .insert(*address, Breaker::new(settings, *totals, now)),
+                ),
+            }
+        }
+        machines.whole = settings.map(|settings| match machines.whole.take() {
+            Some(mut breaker) => {
+                breaker.set(settings, now);
+                breaker
+            }
+            None => Breaker::new(settings, self.calls.totals(), now),
+        });
+        machines.guards = guards.clone();
+        self.guarded.store(u8::from(guards.is_any()), Ordering::Relaxed);
+        self.publish_all(&mut machines, endpoints, now);
+        self.changed();
+    }
+
+    /// Time passed; a few times a second.
+    pub fn tick(&self, endpoints: &[(SocketAddr, &EndpointState)]) {
+        if self.guarded.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let now = self.now();
+        let mut machines = self.machines();
+        if let Some(outliers) = &mut machines.outliers {
+            let mut actions = Vec::new();
+            for (address, state) in endpoints {
+                actions.extend(outliers.step(outliers::Event::Sample(*address, state.calls.totals()), now));
+            }
+            actions.extend(outliers.step(outliers::Event::Tick, now));
+            self.follow(&actions, endpoints);
+            for (address, state) in endpoints {
+                state.eject(outliers.is_ejected(address));
+            }
+        }
+        self.publish_all(&mut machines, endpoints, now);
+    }
+
+    /// The right to one trial call of an endpoint, if one has any left that was not asked for this request yet.
+    pub fn try_endpoint(&self, may: impl Fn(&SocketAddr) -> bool) -> Option<(SocketAddr, Trying)> {
+        let now = self.now();
+        let mut machines = self.machines();
+        let taken = machines
+            .endpoints
+            .iter_mut()
+            .filter(|(address, _)| may(address))
+            .find_map(|(address, breaker)| Some((*address, breaker.take_trial(now)?)));
+        self.publish_trials(&machines, now);
+        taken.map(|(address, trial)| {
+            let endpoint = Some(address);
+            (address, Trying { endpoint, trial })
+        })
+    }
+
+    /// The right to one trial call of the whole upstream.
+    pub fn try_whole(&self) -> Option<Trying> {
+        let now = self.now();
+        let trial = self.machines().whole.as_mut()?.take_trial(now)?;
+        Some(Trying {
+            endpoint: None,
+            trial,
+        })
+    }
+
+    /// A trial call ended.
+    pub fn trial_ended(&self, trying: &Trying, state: Option<&EndpointState>, outcome: Outcome) {
+        let now = self.now();
+        let event = breaker::Event::TrialEnded(trying.trial, outcome);
+        let mut machines = self.machines();
+        match (trying.endpoint, state) {
+            (Some(address), Some(state)) => {
+                if let Some(breaker) = machines.endpoints.get_mut(&address) {
+                    let change = breaker.step(event, now);
+                    self.publish_endpoint(address, state, breaker, change, now);
+                }
+            }
+            _ => {
+                if let Some(breaker) = &mut machines.whole {
+                    let change = breaker.step(event, now);
+                    self.publish_whole(breaker, change, now);
+                }
+            }
+        }
+        self.publish_trials(&machines, now);
+    }
+
+    /// An operator forces a breaker, or (`None`) lets it decide again. Of an endpoint, or of the whole.
+    ///
+    /// # Errors
+    /// There is no such breaker.
+    pub fn force(
+        &self,
+        endpoint: Option<(SocketAddr, &EndpointState)>,
+        force: Option<Force>,
+    ) -> Result<State, NoBreaker> {
+        let now = self.now();
+        let event = force.map_or(breaker::Event::Release, breaker::Event::Force);
+        let mut machines = self.machines();
+        let state = match endpoint {
+            Some((address, state)) => {
+                let breaker = machines.endpoints.get_mut(&address).ok_or(NoBreaker)?;
+                let change = breaker.step(event, now);
+                self.publish_endpoint(address, state, breaker, change, now);
+                breaker.state()
+            }
+            None => {
+                let breaker = machines.whole.as_mut().ok_or(NoBreaker)?;
+                let change = breaker.step(event, now);
+                self.publish_whole(breaker, change, now);
+                breaker.state()
+            }
+        };
+        self.publish_trials(&machines, now);
+        Ok(state)
+    }
+
+    /// How its breakers stand, the whole one first.
+    pub fn breakers(&self) -> Vec<BreakerStatus> {
+        let machines = self.machines();
+        let whole = machines.whole.iter().map(|breaker| BreakerStatus {
+            endpoint: None,
+            state: breaker.state(),
+        });
+        let endpoints = machines.endpoints.iter().map(|(address, breaker)| BreakerStatus {
+            endpoint: Some(*address),
+            state: breaker.state(),
+        });
+        whole.chain(endpoints).collect()
+    }
+
+    fn publish_all(
+        &self,
+        machines: &mut Machines,
+        endpoints: &[(SocketAddr, &EndpointState)],
+        now: Duration,
+    ) {
+        for (address, state) in endpoints {
+            match machines.endpoints.get_mut(address) {
+                Some(breaker) => {
+                    let change = breaker.step(breaker::Event::Sample(state.calls.totals()), now);
+                    self.publish_endpoint(*address, state, breaker, change, now);
+                }
+                None => state.set_gate(1_000),
+            }
+        }
+        match &mut machines.whole {
+            Some(breaker) => {
+                let change = breaker.step(breaker::Event::Sample(self.calls.totals()), now);
+                self.publish_whole(breaker, change, now);
+            }
+            None => self.gate.store(1_000, Ordering::Relaxed),
+        }
+        self.publish_trials(machines, now);
+    }
+
+    fn publish_endpoint(
+        &self,
+        address: SocketAddr,
+        state: &EndpointState,
+        breaker: &Breaker,
+        change: Option<Change>,
+        now: Duration,
+    ) {
+        state.set_gate(Gate::word(breaker.admits(now)));
+        if let Some(change) = change {
+            self.tell_breaker(Some(address), &change);
+        }
+    }
+
+    fn publish_whole(&self, breaker: &Breaker, change: Option<Change>, now: Duration) {
+        self.gate
+            .store(Gate::word(breaker.admits(now)), Ordering::Relaxed);
+        if let Some(change) = change {
+            self.tell_breaker(None, &change);
+        }
+    }
+
+    fn publish_trials(&self, machines: &Machines, now: Duration) {
+        let with_trials = machines
+            .endpoints
+            .values()
+            .filter(|breaker| matches!(breaker.admits(now), Admission::Trials(1..)));
+        let count = u32::try_from(with_trials.count()).unwrap_or(u32::MAX);
+        self.trials.store(count, Ordering::Relaxed);
+    }
+
+    fn follow(&self, actions: &[Action<SocketAddr>], endpoints: &[(SocketAddr, &EndpointState)]) {
+        for action in actions {
+            let (Action::Eject { key, .. } | Action::Restore { key }) = action;
+            if let Some((_, state)) = endpoints.iter().find(|(address, _)| address == key) {
+                state.eject(matches!(action, Action::Eject { .. }));
+            }
+            self.tell_outlier(action);
+        }
+    }
+
+    fn tell_breaker(&self, endpoint: Option<SocketAddr>, change: &Change) {
+        let Change { from, to, why } = change;
+        let endpoint = endpoint.map(|address| address.to_string());
+        let endpoint = endpoint.as_deref().unwrap_or("all");
+        tracing::warn!(upstream = self.name, endpoint, %from, %to, %why, "circuit breaker changed");
+    }
+
+    fn tell_outlier(&self, action: &Action<SocketAddr>) {
+        let upstream = self.name.as_str();
+        match action {
+            Action::Eject { key, until, why } => {
+                let seconds = until.saturating_sub(self.now()).as_secs_f64().round();
+                tracing::warn!(upstream, endpoint = %key, %why, seconds, "endpoint ejected");
+            }
+            Action::Restore { key } => {
+                tracing::info!(upstream, endpoint = %key, "endpoint is back from its ejection");
+            }
+        }
+    }
+
+    fn machines(&self) -> MutexGuard<'_, Machines> {
+        // A machine's step is whole or panicked in a pure function: what it holds can be gone on with.
+        self.machines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The upstream has no circuit breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it has no circuit breaker")]
+pub struct NoBreaker;
