@@ -74,7 +74,11 @@ impl Endpoint {
             let number = number(&of, value, 1.0, high, "(whole)")?;
             match number.fract() == 0.0 {
                 true => Ok(number),
-                false => Err(SimulateError::new(&of, format!("is {value}"), "give a whole number")),
+                false => Err(SimulateError::new(
+                    &of,
+                    format!("is {value}"),
+                    "give a whole number",
+                )),
             }
         };
         match key {
@@ -126,11 +130,19 @@ impl FromStr for Endpoints {
                 _ => format!("endpoint {} ({name:?})", index + 1),
             };
             if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.contains(['=', ',']) {
-                let remedy = format!("begin it with a name of 1 to {NAME_CHARS_MAX} characters, as in a:weight=2,ms=5");
+                let remedy = format!(
+                    "begin it with a name of 1 to {NAME_CHARS_MAX} characters, as in a:weight=2,ms=5"
+                );
                 return Err(SimulateError::new(place, "has no good name", remedy));
             }
             let most = ENDPOINTS_MAX as f64;
-            let count = number(&format!("{place}: the count after *"), count, 1.0, most, "endpoints")? as usize;
+            let count = number(
+                &format!("{place}: the count after *"),
+                count,
+                1.0,
+                most,
+                "endpoints",
+            )? as usize;
             if all.len() + count > ENDPOINTS_MAX {
                 let remedy = format!("{ENDPOINTS_MAX} may be simulated");
                 return Err(SimulateError::new(place, "is one too many", remedy));
@@ -151,7 +163,11 @@ impl FromStr for Endpoints {
             }
         }
         match all.is_empty() {
-            true => Err(SimulateError::new("the list", "has no endpoint", "name one, as in a:weight=2,ms=5")),
+            true => Err(SimulateError::new(
+                "the list",
+                "has no endpoint",
+                "name one, as in a:weight=2,ms=5",
+            )),
             false => Ok(Self(all)),
         }
     }
@@ -163,7 +179,8 @@ mod tests {
 
     #[test]
     fn endpoints_are_what_the_text_says() {
-        let all = "a:weight=2, ms=5; b*2:ms=50,fail=0.3,times=fixed,slots=1,fail_ms=0.5;c;".parse::<Endpoints>();
+        let all =
+            "a:weight=2, ms=5; b*2:ms=50,fail=0.3,times=fixed,slots=1,fail_ms=0.5;c;".parse::<Endpoints>();
         let b = |name: &str| Endpoint {
             mean_us: 50_000.0,
             fail: 0.3,
@@ -184,20 +201,60 @@ mod tests {
         for (text, expected) in [
             ("", "the list has no endpoint; name one, as in a:weight=2,ms=5"),
             (" ; ", "the list has no endpoint; name one, as in a:weight=2,ms=5"),
-            ("a;:ms=1", "endpoint 2 has no good name; begin it with a name of 1 to 63 characters, as in a:weight=2,ms=5"),
-            ("a:ms", "endpoint 1 (\"a\") has \"ms\", which is no KEY=VALUE; weight, ms, times, slots, fail and fail_ms are known"),
-            ("a:m=1", "endpoint 1 (\"a\") has a key \"m\"; weight, ms, times, slots, fail and fail_ms are known"),
-            ("a:ms=x", "endpoint 1 (\"a\"): ms is \"x\", which is no number; give 0.001 to 3600000 milliseconds"),
-            ("a:ms=NaN", "endpoint 1 (\"a\"): ms is NaN, which is out of bounds; give 0.001 to 3600000 milliseconds"),
-            ("a:weight=0", "endpoint 1 (\"a\"): weight is 0, which is out of bounds; give 1 to 1000 (whole)"),
-            ("a:weight=1.5", "endpoint 1 (\"a\"): weight is 1.5; give a whole number"),
-            ("a:fail=2", "endpoint 1 (\"a\"): fail is 2, which is out of bounds; give 0 to 1 as the part that fails"),
-            ("a:times=odd", "endpoint 1 (\"a\"): times is \"odd\"; give fixed or exponential"),
-            ("a;b;a", "endpoint 3 (\"a\") is the second that is called \"a\"; give each a name of its own"),
-            ("a*1000;b", "endpoint 2 (\"b\") is one too many; 1000 may be simulated"),
-            ("a*0", "endpoint 1 (\"a\"): the count after * is 0, which is out of bounds; give 1 to 1000 endpoints"),
+            (
+                "a;:ms=1",
+                "endpoint 2 has no good name; begin it with a name of 1 to 63 characters, as in a:weight=2,ms=5",
+            ),
+            (
+                "a:ms",
+                "endpoint 1 (\"a\") has \"ms\", which is no KEY=VALUE; weight, ms, times, slots, fail and fail_ms are known",
+            ),
+            (
+                "a:m=1",
+                "endpoint 1 (\"a\") has a key \"m\"; weight, ms, times, slots, fail and fail_ms are known",
+            ),
+            (
+                "a:ms=x",
+                "endpoint 1 (\"a\"): ms is \"x\", which is no number; give 0.001 to 3600000 milliseconds",
+            ),
+            (
+                "a:ms=NaN",
+                "endpoint 1 (\"a\"): ms is NaN, which is out of bounds; give 0.001 to 3600000 milliseconds",
+            ),
+            (
+                "a:weight=0",
+                "endpoint 1 (\"a\"): weight is 0, which is out of bounds; give 1 to 1000 (whole)",
+            ),
+            (
+                "a:weight=1.5",
+                "endpoint 1 (\"a\"): weight is 1.5; give a whole number",
+            ),
+            (
+                "a:fail=2",
+                "endpoint 1 (\"a\"): fail is 2, which is out of bounds; give 0 to 1 as the part that fails",
+            ),
+            (
+                "a:times=odd",
+                "endpoint 1 (\"a\"): times is \"odd\"; give fixed or exponential",
+            ),
+            (
+                "a;b;a",
+                "endpoint 3 (\"a\") is the second that is called \"a\"; give each a name of its own",
+            ),
+            (
+                "a*1000;b",
+                "endpoint 2 (\"b\") is one too many; 1000 may be simulated",
+            ),
+            (
+                "a*0",
+                "endpoint 1 (\"a\"): the count after * is 0, which is out of bounds; give 1 to 1000 endpoints",
+            ),
         ] {
-            assert_eq!(text.parse::<Endpoints>().unwrap_err().to_string(), expected, "{text:?}");
+            assert_eq!(
+                text.parse::<Endpoints>().unwrap_err().to_string(),
+                expected,
+                "{text:?}"
+            );
         }
     }
 }

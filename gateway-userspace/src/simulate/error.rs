@@ -27,7 +27,15 @@ pub(super) fn number(place: &str, text: &str, low: f64, high: f64, unit: &str) -
     let remedy = || format!("give {low} to {high} {unit}");
     match text.trim().parse::<f64>() {
         Ok(number) if (low..=high).contains(&number) => Ok(number),
-        Ok(_) => Err(SimulateError::new(place, format!("is {}, which is out of bounds", text.trim()), remedy())),
-        Err(_) => Err(SimulateError::new(place, format!("is {:?}, which is no number", text.trim()), remedy())),
+        Ok(_) => Err(SimulateError::new(
+            place,
+            format!("is {}, which is out of bounds", text.trim()),
+            remedy(),
+        )),
+        Err(_) => Err(SimulateError::new(
+            place,
+            format!("is {:?}, which is no number", text.trim()),
+            remedy(),
+        )),
     }
 }

@@ -50,12 +50,15 @@ impl Outcome {
         let requests: usize = counts.iter().map(|(all, _)| all).sum();
         let weights: u32 = endpoints.iter().map(|endpoint| endpoint.weight).sum();
         let per_cent = |part: f64, whole: f64| part * 100.0 / whole.max(1.0);
-        let spreads = endpoints.iter().zip(counts).map(|(endpoint, (all, failed))| Spread {
-            name: endpoint.name.clone(),
-            requests: *all,
-            failed: *failed,
-            share_per_cent: per_cent(*all as f64, requests as f64),
-        });
+        let spreads = endpoints
+            .iter()
+            .zip(counts)
+            .map(|(endpoint, (all, failed))| Spread {
+                name: endpoint.name.clone(),
+                requests: *all,
+                failed: *failed,
+                share_per_cent: per_cent(*all as f64, requests as f64),
+            });
         let spreads: Vec<Spread> = spreads.collect();
         let off = endpoints.iter().zip(&spreads).map(|(endpoint, spread)| {
             (spread.share_per_cent - per_cent(f64::from(endpoint.weight), f64::from(weights))).abs()
@@ -63,7 +66,9 @@ impl Outcome {
         // The nearest rank: the least latency that so many are not above.
         let rank = |per_cent: usize| {
             let rank = (latencies_us.len() * per_cent).div_ceil(100);
-            latencies_us.get(rank.checked_sub(1)?).map(|us| *us as f64 / 1000.0)
+            latencies_us
+                .get(rank.checked_sub(1)?)
+                .map(|us| *us as f64 / 1000.0)
         };
         Self {
             balancer,

@@ -17,7 +17,10 @@ pub const BALANCERS: [(&str, Balancer); 8] = [
     ("random", Balancer::Random),
     ("least-requests", Balancer::LeastRequests),
     ("ip-hash (maglev)", Balancer::IpHash(Hashing::Maglev)),
-    ("consistent-hash (maglev)", Balancer::ConsistentHash(Hashing::Maglev)),
+    (
+        "consistent-hash (maglev)",
+        Balancer::ConsistentHash(Hashing::Maglev),
+    ),
     (
         "consistent-hash (ring)",
         Balancer::ConsistentHash(Hashing::Ring {
@@ -39,9 +42,18 @@ pub fn run(endpoints: &Endpoints, requests: &[Request], seed: u64) -> Vec<Outcom
     BALANCERS.iter().map(one).collect()
 }
 
-fn replay(name: &str, balancer: Balancer, endpoints: &[Endpoint], requests: &[Request], seed: u64) -> Outcome {
+fn replay(
+    name: &str,
+    balancer: Balancer,
+    endpoints: &[Endpoint],
+    requests: &[Request],
+    seed: u64,
+) -> Outcome {
     let member = |endpoint: &Endpoint| {
-        let identity = endpoint.name.bytes().fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
+        let identity = endpoint
+            .name
+            .bytes()
+            .fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
         Member::new(identity, endpoint.weight)
     };
     let members: Vec<Member> = endpoints.iter().map(member).collect();
@@ -136,7 +148,8 @@ impl<'a> World<'a> {
     }
 
     fn send(&mut self, index: usize, number: usize) {
-        let (Some(station), Some(endpoint)) = (self.stations.all.get_mut(index), self.endpoints.get(index)) else {
+        let (Some(station), Some(endpoint)) = (self.stations.all.get_mut(index), self.endpoints.get(index))
+        else {
             return;
         };
         station.active += 1;
@@ -269,10 +282,21 @@ mod tests {
 
     #[test]
     fn who_has_no_free_slot_lets_wait() {
-        let requests: Vec<Request> = (0..3).map(|key| Request { at_us: 0, key, cost_us: 2_000 }).collect();
+        let requests: Vec<Request> = (0..3)
+            .map(|key| Request {
+                at_us: 0,
+                key,
+                cost_us: 2_000,
+            })
+            .collect();
         let outcomes = run(&"a:slots=1,ms=3,times=fixed".parse().unwrap(), &requests, 1);
         for outcome in outcomes {
-            assert_eq!((outcome.p50_ms, outcome.max_ms), (Some(10.0), Some(15.0)), "{}", outcome.balancer);
+            assert_eq!(
+                (outcome.p50_ms, outcome.max_ms),
+                (Some(10.0), Some(15.0)),
+                "{}",
+                outcome.balancer
+            );
         }
     }
 }

@@ -51,8 +51,14 @@ pub struct Arrivals {
 pub fn generate(arrivals: &Arrivals) -> Result<Vec<Request>, SimulateError> {
     let expected = arrivals.rate * arrivals.seconds;
     let refused = || {
-        let fault = format!("make {} requests a second for {} s", arrivals.rate, arrivals.seconds);
-        let remedy = format!("give 1 to {} requests in all, in {TIME_S_MAX} s at most", REQUESTS_MAX / 100 * 99);
+        let fault = format!(
+            "make {} requests a second for {} s",
+            arrivals.rate, arrivals.seconds
+        );
+        let remedy = format!(
+            "give 1 to {} requests in all, in {TIME_S_MAX} s at most",
+            REQUESTS_MAX / 100 * 99
+        );
         SimulateError::new("--rate and --seconds", fault, remedy)
     };
     // As many as may be would be cut off half of the time.
@@ -104,7 +110,11 @@ pub fn read(mut trace: impl BufRead, name: &str) -> Result<Vec<Request>, Simulat
             return Err(SimulateError::new(place, "the line is too long", remedy));
         }
         let Ok(text) = std::str::from_utf8(&line) else {
-            return Err(SimulateError::new(place, "the line is not UTF-8", "write it as text"));
+            return Err(SimulateError::new(
+                place,
+                "the line is not UTF-8",
+                "write it as text",
+            ));
         };
         let text = text.trim();
         if text.is_empty() || text.starts_with('#') || (requests.is_empty() && text.starts_with("time_s,")) {
@@ -113,7 +123,11 @@ pub fn read(mut trace: impl BufRead, name: &str) -> Result<Vec<Request>, Simulat
         let request = request(text, &place)?;
         if requests.last().is_some_and(|last| last.at_us > request.at_us) {
             let fault = "is earlier than the line before";
-            return Err(SimulateError::new(place, fault, "sort the lines by time: sort -t, -g -k1,1"));
+            return Err(SimulateError::new(
+                place,
+                fault,
+                "sort the lines by time: sort -t, -g -k1,1",
+            ));
         }
         if requests.len() == REQUESTS_MAX {
             let fault = format!("is a request more than {REQUESTS_MAX}");
@@ -122,25 +136,43 @@ pub fn read(mut trace: impl BufRead, name: &str) -> Result<Vec<Request>, Simulat
         requests.push(request);
     }
     match requests.is_empty() {
-        true => Err(SimulateError::new(name, "has no request", "write lines of time_s,key[,cost_ms]")),
+        true => Err(SimulateError::new(
+            name,
+            "has no request",
+            "write lines of time_s,key[,cost_ms]",
+        )),
         false => Ok(requests),
     }
 }
 
 fn request(text: &str, place: &str) -> Result<Request, SimulateError> {
     let mut fields = text.split(',');
-    let (Some(time), Some(key), cost, None) = (fields.next(), fields.next(), fields.next(), fields.next()) else {
+    let (Some(time), Some(key), cost, None) = (fields.next(), fields.next(), fields.next(), fields.next())
+    else {
         let remedy = "write time_s,key[,cost_ms], without commas in the key";
-        return Err(SimulateError::new(place, format!("has {} fields", text.split(',').count()), remedy));
+        return Err(SimulateError::new(
+            place,
+            format!("has {} fields", text.split(',').count()),
+            remedy,
+        ));
     };
     let time_s = number(&format!("{place} time_s"), time, 0.0, TIME_S_MAX, "seconds")?;
     let cost_ms = match cost {
-        Some(cost) => number(&format!("{place} cost_ms"), cost, 0.0, COST_MS_MAX, "milliseconds")?,
+        Some(cost) => number(
+            &format!("{place} cost_ms"),
+            cost,
+            0.0,
+            COST_MS_MAX,
+            "milliseconds",
+        )?,
         None => 0.0,
     };
     Ok(Request {
         at_us: (time_s * 1e6).round() as u64,
-        key: key.trim().bytes().fold(0, |hash, byte| mix(hash ^ u64::from(byte))),
+        key: key
+            .trim()
+            .bytes()
+            .fold(0, |hash, byte| mix(hash ^ u64::from(byte))),
         cost_us: (cost_ms * 1e3).round() as u64,
     })
 }
@@ -158,7 +190,10 @@ mod tests {
     fn a_trace_is_read_line_by_line() {
         let trace = "time_s,key,cost_ms\n# from last week\n0.5,ann\n\n0.5,bob,2.5\r\n1e1, ann ,0\n";
         let requests = read(trace.as_bytes(), "t").unwrap();
-        let times: Vec<_> = requests.iter().map(|request| (request.at_us, request.cost_us)).collect();
+        let times: Vec<_> = requests
+            .iter()
+            .map(|request| (request.at_us, request.cost_us))
+            .collect();
         assert_eq!(times, [(500_000, 0), (500_000, 2_500), (10_000_000, 0)]);
         assert!(requests[0].key == requests[2].key && requests[0].key != requests[1].key);
     }
@@ -168,12 +203,30 @@ mod tests {
         let long = format!("1,{}", "k".repeat(5000));
         for (trace, expected) in [
             ("", "t has no request; write lines of time_s,key[,cost_ms]"),
-            ("1,a\nx,b", "t:2: time_s is \"x\", which is no number; give 0 to 10000000 seconds"),
-            ("\n-1,b", "t:2: time_s is -1, which is out of bounds; give 0 to 10000000 seconds"),
-            ("1,a,-1", "t:1: cost_ms is -1, which is out of bounds; give 0 to 3600000 milliseconds"),
-            ("1", "t:1: has 1 fields; write time_s,key[,cost_ms], without commas in the key"),
-            ("1,a,2,3", "t:1: has 4 fields; write time_s,key[,cost_ms], without commas in the key"),
-            ("2,a\n1,a", "t:2: is earlier than the line before; sort the lines by time: sort -t, -g -k1,1"),
+            (
+                "1,a\nx,b",
+                "t:2: time_s is \"x\", which is no number; give 0 to 10000000 seconds",
+            ),
+            (
+                "\n-1,b",
+                "t:2: time_s is -1, which is out of bounds; give 0 to 10000000 seconds",
+            ),
+            (
+                "1,a,-1",
+                "t:1: cost_ms is -1, which is out of bounds; give 0 to 3600000 milliseconds",
+            ),
+            (
+                "1",
+                "t:1: has 1 fields; write time_s,key[,cost_ms], without commas in the key",
+            ),
+            (
+                "1,a,2,3",
+                "t:1: has 4 fields; write time_s,key[,cost_ms], without commas in the key",
+            ),
+            (
+                "2,a\n1,a",
+                "t:2: is earlier than the line before; sort the lines by time: sort -t, -g -k1,1",
+            ),
             (&long, "t:1: the line is too long; 4096 bytes are the most"),
         ] {
             assert_eq!(read(trace.as_bytes(), "t").unwrap_err().to_string(), expected);
@@ -199,14 +252,23 @@ mod tests {
         assert_eq!(keys.len(), 10);
         assert_eq!(generate(&arrivals).unwrap(), requests);
         assert_ne!(generate(&Arrivals { seed: 2, ..arrivals }).unwrap(), requests);
-        for (rate, seconds) in [(0.0, 1.0), (1e6, 100.0), (f64::NAN, 1.0), (-1.0, -10.0), (1e-6, 1e8)] {
+        for (rate, seconds) in [
+            (0.0, 1.0),
+            (1e6, 100.0),
+            (f64::NAN, 1.0),
+            (-1.0, -10.0),
+            (1e-6, 1e8),
+        ] {
             let arrivals = Arrivals {
                 rate,
                 seconds,
                 ..arrivals
             };
             let refused = generate(&arrivals).unwrap_err().to_string();
-            assert!(refused.contains("; give 1 to 1980000 requests in all"), "{refused}");
+            assert!(
+                refused.contains("; give 1 to 1980000 requests in all"),
+                "{refused}"
+            );
         }
     }
 }
