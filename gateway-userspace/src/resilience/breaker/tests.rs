@@ -312,6 +312,24 @@ fn open_time_doubles_up_to_its_bound_and_starts_over_after_a_calm_time() {
 }
 
 #[test]
+fn trials_of_an_earlier_round_keep_their_places_but_have_no_say() {
+    let mut driven = Driven::new(Settings {
+        open_for_max: ms(1_000),
+        trial_timeout: ms(60_000),
+        ..settings()
+    });
+    driven.run("ffffwwttttFFww");
+    assert_eq!(
+        driven.breaker.admits(driven.now),
+        Admission::Trials(2),
+        "two are still out"
+    );
+    driven.run("FF");
+    assert_eq!(driven.breaker.state(), State::HalfOpen);
+    assert_eq!(driven.breaker.admits(driven.now), Admission::Trials(4));
+}
+
+#[test]
 fn edits_keep_the_state_and_its_clock() {
     let rows = [
         ("closed", "", State::Closed),

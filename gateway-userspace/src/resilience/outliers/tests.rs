@@ -262,6 +262,15 @@ fn rules_that_compare_eject_what_stands_out() {
             &[(0, "40.0% of calls succeeded, with the others 75.0%")],
         ),
         (
+            "behind others: what goes is no measure for the next",
+            small,
+            &[(1_000, 1_000), (1_000, 150), (1_000, 0), (1_000, 0)],
+            &[
+                (0, "0.0% of calls succeeded, with the others 95.0%"),
+                (1, "85.0% of calls succeeded, with the others 100.0%"),
+            ],
+        ),
+        (
             "behind others: all fail alike",
             small,
             &[(100, 30), (100, 33), (100, 28)],
@@ -340,6 +349,8 @@ fn ejections_grow_with_their_number_and_are_forgiven_by_the_interval() {
 #[test]
 fn restored_member_starts_with_a_clean_sheet() {
     let mut driven = Driven::new(Settings::default(), 3);
+    driven.calls(1, 1_000, 0);
+    driven.calls(2, 1_000, 0);
     driven.calls(0, 1_000, 1_000);
     driven.calls(0, 500, 500);
     driven.step(Event::Restore(0));
