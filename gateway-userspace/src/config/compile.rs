@@ -331,6 +331,7 @@ mod tests {
         ";
         let (settings, registry) = (settings(text), Registry::default());
         let answers = |rows: &[(&str, &[&str])]| Answers {
+            registered: Default::default(),
             number: 1,
             by_name: rows
                 .iter()

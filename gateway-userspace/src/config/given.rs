@@ -6,6 +6,7 @@
 
 #[macro_use]
 mod keys;
+pub mod health;
 mod upstream;
 mod values;
 
@@ -21,7 +22,7 @@ use super::snapshot::{AttachMode, Encapsulation, Transport};
 use values::SocketAddress;
 
 pub use keys::{ListenerKeys, RouteKeys};
-pub use upstream::{Endpoint, Health, Readiness, Upstream};
+pub use upstream::{Endpoint, Upstream};
 pub use values::{Network, Place, Time, TimeOrNone, time_text};
 
 /// The whole file.

@@ -13,7 +13,7 @@ use http::Method;
 use super::given::RouteKeys;
 use super::loops::Own;
 use super::snapshot::{
-    Admin, Balancer, Cluster, Dataplane, HttpMode, ListenerHttp, Node, Readiness, Respond, RouteHttp,
+    Admin, Balancer, Cluster, Dataplane, Health, HttpMode, ListenerHttp, Node, Respond, RouteHttp,
     UpstreamProtocol, Vip,
 };
 use crate::router::{HostPattern, PathPattern};
@@ -111,10 +111,12 @@ pub struct UpstreamSettings {
     pub h2_connections_max: usize,
     /// HTTP/2: streams on one connection before another is opened.
     pub h2_streams_max: usize,
-    /// Places and weights; not empty, places distinct.
+    /// Places and weights; places distinct; empty only where endpoints may register.
     pub endpoints: Vec<(Place, u32)>,
-    /// `health.readiness`.
-    pub readiness: Option<Readiness>,
+    /// `health`.
+    pub health: Health,
+    /// `registration.endpoints_max`; 0: none may register.
+    pub registered_max: usize,
 }
 
 impl Settings {

@@ -2,6 +2,7 @@
 //!
 //! Everything here is checked and resolved already: no option that means "default", no name that needs a lookup.
 
+mod health;
 mod rules;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::registry::EndpointState;
 use crate::router::Router;
 
+pub use health::{Check, CheckMethod, Health, Heartbeat, HttpCheck, Kind, Pushed, Startup, Statuses, Way};
 pub use rules::{EncodedSlash, Expect, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp};
 
 /// One immutable, numbered, compiled configuration.
@@ -295,8 +297,10 @@ pub struct Upstream {
     pub h2_connections_max: usize,
     /// HTTP/2: streams on one connection before another is opened.
     pub h2_streams_max: usize,
-    /// `health.readiness`; `None`: always taken to be ready.
-    pub readiness: Option<Readiness>,
+    /// `health`: how its endpoints are watched; without checks they are always taken to be ready.
+    pub health: Health,
+    /// `registration.endpoints_max`: how many more may come by themselves.
+    pub registered_max: usize,
 }
 
 /// `upstream.balancer`.
@@ -326,6 +330,8 @@ pub enum Missing {
     Unresolved,
     /// They resolve to listeners of this node or to VIPs: requests would go in circles.
     Loop,
+    /// The file lists none, and none has registered.
+    Unregistered,
 }
 
 /// One address of an upstream.
@@ -339,19 +345,4 @@ pub struct Endpoint {
     pub weight: u32,
     /// Its state cell, which outlives snapshots.
     pub state: Arc<EndpointState>,
-}
-
-/// `upstream.health.readiness`: may it get traffic?
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Readiness {
-    /// Path asked for by GET; any 2xx or 3xx is ready.
-    pub http: String,
-    /// Between two checks of one endpoint, spread by jitter.
-    pub interval: Duration,
-    /// Bound of one check.
-    pub timeout: Duration,
-    /// Successes in a row that make a failing endpoint ready.
-    pub rise: u32,
-    /// Failures in a row that make a ready endpoint failing.
-    pub fall: u32,
 }

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod dataplane;
+mod health;
 mod keys;
 mod listeners;
 mod names;

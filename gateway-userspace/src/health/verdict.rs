@@ -1,0 +1,151 @@
+//! What the checks of one endpoint come to: pure, no clock, socket or chance of its own.
+//!
+//! Each kind has a state of its own, found by `state`, `startup` or `lease`. Heartbeat and readiness decide about
+//! traffic; startup says from when on; liveness is for people alone.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use super::reason::Reason;
+use crate::config::snapshot::{Health, Kind};
+use crate::registry::Readiness;
+
+/// Kinds that decide about traffic.
+const RELEVANT: [Kind; 2] = [Kind::Heartbeat, Kind::Readiness];
+
+/// What is known by one kind of check.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) state: Readiness,
+    pub(super) since: Instant,
+    /// Why it failed last.
+    pub(super) failure: Option<Reason>,
+}
+
+/// Something changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    /// The kind of check; `None`: the endpoint as a whole.
+    pub(super) kind: Option<Kind>,
+    pub(super) from: Readiness,
+    pub(super) to: Readiness,
+    pub(super) why: Reason,
+}
+
+/// One endpoint.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    kinds: BTreeMap<Kind, Known>,
+    readiness: Readiness,
+}
+
+impl Verdict {
+    /// Of an endpoint of which so much is known.
+    pub(super) fn new(readiness: Readiness) -> Self {
+        Self {
+            kinds: BTreeMap::new(),
+            readiness,
+        }
+    }
+
+    pub(super) fn readiness(&self) -> Readiness {
+        self.readiness
+    }
+
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (Kind, &Known)> {
+        self.kinds.iter().map(|(kind, known)| (*kind, known))
+    }
+
+    pub(super) fn known(&self, kind: Kind) -> Option<&Known> {
+        self.kinds.get(&kind)
+    }
+
+    /// Whether failures do not count yet.
+    pub(super) fn is_starting(&self) -> bool {
+        self.state(Kind::Startup) == Some(Readiness::Unknown)
+    }
+
+    /// Takes over which kinds there are. Those that stay keep their state.
+    ///
+    /// A kind that is new begins with what the endpoint is: to forget that it is ready would take it out of traffic for
+    /// an edit, and one that fails by another check is not better for having a further one.
+    pub(super) fn configure(&mut self, health: &Health, now: Instant) -> Vec<Change> {
+        let is_first = RELEVANT.iter().all(|kind| !self.kinds.contains_key(kind));
+        self.kinds.retain(|kind, _| health.has(*kind));
+        for kind in Kind::ALL.into_iter().filter(|kind| health.has(*kind)) {
+            let state = match (kind, self.readiness) {
+                (Kind::Liveness, _) | (_, Readiness::Unknown) => Readiness::Unknown,
+                // Whatever was checked before has long started.
+                (_, Readiness::Ready) | (Kind::Startup, Readiness::Failing) => Readiness::Ready,
+                (Kind::Heartbeat | Kind::Readiness, Readiness::Failing) if is_first => Readiness::Failing,
+                (Kind::Heartbeat | Kind::Readiness, Readiness::Failing) => Readiness::Unknown,
+            };
+            self.kinds.entry(kind).or_insert(Known {
+                state,
+                since: now,
+                failure: None,
+            });
+        }
+        let why = Reason::new("configuration", "the configuration changed");
+        self.conclude(&why).into_iter().collect()
+    }
+
+    /// Takes what a kind found. One that is not configured any more says nothing.
+    pub(super) fn found(&mut self, kind: Kind, to: Readiness, why: &Reason, now: Instant) -> Vec<Change> {
+        let Some(known) = self.kinds.get_mut(&kind) else {
+            return Vec::new();
+        };
+        let from = known.state;
+        if to == Readiness::Failing {
+            known.failure = Some(why.clone());
+        }
+        if from == to {
+            return Vec::new();
+        }
+        (known.state, known.since) = (to, now);
+        let change = Change {
+            kind: Some(kind),
+            from,
+            to,
+            why: why.clone(),
+        };
+        [change].into_iter().chain(self.conclude(why)).collect()
+    }
+
+    /// Remembers why a check failed, whether or not that changes anything.
+    pub(super) fn note(&mut self, kind: Kind, failure: &Reason) {
+        if let Some(known) = self.kinds.get_mut(&kind) {
+            known.failure = Some(failure.clone());
+        }
+    }
+
+    fn state(&self, kind: Kind) -> Option<Readiness> {
+        self.kinds.get(&kind).map(|known| known.state)
+    }
+
+    fn conclude(&mut self, why: &Reason) -> Option<Change> {
+        let states: Vec<Readiness> = RELEVANT.iter().filter_map(|kind| self.state(*kind)).collect();
+        let (from, to) = (self.readiness, combined(self.state(Kind::Startup), &states));
+        self.readiness = to;
+        (from != to).then(|| Change {
+            kind: None,
+            from,
+            to,
+            why: why.clone(),
+        })
+    }
+}
+
+/// The whole: starting endpoints are unknown; else one failure is enough, and all must be ready.
+fn combined(startup: Option<Readiness>, relevant: &[Readiness]) -> Readiness {
+    if startup == Some(Readiness::Unknown) {
+        Readiness::Unknown
+    } else if relevant.contains(&Readiness::Failing) {
+        Readiness::Failing
+    } else if relevant.iter().all(|state| *state == Readiness::Ready) {
+        Readiness::Ready
+    } else {
+        Readiness::Unknown
+    }
+}
