@@ -273,7 +273,9 @@ fn plans(upstream: &Upstream, endpoint: &Endpoint) -> Vec<(Kind, Plan)> {
         let grace = grace.filter(|_| kind == Kind::Startup).unwrap_or_default();
         (kind, Plan::Ask(question, grace))
     });
-    let pushed = health.pushed().map(|pushed| (Kind::Heartbeat, Plan::Listen(pushed)));
+    let pushed = health
+        .pushed()
+        .map(|pushed| (Kind::Heartbeat, Plan::Listen(pushed)));
     asked.chain(pushed).collect()
 }
 

@@ -87,7 +87,8 @@ fn of(method: &Method, upstream: &str, address: &str) -> Result<Asked, Refused> 
         .replace("%5D", "]")
         .replace("%5d", "]");
     let Ok(address) = plain.replace("%3A", ":").replace("%3a", ":").parse() else {
-        let text = format!("{address} is not an address with a port, as in 10.0.1.1:8080 or [2001:db8::1]:8080.");
+        let text =
+            format!("{address} is not an address with a port, as in 10.0.1.1:8080 or [2001:db8::1]:8080.");
         return Err(Refused::Address(text));
     };
     Ok(ask(Place {
@@ -109,8 +110,12 @@ pub fn renewal(body: &[u8]) -> Result<Renewal, String> {
     }
     let body: Body = serde_json::from_slice(body)
         .map_err(|error| format!("The body must be as {{ \"ttl\": \"10s\", \"weight\": 1 }}: {error}."))?;
-    let ttl = humantime::parse_duration(&body.ttl)
-        .map_err(|_| format!("ttl must be a number and a unit, as in \"10s\", not \"{}\".", body.ttl))?;
+    let ttl = humantime::parse_duration(&body.ttl).map_err(|_| {
+        format!(
+            "ttl must be a number and a unit, as in \"10s\", not \"{}\".",
+            body.ttl
+        )
+    })?;
     Ok(Renewal {
         ttl,
         weight: body.weight,

@@ -346,7 +346,10 @@ pub fn vips(snapshot: &Snapshot) -> Vec<Vip> {
 /// The upstreams of a snapshot, with what is known of their endpoints now.
 pub fn upstreams(snapshot: &Snapshot, known: &Known) -> Vec<Upstream> {
     use std::sync::atomic::Ordering::Relaxed;
-    type Of<'s> = (&'s crate::config::snapshot::Upstream, &'s crate::config::snapshot::Endpoint);
+    type Of<'s> = (
+        &'s crate::config::snapshot::Upstream,
+        &'s crate::config::snapshot::Endpoint,
+    );
     let endpoint = |(upstream, endpoint): Of<'_>| Endpoint {
         address: endpoint.address,
         host: endpoint.host.as_deref().map(str::to_owned),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use gateway::config::settings::{ActionSettings, RouteSettings};
-use gateway::config::snapshot::{AdminListen, Respond};
+use gateway::config::snapshot::{AdminListen, Health, Respond, Way};
 use gateway::config::{Problem, Settings};
 use gateway::router::{HostPattern, PathPattern};
 use serde_json::json;

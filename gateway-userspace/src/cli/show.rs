@@ -284,7 +284,8 @@ mod tests {
 
     use gateway::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
     use gateway::admin::status::{
-        AttachedMode, CheckStatus, Dataplane, Endpoint, Interface, Listener, Node, RefusedReload, Upstream, VerdictCount,
+        AttachedMode, CheckStatus, Dataplane, Endpoint, Interface, Listener, Node, RefusedReload, Upstream,
+        VerdictCount,
     };
     use gateway::admin::{Answer, Api, ApiError, Token, bind, serve};
     use gateway::config::snapshot::{AdminListen, Kind};

@@ -90,7 +90,9 @@ impl Controller {
             )));
         }
         if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
-            return Err(ApiError::Invalid(format!("Nobody can be connected to at {address}.")));
+            return Err(ApiError::Invalid(format!(
+                "Nobody can be connected to at {address}."
+            )));
         }
         if self.parts.settings.own().owner(address).is_some() {
             return Err(ApiError::Invalid(format!(

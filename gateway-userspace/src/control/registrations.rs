@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::config::Settings;
+use crate::config::settings::Place;
 
 /// How long an endpoint whose time is over is kept, and shown as failing: an operator sees that it is gone, and one that
 /// comes back has its place.
@@ -83,16 +84,18 @@ impl Registrations {
         }
     }
 
-    /// Forgets what new settings do not let register. For settings of which a snapshot is made: nothing has to follow.
+    /// Forgets what new settings list themselves, or do not let register. For settings of which a snapshot is made: nothing has to follow.
     pub fn keep(&mut self, settings: &Settings) {
-        let most = |name: &str| {
-            let mut upstreams = settings.upstreams.iter();
-            upstreams
-                .find(|upstream| upstream.name == name)
-                .map_or(0, |upstream| upstream.registered_max)
-        };
         for (name, endpoints) in &mut self.by_upstream {
-            while endpoints.len() > most(name) && endpoints.pop_last().is_some() {}
+            let upstream = settings.upstreams.iter().find(|upstream| upstream.name == *name);
+            let most = upstream.map_or(0, |upstream| upstream.registered_max);
+            let listed = upstream.map_or(&[][..], |upstream| &upstream.endpoints);
+            let is_listed = |address: &SocketAddr| {
+                let mut places = listed.iter().map(|(place, _)| place);
+                places.any(|place| *place == Place::Address(*address))
+            };
+            endpoints.retain(|address, _| !is_listed(address));
+            while endpoints.len() > most && endpoints.pop_last().is_some() {}
         }
         self.by_upstream.retain(|_, endpoints| !endpoints.is_empty());
     }
@@ -106,7 +109,8 @@ impl Registrations {
                 .collect()
         };
         let all = self.by_upstream.iter();
-        all.map(|(name, endpoints)| (name.clone(), of(endpoints))).collect()
+        all.map(|(name, endpoints)| (name.clone(), of(endpoints)))
+            .collect()
     }
 }
 
@@ -128,7 +132,11 @@ mod tests {
         assert_eq!(all.number(), 2, "another weight");
         assert_eq!(all.register("u", address(2), 1, at(700), 2), Ok(()));
         assert_eq!(all.register("u", address(3), 1, at(20), 2), Err(Full));
-        assert_eq!(all.register("other", address(3), 1, at(700), 2), Ok(()), "its own bound");
+        assert_eq!(
+            all.register("other", address(3), 1, at(700), 2),
+            Ok(()),
+            "its own bound"
+        );
         assert_eq!(all.number(), 4);
         all.forget(at(619));
         assert_eq!(all.number(), 4, "gone, and kept for a while");

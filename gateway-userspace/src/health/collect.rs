@@ -23,7 +23,8 @@ impl Collector for Collected {
         let records: Vec<(Key, Arc<Record>)> = {
             let records = self.0.records();
             let both = records.iter();
-            both.map(|(key, record)| (key.clone(), Arc::clone(record))).collect()
+            both.map(|(key, record)| (key.clone(), Arc::clone(record)))
+                .collect()
         };
         let rows: [(&str, &str, Reader); 2] = [
             ("gateway_checks_passed", "Checks that passed", |c| &c.passed),
@@ -48,7 +49,8 @@ impl Collector for Collected {
                 }
             }
         }
-        let help = "What each kind of check says of an endpoint: 1 ready, 0 not known yet or starting, -1 failing";
+        let help =
+            "What each kind of check says of an endpoint: 1 ready, 0 not known yet or starting, -1 failing";
         let mut metric = encoder.encode_descriptor("gateway_check_state", help, None, MetricType::Gauge)?;
         for ((upstream, endpoint), record) in &records {
             let endpoint = endpoint.to_string();

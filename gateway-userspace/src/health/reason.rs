@@ -25,6 +25,29 @@ impl Reason {
 pub(super) fn shown(bytes: &[u8]) -> String {
     let bytes = bytes.get(..TEXT_BYTES_MAX).unwrap_or(bytes);
     let text = String::from_utf8_lossy(bytes);
-    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let line = text
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or_default();
     line.trim().chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_from_outside_are_one_bounded_line_without_control_characters() {
+        let long = "x".repeat(1000);
+        let rows = [
+            ("", ""),
+            ("\n \n disk full \nmore", "disk full"),
+            ("a\u{1b}[31mb\tc", "a[31mbc"),
+            (long.as_str(), &long[..TEXT_BYTES_MAX]),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(shown(text.as_bytes()), expected);
+        }
+        assert_eq!(shown(b"\xff\xfe"), "\u{fffd}\u{fffd}");
+    }
 }

@@ -97,11 +97,6 @@ impl Record {
         self.verdict().is_starting()
     }
 
-    /// The endpoint as a whole.
-    pub(super) fn readiness(&self) -> Readiness {
-        self.verdict().readiness()
-    }
-
     /// What one kind knows.
     pub(super) fn known(&self, kind: Kind) -> Option<Known> {
         self.verdict().known(kind).cloned()
@@ -110,7 +105,10 @@ impl Record {
     /// What every kind knows.
     pub(super) fn kinds(&self) -> Vec<(Kind, Known)> {
         let verdict = self.verdict();
-        verdict.kinds().map(|(kind, known)| (kind, known.clone())).collect()
+        verdict
+            .kinds()
+            .map(|(kind, known)| (kind, known.clone()))
+            .collect()
     }
 
     /// The counters of one kind.

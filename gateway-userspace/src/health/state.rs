@@ -143,3 +143,152 @@ impl Rhythm {
         now + self.interval.saturating_mul(percent) / 100
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::snapshot::Way;
+    use Readiness::{Failing, Ready, Unknown};
+
+    fn settings(interval: Duration, rise: u32, fall: u32) -> Settings {
+        Settings {
+            way: Way::Tcp,
+            port: None,
+            interval,
+            timeout: Duration::from_secs(1),
+            rise,
+            fall,
+        }
+    }
+
+    fn become_of(actions: &[Action]) -> Option<Readiness> {
+        actions.iter().find_map(|action| match action {
+            Action::Become(readiness) => Some(*readiness),
+            Action::Probe | Action::WaitUntil(_) => None,
+        })
+    }
+
+    #[test]
+    fn outcomes_in_a_row_change_the_state() {
+        // p: passed, f: failed, e: excused; expected: the state after each.
+        let rows: &[(Readiness, &str, &[Readiness], &str)] = &[
+            (Unknown, "p", &[Ready], "the first success counts"),
+            (Unknown, "f", &[Failing], "the first failure counts"),
+            (
+                Ready,
+                "ffpfff",
+                &[Ready, Ready, Ready, Ready, Ready, Failing],
+                "fall in a row",
+            ),
+            (
+                Failing,
+                "pfpp",
+                &[Failing, Failing, Failing, Ready],
+                "rise in a row",
+            ),
+            (Ready, "ppp", &[Ready; 3], "nothing changes"),
+            (
+                Unknown,
+                "eeepepf",
+                &[Unknown, Unknown, Unknown, Ready, Unknown, Ready, Ready],
+                "what starts fails without failing",
+            ),
+            (
+                Unknown,
+                "eef",
+                &[Unknown, Unknown, Failing],
+                "and fails once that is over",
+            ),
+        ];
+        for (start, outcomes, expected, why) in rows {
+            let mut check = Check::new(&settings(Duration::from_secs(1), 2, 3), *start, 7);
+            let now = Instant::now();
+            let mut state = *start;
+            for (outcome, expected) in outcomes.chars().zip(*expected) {
+                let event = match outcome {
+                    'p' => Event::Passed,
+                    'f' => Event::Failed,
+                    _ => Event::Excused,
+                };
+                let actions = check.step(event, now);
+                state = become_of(&actions).unwrap_or(state);
+                assert_eq!(state, *expected, "{why}");
+                assert!(
+                    matches!(actions.last(), Some(Action::WaitUntil(_))),
+                    "{why}: it goes on"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn probes_begin_at_once_and_are_spread_around_the_interval() {
+        let mut check = Check::new(&settings(Duration::from_secs(1), 2, 3), Unknown, 0);
+        let now = Instant::now();
+        assert_eq!(check.step(Event::Started, now), [Action::Probe]);
+        let mut waits = Vec::new();
+        for _ in 0..100 {
+            let Some(Action::WaitUntil(due)) = check.step(Event::Passed, now).pop() else {
+                unreachable!("every outcome is followed by a wait");
+            };
+            waits.push(due - now);
+            assert_eq!(check.step(Event::Due, due), [Action::Probe]);
+        }
+        assert!(waits.iter().all(|w| (900..=1100).contains(&w.as_millis())));
+        assert!(waits.iter().max() > waits.iter().min());
+    }
+
+    /// Whatever an endpoint does, each turn takes as many outcomes in a row as the settings say, and one that flaps
+    /// twice a second therefore does not take the verdict along.
+    #[test]
+    fn flapping_twice_a_second_turns_the_verdict_no_more_often_than_rise_and_fall_allow() {
+        const SECONDS: u64 = 600;
+        // Interval in milliseconds, rise, fall, and up and down times of the endpoint in milliseconds.
+        let rows = [
+            (500, 2, 2, 250, 250),
+            (500, 2, 3, 250, 250),
+            (1000, 2, 3, 250, 250),
+            (100, 2, 3, 250, 250),
+            (100, 3, 5, 100, 400),
+            (1000, 2, 3, 450, 50),
+        ];
+        for (interval, rise, fall, up, down) in rows {
+            for seed in 0..200_u64 {
+                let seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let interval = Duration::from_millis(interval);
+                let mut check = Check::new(&settings(interval, rise, fall), Ready, seed);
+                let start = Instant::now();
+                let (mut now, mut state) = (start, Ready);
+                let (mut history, mut turns) = (Vec::new(), 0_usize);
+                while now < start + Duration::from_secs(SECONDS) {
+                    let phase = (now - start).as_millis() % (up + down);
+                    let is_up = phase < up;
+                    history.push(is_up);
+                    let event = if is_up { Event::Passed } else { Event::Failed };
+                    let actions = check.step(event, now);
+                    if let Some(next) = become_of(&actions) {
+                        let wanted = if next == Ready { rise } else { fall };
+                        let row = history.iter().rev().take(wanted as usize);
+                        assert_eq!(row.clone().count(), wanted as usize);
+                        assert!(row.into_iter().all(|is_up| *is_up == (next == Ready)), "{seed}");
+                        assert_ne!(next, state);
+                        state = next;
+                        turns += 1;
+                    }
+                    let Some(Action::WaitUntil(due)) = actions.last() else {
+                        unreachable!("every outcome is followed by a wait");
+                    };
+                    assert!(*due > now);
+                    now = *due;
+                }
+                // A pair of turns takes rise and fall outcomes; the last pair may be begun.
+                let most = 2 * (history.len() / (rise + fall) as usize + 1);
+                assert!(
+                    turns <= most,
+                    "seed {seed}: {turns} turns in {} checks",
+                    history.len()
+                );
+            }
+        }
+    }
+}

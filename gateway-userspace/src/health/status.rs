@@ -40,7 +40,11 @@ impl Known {
             });
             kinds.collect()
         };
-        Self(records.map(|(key, record)| (key.clone(), statuses(record))).collect())
+        Self(
+            records
+                .map(|(key, record)| (key.clone(), statuses(record)))
+                .collect(),
+        )
     }
 
     /// What is known of one; empty where it is not watched.

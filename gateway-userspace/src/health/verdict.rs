@@ -149,3 +149,231 @@ fn combined(startup: Option<Readiness>, relevant: &[Readiness]) -> Readiness {
         Readiness::Unknown
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::snapshot::{Check, Heartbeat, Startup, Way};
+    use Kind::{Heartbeat as Beat, Liveness as Live, Readiness as Read, Startup as Start};
+    use Readiness::{Failing, Ready, Unknown};
+
+    fn health(kinds: &[Kind]) -> Health {
+        let check = Check {
+            way: Way::Tcp,
+            port: None,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall: 2,
+        };
+        let has = |kind| kinds.contains(&kind).then(|| check.clone());
+        Health {
+            heartbeat: has(Beat).map(Heartbeat::Asked),
+            liveness: has(Live),
+            readiness: has(Read),
+            startup: has(Start).map(|check| Startup {
+                check,
+                grace: Duration::from_secs(60),
+            }),
+        }
+    }
+
+    fn why() -> Reason {
+        Reason::new("test", "because")
+    }
+
+    #[test]
+    fn kinds_come_to_one_verdict() {
+        // What the endpoint was, its kinds, what is found in order, and the verdict after all of it.
+        type Row<'r> = (Readiness, &'r [Kind], &'r [(Kind, Readiness)], Readiness, &'r str);
+        let rows: &[Row<'_>] = &[
+            (Unknown, &[Read], &[], Unknown, "unknown at the start"),
+            (Unknown, &[Read], &[(Read, Ready)], Ready, "readiness alone"),
+            (
+                Unknown,
+                &[Read, Beat],
+                &[(Read, Ready)],
+                Unknown,
+                "one of two is not enough",
+            ),
+            (
+                Unknown,
+                &[Read, Beat],
+                &[(Read, Ready), (Beat, Ready)],
+                Ready,
+                "both are",
+            ),
+            (
+                Unknown,
+                &[Read, Beat],
+                &[(Beat, Failing)],
+                Failing,
+                "one failure is enough",
+            ),
+            (
+                Unknown,
+                &[Read, Beat],
+                &[(Beat, Failing), (Read, Failing), (Beat, Ready)],
+                Failing,
+                "one of two failures is over",
+            ),
+            (Unknown, &[Live], &[], Ready, "liveness is no reason to wait"),
+            (
+                Unknown,
+                &[Live, Read],
+                &[(Read, Ready), (Live, Failing)],
+                Ready,
+                "nor to go",
+            ),
+            (Unknown, &[Live], &[(Live, Failing)], Ready, "even alone"),
+            (Unknown, &[Start], &[], Unknown, "it starts"),
+            (Unknown, &[Start], &[(Start, Ready)], Ready, "it has started"),
+            (
+                Unknown,
+                &[Start],
+                &[(Start, Failing)],
+                Ready,
+                "nothing else is asked for",
+            ),
+            (
+                Unknown,
+                &[Start, Read],
+                &[(Read, Failing)],
+                Unknown,
+                "a failure while it starts",
+            ),
+            (
+                Unknown,
+                &[Start, Read],
+                &[(Read, Ready)],
+                Unknown,
+                "ready, and yet it starts",
+            ),
+            (
+                Unknown,
+                &[Start, Read],
+                &[(Read, Ready), (Start, Ready)],
+                Ready,
+                "ready since it has started",
+            ),
+            (
+                Unknown,
+                &[Start, Read],
+                &[(Read, Failing), (Start, Failing)],
+                Failing,
+                "grace is over",
+            ),
+            (
+                Ready,
+                &[Read, Beat, Start],
+                &[],
+                Ready,
+                "checks that are new forget nothing",
+            ),
+            (Ready, &[Read, Beat], &[(Beat, Failing)], Failing, "but they find"),
+            (Failing, &[Read], &[], Failing, "nor forgive"),
+            (
+                Failing,
+                &[Read, Start],
+                &[],
+                Failing,
+                "and what fails has long started",
+            ),
+            (
+                Unknown,
+                &[Read],
+                &[(Beat, Failing)],
+                Unknown,
+                "a kind that is not there says nothing",
+            ),
+        ];
+        for (before, kinds, found, expected, row) in rows {
+            let (mut verdict, now) = (Verdict::new(*before), Instant::now());
+            verdict.configure(&health(kinds), now);
+            for (kind, state) in *found {
+                verdict.found(*kind, *state, &why(), now);
+            }
+            assert_eq!(verdict.readiness(), *expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn edits_keep_what_is_known() {
+        // Kinds with what they found, the kinds after an edit, and the verdict then.
+        type Row<'r> = (&'r [(Kind, Readiness)], &'r [Kind], Readiness, &'r str);
+        let rows: &[Row<'_>] = &[
+            (
+                &[(Read, Ready)],
+                &[Read, Beat, Start],
+                Ready,
+                "more checks for a ready one",
+            ),
+            (
+                &[(Read, Failing)],
+                &[Read, Beat, Start],
+                Failing,
+                "more checks for a failing one",
+            ),
+            (
+                &[(Read, Failing)],
+                &[Beat],
+                Failing,
+                "another one for a failing one",
+            ),
+            (
+                &[(Read, Ready), (Beat, Failing)],
+                &[Read],
+                Ready,
+                "the failing one is removed",
+            ),
+            (
+                &[(Read, Ready), (Beat, Failing)],
+                &[Beat],
+                Failing,
+                "the other is removed",
+            ),
+            (
+                &[(Read, Unknown)],
+                &[Read, Beat],
+                Unknown,
+                "nothing is known, and no more then",
+            ),
+            (&[(Read, Failing)], &[], Ready, "without checks all are ready"),
+        ];
+        for (found, after, expected, row) in rows {
+            let (mut verdict, now) = (Verdict::new(Unknown), Instant::now());
+            let kinds: Vec<Kind> = found.iter().map(|(kind, _)| *kind).collect();
+            verdict.configure(&health(&kinds), now);
+            for (kind, state) in *found {
+                verdict.found(*kind, *state, &why(), now);
+            }
+            verdict.configure(&health(after), now);
+            assert_eq!(verdict.readiness(), *expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn each_change_is_told_once_with_its_reason() {
+        let (mut verdict, now) = (Verdict::new(Unknown), Instant::now());
+        assert_eq!(verdict.configure(&health(&[Beat, Live]), now), []);
+        let change = |kind, from, to| Change {
+            kind,
+            from,
+            to,
+            why: why(),
+        };
+        assert_eq!(
+            verdict.found(Beat, Ready, &why(), now),
+            [change(Some(Beat), Unknown, Ready), change(None, Unknown, Ready)]
+        );
+        assert_eq!(verdict.found(Beat, Ready, &why(), now), []);
+        assert_eq!(
+            verdict.found(Live, Failing, &why(), now),
+            [change(Some(Live), Unknown, Failing)],
+            "the endpoint stays as it is"
+        );
+        assert_eq!(verdict.known(Live).unwrap().failure, Some(why()));
+    }
+}

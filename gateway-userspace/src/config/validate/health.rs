@@ -13,7 +13,8 @@ use crate::config::snapshot::{
 };
 
 /// What to write where a check does not say how it asks.
-const WAYS: &str = "write one of http = \"/path\", tcp = true, grpc = \"service\" or command = [\"/program\"]";
+const WAYS: &str =
+    "write one of http = \"/path\", tcp = true, grpc = \"service\" or command = [\"/program\"]";
 
 /// `upstream.health`; `protocol` is what is spoken to the endpoints.
 pub fn health(
@@ -39,6 +40,13 @@ pub fn health(
             grace: time(given.grace, limits::STARTUP_GRACE),
         })
     });
+    if given.startup.as_ref().is_some_and(|given| given.fall.is_some()) {
+        problems.add(
+            &path.key("startup").key("fall"),
+            "failures do not count before an endpoint has started",
+            "remove it; grace says how long it may take",
+        );
+    }
     let heartbeat = given.heartbeat.as_ref();
     let heartbeat =
         heartbeat.and_then(|given| self::heartbeat(given, protocol, &path.key("heartbeat"), problems));

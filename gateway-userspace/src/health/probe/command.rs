@@ -69,7 +69,10 @@ pub(super) async fn run(question: &Question, program: &Path, arguments: &[String
     if status.success() {
         return Ok(());
     }
-    let output = [out, err].iter().map(|bytes| shown(bytes)).find(|line| !line.is_empty());
+    let output = [out, err]
+        .iter()
+        .map(|bytes| shown(bytes))
+        .find(|line| !line.is_empty());
     Err(Fault::Command {
         status,
         output: output.map_or_else(String::new, |line| format!(": {line}")),
