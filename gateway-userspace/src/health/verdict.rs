@@ -71,8 +71,8 @@ impl Verdict {
     /// A kind that is new begins with what the endpoint is: to forget that it is ready would take it out of traffic for
     /// an edit, and one that fails by another check is not better for having a further one.
     pub(super) fn configure(&mut self, health: &Health, now: Instant) -> Vec<Change> {
-        let is_first = RELEVANT.iter().all(|kind| !self.kinds.contains_key(kind));
         self.kinds.retain(|kind, _| health.has(*kind));
+        let is_first = RELEVANT.iter().all(|kind| !self.kinds.contains_key(kind));
         for kind in Kind::ALL.into_iter().filter(|kind| health.has(*kind)) {
             let state = match (kind, self.readiness) {
                 (Kind::Liveness, _) | (_, Readiness::Unknown) => Readiness::Unknown,

@@ -306,3 +306,253 @@ pub fn registered_max(
     }
     registration.endpoints_max.unwrap_or(limits::REGISTERED_MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::load::load_text;
+    use crate::config::settings::UpstreamSettings;
+    use crate::config::snapshot::Kind;
+    use crate::config::surroundings::Surroundings;
+
+    fn loaded(upstream: &str) -> Result<std::sync::Arc<UpstreamSettings>, String> {
+        let text = format!(
+            "[node]\nname = 'a'\n[[listener]]\nname = 'web'\naddress = '127.0.0.1:8080'\n[[upstream]]\nname = 'u'\n{upstream}\n"
+        );
+        let surroundings = Surroundings {
+            cores: 1,
+            state_directory: "/state".into(),
+        };
+        let settings = load_text(Path::new("t.toml"), &text, &surroundings);
+        let settings = settings.map_err(|refused| refused.to_string())?;
+        Ok(std::sync::Arc::clone(&settings.upstreams[0]))
+    }
+
+    const ENDPOINTS: &str = "endpoints = [{ address = '10.0.0.1:80' }]\n";
+
+    #[test]
+    fn each_kind_has_its_defaults_and_each_way_its_keys() {
+        let health = loaded(&format!(
+            "{ENDPOINTS}protocol = 'http2'\n[upstream.health]\n\
+             heartbeat = {{ tcp = true, port = 81 }}\n\
+             liveness = {{ command = ['/bin/check', '-q'] }}\n\
+             readiness = {{ http = '/readyz?deep=1', host = 'a.example:80', method = 'HEAD', statuses = ['2xx', '401', '300-304'] }}\n\
+             startup = {{ grpc = '', grace = '5m' }}\n"
+        ))
+        .unwrap()
+        .health
+        .clone();
+        let figures: Vec<(Kind, u128, u128, u32, u32)> = health
+            .asked()
+            .map(|(kind, check)| {
+                let (interval, timeout) = (check.interval.as_millis(), check.timeout.as_millis());
+                (kind, interval, timeout, check.rise, check.fall)
+            })
+            .collect();
+        assert_eq!(
+            figures,
+            [
+                (Kind::Heartbeat, 500, 500, 2, 2),
+                (Kind::Liveness, 5000, 2000, 1, 3),
+                (Kind::Readiness, 1000, 1000, 2, 3),
+                (Kind::Startup, 1000, 1000, 1, 1),
+            ]
+        );
+        assert_eq!(health.startup.unwrap().grace, Duration::from_secs(300));
+        let Some(Heartbeat::Asked(heartbeat)) = health.heartbeat else {
+            panic!("it asks");
+        };
+        assert_eq!((heartbeat.way, heartbeat.port), (Way::Tcp, Some(81)));
+        let Some(Way::Http(http)) = health.readiness.map(|check| check.way) else {
+            panic!("it asks over HTTP");
+        };
+        let expected = HttpCheck {
+            path: "/readyz?deep=1".into(),
+            method: CheckMethod::Head,
+            host: Some("a.example:80".into()),
+            statuses: Statuses(vec![(200, 299), (401, 401), (300, 304)]),
+            protocol: UpstreamProtocol::Http2,
+        };
+        assert_eq!(http, expected);
+        let program = Way::Command {
+            program: "/bin/check".into(),
+            arguments: vec!["-q".into()],
+        };
+        assert_eq!(health.liveness.map(|check| check.way), Some(program));
+    }
+
+    #[test]
+    fn endpoints_may_register_where_heartbeats_are_pushed() {
+        let pushed = "[upstream.health]\nheartbeat = { pushed = true, ttl_max = '30s' }\n";
+        let registering = format!("{pushed}[upstream.registration]\n");
+        for (text, endpoints, registered_max) in [
+            (format!("{ENDPOINTS}{pushed}"), 1, 0),
+            (format!("{ENDPOINTS}{registering}"), 1, 64),
+            (format!("{registering}endpoints_max = 3\n"), 0, 3),
+        ] {
+            let upstream = loaded(&text).unwrap();
+            let ttl_max = upstream.health.pushed().map(|pushed| pushed.ttl_max);
+            assert_eq!(ttl_max, Some(Duration::from_secs(30)), "{text}");
+            let seen = (upstream.endpoints.len(), upstream.registered_max);
+            assert_eq!(seen, (endpoints, registered_max), "{text}");
+        }
+    }
+
+    #[test]
+    fn checks_that_make_no_sense_are_refused_once_with_what_would() {
+        let rows = [
+            (
+                "readiness = { interval = '1s' }",
+                "health.readiness: does not say how to check; write one of http =",
+            ),
+            (
+                "readiness = { tcp = false }",
+                "readiness.tcp: false is no way to check; write one of",
+            ),
+            (
+                "readiness = { http = '/', tcp = true }",
+                "readiness.tcp: tcp is a second way beside http; keep one",
+            ),
+            (
+                "liveness = { grpc = '', command = ['/a'] }",
+                "liveness.command: command is a second way beside grpc",
+            ),
+            (
+                "readiness = { http = 'readyz' }",
+                "readiness.http: \"readyz\" does not start with /",
+            ),
+            ("readiness = { http = '/a b' }", "readiness.http: \"/a b\""),
+            (
+                "readiness = { http = '/{id}' }",
+                "readiness.http: \"/{id}\" cannot be asked for",
+            ),
+            ("readiness = { http = 7 }", "readiness.http: 7 is not text"),
+            (
+                "readiness = { http = '/', method = 'PUT' }",
+                "method: 'PUT' is not known here; write \"GET\" or",
+            ),
+            (
+                "readiness = { http = '/', host = 'a b' }",
+                "readiness.host: \"a b\" is not a host",
+            ),
+            (
+                "readiness = { http = '/', statuses = [] }",
+                "readiness.statuses: the list is empty",
+            ),
+            (
+                "readiness = { http = '/', statuses = ['2xx', '100'] }",
+                "statuses[1]: \"100\" is no status from 200 to 599; write it as in \"204\", \"200-299\" or \"2xx\"",
+            ),
+            (
+                "readiness = { http = '/', statuses = ['6xx'] }",
+                "statuses[0]: \"6xx\" is no status",
+            ),
+            (
+                "readiness = { http = '/', statuses = ['299-200'] }",
+                "statuses[0]: \"299-200\" is no status",
+            ),
+            (
+                "readiness = { tcp = true, statuses = ['2xx'] }",
+                "statuses: says nothing to this way of checking",
+            ),
+            (
+                "readiness = { grpc = '', method = 'GET' }",
+                "method: says nothing to this way of checking",
+            ),
+            (
+                "readiness = { grpc = 'a b' }",
+                "readiness.grpc: \"a b\" is not the name of a gRPC service",
+            ),
+            (
+                "readiness = { command = [] }",
+                "readiness.command: the list is empty",
+            ),
+            (
+                "readiness = { command = ['check'] }",
+                "command[0]: \"check\" is not an absolute path",
+            ),
+            (
+                "readiness = { command = ['/check'], port = 1 }",
+                "port: says nothing to a command",
+            ),
+            (
+                "readiness = { tcp = true, port = 0 }",
+                "readiness.port: 0 is out of range",
+            ),
+            (
+                "readiness = { tcp = true, interval = '1ms' }",
+                "readiness.interval: \"1ms\" is out of range",
+            ),
+            (
+                "readiness = { tcp = true, pushed = true }",
+                "readiness.pushed: unknown key",
+            ),
+            (
+                "startup = { tcp = true, fall = 3 }",
+                "startup.fall: failures do not count before an endpoint",
+            ),
+            (
+                "heartbeat = { pushed = true, tcp = true }",
+                "heartbeat.tcp: a pushed heartbeat is not asked for; remove tcp",
+            ),
+            (
+                "heartbeat = { pushed = true, rise = 1 }",
+                "heartbeat.rise: a pushed heartbeat is not asked for",
+            ),
+            (
+                "heartbeat = { tcp = true, ttl_max = '1m' }",
+                "heartbeat.ttl_max: goes with a pushed heartbeat alone",
+            ),
+            (
+                "heartbeat = { pushed = true, ttl_max = '10ms' }",
+                "heartbeat.ttl_max: \"10ms\" is out of range",
+            ),
+            ("alive = { tcp = true }", "health.alive: unknown key"),
+        ];
+        for (health, wanted) in rows {
+            check_refused(&format!("{ENDPOINTS}[upstream.health]\n{health}"), wanted);
+        }
+    }
+
+    #[test]
+    fn registrations_that_make_no_sense_are_refused_once() {
+        let pushed = "[upstream.health]\nheartbeat = { pushed = true }";
+        let registration = "[upstream.registration]\nendpoints_max = ";
+        let rows = [
+            (
+                String::new(),
+                "endpoints: is missing; add endpoints = [ … ] with at least one entry",
+            ),
+            (pushed.to_owned(), "endpoints: is missing"),
+            ("endpoints = 7".to_owned(), "endpoints: 7 is not a list"),
+            (
+                format!("{ENDPOINTS}{registration}3"),
+                "registration: endpoints that register must renew themselves; add heartbeat = { pushed = true }",
+            ),
+            (
+                format!("{ENDPOINTS}[upstream.health]\nheartbeat = {{ tcp = true }}\n{registration}3"),
+                "registration: endpoints that register must renew themselves",
+            ),
+            (
+                format!("{pushed}\n{registration}0"),
+                "endpoints_max: 0 is out of range",
+            ),
+        ];
+        for (text, wanted) in rows {
+            check_refused(&text, wanted);
+        }
+    }
+
+    #[track_caller]
+    fn check_refused(upstream: &str, wanted: &str) {
+        let refused = loaded(upstream).expect_err(upstream);
+        assert!(refused.contains(wanted), "{wanted:?} is not in:\n{refused}");
+        assert_eq!(
+            refused.lines().count(),
+            2,
+            "one problem and the summary: {refused}"
+        );
+    }
+}
