@@ -65,7 +65,7 @@ struct Task {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Plan {
     /// Ask; a startup check for so long.
-    Ask(Question, Duration),
+    Ask(Box<Question>, Duration),
     /// Wait for renewals.
     Listen(Pushed),
 }
@@ -160,7 +160,7 @@ impl Checks {
             Plan::Ask(question, grace) => {
                 let is_waited_for = matches!(kind, Kind::Heartbeat | Kind::Readiness);
                 let asking = Asking {
-                    question: question.clone(),
+                    question: (**question).clone(),
                     grace: *grace,
                     record,
                     first: is_waited_for.then(|| FirstProbe::new(Arc::clone(&self.shared))),
@@ -171,7 +171,6 @@ impl Checks {
             Plan::Listen(pushed) => {
                 let renewals = self.renewals_of(key, channel::Sender::subscribe);
                 let listening = Listening {
-                    endpoint: key.1,
                     pushed: *pushed,
                     record,
                     renewals,
@@ -271,7 +270,7 @@ fn plans(upstream: &Upstream, endpoint: &Endpoint) -> Vec<(Kind, Plan)> {
             check: check.clone(),
         };
         let grace = grace.filter(|_| kind == Kind::Startup).unwrap_or_default();
-        (kind, Plan::Ask(question, grace))
+        (kind, Plan::Ask(Box::new(question), grace))
     });
     let pushed = health
         .pushed()

@@ -132,7 +132,8 @@ mod tests {
             upstream: upstream.to_owned(),
             address: address.parse().unwrap(),
         };
-        let rows: &[(Method, &str, Option<Result<Asked, ()>>, &str)] = &[
+        type Row<'r> = (Method, &'r str, Option<Result<Asked, ()>>, &'r str);
+        let rows: &[Row<'_>] = &[
             (
                 Method::PUT,
                 "/v1/upstreams/users/endpoints/10.0.1.1:80",
@@ -179,7 +180,8 @@ mod tests {
 
     #[test]
     fn bodies_say_how_long_or_are_refused_with_a_sentence() {
-        let rows: &[(&str, Result<(u64, Option<u32>), &str>)] = &[
+        type Row<'r> = (&'r str, Result<(u64, Option<u32>), &'r str>);
+        let rows: &[Row<'_>] = &[
             (r#"{ "ttl": "10s", "weight": 3 }"#, Ok((10, Some(3)))),
             (r#"{ "ttl": "1m" }"#, Ok((60, None))),
             ("", Err("The body must be as")),

@@ -168,8 +168,14 @@ impl Record {
             (Kind::Startup, Readiness::Failing) => {
                 tracing::warn!(upstream, %endpoint, kind = kind_word, from, to, code, why, "endpoint did not start in time");
             }
-            _ => {
-                tracing::info!(upstream, %endpoint, kind = kind_word, from, to, code, why, "a check says something else");
+            (_, Readiness::Failing) => {
+                tracing::info!(upstream, %endpoint, kind = kind_word, from, to, code, why, "a check fails");
+            }
+            (_, Readiness::Ready) => {
+                tracing::info!(upstream, %endpoint, kind = kind_word, from, to, code, why, "a check passes");
+            }
+            (_, Readiness::Unknown) => {
+                tracing::info!(upstream, %endpoint, kind = kind_word, from, to, code, why, "a check does not count yet");
             }
         }
     }

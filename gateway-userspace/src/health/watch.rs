@@ -1,6 +1,5 @@
 //! The tasks: one for each check of each endpoint, which drive the pure machines by clock, sockets and chance.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,7 +132,6 @@ impl Asking {
 
 /// A heartbeat that is pushed.
 pub(super) struct Listening {
-    pub(super) endpoint: SocketAddr,
     pub(super) pushed: Pushed,
     pub(super) record: Arc<Record>,
     pub(super) renewals: watch::Receiver<Renewal>,
@@ -178,7 +176,7 @@ impl Listening {
     fn turn(&self, change: Option<Readiness>, renewal: Renewal) {
         let Some(to) = change else { return };
         let why = match (to, renewal) {
-            (Readiness::Ready, _) => Reason::new("renewed", format!("{} renewed itself", self.endpoint)),
+            (Readiness::Ready, _) => Reason::new("renewed", "it renewed itself"),
             (_, Renewal::Withdrawn) => Reason::new("withdrawn", "it was taken out by the admin API"),
             (_, Renewal::Never) => {
                 let ttl_max = self.pushed.ttl_max;
