@@ -8,8 +8,8 @@
 //! | `GET /v1/status` | yes | 200 [`Status`] |
 //! | `GET /v1/nodes` | yes | 200 [`Nodes`](status::Nodes) |
 //! | `GET /v1/upstreams` | yes | 200 [`Upstreams`](status::Upstreams) |
-//! | `PUT /v1/upstreams/{name}/endpoints/{address}` | yes | 200 [`Renewed`](endpoints::Renewed), 404, 409 where it takes none |
-//! | `DELETE /v1/upstreams/{name}/endpoints/{address}` | yes | 200 [`Withdrawn`](endpoints::Withdrawn), 404, 409 |
+//! | `PUT /v1/upstreams/{name}/endpoints/{address}` | yes | 200 [`Renewed`], 404, 409 where it takes none |
+//! | `DELETE /v1/upstreams/{name}/endpoints/{address}` | yes | 200 [`Withdrawn`], 404, 409 |
 //! | `POST /v1/drain`, `POST /v1/undrain` | yes | 200 [`Changed`](status::Changed), 409 where it cannot be |
 //! | `POST /v1/reload` | yes | 200 [`Reloaded`](status::Reloaded), 422 where the configuration is refused |
 //!

@@ -114,11 +114,15 @@ impl Checks {
         let mut watched: HashSet<Key> = HashSet::new();
         for upstream in &snapshot.upstreams {
             for endpoint in &upstream.endpoints {
+                let key = (upstream.name.clone(), endpoint.address);
                 if upstream.health.is_empty() {
+                    // What was watched until now becomes ready by an event.
+                    if let Some(record) = self.shared.records().get(&key) {
+                        record.configure(&upstream.health);
+                    }
                     endpoint.state.set_readiness(Readiness::Ready);
                     continue;
                 }
-                let key = (upstream.name.clone(), endpoint.address);
                 for (kind, plan) in plans(upstream, endpoint) {
                     wanted.insert((key.clone(), kind), plan);
                 }

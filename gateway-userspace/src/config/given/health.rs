@@ -68,7 +68,7 @@ pub struct Common {
 }
 
 macro_rules! check_table {
-    ($(#[$about:meta])* $name:ident { $defaults:expr } { $($extra:tt)* }) => {
+    ($(#[$about:meta])* $name:ident { $defaults:expr $(, $fall:ident)? } { $($extra:tt)* }) => {
         $(#[$about])*
         #[derive(Debug, Default, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
@@ -120,12 +120,14 @@ macro_rules! check_table {
                 "x-range" = [time_text(limits::TIME_MIN), time_text(limits::CHECK_TIME_MAX)]
             ))]
             pub timeout: Option<Time>,
-            /// Successes in a row that end a failure. The first check of an endpoint decides alone.
+            /// Successes in a row that end a failure, or a start.
             #[schemars(range(min = 1, max = limits::CHECK_COUNT_MAX), extend("default" = $defaults.rise))]
             pub rise: Option<u32>,
-            /// Failures in a row that begin one.
-            #[schemars(range(min = 1, max = limits::CHECK_COUNT_MAX), extend("default" = $defaults.fall))]
-            pub fall: Option<u32>,
+            $(
+                /// Failures in a row that begin one.
+                #[schemars(range(min = 1, max = limits::CHECK_COUNT_MAX), extend("default" = $defaults.fall))]
+                pub $fall: Option<u32>,
+            )?
         }
 
         impl $name {
@@ -144,7 +146,7 @@ macro_rules! check_table {
                     interval: self.interval,
                     timeout: self.timeout,
                     rise: self.rise,
-                    fall: self.fall,
+                    fall: None$(.or(self.$fall))?,
                 }
             }
         }
@@ -153,7 +155,7 @@ macro_rules! check_table {
 
 check_table! {
     /// Is an endpoint there at all?
-    Heartbeat { limits::HEARTBEAT_CHECK } {
+    Heartbeat { limits::HEARTBEAT_CHECK, fall } {
         /// The endpoint renews itself: `PUT /v1/upstreams/{name}/endpoints/{address}` at the admin API with
         /// `{ "ttl": "10s" }`. When the time is over without another, the heartbeat fails. In place of a way to ask; only
         /// `ttl_max` goes with it.
@@ -169,12 +171,12 @@ check_table! {
 
 check_table! {
     /// May an endpoint go on living?
-    Liveness { limits::LIVENESS_CHECK } {}
+    Liveness { limits::LIVENESS_CHECK, fall } {}
 }
 
 check_table! {
     /// May an endpoint get traffic?
-    Readiness { limits::READINESS_CHECK } {}
+    Readiness { limits::READINESS_CHECK, fall } {}
 }
 
 check_table! {

@@ -40,13 +40,6 @@ pub fn health(
             grace: time(given.grace, limits::STARTUP_GRACE),
         })
     });
-    if given.startup.as_ref().is_some_and(|given| given.fall.is_some()) {
-        problems.add(
-            &path.key("startup").key("fall"),
-            "failures do not count before an endpoint has started",
-            "remove it; grace says how long it may take",
-        );
-    }
     let heartbeat = given.heartbeat.as_ref();
     let heartbeat =
         heartbeat.and_then(|given| self::heartbeat(given, protocol, &path.key("heartbeat"), problems));
@@ -489,10 +482,7 @@ mod tests {
                 "readiness = { tcp = true, pushed = true }",
                 "readiness.pushed: unknown key",
             ),
-            (
-                "startup = { tcp = true, fall = 3 }",
-                "startup.fall: failures do not count before an endpoint",
-            ),
+            ("startup = { tcp = true, fall = 3 }", "startup.fall: unknown key"),
             (
                 "heartbeat = { pushed = true, tcp = true }",
                 "heartbeat.tcp: a pushed heartbeat is not asked for; remove tcp",
