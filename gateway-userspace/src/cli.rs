@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod show;
+mod simulate;
 mod table;
 
 use std::io::{self, Write};
@@ -68,6 +69,9 @@ enum Command {
     Undrain(Connection),
     /// Have the running node take over its configuration file.
     Reload(Connection),
+    /// Say what would happen, without a node.
+    #[command(subcommand, arg_required_else_help = true)]
+    Simulate(simulate::Simulation),
     /// Print the JSON schema of the configuration.
     Schema,
     /// Print a completion script, as in `gateway completions bash > /etc/bash_completion.d/gateway`.
@@ -182,6 +186,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Undrain(connection) => show::undrain(&connection.client(), connection.form())?,
         Command::Reload(connection) => show::reload(&connection.client(), connection.form())?,
+        Command::Simulate(simulation) => simulate::simulate(&simulation)?,
         Command::Schema => print(&format!("{:#}\n", gateway::config::schema()))?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -224,6 +229,7 @@ mod tests {
                 "drain",
                 "undrain",
                 "reload",
+                "simulate",
                 "schema",
                 "completions"
             ]
@@ -239,6 +245,18 @@ mod tests {
             refused.contains("can be reached from other machines"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn simulated_endpoints_that_make_no_sense_are_wrong_usage() {
+        let check = |more: &[&str]| {
+            let given = ["gateway", "simulate", "balance"].iter().chain(more);
+            Cli::try_parse_from(given).map(drop)
+        };
+        assert!(check(&["--endpoints", "a:ms=5;b", "--trace", "t"]).is_ok());
+        let refused = check(&["--endpoints", "a:ms=x"]).unwrap_err().to_string();
+        assert!(refused.contains("endpoint 1 (\"a\"): ms is \"x\""), "{refused}");
+        assert!(check(&["--endpoints", "a", "--trace", "t", "--rate", "5"]).is_err());
     }
 
     #[test]

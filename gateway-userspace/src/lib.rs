@@ -6,6 +6,7 @@
 //! of `config::snapshot`, `view`, `registry` and `router`.
 
 pub mod admin;
+pub mod balance;
 pub mod cluster;
 pub mod config;
 pub mod control;
@@ -16,6 +17,8 @@ pub mod l4;
 pub mod l7;
 pub mod names;
 pub mod registry;
+pub mod resilience;
 pub mod router;
+pub mod simulate;
 pub mod telemetry;
 pub mod view;

@@ -3,6 +3,7 @@
 //! A cell is shared by all workers and by the control thread; it holds atomics only, so nobody waits for anybody.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -61,18 +62,27 @@ impl EndpointState {
     }
 }
 
+/// One upstream's state on this node, on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct UpstreamState {
+    /// Retries under way, back-off included, of requests that were sent already.
+    pub retrying: AtomicU32,
+}
+
 /// Cells that are kept without a look at who still holds them.
 const UNPRUNED_MAX: usize = 64;
 
 /// All cells of the node.
 #[derive(Debug, Default)]
 pub struct Registry {
-    endpoints: Mutex<Cells>,
+    endpoints: Mutex<Cells<(String, SocketAddr), EndpointState>>,
+    upstreams: Mutex<Cells<String, UpstreamState>>,
 }
 
-#[derive(Debug, Default)]
-struct Cells {
-    all: HashMap<(String, SocketAddr), Weak<EndpointState>>,
+#[derive(Debug)]
+struct Cells<K, C> {
+    all: HashMap<K, Weak<C>>,
     /// How many were held after the last pruning: the next comes at twice that, which costs each insertion a
     /// constant share, and bounds the map by twice what is held.
     held: usize,
@@ -82,16 +92,36 @@ impl Registry {
     /// The cell of that endpoint: the living one, else a new one whose readiness is unknown.
     pub fn endpoint(&self, upstream: &str, address: SocketAddr) -> Arc<EndpointState> {
         let mut cells = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (upstream.to_owned(), address);
-        if let Some(cell) = cells.all.get(&key).and_then(Weak::upgrade) {
+        cells.cell((upstream.to_owned(), address), EndpointState::new)
+    }
+
+    /// The cell of that upstream: the living one, else a new one.
+    pub fn upstream(&self, name: &str) -> Arc<UpstreamState> {
+        let mut cells = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.cell(name.to_owned(), UpstreamState::default)
+    }
+}
+
+impl<K, C> Default for Cells<K, C> {
+    fn default() -> Self {
+        Self {
+            all: HashMap::new(),
+            held: 0,
+        }
+    }
+}
+
+impl<K: Eq + Hash, C> Cells<K, C> {
+    fn cell(&mut self, key: K, new: impl FnOnce() -> C) -> Arc<C> {
+        if let Some(cell) = self.all.get(&key).and_then(Weak::upgrade) {
             return cell;
         }
-        if cells.all.len() >= UNPRUNED_MAX.max(cells.held.saturating_mul(2)) {
-            cells.all.retain(|_, cell| cell.strong_count() > 0);
-            cells.held = cells.all.len();
+        if self.all.len() >= UNPRUNED_MAX.max(self.held.saturating_mul(2)) {
+            self.all.retain(|_, cell| cell.strong_count() > 0);
+            self.held = self.all.len();
         }
-        let cell = Arc::new(EndpointState::new());
-        cells.all.insert(key, Arc::downgrade(&cell));
+        let cell = Arc::new(new());
+        self.all.insert(key, Arc::downgrade(&cell));
         cell
     }
 }

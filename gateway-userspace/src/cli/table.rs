@@ -88,7 +88,12 @@ impl Table {
 
     /// Adds a row.
     pub fn row<const N: usize>(&mut self, cells: [Cell; N]) {
-        self.rows.push(cells.into());
+        self.line(cells.into());
+    }
+
+    /// Adds a row of as many cells as were counted only now.
+    pub fn line(&mut self, cells: Vec<Cell>) {
+        self.rows.push(cells);
     }
 
     /// All rows, each ended by a newline.

@@ -10,9 +10,10 @@ use gateway_common::encap::Format;
 use gateway_common::parse::Family;
 
 use super::answers::Answers;
-use super::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings};
+use super::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings, UpstreamSettings};
 use super::snapshot::{
-    Dataplane, Encapsulation, Listener, MergeSlashes, Node, Route, RouteAction, RouteHttp, Snapshot, Upstream,
+    Dataplane, Encapsulation, Fallback, Listener, MergeSlashes, Node, Route, RouteAction, RouteHttp,
+    Snapshot, Upstream,
 };
 use crate::registry::Registry;
 use crate::router::{RouteIndex, Router, Slashes};
@@ -88,22 +89,32 @@ impl Joined<'_> {
             return Arc::clone(route);
         }
         let action = match &settings.action {
-            ActionSettings::Respond(respond) => RouteAction::Respond(respond.clone()),
-            ActionSettings::Upstream(settings) => {
-                let known = self.upstreams.entry(settings.name.clone());
-                RouteAction::Upstream(Arc::clone(
-                    known.or_insert_with(|| Arc::new(upstreams::upstream(settings, self.sources))),
-                ))
-            }
+            ActionSettings::Respond(respond) => RouteAction::Respond(Arc::new(respond.clone())),
+            ActionSettings::Upstream(settings) => RouteAction::Upstream(self.upstream(settings)),
+        };
+        let fallback = Fallback {
+            on: settings.fallback_on,
+            upstreams: settings
+                .fallbacks
+                .iter()
+                .map(|rung| self.upstream(rung))
+                .collect(),
+            respond: settings.fallback_respond.clone().map(Arc::new),
         };
         let route = Arc::new(Route {
             name: settings.name.clone(),
             action,
+            fallback,
             http,
         });
         let known = self.routes.entry(settings.name.clone()).or_default();
         known.push(Arc::clone(&route));
         route
+    }
+
+    fn upstream(&mut self, settings: &UpstreamSettings) -> Arc<Upstream> {
+        let known = self.upstreams.entry(settings.name.clone());
+        Arc::clone(known.or_insert_with(|| Arc::new(upstreams::upstream(settings, self.sources))))
     }
 }
 

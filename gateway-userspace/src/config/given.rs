@@ -7,6 +7,7 @@
 #[macro_use]
 mod keys;
 pub mod health;
+mod retry;
 mod upstream;
 mod values;
 
@@ -22,7 +23,8 @@ use super::snapshot::{AttachMode, Encapsulation, Transport};
 use values::SocketAddress;
 
 pub use keys::{ListenerKeys, RouteKeys};
-pub use upstream::{Endpoint, Upstream};
+pub use retry::{Fallback, Retry};
+pub use upstream::{Endpoint, RetryBudget, Upstream};
 pub use values::{Network, Place, Time, TimeOrNone, time_text};
 
 /// The whole file.
@@ -282,6 +284,16 @@ route_keys! { table! {
         pub upstream: Option<String>,
         /// An answer without any upstream. Exactly one of `upstream` and `respond`.
         pub respond: Option<Respond>,
+        /// What is done, in this order, where the upstream fails for good, retries included. A request goes on to an upstream
+        /// only if it may be sent again and `timeout` is not over; an answer always can be given.
+        #[schemars(length(min = 1, max = limits::FALLBACKS_MAX))]
+        pub fallback: Option<Vec<Fallback>>,
+        /// After which outcomes of the upstream, retries included: words as in `retry.on`.
+        #[schemars(
+            length(min = 1, max = limits::OUTCOMES_MAX),
+            extend("default" = limits::FALLBACK_ON_WORDS, "examples" = [["connect-failure", "502-504"]])
+        )]
+        pub fallback_on: Option<Vec<String>>,
     }
 } }
 
@@ -312,7 +324,13 @@ pub struct Respond {
     /// The status.
     #[schemars(range(min = 200, max = 599), extend("examples" = [200]))]
     pub status: Option<u16>,
-    /// Sent as `text/plain; charset=utf-8`; at most 64 kB.
+    /// At most 64 kB. `{request_id}`, `{route}` and `{reason}` (why the upstream was given up) are filled in.
     #[schemars(extend("default" = ""))]
     pub body: Option<String>,
+    /// What the body is.
+    #[schemars(extend("default" = limits::RESPOND_CONTENT_TYPE, "examples" = ["application/json"]))]
+    pub content_type: Option<String>,
+    /// Sent as `Retry-After`, in whole seconds. Default: not sent.
+    #[schemars(extend("x-range" = [time_text(limits::RESPOND_RETRY_AFTER_MIN), time_text(limits::RESPOND_RETRY_AFTER_MAX)]))]
+    pub retry_after: Option<Time>,
 }

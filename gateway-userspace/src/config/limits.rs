@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use super::snapshot::Failure;
+
 /// Largest configuration file read, in bytes: some 10,000 routes, and small enough to parse in a blink.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Problems listed for one file; more would hide the first ones.
@@ -200,6 +202,53 @@ pub const UPSTREAMS_MAX: usize = 4096;
 pub const ENDPOINTS_MAX: usize = 1024;
 /// Bytes of a route's own answer: longer ones belong on a web server.
 pub const RESPOND_BODY_BYTES_MAX: usize = 64 << 10;
+
+/// What a route's own answer is, where it does not say.
+pub const RESPOND_CONTENT_TYPE: &str = "text/plain; charset=utf-8";
+/// Characters of a content type at most: longer ones are a mistake.
+pub const CONTENT_TYPE_CHARS_MAX: usize = 255;
+/// Shortest `Retry-After`: it has whole seconds.
+pub const RESPOND_RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+/// Longest `Retry-After`: beyond a day nobody waits.
+pub const RESPOND_RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Further tries after the first, where none is given: with three endpoints that cannot be reached, a fourth would only
+/// make the client wait.
+pub const RETRY_ATTEMPTS: u32 = 2;
+/// Further tries at most: more are an outage multiplied.
+pub const RETRY_ATTEMPTS_MAX: u32 = 10;
+/// Outcomes that are tried again where none are given. A time-out is one only where `try_timeout` is set.
+pub const RETRY_ON: [Failure; 2] = [Failure::Connect, Failure::Timeout];
+/// The same as the file has them.
+pub const RETRY_ON_WORDS: [&str; 2] = ["connect-failure", "timeout"];
+/// Words of one list of outcomes at most: there are fewer that differ and are of use.
+pub const OUTCOMES_MAX: usize = 64;
+/// The first back-off at most, where none is given.
+pub const RETRY_BACKOFF: Duration = Duration::from_millis(25);
+/// The longest back-off, where none is given.
+pub const RETRY_BACKOFF_MAX: Duration = Duration::from_millis(250);
+/// The longest back-off that may be given: clients do not wait longer.
+pub const RETRY_BACKOFF_MAX_MAX: Duration = Duration::from_secs(60);
+/// The longest `Retry-After` that is waited for, where none is given.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
+/// Share of the live requests of an upstream that may be retries, where none is given.
+pub const RETRY_SHARE: f64 = 0.2;
+/// Retries that are always allowed, where none is given: with few requests, a share of them is none.
+pub const RETRY_MIN: u32 = 3;
+/// Most retries that may always be allowed.
+pub const RETRY_MIN_MAX: u32 = 10_000;
+/// Fallbacks of a route at most.
+pub const FALLBACKS_MAX: usize = 4;
+/// Outcomes that lead to a fallback where none are given: whatever is not an answer.
+pub const FALLBACK_ON: [Failure; 5] = [
+    Failure::Connect,
+    Failure::Reset,
+    Failure::Timeout,
+    Failure::BadAnswer,
+    Failure::Unavailable,
+];
+/// The same as the file has them.
+pub const FALLBACK_ON_WORDS: [&str; 5] = ["connect-failure", "reset", "timeout", "bad-answer", "unavailable"];
 
 /// Idle connections per endpoint, where none is given.
 pub const IDLE_PER_ENDPOINT: usize = 8;

@@ -85,7 +85,8 @@ mod tests {
     use std::time::Duration;
 
     use super::super::snapshot::{
-        AdminListen, EncodedSlash, Expect, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp,
+        AdminListen, EncodedSlash, Expect, Failure, HttpMode, ListenerHttp, MergeSlashes, Networks, Outcomes,
+        Retries, RouteHttp,
     };
     use super::*;
 
@@ -361,6 +362,62 @@ mod tests {
     }
 
     #[test]
+    fn faults_of_retries_and_fallbacks_are_named() {
+        let route = |rest: &str| {
+            format!(
+                "{NODE}{WEB}[[upstream]]\nname='u'\nendpoints=[{{address='10.0.0.1:80'}}]\n\
+                [[upstream]]\nname='two'\nprotocol='http2'\nendpoints=[{{address='10.0.0.2:80'}}]\n\
+                [[route]]\nname='r'\nlisteners=['web']\nmatch={{path='/'}}\nupstream='u'\n{rest}\n"
+            )
+        };
+        let rows: [(&str, &[&str]); 9] = [
+            (
+                "retry={on=['5xx','504-502']}",
+                &[
+                    "retry.on[0]: \"5xx\" is no outcome",
+                    "retry.on[1]: \"504-502\" is an empty range",
+                ],
+            ),
+            ("retry={on=['unavailable']}", &["retry.on: nobody can be asked"]),
+            ("retry={attempts=11}", &["retry.attempts: 11 is out of range"]),
+            (
+                "retry={backoff='2s'}",
+                &["retry.backoff: is longer than backoff_max"],
+            ),
+            (
+                "fallback_on=['reset']",
+                &["fallback_on: the route has no fallback"],
+            ),
+            (
+                "fallback=[{upstream='u'},{upstream='two'}]",
+                &[
+                    "fallback[0].upstream: \"u\" is asked already",
+                    "fallback[1].upstream: \"two\" does not speak",
+                ],
+            ),
+            (
+                "fallback=[{respond={status=503}},{upstream='v'}]",
+                &["fallback[1]: comes after an answer"],
+            ),
+            ("fallback=[{}]", &["fallback[0]: the fallback does nothing"]),
+            (
+                "fallback=[{respond={status=503,content_type='json',retry_after='1ms'}}]",
+                &[
+                    "content_type: \"json\" is no content type",
+                    "retry_after: \"1ms\" is out of range",
+                ],
+            ),
+        ];
+        for (rest, faults) in rows {
+            check(&route(rest), faults);
+        }
+        let own = format!(
+            "{NODE}{WEB}[[route]]\nname='r'\nlisteners=['web']\nmatch={{path='/'}}\nrespond={{status=200}}\nfallback=[{{respond={{status=503}}}}]\n"
+        );
+        check(&own, &["fallback: the route asks no upstream that could fail"]);
+    }
+
+    #[test]
     fn every_key_of_the_l7_core_reaches_the_settings() {
         let listener_keys = "mode='lenient'\nhead_bytes_max=16384\nfields_max=50\ntarget_bytes_max=4096\n\
             first_byte_timeout='1s'\nhead_timeout='2s'\nstalled_timeout='3s'\nkeep_alive_timeout='4s'\n\
@@ -369,7 +426,8 @@ mod tests {
             h2_head_bytes_max=8192\n";
         let route_keys = "timeout='7s'\ntimeout_total='8s'\ntry_timeout='900ms'\nresponse_idle_timeout='10s'\n\
             tunnel_idle_timeout='11s'\nbody_bytes_max=0\ngrpc_message_bytes_max=13\nreplay_bytes_max=14\n\
-            merge_slashes=false\nencoded_slash='keep'\nexpect='forward'\nupgrades=['websocket','x-tunnel']\n";
+            merge_slashes=false\nencoded_slash='keep'\nexpect='forward'\nupgrades=['websocket','x-tunnel']\n\
+            retry={attempts=4,on=['reset','502-504'],backoff='15ms',backoff_max='16ms',retry_after_max='17s'}\n";
         let listener_http = ListenerHttp {
             mode: HttpMode::Lenient,
             head_bytes_max: 16_384,
@@ -403,6 +461,17 @@ mod tests {
             encoded_slash: EncodedSlash::Keep,
             expect: Expect::Forward,
             upgrades: vec!["websocket".to_owned(), "x-tunnel".to_owned()],
+            retry: Retries {
+                attempts: 4,
+                on: {
+                    let mut on = Outcomes::of(&[Failure::Reset]);
+                    on.add("502-504").unwrap();
+                    on
+                },
+                backoff: Duration::from_millis(15),
+                backoff_max: Duration::from_millis(16),
+                retry_after_max: Duration::from_secs(17),
+            },
         };
         let route = "[[route]]\nname='r'\nlisteners=['web']\nrespond={status=200}\nmatch={path='/'}\n";
         // Of the listener, and of its route.

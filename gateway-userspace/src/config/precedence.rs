@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::given::{ListenerKeys, Network, RouteKeys, Time, TimeOrNone};
-use super::snapshot::{ListenerHttp, MergeSlashes, Networks, RouteHttp};
+use super::given::{ListenerKeys, Network, Retry, RouteKeys, Time, TimeOrNone};
+use super::snapshot::{ListenerHttp, MergeSlashes, Networks, Outcomes, Retries, RouteHttp};
 
 impl ListenerKeys {
     /// What holds where these keys say something about what held before.
@@ -53,6 +53,29 @@ impl RouteKeys {
             encoded_slash: self.encoded_slash.unwrap_or(base.encoded_slash),
             expect: self.expect.unwrap_or(base.expect),
             upgrades: self.upgrades.as_ref().unwrap_or(&base.upgrades).clone(),
+            retry: self
+                .retry
+                .as_ref()
+                .map_or_else(|| base.retry.clone(), Retry::resolved),
+        }
+    }
+}
+
+impl Retry {
+    /// What it says, with defaults for the rest; words of `on` that mean nothing were reported by `validate`.
+    fn resolved(&self) -> Retries {
+        let default = Retries::default();
+        let on = self.on.as_ref().map_or(default.on, |words| {
+            let mut on = Outcomes::default();
+            words.iter().for_each(|word| drop(on.add(word)));
+            on
+        });
+        Retries {
+            attempts: self.attempts.unwrap_or(default.attempts),
+            on,
+            backoff: time(self.backoff, default.backoff),
+            backoff_max: time(self.backoff_max, default.backoff_max),
+            retry_after_max: time(self.retry_after_max, default.retry_after_max),
         }
     }
 }

@@ -13,8 +13,8 @@ use http::Method;
 use super::given::RouteKeys;
 use super::loops::Own;
 use super::snapshot::{
-    Admin, Balancer, Cluster, Dataplane, Health, HttpMode, ListenerHttp, Node, Respond, RouteHttp,
-    UpstreamProtocol, Vip,
+    Admin, Balancer, Cluster, Dataplane, Health, HttpMode, ListenerHttp, Node, Outcomes, Respond,
+    RetryBudget, RouteHttp, UpstreamProtocol, Vip,
 };
 use crate::router::{HostPattern, PathPattern};
 
@@ -73,6 +73,12 @@ pub struct RouteSettings {
     pub methods: Vec<Method>,
     /// What happens to a request.
     pub action: ActionSettings,
+    /// Further upstreams that are asked where the first fails, in order.
+    pub fallbacks: Vec<Arc<UpstreamSettings>>,
+    /// What is answered where those fail, too.
+    pub fallback_respond: Option<Respond>,
+    /// After which outcomes.
+    pub fallback_on: Outcomes,
     /// What it says of its requests itself; what it does not say, each listener that it serves says.
     pub keys: RouteKeys,
 }
@@ -117,6 +123,8 @@ pub struct UpstreamSettings {
     pub health: Health,
     /// `registration.endpoints_max`; 0: none may register.
     pub registered_max: usize,
+    /// `retry_budget`.
+    pub retry_budget: RetryBudget,
 }
 
 impl Settings {

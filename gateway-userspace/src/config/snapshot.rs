@@ -3,6 +3,8 @@
 //! Everything here is checked and resolved already: no option that means "default", no name that needs a lookup.
 
 mod health;
+mod outcomes;
+mod respond;
 mod rules;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,15 +12,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::registry::EndpointState;
+use crate::registry::{EndpointState, UpstreamState};
 use crate::router::Router;
 
 pub use health::{Check, CheckMethod, Health, Heartbeat, HttpCheck, Kind, Pushed, Startup, Statuses, Way};
+pub use outcomes::{Failure, Outcomes, Retries, RetryBudget};
+pub use respond::{Filling, Piece, Respond};
 pub use rules::{EncodedSlash, Expect, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp};
 
 /// One immutable, numbered, compiled configuration.
@@ -246,6 +248,8 @@ pub struct Route {
     pub name: String,
     /// What happens to a request.
     pub action: RouteAction,
+    /// What happens where that fails.
+    pub fallback: Fallback,
     /// What holds for its requests.
     pub http: RouteHttp,
 }
@@ -256,16 +260,18 @@ pub enum RouteAction {
     /// Sends the request on.
     Upstream(Arc<Upstream>),
     /// Answers by itself.
-    Respond(Respond),
+    Respond(Arc<Respond>),
 }
 
-/// `route.respond`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Respond {
-    /// 200 to 599.
-    pub status: StatusCode,
-    /// Sent as `text/plain; charset=utf-8`.
-    pub body: Bytes,
+/// `route.fallback`, and `fallback_on`.
+#[derive(Debug, Default)]
+pub struct Fallback {
+    /// After which outcomes.
+    pub on: Outcomes,
+    /// Asked one after the other.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Answered in the end.
+    pub respond: Option<Arc<Respond>>,
 }
 
 /// `[[upstream]]`.
@@ -301,6 +307,10 @@ pub struct Upstream {
     pub health: Health,
     /// `registration.endpoints_max`: how many more may come by themselves.
     pub registered_max: usize,
+    /// Retries that may be under way.
+    pub retry_budget: RetryBudget,
+    /// Its state cell, which outlives snapshots.
+    pub state: Arc<UpstreamState>,
 }
 
 /// `upstream.balancer`.

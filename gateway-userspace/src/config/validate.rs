@@ -5,6 +5,7 @@
 
 mod cluster;
 mod dataplane;
+mod fallback;
 mod health;
 mod keys;
 mod listeners;

@@ -7,7 +7,7 @@ mod ways;
 use super::*;
 use crate::config::snapshot::{
     Admin, AdminListen, Balancer, Check, CheckMethod, Heartbeat, HttpCheck, HttpMode, Missing, Node,
-    NodeHeader, Startup, Statuses, UpstreamProtocol, Way,
+    NodeHeader, RetryBudget, Startup, Statuses, UpstreamProtocol, Way,
 };
 use crate::registry::Registry;
 
@@ -56,6 +56,8 @@ fn snapshot(registry: &Registry, endpoints: &[SocketAddr], health: Health) -> Sn
             h2_streams_max: 100,
             health,
             registered_max: 0,
+            retry_budget: RetryBudget::default(),
+            state: registry.upstream("users"),
         })],
     }
 }

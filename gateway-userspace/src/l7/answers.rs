@@ -1,6 +1,7 @@
 //! What a request comes to, and the answers that no upstream gave.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, response};
@@ -14,7 +15,7 @@ use super::pool::Lease;
 use super::record::Record;
 use super::resolved::ResolvedRoute;
 use super::switch::Switch;
-use crate::config::snapshot::Respond;
+use crate::config::snapshot::{Filling, Respond};
 
 /// What a request comes to, before it becomes a response.
 pub(super) enum Answer {
@@ -35,7 +36,12 @@ pub(super) enum Answer {
 
 /// An answer that no upstream gave.
 pub(super) enum Short {
-    Own(Respond),
+    Own(Arc<Respond>),
+    /// The last fallback, for that failure.
+    Degraded {
+        respond: Arc<Respond>,
+        error: ProxyError,
+    },
     Refused {
         error: ProxyError,
         allow: Option<HeaderValue>,
@@ -113,6 +119,41 @@ pub(super) fn refusal(
     }
     if error.closes() && asker.version != Version::HTTP_2 {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// An answer of the configuration: because the route says so, or because what it asked failed for that reason.
+pub(super) fn respond_with(
+    respond: &Respond,
+    error: Option<ProxyError>,
+    asker: &Asker,
+    mut record: Box<Record>,
+) -> Response<ResponseBody> {
+    let reason = error.map_or("ok", ProxyError::reason);
+    let text = respond.body(|filling| match filling {
+        Filling::RequestId => record.request_id.as_bytes(),
+        Filling::Route => record.route_name().as_bytes(),
+        Filling::Reason => reason.as_bytes(),
+    });
+    if let Some(error) = error {
+        record.fail(error);
+    }
+    if error.is_some() && asker.conversion == Conversion::Grpc {
+        let status = grpc::Status::of_http(respond.status);
+        record.status(StatusCode::OK);
+        record.says(status);
+        let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
+        status.write_alone(response.headers_mut(), &String::from_utf8_lossy(&text));
+        return response;
+    }
+    let mut response = own(respond.status, text, asker, record);
+    let headers = response.headers_mut();
+    if let Some(content_type) = headers.get_mut(header::CONTENT_TYPE) {
+        *content_type = respond.content_type.clone();
+    }
+    if let Some(retry_after) = &respond.retry_after {
+        headers.insert(header::RETRY_AFTER, retry_after.clone());
     }
     response
 }

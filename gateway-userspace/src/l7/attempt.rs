@@ -23,6 +23,29 @@ pub(super) struct Outgoing {
     pub(super) upload: Option<Rc<Upload>>,
     /// Holds the body back until the endpoint wants it.
     pub(super) gate: Option<Arc<Gate>>,
+    /// Whether it may be sent again though its method does not say so: a gRPC call whose codes are retried.
+    pub(super) resends: Resends,
+}
+
+/// Whether requests may be sent again after they were sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resends {
+    No,
+    Yes,
+}
+
+/// An answer's head, with the request where it may be sent again.
+pub(super) struct Answered {
+    pub(super) response: Response<Incoming>,
+    pub(super) lease: Lease,
+    pub(super) again: Option<Box<Outgoing>>,
+}
+
+impl Answered {
+    /// Nobody gets it: another is asked for.
+    pub(super) fn discard(self) {
+        self.lease.discard(self.response);
+    }
 }
 
 /// An attempt that failed, with the request where it may be sent again.
@@ -44,7 +67,7 @@ pub(super) async fn attempt(
     route: &ResolvedRoute,
     mut outgoing: Box<Outgoing>,
     record: &mut Record,
-) -> Result<(Response<Incoming>, Lease), Box<Failed>> {
+) -> Result<Answered, Box<Failed>> {
     let mut want = Want::Any;
     let try_timeout = route.http().try_timeout;
     loop {
@@ -62,13 +85,14 @@ pub(super) async fn attempt(
         if let Origin::Fresh(time) = origin {
             record.connected(time);
         }
-        let may_repeat = origin == Origin::Reused || try_timeout.is_some();
-        let (upload, gate) = (outgoing.upload.clone(), outgoing.gate.clone());
-        let (head, spare) = if may_repeat && is_idempotent(&outgoing.head.method) {
-            (outgoing.head.clone(), Some(outgoing))
-        } else {
-            (outgoing.head, None)
-        };
+        let may_repeat = origin == Origin::Reused || route.resends() == Resends::Yes;
+        let (upload, gate, resends) = (outgoing.upload.clone(), outgoing.gate.clone(), outgoing.resends);
+        let (head, spare) =
+            if may_repeat && (is_idempotent(&outgoing.head.method) || outgoing.resends == Resends::Yes) {
+                (outgoing.head.clone(), Some(outgoing))
+            } else {
+                (outgoing.head, None)
+            };
         let answer = {
             let sent = pin!(lease.send(request(head, upload.as_ref(), gate.as_ref())));
             match try_timeout {
@@ -95,21 +119,32 @@ pub(super) async fn attempt(
                 if response.version() == Version::HTTP_10 {
                     lease.retire();
                 }
-                return Ok((response, lease));
+                let again = spare.filter(|_| repeats(upload.as_ref()));
+                return Ok(Answered {
+                    response,
+                    lease,
+                    again,
+                });
             }
             Err(failure) => failure,
         };
         let unsent = failure.take_message().map(|request| request.into_parts().0);
         let error = classify(&failure.into_error(), unsent.as_ref(), &lease, record);
         let again = match (origin, error.retry()) {
-            (_, Retry::Safe) => unsent.map(|head| Box::new(Outgoing { head, upload, gate })),
-            (Origin::Reused, Retry::IfIdempotent) => spare.filter(|_| repeats(upload.as_ref())),
-            _ => None,
+            (_, Retry::Safe) => unsent.map(|head| {
+                Box::new(Outgoing {
+                    head,
+                    upload,
+                    gate,
+                    resends,
+                })
+            }),
+            _ => spare.filter(|_| repeats(upload.as_ref())),
         };
         match (origin, again) {
             // The keep-alive race: the endpoint closed an idle connection while the request was on its way. Once,
             // as a new connection is never `Reused`.
-            (Origin::Reused, Some(same)) => {
+            (Origin::Reused, Some(same)) if error.retry() != Retry::Never => {
                 worker.counters.resent.add(1);
                 outgoing = same;
                 want = Want::Fresh;

@@ -42,6 +42,9 @@ fn sum(cells: &[Arc<RouteCounters>], cell: impl Fn(&RouteCounters) -> Option<&Ce
     cells.iter().filter_map(|one| cell(one)).map(Cell64::get).sum()
 }
 
+/// One of an upstream's counters.
+type OfUpstream = fn(&UpstreamCounters) -> &Cell64;
+
 impl L7 {
     fn routes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let routes = self.0.metrics.routes().clone();
@@ -98,6 +101,30 @@ impl L7 {
             for (index, class) in CLASSES.iter().enumerate() {
                 let labels = [("upstream", upstream.as_str()), ("status", class)];
                 counter(&mut metric, &labels, sum(cells, &|one| one.classes.get(index)))?;
+            }
+        }
+        let rows: [(&str, &str, OfUpstream); 3] = [
+            (
+                "gateway_upstream_retries",
+                "Tries after a request's first",
+                |one| &one.retries,
+            ),
+            (
+                "gateway_upstream_retries_denied",
+                "Retries that the upstream's budget had no room for",
+                |one| &one.retries_denied,
+            ),
+            (
+                "gateway_upstream_fallbacks",
+                "Requests that went on to the next fallback, as the upstream failed",
+                |one| &one.fallbacks,
+            ),
+        ];
+        for (name, help, cell) in rows {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (upstream, cells) in &upstreams {
+                let value = sum(cells, &|one| Some(cell(one)));
+                counter(&mut metric, &[("upstream", upstream.as_str())], value)?;
             }
         }
         let mut metric = encoder.encode_descriptor(

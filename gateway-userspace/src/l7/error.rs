@@ -182,6 +182,8 @@ reasons! {
     EndpointUnresolved = "endpoint-unresolved", Internal, Never, SERVICE_UNAVAILABLE, "the upstream's address is not known";
     /// No response head within the route's timeout.
     Timeout = "timeout", Upstream, Never, GATEWAY_TIMEOUT, "the upstream did not answer in time";
+    /// An answer with a status that the route lists in `fallback_on`.
+    UpstreamStatus = "upstream-status", Upstream, Never, BAD_GATEWAY, "the upstream answered that it failed";
     /// The response broke off after its head.
     ResponseBodyBroken = "response-body-broken", Upstream, Never, BAD_GATEWAY, "the upstream's answer broke off";
     /// The upstream has no endpoint that is left to try.

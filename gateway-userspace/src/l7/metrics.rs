@@ -98,6 +98,12 @@ pub(crate) struct UpstreamCounters {
     /// From the request's head to the response's.
     pub(super) buckets: [Cell64; BUCKETS_MICROS.len() + 1],
     pub(super) sum_micros: Cell64,
+    /// Tries after the first.
+    pub(crate) retries: Cell64,
+    /// Retries that the budget had no room for.
+    pub(crate) retries_denied: Cell64,
+    /// Requests that went on to the next fallback.
+    pub(crate) fallbacks: Cell64,
 }
 
 impl UpstreamCounters {

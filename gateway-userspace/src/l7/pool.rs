@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use futures_util::future::Either;
 use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper_util::rt::TokioIo;
@@ -38,6 +39,9 @@ use http2::{Connections, Stream};
 
 /// How long a connection may take to be idle after its response ended; it is closed then.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes of an answer that nobody wants and that are read all the same: more costs more than a new connection.
+const DISCARDED_BYTES_MAX: usize = 64 << 10;
 
 /// Whether a connection carried a request before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,6 +309,22 @@ impl Lease {
                 None => Err(io::ErrorKind::NotConnected.into()),
             }
         })
+    }
+
+    /// Nobody wants the answer: what is left of it is read if it is short, so that the connection can be used again.
+    pub(super) fn discard(self, response: Response<Incoming>) {
+        let mut body = Limited::new(response.into_body(), DISCARDED_BYTES_MAX);
+        drop(tokio::task::spawn_local(async move {
+            let read = timeout(SETTLE_MAX, async {
+                while let Some(frame) = body.frame().await {
+                    frame.ok()?;
+                }
+                Some(())
+            });
+            if let Ok(Some(())) = read.await {
+                self.finish();
+            }
+        }));
     }
 
     /// The response was read to its end: the connection may serve another request.

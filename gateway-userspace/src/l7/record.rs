@@ -19,7 +19,7 @@ use super::exchange::{Exchange, Pace};
 use super::grpc;
 use super::headers::{self, Seen, TraceId};
 use super::pool::Pool;
-use super::resolved::{ListenerTag, ResolvedRoute};
+use super::resolved::{ListenerTag, ResolvedRoute, ResolvedUpstream};
 use super::worker::State;
 use crate::telemetry::access_log::line::Line;
 
@@ -32,7 +32,8 @@ pub(crate) struct Record {
     route: Option<Rc<ResolvedRoute>>,
     /// Where it was last tried.
     endpoint: Option<Rc<Pool>>,
-    upstream: UpstreamSeen,
+    /// Whose turn it is, or was.
+    upstream: Option<Rc<ResolvedUpstream>>,
     /// When its head was read.
     pub(super) start: Instant,
     method: Method,
@@ -59,12 +60,6 @@ pub(crate) struct Record {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum UpstreamSeen {
-    No,
-    Yes,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     /// Not known: what drops the record now is an abort.
     Open,
@@ -87,7 +82,7 @@ impl Record {
             listener,
             route: None,
             endpoint: None,
-            upstream: UpstreamSeen::No,
+            upstream: None,
             start: Instant::now(),
             method: request.method().clone(),
             version: request.version(),
@@ -176,9 +171,18 @@ impl Record {
         self.upload = upload;
     }
 
+    /// It is that upstream's turn.
+    pub(super) fn goes_to(&mut self, upstream: &Rc<ResolvedUpstream>) {
+        self.upstream = Some(Rc::clone(upstream));
+    }
+
+    /// The name of its route.
+    pub(super) fn route_name(&self) -> &str {
+        self.route.as_ref().map_or("-", |route| route.name())
+    }
+
     /// Another try, at that endpoint.
     pub(super) fn tries(&mut self, pool: &Rc<Pool>) {
-        self.upstream = UpstreamSeen::Yes;
         self.exchange.asks(&pool.ends);
         self.endpoint = Some(Rc::clone(pool));
         self.tries += 1;
@@ -266,10 +270,9 @@ impl Drop for Record {
             .as_ref()
             .map_or(&self.listener.unrouted, |route| &route.counters);
         counters.count(status, total);
-        if self.upstream == UpstreamSeen::Yes
-            && let Some(counters) = self.route.as_ref().and_then(|route| route.upstream_counters())
-        {
-            counters.count(
+        let upstream = self.upstream.as_ref().filter(|_| self.tries > 0);
+        if let Some(upstream) = upstream {
+            upstream.counters.count(
                 self.upstream_status.map(|status| status.as_u16()),
                 self.first_byte,
             );
@@ -286,10 +289,7 @@ impl Drop for Record {
             peer: proxied.as_ref().map(|_| peer),
             listener: &self.listener.name,
             route: self.route.as_ref().map(|route| route.name()),
-            upstream: match self.upstream {
-                UpstreamSeen::Yes => self.route.as_ref().and_then(|route| route.upstream_name()),
-                UpstreamSeen::No => None,
-            },
+            upstream: upstream.map(|upstream| upstream.upstream.name.as_str()),
             endpoint: self.endpoint.as_ref().map(|pool| &*pool.address_text),
             method: match &self.start_line {
                 Some(_) => "-",

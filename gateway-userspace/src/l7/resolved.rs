@@ -12,6 +12,8 @@ use std::sync::Arc;
 use http::{HeaderValue, Method};
 use tokio::time::Instant;
 
+use super::answers::{Answer, Short};
+use super::attempt::Resends;
 use super::balance::{Candidate, RoundRobin};
 use super::ends::Ends;
 use super::error::ProxyError;
@@ -19,8 +21,8 @@ use super::metrics::{Metrics, RouteCounters, UNROUTED, UpstreamCounters};
 use super::path::Normal;
 use super::pool::{Pool, Terms};
 use crate::config::snapshot::{
-    HttpMode, Listener, ListenerHttp, MergeSlashes, Missing, NodeHeader, Respond, Route, RouteAction,
-    RouteHttp, Snapshot, Upstream, UpstreamProtocol,
+    Failure, Fallback, HttpMode, Listener, ListenerHttp, MergeSlashes, Missing, NodeHeader, Outcomes,
+    Respond, Route, RouteAction, RouteHttp, Snapshot, Upstream, UpstreamProtocol,
 };
 use crate::inspect::{Mode, Rules};
 use crate::registry::Readiness;
@@ -59,13 +61,15 @@ pub(crate) struct ResolvedRoute {
     route: Arc<Route>,
     /// `None`: the route answers by itself.
     upstream: Option<Rc<ResolvedUpstream>>,
+    fallbacks: Vec<Rc<ResolvedUpstream>>,
+    resends: Resends,
     pub(super) counters: Arc<RouteCounters>,
 }
 
 /// What a route does, resolved.
 pub(super) enum Action<'r> {
     Forward(&'r Rc<ResolvedUpstream>),
-    Respond(&'r Respond),
+    Respond(&'r Arc<Respond>),
 }
 
 /// An upstream with this worker's turn and pools.
@@ -127,6 +131,13 @@ impl Resolved {
                         RouteAction::Upstream(upstream) => upstreams.get(&upstream.name).cloned(),
                         RouteAction::Respond(_) => None,
                     },
+                    fallbacks: route
+                        .fallback
+                        .upstreams
+                        .iter()
+                        .filter_map(|rung| upstreams.get(&rung.name).cloned())
+                        .collect(),
+                    resends: resends(route),
                     counters: metrics.route(&listener.name, &route.name, worker),
                     route: Arc::clone(route),
                 })
@@ -248,14 +259,39 @@ impl ResolvedRoute {
         &self.route.name
     }
 
-    pub(super) fn upstream_name(&self) -> Option<&str> {
-        self.upstream
-            .as_ref()
-            .map(|resolved| resolved.upstream.name.as_str())
+    /// Upstreams that are asked where its own fails.
+    pub(super) fn fallbacks(&self) -> &[Rc<ResolvedUpstream>] {
+        &self.fallbacks
     }
 
-    pub(super) fn upstream_counters(&self) -> Option<&Arc<UpstreamCounters>> {
-        self.upstream.as_ref().map(|resolved| &resolved.counters)
+    /// After what, and what is answered in the end.
+    pub(super) fn fallback(&self) -> &Fallback {
+        &self.route.fallback
+    }
+
+    /// What a client gets for that failure.
+    pub(super) fn degraded(&self, error: ProxyError) -> Answer {
+        let fallback = &self.route.fallback;
+        let listed = error == ProxyError::UpstreamStatus
+            || error.failure().is_some_and(|failure| fallback.on.has(failure));
+        match &fallback.respond {
+            Some(respond) if listed => Answer::Short(Short::Degraded {
+                respond: Arc::clone(respond),
+                error,
+            }),
+            _ => error.into(),
+        }
+    }
+
+    /// Whether requests are kept to be sent again after they were sent.
+    pub(super) fn resends(&self) -> Resends {
+        self.resends
+    }
+
+    /// Whether gRPC calls, which are POST, may be sent again.
+    pub(super) fn resends_calls(&self) -> bool {
+        self.route.http.retry.on.has_any_grpc()
+            || (!self.fallbacks.is_empty() && self.route.fallback.on.has_any_grpc())
     }
 
     /// What holds for its requests.
@@ -273,6 +309,23 @@ impl ResolvedRoute {
             (RouteAction::Upstream(_), Some(upstream)) => Ok(Action::Forward(upstream)),
             (RouteAction::Upstream(_), None) => Err(ProxyError::NoEndpoint),
         }
+    }
+}
+
+/// Whether an outcome that comes after sending leads to another try.
+fn resends(route: &Route) -> Resends {
+    let retry = &route.http.retry;
+    let (after_retry, after_fallback) = (
+        retry.attempts > 0 && retry.on.has_any_after_sending(),
+        !route.fallback.upstreams.is_empty() && route.fallback.on.has_any_after_sending(),
+    );
+    // A time-out alone ends no try where there is none.
+    let only_timeout = retry.on == Outcomes::of(&[Failure::Connect, Failure::Timeout]);
+    let retries = after_retry && !(only_timeout && route.http.try_timeout.is_none());
+    if retries || after_fallback {
+        Resends::Yes
+    } else {
+        Resends::No
     }
 }
 

@@ -14,19 +14,18 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::answers::{Answer, Asker, Short, own, refusal};
-use super::attempt::{Failed, Outgoing, attempt, is_idempotent};
-use super::balance::Mode;
+use super::answers::{Answer, Asker, Short, refusal, respond_with};
+use super::attempt::{Answered, Outgoing, Resends, is_idempotent};
 use super::body::{Bounds, Conversion, Gate, Limits, RequestBody, ResponseBody, Upload};
 use super::connection::Connection;
 use super::deadline::{self, A_DAY, SWEPT_MIN, later};
-use super::error::{ProxyError, Retry};
+use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::forward::{forward, lists};
 use super::grpc;
 use super::headers::{self, Seen};
 use super::host::Host;
 use super::path;
-use super::pool::Lease;
 use super::record::Record;
 use super::resolved::{Action, ResolvedRoute};
 use super::switch::{self, Switch};
@@ -34,10 +33,6 @@ use super::target;
 use super::tunnel::Tunnel;
 use crate::config::snapshot::{EncodedSlash, Expect, UpstreamProtocol};
 use crate::inspect::{Refusal, Resume};
-
-/// Endpoints asked for one request at most, whatever their number: with three that cannot be reached, a fourth
-/// would only make the client wait.
-const ENDPOINTS_TRIED_MAX: usize = 3;
 
 /// A request that may be forwarded.
 struct Admitted {
@@ -122,7 +117,7 @@ fn admit(
         return Err(ProxyError::PathEncodedSlash.into());
     }
     let protocol = match route.action()? {
-        Action::Respond(respond) => return Err(Short::Own(respond.clone())),
+        Action::Respond(respond) => return Err(Short::Own(Arc::clone(respond))),
         Action::Forward(upstream) => upstream.protocol(),
     };
 
@@ -164,9 +159,13 @@ fn admit(
         },
     };
     record.traced(headers::to_upstream(&mut head.headers, seen, hop)?);
+    let resends = match conversion {
+        Conversion::Grpc if route.resends_calls() => Resends::Yes,
+        _ => Resends::No,
+    };
     let bounds = Bounds {
         bytes_max: (conversion == Conversion::None).then_some(rules.body_bytes_max),
-        replay_bytes_max: if is_idempotent(&head.method) {
+        replay_bytes_max: if is_idempotent(&head.method) || resends == Resends::Yes {
             rules.replay_bytes_max
         } else {
             0
@@ -196,6 +195,7 @@ fn admit(
             head,
             upload,
             gate: forwards_expect.then(Arc::<Gate>::default),
+            resends,
         }),
         switch,
         conversion,
@@ -218,7 +218,7 @@ async fn in_time(connection: &Rc<Connection>, admitted: Admitted, record: &mut R
     let upload = outgoing.upload.clone();
     let mut until = later(record.start, limit).min(deadline.unwrap_or_else(|| later(record.start, A_DAY)));
     let outcome = {
-        let mut forwarded = pin!(forward(connection, &route, outgoing, record));
+        let mut forwarded = pin!(forward(&connection.worker, &route, outgoing, record));
         loop {
             // A timer is exact, and costs something: for seconds the sweep will do.
             let outcome = if limit >= SWEPT_MIN && deadline.is_none() {
@@ -250,13 +250,21 @@ async fn in_time(connection: &Rc<Connection>, admitted: Admitted, record: &mut R
             until = next.min(deadline.unwrap_or(next));
         }
     };
-    let (response, lease) = match outcome {
+    let fallback = route.fallback();
+    let Answered { response, lease, .. } = match outcome {
+        Ok(answered) if fallback.respond.is_some() && lists(&fallback.on, &answered.response) => {
+            answered.discard();
+            return route.degraded(ProxyError::UpstreamStatus);
+        }
         Ok(answered) => answered,
         Err(error) => {
             if matches!(error, ProxyError::Timeout | ProxyError::DeadlineExceeded) {
                 record.endpoint_failed();
             }
-            return record.body_fault().unwrap_or(error).into();
+            return match record.body_fault() {
+                Some(fault) => fault.into(),
+                None => route.degraded(error),
+            };
         }
     };
     if switch.is_made_by(&response) {
@@ -275,46 +283,6 @@ async fn in_time(connection: &Rc<Connection>, admitted: Admitted, record: &mut R
         conversion,
         limits: Limits { idle, deadline },
     }
-}
-
-/// Balance and attempt: asks endpoints until one answers, as long as the request may be sent again.
-async fn forward(
-    connection: &Connection,
-    route: &ResolvedRoute,
-    mut outgoing: Box<Outgoing>,
-    record: &mut Record,
-) -> Result<(Response<Incoming>, Lease), ProxyError> {
-    let worker = &connection.worker;
-    let Action::Forward(upstream) = route.action()? else {
-        return Err(ProxyError::NoEndpoint);
-    };
-    let mut tried = [usize::MAX; ENDPOINTS_TRIED_MAX];
-    let mut last = upstream.missing();
-    for count in 0..ENDPOINTS_TRIED_MAX {
-        let before = tried.get(..count).unwrap_or_default();
-        let Some((index, mode)) = upstream.turn.pick(&upstream.endpoints, before) else {
-            break;
-        };
-        if mode == Mode::Panic {
-            worker.counters.panic_picks.add(1);
-        }
-        let (Some(endpoint), Some(slot)) = (upstream.endpoints.get(index), tried.get_mut(count)) else {
-            break;
-        };
-        *slot = index;
-        match attempt(worker, &endpoint.pool, route, outgoing, record).await {
-            Ok(answered) => return Ok(answered),
-            Err(failed) => {
-                let Failed { error, again } = *failed;
-                last = error;
-                match again {
-                    Some(again) if error.retry() != Retry::Never => outgoing = again,
-                    _ => break,
-                }
-            }
-        }
-    }
-    Err(last)
 }
 
 /// Makes the response of an answer: the one place where errors become statuses.
@@ -379,7 +347,10 @@ fn respond(
                 refusal(error, None, asker, record)
             }
         },
-        Answer::Short(Short::Own(respond)) => own(respond.status, respond.body, asker, record),
+        Answer::Short(Short::Own(respond)) => respond_with(&respond, None, asker, record),
+        Answer::Short(Short::Degraded { respond, error }) => {
+            respond_with(&respond, Some(error), asker, record)
+        }
         Answer::Short(Short::Refused { error, allow }) => refusal(error, allow, asker, record),
     };
     if let Some(node) = node {

@@ -8,6 +8,7 @@ mod framing;
 mod harness;
 mod limits;
 mod reasons;
+mod retry;
 mod stream;
 mod time;
 

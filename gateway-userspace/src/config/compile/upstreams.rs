@@ -50,6 +50,8 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
         h2_streams_max: settings.h2_streams_max,
         health: settings.health.clone(),
         registered_max: settings.registered_max,
+        retry_budget: settings.retry_budget,
+        state: sources.registry.upstream(&settings.name),
     }
 }
 

@@ -4,6 +4,7 @@
 //! Macros, for serde's `flatten` does not go with `deny_unknown_fields`. `route_keys!` and `listener_keys!` hand their
 //! keys on to the macro that is named first in them: the one to the other, and in the end `table!` or `group!`.
 
+use super::retry::Retry;
 use super::values::{Network, Time, TimeOrNone};
 use crate::config::snapshot::{EncodedSlash, Expect, HttpMode};
 
@@ -146,6 +147,10 @@ macro_rules! route_keys {
             /// Protocols that a client may switch to by `Upgrade`, in lower case.
             #[schemars(length(max = limits::UPGRADES_MAX), extend("default" = ["websocket"], "examples" = [["websocket"]]))]
             upgrades: Vec<String>,
+            /// When a request is sent again: to another endpoint than before, while one is left. What was sent already is sent
+            /// again only if the method is idempotent (or the outcome is a listed gRPC code), its body is kept whole
+            /// (`replay_bytes_max`), and the upstream's `retry_budget` has room.
+            retry: Retry,
         } }
     };
 }

@@ -61,10 +61,24 @@ pub struct Upstream {
     /// Its addresses. Required, but where endpoints may register themselves.
     #[schemars(length(min = 1, max = limits::ENDPOINTS_MAX))]
     pub endpoints: Option<Vec<Endpoint>>,
+    /// How many retries may be under way, so that they do not multiply an outage. Tries of which nothing was sent do not count.
+    pub retry_budget: Option<RetryBudget>,
     /// How it is watched. Without this table its endpoints are always taken to be ready.
     pub health: Option<Health>,
     /// Which endpoints may come by themselves, by the admin API. Without this table none may.
     pub registration: Option<Registration>,
+}
+
+/// How many retries of an upstream's requests may be under way on this node.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryBudget {
+    /// Share of its requests under way.
+    #[schemars(range(min = 0.0, max = 1.0), extend("default" = limits::RETRY_SHARE))]
+    pub share: Option<f64>,
+    /// So many are allowed in any case.
+    #[schemars(range(min = 0, max = limits::RETRY_MIN_MAX), extend("default" = limits::RETRY_MIN))]
+    pub min: Option<u32>,
 }
 
 /// One address of an upstream.

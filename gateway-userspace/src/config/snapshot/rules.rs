@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Retries;
 use crate::config::limits;
 
 /// How a listener reads HTTP, and how long its clients may take.
@@ -98,6 +99,8 @@ pub struct RouteHttp {
     pub expect: Expect,
     /// Protocols that a client may switch to, in lower case; usually `websocket` alone.
     pub upgrades: Vec<String>,
+    /// When a request is sent again.
+    pub retry: Retries,
 }
 
 /// `merge_slashes`.
@@ -166,6 +169,7 @@ impl Default for RouteHttp {
             encoded_slash: EncodedSlash::Refuse,
             expect: Expect::Answer,
             upgrades: vec!["websocket".to_owned()],
+            retry: Retries::default(),
         }
     }
 }

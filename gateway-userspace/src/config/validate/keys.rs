@@ -9,6 +9,7 @@ use crate::config::given::{Given, ListenerKeys, Network, RouteKeys, Time, TimeOr
 use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
+use crate::config::snapshot::{Failure, Outcomes};
 
 /// `[defaults]`.
 pub fn defaults(given: &Given, problems: &mut Problems<'_>) {
@@ -90,6 +91,21 @@ pub fn route_keys(keys: &RouteKeys, path: &KeyPath, problems: &mut Problems<'_>)
     };
     ordered("try_timeout", limit(keys.try_timeout), "timeout", timeout);
     ordered("timeout", timeout, "timeout_total", limit(keys.timeout_total));
+    if let Some(retry) = &keys.retry {
+        let path = path.key("retry");
+        let on = outcomes(retry.on.as_deref().unwrap_or_default(), &path.key("on"), problems);
+        if on.has(Failure::Unavailable) {
+            let fault = "nobody can be asked where an upstream is unavailable";
+            problems.add(&path.key("on"), fault, "leave it out; fallback_on may have it");
+        }
+        let [backoff, most] = [retry.backoff, retry.backoff_max].map(|given| given.map(|Time(time)| time));
+        if let Some(backoff) = backoff
+            && backoff > most.unwrap_or(limits::RETRY_BACKOFF_MAX)
+        {
+            let remedy = "write a shorter time here, or a longer one for backoff_max";
+            problems.add(&path.key("backoff"), "is longer than backoff_max", remedy);
+        }
+    }
     let path = path.key("upgrades");
     let given = keys.upgrades.iter().flatten();
     for (index, name) in given.clone().enumerate() {
@@ -100,6 +116,17 @@ pub fn route_keys(keys: &RouteKeys, path: &KeyPath, problems: &mut Problems<'_>)
             problems.add(&path, format!("\"{name}\" stands here twice"), "remove one");
         }
     }
+}
+
+/// A list of outcomes; what is wrong with it is reported.
+pub fn outcomes(words: &[String], path: &KeyPath, problems: &mut Problems<'_>) -> Outcomes {
+    let mut outcomes = Outcomes::default();
+    for (index, word) in words.iter().enumerate() {
+        if let Err((fault, remedy)) = outcomes.add(word) {
+            problems.add(&path.index(index), fault, remedy);
+        }
+    }
+    outcomes
 }
 
 /// Why clients cannot switch to that, and what to write instead.

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
+use super::fallback;
 use super::keys;
 use super::names::{Names, Resolution};
 use super::patterns::{self, Wrong};
-use crate::config::given::{self, Given};
+use crate::config::given::{self, Given, Time};
 use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
@@ -39,6 +39,7 @@ pub fn routes(
             .and_then(|m| matching(m, &path.key("match"), problems));
         let keys = route.route_keys();
         keys::route_keys(&keys, &path, problems);
+        let ladder = fallback::fallback(route, upstreams, &references.upstreams, &path, problems);
         let (Some(name), Some((hosts, pattern, methods)), Some(action)) = (name, matching, action) else {
             continue;
         };
@@ -48,6 +49,9 @@ pub fn routes(
             path: pattern,
             methods,
             action,
+            fallbacks: ladder.upstreams,
+            fallback_respond: ladder.respond,
+            fallback_on: ladder.on,
             keys,
         });
         for listener in &served {
@@ -151,9 +155,18 @@ fn action(
     }
 }
 
-fn respond(given: &given::Respond, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Respond> {
+/// An answer of our own.
+pub(super) fn respond(
+    given: &given::Respond,
+    path: &KeyPath,
+    problems: &mut Problems<'_>,
+) -> Option<Respond> {
     let status = StatusCode::from_u16(given.status?).ok()?;
     let body = given.body.clone().unwrap_or_default();
+    let content_type = content_type(given.content_type.as_deref(), &path.key("content_type"), problems);
+    let retry_after = given
+        .retry_after
+        .map(|Time(time)| HeaderValue::from(time.as_secs()));
     let path = path.key("body");
     if body.len() > limits::RESPOND_BODY_BYTES_MAX {
         let fault = format!("a body of {} bytes is too long", body.len());
@@ -176,8 +189,28 @@ fn respond(given: &given::Respond, path: &KeyPath, problems: &mut Problems<'_>) 
     }
     Some(Respond {
         status,
-        body: Bytes::from(body),
+        body: Respond::pieces(&body),
+        content_type,
+        retry_after,
     })
+}
+
+fn content_type(given: Option<&str>, path: &KeyPath, problems: &mut Problems<'_>) -> HeaderValue {
+    let default = HeaderValue::from_static(limits::RESPOND_CONTENT_TYPE);
+    let Some(given) = given else { return default };
+    let is_media_type = given.len() <= limits::CONTENT_TYPE_CHARS_MAX
+        && given.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+        && given
+            .split_once('/')
+            .is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty());
+    match HeaderValue::from_str(given) {
+        Ok(value) if is_media_type => value,
+        _ => {
+            let fault = format!("\"{given}\" is no content type");
+            problems.add(path, fault, "write it as in \"application/json\"");
+            default
+        }
+    }
 }
 
 type Matching = (Vec<HostPattern>, PathPattern, Vec<Method>);

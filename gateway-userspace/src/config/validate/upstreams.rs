@@ -12,7 +12,7 @@ use crate::config::path::KeyPath;
 use crate::config::precedence::{time, time_or_none};
 use crate::config::problem::Problems;
 use crate::config::settings::UpstreamSettings;
-use crate::config::snapshot::{Balancer, HttpMode, UpstreamProtocol, Vip};
+use crate::config::snapshot::{Balancer, HttpMode, RetryBudget, UpstreamProtocol, Vip};
 
 /// `[[upstream]]`.
 pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<UpstreamSettings>> {
@@ -43,10 +43,19 @@ pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<Upstream
             endpoints,
             health,
             registered_max,
+            retry_budget: retry_budget(upstream.retry_budget.as_ref()),
         }));
     }
     check_names(&upstreams, problems);
     upstreams
+}
+
+fn retry_budget(given: Option<&given::RetryBudget>) -> RetryBudget {
+    let default = RetryBudget::default();
+    RetryBudget {
+        share: given.and_then(|given| given.share).unwrap_or(default.share),
+        min: given.and_then(|given| given.min).unwrap_or(default.min),
+    }
 }
 
 fn endpoints(upstream: &given::Upstream, path: &KeyPath, problems: &mut Problems<'_>) -> Vec<(Place, u32)> {

@@ -110,7 +110,7 @@ async fn all_endpoints_down_is_502_with_the_reason() {
         "status=502",
         "reason=connect-failed",
         "fault=upstream",
-        "tries=2",
+        "tries=3",
         "upstream=users",
         "route=all",
     ] {

@@ -18,9 +18,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 
+use crate::config::limits;
 use crate::config::snapshot::{
-    Admin, AdminListen, Balancer, Endpoint, HttpMode, Listener, ListenerHttp, Missing, Node, NodeHeader,
-    Respond, Route, RouteAction, RouteHttp, Snapshot, Upstream, UpstreamProtocol,
+    Admin, AdminListen, Balancer, Endpoint, Fallback, HttpMode, Listener, ListenerHttp, Missing, Node,
+    NodeHeader, Outcomes, Respond, Retries, RetryBudget, Route, RouteAction, RouteHttp, Snapshot, Upstream,
+    UpstreamProtocol,
 };
 use crate::l7::{Shared, Workers};
 use crate::registry::{EndpointState, Registry};
@@ -43,6 +45,16 @@ pub(super) async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(tokio::time::Instant::now() < deadline, "waited for: {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// An answer of the configuration's.
+pub(super) fn respond(status: StatusCode, body: &str) -> Respond {
+    Respond {
+        status,
+        body: Respond::pieces(body),
+        content_type: http::HeaderValue::from_static(limits::RESPOND_CONTENT_TYPE),
+        retry_after: None,
     }
 }
 
@@ -80,6 +92,12 @@ pub(super) struct Setup {
     pub(super) connections_per_client_max: Option<usize>,
     pub(super) connect_timeout: Duration,
     pub(super) idle_per_endpoint: usize,
+    pub(super) retry: Retries,
+    pub(super) retry_budget: RetryBudget,
+    /// Endpoints of the upstream `backup`, which the route falls back to; none: it does not.
+    pub(super) backup: Vec<SocketAddr>,
+    pub(super) fallback_on: Outcomes,
+    pub(super) fallback_respond: Option<Respond>,
 }
 
 impl Setup {
@@ -101,39 +119,56 @@ impl Setup {
             connections_per_client_max: None,
             connect_timeout: Duration::from_secs(2),
             idle_per_endpoint: 8,
+            retry: Retries::default(),
+            retry_budget: RetryBudget::default(),
+            backup: Vec::new(),
+            fallback_on: Outcomes::of(&limits::FALLBACK_ON),
+            fallback_respond: None,
         }
     }
 
     /// Routes: everything under `/` goes to the upstream, `/own` is answered, `/post` takes POST alone.
     pub(super) fn snapshot(&self, number: u64, registry: &Registry) -> Snapshot {
-        let endpoint = |address: &SocketAddr| Endpoint {
-            address: *address,
-            host: None,
-            weight: 1,
-            state: registry.endpoint("users", *address),
+        let upstream = |name: &str, endpoints: &[SocketAddr]| {
+            let endpoint = |address: &SocketAddr| Endpoint {
+                address: *address,
+                host: None,
+                weight: 1,
+                state: registry.endpoint(name, *address),
+            };
+            Arc::new(Upstream {
+                name: name.into(),
+                balancer: Balancer::RoundRobin,
+                endpoints: endpoints.iter().map(endpoint).collect(),
+                missing: Missing::Nothing,
+                protocol: self.protocol,
+                mode: HttpMode::Strict,
+                idle_timeout: Duration::from_secs(60),
+                connection_age: None,
+                drain_timeout: std::time::Duration::from_secs(30),
+                h2_connections_max: 8,
+                h2_streams_max: 100,
+                connect_timeout: self.connect_timeout,
+                idle_per_endpoint: self.idle_per_endpoint,
+                health: crate::config::snapshot::Health::default(),
+                registered_max: 0,
+                retry_budget: self.retry_budget,
+                state: registry.upstream(name),
+            })
         };
-        let upstream = Arc::new(Upstream {
-            name: "users".into(),
-            balancer: Balancer::RoundRobin,
-            endpoints: self.endpoints.iter().map(endpoint).collect(),
-            missing: Missing::Nothing,
-            protocol: self.protocol,
-            mode: HttpMode::Strict,
-            idle_timeout: Duration::from_secs(60),
-            connection_age: None,
-            drain_timeout: std::time::Duration::from_secs(30),
-            h2_connections_max: 8,
-            h2_streams_max: 100,
-            connect_timeout: self.connect_timeout,
-            idle_per_endpoint: self.idle_per_endpoint,
-            health: crate::config::snapshot::Health::default(),
-            registered_max: 0,
-        });
+        let backup = (!self.backup.is_empty()).then(|| upstream("backup", &self.backup));
+        let upstream = upstream("users", &self.endpoints);
         let route = |name: &str, action: RouteAction| {
             Arc::new(Route {
                 name: name.into(),
                 action,
+                fallback: Fallback {
+                    on: self.fallback_on,
+                    upstreams: backup.clone().into_iter().collect(),
+                    respond: self.fallback_respond.clone().map(Arc::new),
+                },
                 http: RouteHttp {
+                    retry: self.retry.clone(),
                     timeout: self.timeout,
                     body_bytes_max: self.body_bytes_max,
                     response_idle_timeout: self.response_idle_timeout,
@@ -143,13 +178,10 @@ impl Setup {
                 },
             })
         };
-        let respond = Respond {
-            status: StatusCode::OK,
-            body: Bytes::from_static(b"own"),
-        };
+        let respond = Arc::new(respond(StatusCode::OK, "own"));
         let routes = vec![
             route("all", RouteAction::Upstream(Arc::clone(&upstream))),
-            route("own", RouteAction::Respond(respond.clone())),
+            route("own", RouteAction::Respond(Arc::clone(&respond))),
             route("post", RouteAction::Respond(respond)),
         ];
         let listener = |(index, address): (usize, &SocketAddr)| {
@@ -197,7 +229,7 @@ impl Setup {
             cluster: None,
             vips: Vec::new(),
             listeners: self.listeners.iter().enumerate().map(listener).collect(),
-            upstreams: vec![upstream],
+            upstreams: [upstream].into_iter().chain(backup).collect(),
         }
     }
 }
