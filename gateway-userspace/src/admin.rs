@@ -7,6 +7,9 @@
 //! | `GET /metrics` | yes | 200 OpenMetrics text |
 //! | `GET /v1/status` | yes | 200 [`Status`] |
 //! | `GET /v1/nodes` | yes | 200 [`Nodes`](status::Nodes) |
+//! | `GET /v1/upstreams` | yes | 200 [`Upstreams`](status::Upstreams) |
+//! | `PUT /v1/upstreams/{name}/endpoints/{address}` | yes | 200 [`Renewed`], 404, 409 where it takes none |
+//! | `DELETE /v1/upstreams/{name}/endpoints/{address}` | yes | 200 [`Withdrawn`], 404, 409 |
 //! | `POST /v1/drain`, `POST /v1/undrain` | yes | 200 [`Changed`](status::Changed), 409 where it cannot be |
 //! | `POST /v1/reload` | yes | 200 [`Reloaded`](status::Reloaded), 422 where the configuration is refused |
 //!
@@ -17,6 +20,7 @@
 //! What the answers say is the business of whoever implements [`Api`]; this module only speaks for it.
 
 pub mod answer;
+pub mod endpoints;
 pub mod listen;
 pub mod server;
 pub mod status;
@@ -28,6 +32,7 @@ pub use listen::{Bound, bind};
 pub use server::serve;
 pub use token::Token;
 
+use endpoints::{Place, Renewal, Renewed, Withdrawn};
 use status::{Node, NodeState, Status};
 
 /// An answer that may take a while.
@@ -49,6 +54,10 @@ pub trait Api: Send + Sync {
     fn undrain(&self) -> Answer<'_, Result<NodeState, ApiError>>;
     /// Reads the configuration anew and publishes it; the number of the new snapshot.
     fn reload(&self) -> Answer<'_, Result<u64, ApiError>>;
+    /// An endpoint renews its pushed heartbeat, or registers.
+    fn renew(&self, place: Place, renewal: Renewal) -> Answer<'_, Result<Renewed, ApiError>>;
+    /// An endpoint whose heartbeat is pushed goes.
+    fn withdraw(&self, place: Place) -> Answer<'_, Result<Withdrawn, ApiError>>;
 }
 
 /// Why the node did not do what it was asked for. The texts go to the client.
@@ -60,6 +69,12 @@ pub enum ApiError {
     /// It cannot be done in this state, as in undraining a node that leaves.
     #[error("{0}")]
     Conflict(String),
+    /// There is nothing of that name.
+    #[error("{0}")]
+    NotFound(String),
+    /// What was sent is out of bounds.
+    #[error("{0}")]
+    Invalid(String),
     /// It was tried and failed.
     #[error("{0}")]
     Failed(String),

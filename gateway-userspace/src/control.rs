@@ -5,9 +5,11 @@
 
 pub mod command;
 pub mod controller;
+mod endpoints;
 pub mod handle;
 pub mod health;
 mod names;
+pub mod registrations;
 pub mod reload;
 pub mod report;
 pub mod stop;

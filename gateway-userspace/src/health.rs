@@ -1,67 +1,83 @@
-//! Readiness checks: which endpoints may get traffic.
+//! Checks: which endpoints may get traffic, and which want a restart.
 //!
-//! `state` decides (pure), `probe` asks one endpoint once, this file drives: one task for each endpoint, on the
-//! control runtime, never on a worker. What is known of an endpoint lives in the registry's cell and outlives
-//! snapshots; a changed check begins anew but the endpoint keeps its state until the check says otherwise.
+//! Pure: `state` (rise and fall), `startup`, `lease` (pushed heartbeats), `verdict` (what the kinds come to). `probe`
+//! asks one endpoint once; `watch` drives: one task for each check of each endpoint, on the control runtime, never on a
+//! worker. This file starts and stops them. What is known of an endpoint is in its `record` and outlives snapshots: a
+//! changed check begins anew, but what it knew stays until it says otherwise.
 
 mod collect;
+mod lease;
 mod probe;
+mod reason;
+mod record;
+mod startup;
 mod state;
+mod status;
+mod verdict;
+mod watch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, watch as channel};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
-use crate::config::snapshot::{Endpoint, Readiness as Settings, Snapshot, UpstreamProtocol};
-use crate::registry::{EndpointState, Readiness};
-use state::{Action, Check, Event};
+use crate::config::snapshot::{Endpoint, Health, Kind, Pushed, Snapshot, Upstream};
+use crate::registry::Readiness;
+use lease::Renewal;
+use probe::Question;
+use record::Record;
+use watch::{Asking, Listening};
+
+pub use status::{KindStatus, Known};
 
 /// Longest wait of [`Checks::first_round_done`].
 pub const FIRST_ROUND_MAX: Duration = Duration::from_secs(5);
 /// Probes under way at once, so that a thousand endpoints do not take a thousand descriptors.
 const PROBES_MAX: usize = 128;
+/// Commands under way at once: each is a process.
+const COMMANDS_MAX: usize = 16;
 
-/// All readiness checks of the node.
+/// All checks of the node.
 #[derive(Debug)]
 pub struct Checks {
     runtime: Handle,
     running: Mutex<Running>,
+    /// What pushed heartbeats said last; also of endpoints that the next snapshot will bring.
+    renewals: Mutex<HashMap<Key, channel::Sender<Renewal>>>,
     shared: Arc<Shared>,
 }
 
 type Key = (String, SocketAddr);
-type Running = HashMap<Key, Task>;
+type Running = HashMap<(Key, Kind), Task>;
 
 #[derive(Debug)]
 struct Task {
-    settings: Settings,
-    protocol: UpstreamProtocol,
-    authority: String,
+    plan: Plan,
     handle: JoinHandle<()>,
+}
+
+/// What a task does; one that is to do something else is another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Plan {
+    /// Ask; a startup check for so long.
+    Ask(Box<Question>, Duration),
+    /// Wait for renewals.
+    Listen(Pushed),
 }
 
 /// What the tasks share.
 #[derive(Debug)]
 struct Shared {
     probes: Semaphore,
-    /// Endpoints whose first probe has not ended.
-    unchecked: watch::Sender<usize>,
-    counters: Mutex<BTreeMap<Key, Arc<Counters>>>,
-}
-
-/// Of one endpoint.
-#[derive(Debug, Default)]
-struct Counters {
-    passed: AtomicU64,
-    failed: AtomicU64,
-    transitions: AtomicU64,
+    commands: Semaphore,
+    /// Checks about traffic whose first probe has not ended.
+    unchecked: channel::Sender<usize>,
+    records: Mutex<BTreeMap<Key, Arc<Record>>>,
 }
 
 /// Whether every endpoint was checked once.
@@ -69,7 +85,7 @@ struct Counters {
 pub enum FirstRound {
     /// Each has had at least one probe.
     Done,
-    /// That many still wait, after [`FIRST_ROUND_MAX`].
+    /// That many checks still wait, after [`FIRST_ROUND_MAX`].
     Late(usize),
 }
 
@@ -78,12 +94,14 @@ impl Checks {
     pub fn start(runtime: Handle) -> Self {
         let shared = Shared {
             probes: Semaphore::new(PROBES_MAX),
-            unchecked: watch::Sender::new(0),
-            counters: Mutex::default(),
+            commands: Semaphore::new(COMMANDS_MAX),
+            unchecked: channel::Sender::new(0),
+            records: Mutex::default(),
         };
         Self {
             runtime,
             running: Mutex::default(),
+            renewals: Mutex::default(),
             shared: Arc::new(shared),
         }
     }
@@ -92,61 +110,106 @@ impl Checks {
     ///
     /// Endpoints without a check are ready from now on.
     pub fn apply(&self, snapshot: &Snapshot) {
-        let mut running = self.running();
-        let mut wanted = HashMap::new();
+        let mut wanted: HashMap<(Key, Kind), Plan> = HashMap::new();
+        let mut watched: HashSet<Key> = HashSet::new();
         for upstream in &snapshot.upstreams {
             for endpoint in &upstream.endpoints {
-                match &upstream.readiness {
-                    Some(settings) => {
-                        let key = (upstream.name.clone(), endpoint.address);
-                        wanted.insert(key, (settings, upstream.protocol, endpoint));
+                let key = (upstream.name.clone(), endpoint.address);
+                if upstream.health.is_empty() {
+                    // What was watched until now becomes ready by an event.
+                    if let Some(record) = self.shared.records().get(&key) {
+                        record.configure(&upstream.health);
                     }
-                    None => endpoint.state.set_readiness(Readiness::Ready),
+                    endpoint.state.set_readiness(Readiness::Ready);
+                    continue;
                 }
+                for (kind, plan) in plans(upstream, endpoint) {
+                    wanted.insert((key.clone(), kind), plan);
+                }
+                self.record(&key, endpoint).configure(&upstream.health);
+                watched.insert(key);
             }
         }
-        running.retain(|key, task| {
-            let stays = wanted.get(key).is_some_and(|(settings, protocol, endpoint)| {
-                task.settings == **settings
-                    && task.protocol == *protocol
-                    && task.authority == authority(endpoint)
-            });
+        self.shared.records().retain(|key, _| watched.contains(key));
+        self.renewals()
+            .retain(|key, _| wanted.contains_key(&(key.clone(), Kind::Heartbeat)));
+        let mut running = self.running();
+        running.retain(|check, task| {
+            let stays = wanted.get(check) == Some(&task.plan);
             if !stays {
                 task.handle.abort();
             }
             stays
         });
-        self.shared.counters().retain(|key, _| wanted.contains_key(key));
-        for (key, (settings, protocol, endpoint)) in wanted {
-            running
-                .entry(key)
-                .or_insert_with_key(|key| self.begin(key, settings, protocol, endpoint));
+        for (check, plan) in wanted {
+            if !running.contains_key(&check)
+                && let Some(task) = self.begin(&check, plan)
+            {
+                running.insert(check, task);
+            }
         }
     }
 
-    fn begin(&self, key: &Key, settings: &Settings, protocol: UpstreamProtocol, endpoint: &Endpoint) -> Task {
-        let counters = Arc::clone(self.shared.counters().entry(key.clone()).or_default());
-        let watch = Watch {
-            upstream: key.0.clone(),
-            endpoint: endpoint.address,
-            protocol,
-            authority: authority(endpoint),
-            settings: settings.clone(),
-            state: Arc::clone(&endpoint.state),
-            counters,
-            first: Some(FirstProbe::new(Arc::clone(&self.shared))),
-            shared: Arc::clone(&self.shared),
+    fn record(&self, key: &Key, endpoint: &Endpoint) -> Arc<Record> {
+        let mut records = self.shared.records();
+        let record = records
+            .entry(key.clone())
+            .or_insert_with(|| Arc::new(Record::new(&key.0, key.1, &endpoint.state)));
+        Arc::clone(record)
+    }
+
+    fn begin(&self, (key, kind): &(Key, Kind), plan: Plan) -> Option<Task> {
+        let record = Arc::clone(self.shared.records().get(key)?);
+        let handle = match &plan {
+            Plan::Ask(question, grace) => {
+                let is_waited_for = matches!(kind, Kind::Heartbeat | Kind::Readiness);
+                let asking = Asking {
+                    question: (**question).clone(),
+                    grace: *grace,
+                    record,
+                    first: is_waited_for.then(|| FirstProbe::new(Arc::clone(&self.shared))),
+                    shared: Arc::clone(&self.shared),
+                };
+                self.runtime.spawn(asking.run())
+            }
+            Plan::Listen(pushed) => {
+                let renewals = self.renewals_of(key, channel::Sender::subscribe);
+                let listening = Listening {
+                    pushed: *pushed,
+                    record,
+                    renewals,
+                };
+                self.runtime.spawn(listening.run())
+            }
         };
-        Task {
-            settings: settings.clone(),
-            protocol,
-            authority: authority(endpoint),
-            handle: self.runtime.spawn(watch.run()),
-        }
+        Some(Task { plan, handle })
     }
 
-    /// Waits until each endpoint that is checked was probed once, at most [`FIRST_ROUND_MAX`]: what `/readyz`
-    /// waits for, so that a node takes no traffic that it knows nowhere to send.
+    /// A pushed heartbeat came: the endpoint lives for that long. For one whose heartbeat is pushed, now or from the
+    /// next snapshot on, which must follow.
+    pub fn renew(&self, upstream: &str, endpoint: SocketAddr, ttl: Duration) {
+        let until = Instant::now() + ttl;
+        let key = (upstream.to_owned(), endpoint);
+        self.renewals_of(&key, |renewals| renewals.send_replace(Renewal::Until(until)));
+    }
+
+    /// An endpoint whose heartbeat is pushed goes: it fails until it renews itself.
+    pub fn withdraw(&self, upstream: &str, endpoint: SocketAddr) {
+        let key = (upstream.to_owned(), endpoint);
+        self.renewals_of(&key, |renewals| renewals.send_replace(Renewal::Withdrawn));
+    }
+
+    fn renewals_of<T>(&self, key: &Key, take: impl FnOnce(&channel::Sender<Renewal>) -> T) -> T {
+        let mut renewals = self.renewals();
+        take(
+            renewals
+                .entry(key.clone())
+                .or_insert_with(|| channel::Sender::new(Renewal::Never)),
+        )
+    }
+
+    /// Waits until each check about traffic was made once, at most [`FIRST_ROUND_MAX`]: what `/readyz`
+    /// waits for, so that a node takes no traffic that it knows nowhere to send. Pushed heartbeats are not waited for.
     ///
     /// # Cancel safety
     /// May be dropped and called again.
@@ -159,9 +222,15 @@ impl Checks {
         }
     }
 
-    /// Endpoints that were not probed yet.
+    /// Checks about traffic that were not made yet.
     pub fn unchecked(&self) -> usize {
         *self.shared.unchecked.borrow()
+    }
+
+    /// What is known of each endpoint that is watched.
+    pub fn known(&self) -> Known {
+        let records = self.shared.records();
+        Known::of(records.iter().map(|(key, record)| (key, &**record)))
     }
 
     /// Stops all checks; endpoints keep their last state.
@@ -174,6 +243,10 @@ impl Checks {
     fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn renewals(&self) -> MutexGuard<'_, HashMap<Key, channel::Sender<Renewal>>> {
+        self.renewals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for Checks {
@@ -183,25 +256,38 @@ impl Drop for Checks {
 }
 
 impl Shared {
-    fn counters(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Counters>>> {
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    fn records(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Record>>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What a check asks for as `Host`: the name that the endpoint came from, else its address.
-fn authority(endpoint: &Endpoint) -> String {
-    match &endpoint.host {
-        Some(host) => format!("{host}:{}", endpoint.address.port()),
-        None => endpoint.address.to_string(),
-    }
+/// What is to be done about an endpoint.
+fn plans(upstream: &Upstream, endpoint: &Endpoint) -> Vec<(Kind, Plan)> {
+    let health: &Health = &upstream.health;
+    let grace = health.startup.as_ref().map(|startup| startup.grace);
+    let asked = health.asked().map(|(kind, check)| {
+        let question = Question {
+            upstream: upstream.name.clone(),
+            endpoint: endpoint.address,
+            host: endpoint.host.as_deref().map(str::to_owned),
+            kind,
+            check: check.clone(),
+        };
+        let grace = grace.filter(|_| kind == Kind::Startup).unwrap_or_default();
+        (kind, Plan::Ask(Box::new(question), grace))
+    });
+    let pushed = health
+        .pushed()
+        .map(|pushed| (Kind::Heartbeat, Plan::Listen(pushed)));
+    asked.chain(pushed).collect()
 }
 
 /// Adds the metrics of checks; names begin with `gateway_check`.
 pub fn register_metrics(registry: &mut prometheus_client::registry::Registry, checks: &Checks) {
-    registry.register_collector(Box::new(collect::Health(Arc::clone(&checks.shared))));
+    registry.register_collector(Box::new(collect::Collected(Arc::clone(&checks.shared))));
 }
 
-/// Counts an endpoint as unchecked while it lives; a stopped check drops it, too.
+/// Counts a check as not made while it lives; a stopped one drops it, too.
 struct FirstProbe(Arc<Shared>);
 
 impl FirstProbe {
@@ -216,83 +302,6 @@ impl Drop for FirstProbe {
         self.0
             .unchecked
             .send_modify(|count| *count = count.saturating_sub(1));
-    }
-}
-
-/// The check of one endpoint, as a task.
-struct Watch {
-    upstream: String,
-    endpoint: SocketAddr,
-    protocol: UpstreamProtocol,
-    authority: String,
-    settings: Settings,
-    state: Arc<EndpointState>,
-    counters: Arc<Counters>,
-    first: Option<FirstProbe>,
-    shared: Arc<Shared>,
-}
-
-impl Watch {
-    async fn run(mut self) {
-        let seed = rand::random();
-        let mut check = Check::new(&self.settings, self.state.readiness(), seed);
-        let mut event = Event::Started;
-        loop {
-            let mut next = None;
-            for action in check.step(event, Instant::now()) {
-                match action {
-                    Action::Become(readiness) => self.become_(readiness, &check),
-                    Action::Probe => next = Some(self.probe(&mut check).await),
-                    Action::WaitUntil(due) => {
-                        // What the first probe found is in the cell now.
-                        self.first = None;
-                        sleep_until(due).await;
-                        next = Some(Event::Due);
-                    }
-                }
-            }
-            // Every step ends with a probe or a wait.
-            let Some(following) = next else { return };
-            event = following;
-        }
-    }
-
-    async fn probe(&mut self, check: &mut Check) -> Event {
-        // The semaphore is never closed; without a permit the probe runs all the same.
-        let permit = self.shared.probes.acquire().await.ok();
-        let outcome = probe::probe(self.endpoint, &self.authority, self.protocol, &self.settings).await;
-        drop(permit);
-        match outcome {
-            Ok(()) => {
-                self.counters.passed.fetch_add(1, Ordering::Relaxed);
-                Event::Passed
-            }
-            Err(fault) => {
-                self.counters.failed.fetch_add(1, Ordering::Relaxed);
-                check.why = fault.to_string();
-                Event::Failed
-            }
-        }
-    }
-
-    fn become_(&self, readiness: Readiness, check: &Check) {
-        let before = self.state.readiness();
-        self.state.set_readiness(readiness);
-        if before == readiness {
-            return;
-        }
-        self.counters.transitions.fetch_add(1, Ordering::Relaxed);
-        let (upstream, endpoint) = (self.upstream.as_str(), self.endpoint);
-        match readiness {
-            Readiness::Failing => {
-                let why = check.why.as_str();
-                tracing::warn!(upstream, %endpoint, ?before, why, "endpoint fails its checks");
-            }
-            Readiness::Ready | Readiness::Unknown => {
-                let passed = check.streak();
-                tracing::info!(upstream, %endpoint, ?before, passed, "endpoint is ready");
-            }
-        }
     }
 }
 

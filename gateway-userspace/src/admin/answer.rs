@@ -7,7 +7,8 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
-use super::status::{Changed, ErrorAnswer, ErrorBody, Nodes, Ready, Reloaded};
+use super::endpoints::{self, Asked, Refused};
+use super::status::{Changed, ErrorAnswer, ErrorBody, Nodes, Ready, Reloaded, Upstreams};
 use super::{Api, ApiError, Token};
 
 /// An answer with its whole body.
@@ -21,18 +22,20 @@ enum Endpoint {
     Metrics,
     Status,
     Nodes,
+    Upstreams,
     Drain,
     Undrain,
     Reload,
 }
 
 /// Every endpoint with its method and path.
-const ENDPOINTS: [(Endpoint, Method, &str); 8] = [
+const ENDPOINTS: [(Endpoint, Method, &str); 9] = [
     (Endpoint::Livez, Method::GET, "/livez"),
     (Endpoint::Readyz, Method::GET, "/readyz"),
     (Endpoint::Metrics, Method::GET, "/metrics"),
     (Endpoint::Status, Method::GET, "/v1/status"),
     (Endpoint::Nodes, Method::GET, "/v1/nodes"),
+    (Endpoint::Upstreams, Method::GET, "/v1/upstreams"),
     (Endpoint::Drain, Method::POST, "/v1/drain"),
     (Endpoint::Undrain, Method::POST, "/v1/undrain"),
     (Endpoint::Reload, Method::POST, "/v1/reload"),
@@ -70,9 +73,16 @@ fn admitted(head: &Parts, token: &Token) -> Result<Endpoint, Stopped> {
         }
         return Err(Stopped(Box::new(reply)));
     }
-    let is_open = matches!(endpoint, Endpoint::Livez | Endpoint::Readyz);
-    if is_open || sent_token(head).is_some_and(|sent| token.is(sent)) {
-        return Ok(*endpoint);
+    if !matches!(endpoint, Endpoint::Livez | Endpoint::Readyz) {
+        may_ask(head, token)?;
+    }
+    Ok(*endpoint)
+}
+
+/// Whether the client sent the token.
+fn may_ask(head: &Parts, token: &Token) -> Result<(), Stopped> {
+    if sent_token(head).is_some_and(|sent| token.is(sent)) {
+        return Ok(());
     }
     let message =
         "Send the admin token: 'Authorization: Bearer TOKEN', with the content of admin.token_file.";
@@ -110,6 +120,11 @@ async fn answered<B>(head: &Parts, body: B, token: &Token, api: &dyn Api) -> Res
 where
     B: Future<Output = Result<Bytes, Stopped>>,
 {
+    if let Some(asked) = endpoints::asked(&head.method, head.uri.path()) {
+        let asked = asked.map_err(|refused| misplaced(head, &refused))?;
+        may_ask(head, token)?;
+        return of_endpoint(asked, &body.await?, api).await;
+    }
     let endpoint = admitted(head, token)?;
     let body = body.await?;
     if !matches!(body.trim_ascii(), b"" | b"{}") {
@@ -144,10 +159,41 @@ where
         }
         Endpoint::Status => outcome(api.status().await),
         Endpoint::Nodes => outcome(api.nodes().await.map(|nodes| Nodes { nodes })),
+        Endpoint::Upstreams => outcome(api.status().await.map(|status| Upstreams {
+            upstreams: status.upstreams,
+        })),
         Endpoint::Drain => outcome(api.drain().await.map(|state| Changed { state })),
         Endpoint::Undrain => outcome(api.undrain().await.map(|state| Changed { state })),
         Endpoint::Reload => outcome(api.reload().await.map(|snapshot| Reloaded { snapshot })),
     })
+}
+
+/// What endpoints say of themselves.
+async fn of_endpoint(asked: Asked, body: &[u8], api: &dyn Api) -> Result<Reply, Stopped> {
+    let bad = |message: &str| Stopped::new(StatusCode::BAD_REQUEST, "bad_request", message);
+    match asked {
+        Asked::Renew(place) => {
+            let renewal = endpoints::renewal(body).map_err(|message| bad(&message))?;
+            Ok(outcome(api.renew(place, renewal).await))
+        }
+        Asked::Withdraw(_) if !matches!(body.trim_ascii(), b"" | b"{}") => {
+            Err(bad("This request takes no body, or an empty JSON object."))
+        }
+        Asked::Withdraw(place) => Ok(outcome(api.withdraw(place).await)),
+    }
+}
+
+fn misplaced(head: &Parts, refused: &Refused) -> Stopped {
+    match refused {
+        Refused::Address(message) => Stopped::new(StatusCode::BAD_REQUEST, "bad_request", message),
+        Refused::Method => {
+            let message = format!("An endpoint takes {}, not {}.", endpoints::METHODS, head.method);
+            let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
+            let methods = HeaderValue::from_static(endpoints::METHODS);
+            reply.headers_mut().insert(ALLOW, methods);
+            Stopped(Box::new(reply))
+        }
+    }
 }
 
 fn outcome<T: Serialize>(result: Result<T, ApiError>) -> Reply {
@@ -155,6 +201,8 @@ fn outcome<T: Serialize>(result: Result<T, ApiError>) -> Reply {
         Ok(done) => return json(StatusCode::OK, &done),
         Err(ApiError::Refused(text)) => (StatusCode::UNPROCESSABLE_ENTITY, "configuration_refused", text),
         Err(ApiError::Conflict(text)) => (StatusCode::CONFLICT, "conflict", text),
+        Err(ApiError::NotFound(text)) => (StatusCode::NOT_FOUND, "not_found", text),
+        Err(ApiError::Invalid(text)) => (StatusCode::BAD_REQUEST, "bad_request", text),
         Err(ApiError::Failed(text)) => (StatusCode::INTERNAL_SERVER_ERROR, "failed", text),
     };
     error(status, code, &message)

@@ -199,6 +199,7 @@ mod tests {
     use tokio::net::{TcpStream, UnixStream};
     use tokio::sync::oneshot;
 
+    use super::super::endpoints::{Place, Renewal, Renewed, Withdrawn};
     use super::super::status::{Node, NodeState, Status};
     use super::super::{Answer, ApiError, bind};
     use super::*;
@@ -266,6 +267,29 @@ mod tests {
 
         fn reload(&self) -> Answer<'_, Result<u64, ApiError>> {
             Box::pin(async { Err(ApiError::Refused("t.toml:1: odd; mend it".to_owned())) })
+        }
+
+        fn renew(&self, place: Place, renewal: Renewal) -> Answer<'_, Result<Renewed, ApiError>> {
+            Box::pin(async move {
+                if place.upstream != "users" {
+                    return Err(ApiError::NotFound("There is no such upstream.".to_owned()));
+                }
+                Ok(Renewed {
+                    upstream: place.upstream,
+                    address: place.address,
+                    weight: renewal.weight.unwrap_or(1),
+                    ttl: humantime::format_duration(renewal.ttl).to_string(),
+                })
+            })
+        }
+
+        fn withdraw(&self, place: Place) -> Answer<'_, Result<Withdrawn, ApiError>> {
+            Box::pin(async move {
+                Ok(Withdrawn {
+                    upstream: place.upstream,
+                    address: place.address,
+                })
+            })
         }
     }
 
@@ -371,6 +395,50 @@ mod tests {
                 405,
                 json!("method_not_allowed"),
             ),
+            (request("GET", "/v1/upstreams", &auth), 200, Value::Null),
+            (
+                request("PUT", "/v1/upstreams/users/endpoints/10.0.1.1:80", ""),
+                401,
+                json!("unauthorized"),
+            ),
+            (
+                request(
+                    "PUT",
+                    "/v1/upstreams/users/endpoints/10.0.1.1:80",
+                    &format!("{auth}content-length: 13\r\n"),
+                ) + "{\"ttl\":\"10s\"}",
+                200,
+                Value::Null,
+            ),
+            (
+                request(
+                    "PUT",
+                    "/v1/upstreams/none/endpoints/10.0.1.1:80",
+                    &format!("{auth}content-length: 13\r\n"),
+                ) + "{\"ttl\":\"10s\"}",
+                404,
+                json!("not_found"),
+            ),
+            (
+                request("PUT", "/v1/upstreams/users/endpoints/10.0.1.1:80", &auth),
+                400,
+                json!("bad_request"),
+            ),
+            (
+                request("PUT", "/v1/upstreams/users/endpoints/somewhere", &auth),
+                400,
+                json!("bad_request"),
+            ),
+            (
+                request("POST", "/v1/upstreams/users/endpoints/10.0.1.1:80", &auth),
+                405,
+                json!("method_not_allowed"),
+            ),
+            (
+                request("DELETE", "/v1/upstreams/users/endpoints/10.0.1.1:80", &auth),
+                200,
+                Value::Null,
+            ),
             (request("GET", "/v2", &auth), 404, json!("not_found")),
             (
                 request("POST", "/v1/reload", &auth),
@@ -389,7 +457,7 @@ mod tests {
         }
         let (_, missing) = running.ask(&request("GET", "/v2", "")).await;
         assert!(
-            missing.contains("GET /v1/status, GET /v1/nodes, POST /v1/drain"),
+            missing.contains("GET /v1/status, GET /v1/nodes, GET /v1/upstreams, POST /v1/drain"),
             "{missing}"
         );
         let (_, metrics) = running.ask(&request("GET", "/metrics", &auth)).await;

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::snapshot::{Snapshot, Steering, Transport};
+use crate::config::snapshot::{Kind, Snapshot, Steering, Transport};
+use crate::health::{KindStatus, Known};
 use crate::registry::Readiness;
 
 /// `GET /v1/status`.
@@ -155,6 +156,13 @@ pub struct Listener {
     pub routes: usize,
 }
 
+/// `GET /v1/upstreams`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Upstreams {
+    /// Backend services.
+    pub upstreams: Vec<Upstream>,
+}
+
 /// One upstream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Upstream {
@@ -182,6 +190,23 @@ pub struct Endpoint {
     pub requests: u64,
     /// Of these, failed before a response head came.
     pub failures: u64,
+    /// What each kind of check says; empty where it has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckStatus>,
+}
+
+/// What one kind of check says of an endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// The kind.
+    pub kind: Kind,
+    /// What it says; a startup check is unknown until it has passed or its grace is over.
+    pub state: EndpointReadiness,
+    /// Seconds since it began to say so.
+    pub since_s: u64,
+    /// Why it failed last, whenever that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
 }
 
 /// What the checks know of an endpoint.
@@ -319,31 +344,58 @@ pub fn vips(snapshot: &Snapshot) -> Vec<Vip> {
 }
 
 /// The upstreams of a snapshot, with what is known of their endpoints now.
-pub fn upstreams(snapshot: &Snapshot) -> Vec<Upstream> {
+pub fn upstreams(snapshot: &Snapshot, known: &Known) -> Vec<Upstream> {
     use std::sync::atomic::Ordering::Relaxed;
-    let endpoint =
-        |endpoint: &crate::config::snapshot::Endpoint, weight: u32, is_checked: Option<()>| Endpoint {
-            address: endpoint.address,
-            host: endpoint.host.as_deref().map(str::to_owned),
-            weight,
-            readiness: match (is_checked, endpoint.state.readiness()) {
-                (None, _) => EndpointReadiness::Unchecked,
-                (Some(()), Readiness::Unknown) => EndpointReadiness::Unknown,
-                (Some(()), Readiness::Ready) => EndpointReadiness::Ready,
-                (Some(()), Readiness::Failing) => EndpointReadiness::Failing,
-            },
-            active: endpoint.state.active.load(Relaxed),
-            requests: endpoint.state.requests.load(Relaxed),
-            failures: endpoint.state.failures.load(Relaxed),
-        };
+    type Of<'s> = (
+        &'s crate::config::snapshot::Upstream,
+        &'s crate::config::snapshot::Endpoint,
+        &'s crate::balance::Member,
+    );
+    let endpoint = |(upstream, endpoint, member): Of<'_>| Endpoint {
+        address: endpoint.address,
+        host: endpoint.host.as_deref().map(str::to_owned),
+        weight: member.weight,
+        readiness: if upstream.health.is_empty() {
+            EndpointReadiness::Unchecked
+        } else {
+            endpoint.state.readiness().into()
+        },
+        active: endpoint.state.active.load(Relaxed),
+        requests: endpoint.state.requests.load(Relaxed),
+        failures: endpoint.state.failures.load(Relaxed),
+        checks: known
+            .endpoint(&upstream.name, endpoint.address)
+            .iter()
+            .map(check)
+            .collect(),
+    };
     let one = |upstream: &std::sync::Arc<crate::config::snapshot::Upstream>| Upstream {
         name: upstream.name.clone(),
         endpoints: upstream
             .endpoints
             .iter()
             .zip(&upstream.balancing.members)
-            .map(|(e, member)| endpoint(e, member.weight, upstream.readiness.as_ref().map(|_| ())))
+            .map(|(one, member)| endpoint((upstream, one, member)))
             .collect(),
     };
     snapshot.upstreams.iter().map(one).collect()
+}
+
+fn check(status: &KindStatus) -> CheckStatus {
+    CheckStatus {
+        kind: status.kind,
+        state: status.state.into(),
+        since_s: status.age.as_secs(),
+        last_failure: status.last_failure.clone(),
+    }
+}
+
+impl From<Readiness> for EndpointReadiness {
+    fn from(readiness: Readiness) -> Self {
+        match readiness {
+            Readiness::Unknown => Self::Unknown,
+            Readiness::Ready => Self::Ready,
+            Readiness::Failing => Self::Failing,
+        }
+    }
 }

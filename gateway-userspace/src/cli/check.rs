@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use gateway::config::settings::{ActionSettings, RouteSettings};
-use gateway::config::snapshot::{AdminListen, Respond};
+use gateway::config::snapshot::{AdminListen, Health, Respond, Way};
 use gateway::config::{Problem, Settings};
 use gateway::router::{HostPattern, PathPattern};
 use serde_json::json;
@@ -98,10 +98,7 @@ fn summary(settings: &Settings, style: Style) -> String {
     let mut upstreams = Table::bare();
     for upstream in &settings.upstreams {
         let (endpoints, idle) = (upstream.endpoints.len(), upstream.idle_per_endpoint);
-        let checks = match &upstream.readiness {
-            Some(readiness) => format!("checked at {}", readiness.http),
-            None => "not checked".to_owned(),
-        };
+        let checks = checks(&upstream.health);
         let count = if endpoints == 1 {
             "1 endpoint".to_owned()
         } else {
@@ -127,6 +124,27 @@ fn summary(settings: &Settings, style: Style) -> String {
     ));
     text.push_str(&style.paint("the configuration is good\n", Tone::Good));
     text
+}
+
+/// How the endpoints of an upstream are watched, in one line.
+fn checks(health: &Health) -> String {
+    let pushed = health.pushed().map(|_| "heartbeat pushed".to_owned());
+    let asked = health.asked().map(|(kind, check)| {
+        let way = match &check.way {
+            Way::Http(http) => http.path.clone(),
+            Way::Tcp => "TCP".to_owned(),
+            Way::Grpc { service, .. } if service.is_empty() => "gRPC".to_owned(),
+            Way::Grpc { service, .. } => format!("gRPC {service}"),
+            Way::Command { program, .. } => program.display().to_string(),
+        };
+        format!("{} {way}", kind.word())
+    });
+    let all: Vec<String> = pushed.into_iter().chain(asked).collect();
+    if all.is_empty() {
+        "not checked".to_owned()
+    } else {
+        format!("checked: {}", all.join(", "))
+    }
 }
 
 fn head(settings: &Settings, style: Style) -> String {

@@ -174,19 +174,13 @@ fn status_text(status: &Status, style: Style) -> String {
     ]);
     for upstream in &status.upstreams {
         for endpoint in &upstream.endpoints {
-            let tone = match endpoint.readiness {
-                EndpointReadiness::Ready => Tone::Good,
-                EndpointReadiness::Failing => Tone::Bad,
-                EndpointReadiness::Unknown => Tone::Doubtful,
-                EndpointReadiness::Unchecked => Tone::Plain,
-            };
             endpoints.row([
                 (&upstream.name).into(),
                 match &endpoint.host {
                     Some(host) => format!("{} ({host})", endpoint.address).into(),
                     None => endpoint.address.into(),
                 },
-                Cell(endpoint.readiness.word().to_owned(), tone),
+                readiness_cell(endpoint.readiness),
                 endpoint.weight.into(),
                 endpoint.active.into(),
                 endpoint.requests.into(),
@@ -195,7 +189,43 @@ fn status_text(status: &Status, style: Style) -> String {
         }
     }
     text.push_str(&format!("\n{}\n{}", listeners.text(style), endpoints.text(style)));
+    if let Some(checks) = checks(status) {
+        text.push_str(&format!("\n{}", checks.text(style)));
+    }
     text
+}
+
+fn readiness_cell(readiness: EndpointReadiness) -> Cell {
+    let tone = match readiness {
+        EndpointReadiness::Ready => Tone::Good,
+        EndpointReadiness::Failing => Tone::Bad,
+        EndpointReadiness::Unknown => Tone::Doubtful,
+        EndpointReadiness::Unchecked => Tone::Plain,
+    };
+    Cell(readiness.word().to_owned(), tone)
+}
+
+/// What each kind of check says, where there are checks.
+fn checks(status: &Status) -> Option<Table> {
+    let mut table = Table::new(&["upstream", "endpoint", "check", "state", "for", "last failure"]);
+    let mut is_empty = true;
+    for upstream in &status.upstreams {
+        for endpoint in &upstream.endpoints {
+            for check in &endpoint.checks {
+                is_empty = false;
+                let age = humantime::format_duration(Duration::from_secs(check.since_s));
+                table.row([
+                    (&upstream.name).into(),
+                    endpoint.address.into(),
+                    check.kind.word().into(),
+                    readiness_cell(check.state),
+                    age.to_string().into(),
+                    check.last_failure.clone().unwrap_or_default().into(),
+                ]);
+            }
+        }
+    }
+    (!is_empty).then_some(table)
 }
 
 fn status_head(status: &Status, style: Style) -> String {
@@ -252,11 +282,13 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread::JoinHandle;
 
+    use gateway::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
     use gateway::admin::status::{
-        AttachedMode, Dataplane, Endpoint, Interface, Listener, Node, RefusedReload, Upstream, VerdictCount,
+        AttachedMode, CheckStatus, Dataplane, Endpoint, Interface, Listener, Node, RefusedReload, Upstream,
+        VerdictCount,
     };
     use gateway::admin::{Answer, Api, ApiError, Token, bind, serve};
-    use gateway::config::snapshot::AdminListen;
+    use gateway::config::snapshot::{AdminListen, Kind};
     use tokio::sync::oneshot;
 
     use super::super::client::ClientError;
@@ -315,6 +347,12 @@ mod tests {
                     active: 0,
                     requests: 5,
                     failures: 1,
+                    checks: vec![CheckStatus {
+                        kind: Kind::Liveness,
+                        state: EndpointReadiness::Failing,
+                        since_s: 61,
+                        last_failure: Some("answered 500".to_owned()),
+                    }],
                 }],
             }],
             last_refused: Some(RefusedReload::new(
@@ -363,6 +401,29 @@ mod tests {
 
         fn reload(&self) -> Answer<'_, Result<u64, ApiError>> {
             Box::pin(async { Err(ApiError::Refused("g.toml:1: odd; mend it\n1 problem".to_owned())) })
+        }
+
+        fn renew(&self, place: Place, renewal: Renewal) -> Answer<'_, Result<Renewed, ApiError>> {
+            Box::pin(async move {
+                if place.upstream != "users" {
+                    return Err(ApiError::NotFound("There is no such upstream.".to_owned()));
+                }
+                Ok(Renewed {
+                    upstream: place.upstream,
+                    address: place.address,
+                    weight: renewal.weight.unwrap_or(1),
+                    ttl: humantime::format_duration(renewal.ttl).to_string(),
+                })
+            })
+        }
+
+        fn withdraw(&self, place: Place) -> Answer<'_, Result<Withdrawn, ApiError>> {
+            Box::pin(async move {
+                Ok(Withdrawn {
+                    upstream: place.upstream,
+                    address: place.address,
+                })
+            })
         }
     }
 
@@ -511,6 +572,7 @@ mod tests {
             "configuration refused at 1970-01-01T00:00:00Z; the one before stays in force\ng.toml:1: odd; mend it\n",
             "tx       owner   2        120\n",
             "users     10.0.1.1:80  failing    1       0       5         1\n",
+            "users     10.0.1.1:80  liveness  failing  1m 1s  answered 500\n",
         ] {
             assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");
         }

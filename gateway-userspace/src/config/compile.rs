@@ -342,6 +342,7 @@ mod tests {
         ";
         let (settings, registry) = (settings(text), Registry::default());
         let answers = |rows: &[(&str, &[&str])]| Answers {
+            registered: Default::default(),
             number: 1,
             by_name: rows
                 .iter()
@@ -429,5 +430,53 @@ mod tests {
         assert_eq!(segments(&plain), [Some(1440), Some(1420), Some(1420)]);
         let narrow = format!("{TEXT}{DATAPLANE}path_mtu = 1280\n");
         assert_eq!(segments(&narrow), [Some(1196), Some(1176), Some(1176)]);
+    }
+
+    #[test]
+    fn registered_endpoints_stand_behind_those_of_the_file() {
+        let text = "
+            [node]
+            name = 'a'
+            [[listener]]
+            name = 'web'
+            address = '127.0.0.1:8080'
+            [[upstream]]
+            name = 'mixed'
+            endpoints = [{ address = '10.0.1.1:80', weight = 2 }]
+            health = { heartbeat = { pushed = true } }
+            registration = { endpoints_max = 2 }
+            [[upstream]]
+            name = 'empty'
+            health = { heartbeat = { pushed = true } }
+            registration = {}
+            [[upstream]]
+            name = 'closed'
+            endpoints = [{ address = '10.0.1.1:80' }]
+        ";
+        let (settings, registry) = (settings(text), Registry::default());
+        let mut answers = Answers::default();
+        let first = compile(&settings, &registry, &answers, 1);
+        assert_eq!(first.upstreams[1].missing, Missing::Unregistered);
+        let weights = [("10.0.1.1:80", 9), ("10.0.1.2:80", 3), ("10.0.1.3:80", 4)];
+        let weights = weights.map(|(address, weight)| (address.parse().unwrap(), weight));
+        for name in ["mixed", "closed"] {
+            answers.registered.insert(name.to_owned(), weights.into());
+        }
+        let next = compile(&settings, &registry, &answers, 2);
+        let seen = |index: usize| {
+            let upstream = &next.upstreams[index];
+            let endpoints = upstream.endpoints.iter().zip(&upstream.balancing.members);
+            let one = |(endpoint, member): (&Endpoint, &crate::balance::Member)| {
+                format!("{} {}", endpoint.address, member.weight)
+            };
+            endpoints.map(one).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            seen(0),
+            ["10.0.1.1:80 2", "10.0.1.2:80 3"],
+            "the file's weight, and within the bound"
+        );
+        assert_eq!(seen(1), [""; 0]);
+        assert_eq!(seen(2), ["10.0.1.1:80 1"], "none may register there");
     }
 }

@@ -7,6 +7,7 @@
 mod guard;
 #[macro_use]
 mod keys;
+pub mod health;
 mod retry;
 mod upstream;
 mod values;
@@ -25,7 +26,7 @@ use values::SocketAddress;
 pub use guard::{CircuitBreaker, Hash, Outlier};
 pub use keys::{ListenerKeys, RouteKeys};
 pub use retry::{Fallback, Retry};
-pub use upstream::{Endpoint, Health, Readiness, RetryBudget, Upstream};
+pub use upstream::{Endpoint, RetryBudget, Upstream};
 pub use values::{Network, Place, Time, TimeOrNone, time_text};
 
 /// The whole file.

@@ -302,17 +302,70 @@ pub const IDLE_PER_ENDPOINT: usize = 8;
 /// Idle connections per endpoint at most: beyond it descriptors run out first.
 pub const IDLE_PER_ENDPOINT_MAX: usize = 1024;
 
-/// Between two checks of an endpoint, where none is given.
-pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// What holds for a kind of check where its table says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckDefaults {
+    /// Between two checks of one endpoint.
+    pub interval: Duration,
+    /// Bound of one check.
+    pub timeout: Duration,
+    /// Successes in a row that end a failure.
+    pub rise: u32,
+    /// Failures in a row that begin one.
+    pub fall: u32,
+}
+
+/// A heartbeat notices a dead endpoint within two seconds, even one that swallows packets.
+pub const HEARTBEAT_CHECK: CheckDefaults = CheckDefaults {
+    interval: Duration::from_millis(500),
+    timeout: Duration::from_millis(500),
+    rise: 2,
+    fall: 2,
+};
+/// Liveness asks for a restart: seldom and patiently, or a busy endpoint would be killed for being busy.
+pub const LIVENESS_CHECK: CheckDefaults = CheckDefaults {
+    interval: Duration::from_secs(5),
+    timeout: Duration::from_secs(2),
+    rise: 1,
+    fall: 3,
+};
+/// Readiness steers traffic: soon, but not by one lost answer.
+pub const READINESS_CHECK: CheckDefaults = CheckDefaults {
+    interval: Duration::from_secs(1),
+    timeout: Duration::from_secs(1),
+    rise: 2,
+    fall: 3,
+};
+/// Startup is over with its first success; its failures are what everybody expects.
+pub const STARTUP_CHECK: CheckDefaults = CheckDefaults {
+    interval: Duration::from_secs(1),
+    timeout: Duration::from_secs(1),
+    rise: 1,
+    fall: 1,
+};
+/// How long an endpoint may take to start, where nothing is given.
+pub const STARTUP_GRACE: Duration = Duration::from_secs(60);
+/// Longest time to start: beyond it somebody should look.
+pub const STARTUP_GRACE_MAX: Duration = Duration::from_secs(3600);
 /// Shortest time between two checks: more often is load, not health.
 pub const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// Bound of one check, where none is given.
-pub const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest time between or for checks.
 pub const CHECK_TIME_MAX: Duration = Duration::from_secs(600);
-/// Successes in a row that make a failing endpoint ready, where none is given.
-pub const CHECK_RISE: u32 = 2;
-/// Failures in a row that make a ready endpoint failing, where none is given.
-pub const CHECK_FALL: u32 = 3;
 /// Most checks in a row that a change of state may take.
 pub const CHECK_COUNT_MAX: u32 = 100;
+/// Statuses that pass where none are given: whoever redirects is there.
+pub const CHECK_STATUSES: [&str; 1] = ["200-399"];
+/// Entries of a list of statuses: more than a check can mean.
+pub const CHECK_STATUSES_MAX: usize = 16;
+/// Program and arguments of a command at most; more belong into a script.
+pub const CHECK_ARGUMENTS_MAX: usize = 32;
+/// Longest time to live of a pushed heartbeat, where nothing is given.
+pub const TTL_MAX: Duration = Duration::from_secs(60);
+/// Shortest time to live of a pushed heartbeat: renewals come by HTTP from machines that are busy with other things.
+pub const TTL_MIN: Duration = Duration::from_secs(1);
+/// Greatest `ttl_max`: an endpoint that is believed for longer is not watched.
+pub const TTL_MAX_MAX: Duration = Duration::from_secs(3600);
+/// Endpoints that may register with one upstream, where nothing is given.
+pub const REGISTERED_MAX: usize = 64;
+/// Bytes of the name of a gRPC service in a check: a path of packages; the request stays one small frame.
+pub const CHECK_SERVICE_BYTES_MAX: usize = 255;

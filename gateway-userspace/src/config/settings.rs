@@ -13,7 +13,7 @@ use http::Method;
 use super::given::RouteKeys;
 use super::loops::Own;
 use super::snapshot::{
-    Admin, Cluster, Dataplane, HashBy, HttpMode, ListenerHttp, Node, Outcomes, Readiness, Respond, RouteHttp,
+    Admin, Cluster, Dataplane, HashBy, Health, HttpMode, ListenerHttp, Node, Outcomes, Respond, RouteHttp,
     UpstreamProtocol, Vip,
 };
 use crate::balance::{self, RosterTerms, Zone};
@@ -130,10 +130,12 @@ pub struct UpstreamSettings {
     pub h2_connections_max: usize,
     /// HTTP/2: streams on one connection before another is opened.
     pub h2_streams_max: usize,
-    /// Not empty, places distinct.
+    /// Places distinct; empty only where endpoints may register.
     pub endpoints: Vec<EndpointSettings>,
-    /// `health.readiness`.
-    pub readiness: Option<Readiness>,
+    /// `health`.
+    pub health: Health,
+    /// `registration.endpoints_max`; 0: none may register.
+    pub registered_max: usize,
     /// `retry_budget`.
     pub retry_budget: Budget,
 }

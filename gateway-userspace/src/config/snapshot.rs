@@ -3,6 +3,7 @@
 //! Everything here is checked and resolved already: no option that means "default", no name that needs a lookup.
 
 mod balancing;
+mod health;
 mod outcomes;
 mod respond;
 mod rules;
@@ -20,6 +21,7 @@ use crate::resilience::budget::Budget;
 use crate::router::Router;
 
 pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
+pub use health::{Check, CheckMethod, Health, Heartbeat, HttpCheck, Kind, Pushed, Startup, Statuses, Way};
 pub use outcomes::{Failure, Outcomes, Retries};
 pub use respond::{Filling, Piece, Respond};
 pub use rules::{EncodedSlash, Expect, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp};
@@ -310,8 +312,10 @@ pub struct Upstream {
     pub h2_connections_max: usize,
     /// HTTP/2: streams on one connection before another is opened.
     pub h2_streams_max: usize,
-    /// `health.readiness`; `None`: always taken to be ready.
-    pub readiness: Option<Readiness>,
+    /// `health`: how its endpoints are watched; without checks they are always taken to be ready.
+    pub health: Health,
+    /// `registration.endpoints_max`: how many more may come by themselves.
+    pub registered_max: usize,
     /// Retries that may be under way.
     pub retry_budget: Budget,
     /// Its state cell, which outlives snapshots.
@@ -337,6 +341,8 @@ pub enum Missing {
     Unresolved,
     /// They resolve to listeners of this node or to VIPs: requests would go in circles.
     Loop,
+    /// The file lists none, and none has registered.
+    Unregistered,
 }
 
 /// One address of an upstream.
@@ -348,19 +354,4 @@ pub struct Endpoint {
     pub host: Option<Arc<str>>,
     /// Its state cell, which outlives snapshots.
     pub state: Arc<EndpointState>,
-}
-
-/// `upstream.health.readiness`: may it get traffic?
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Readiness {
-    /// Path asked for by GET; any 2xx or 3xx is ready.
-    pub http: String,
-    /// Between two checks of one endpoint, spread by jitter.
-    pub interval: Duration,
-    /// Bound of one check.
-    pub timeout: Duration,
-    /// Successes in a row that make a failing endpoint ready.
-    pub rise: u32,
-    /// Failures in a row that make a ready endpoint failing.
-    pub fall: u32,
 }

@@ -7,6 +7,7 @@ mod balancing;
 mod cluster;
 mod dataplane;
 mod fallback;
+mod health;
 mod keys;
 mod listeners;
 mod names;

@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 
 use crate::admin::ApiError;
+use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
 use crate::admin::status::{Node, NodeState, Status};
 
 /// Commands that may wait: operators and scripts are few.
@@ -21,4 +22,8 @@ pub enum Command {
     Undrain(oneshot::Sender<Result<NodeState, ApiError>>),
     /// Reads the configuration anew.
     Reload(oneshot::Sender<Result<u64, ApiError>>),
+    /// An endpoint renews itself, or registers.
+    Renew(Place, Renewal, oneshot::Sender<Result<Renewed, ApiError>>),
+    /// An endpoint goes.
+    Withdraw(Place, oneshot::Sender<Result<Withdrawn, ApiError>>),
 }

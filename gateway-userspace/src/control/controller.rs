@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::command::Command;
 use super::health::{Panics, Reasons};
+use super::registrations::Registrations;
 use crate::admin::ApiError;
 use crate::admin::status::{NodeState, RefusedReload};
 use crate::cluster::announce::Announcer;
@@ -51,7 +52,7 @@ pub struct Parts {
     pub shared: Arc<Shared>,
     /// The request's side.
     pub workers: Workers,
-    /// Readiness checks.
+    /// Checks of endpoints.
     pub checks: Checks,
     /// Breakers and passive health.
     pub guards: Driver,
@@ -84,6 +85,10 @@ pub struct Controller {
     pub(super) last_refused: Option<RefusedReload>,
     /// When a change of names was last put in force, or failed to be.
     pub(super) renamed: Instant,
+    /// Endpoints that came by themselves.
+    pub(super) registrations: Registrations,
+    /// Number of those that are in force.
+    pub(super) registered: u64,
     first_round: FirstRound,
     panics: Panics,
     /// What keeps the tables from being written.
@@ -114,6 +119,8 @@ impl Controller {
             started,
             last_refused: None,
             renamed: started,
+            registrations: Registrations::default(),
+            registered: 0,
             first_round: FirstRound::Waiting,
             panics: Panics::default(),
             unpublished: None,
@@ -149,6 +156,7 @@ impl Controller {
                     ticks = ticks.wrapping_add(1);
                     self.look_after(ticks).await;
                     self.follow_names().await;
+                    self.follow_registrations().await;
                     self.offer_to_serve();
                     if let Some(thread) = self.dead_thread() {
                         return Ended::Broken(thread);
@@ -274,6 +282,8 @@ impl Controller {
             Command::Drain(reply) => drop(reply.send(self.change(NodeState::Draining))),
             Command::Undrain(reply) => drop(reply.send(self.change(NodeState::Ready))),
             Command::Reload(reply) => drop(reply.send(self.reload().await)),
+            Command::Renew(place, renewal, reply) => drop(reply.send(self.renew(&place, &renewal))),
+            Command::Withdraw(place, reply) => drop(reply.send(self.withdraw(&place))),
         }
     }
 
@@ -316,7 +326,7 @@ impl Controller {
         }
         if self.first_round == FirstRound::Waiting {
             reasons.push(format!(
-                "{} endpoints were not checked yet",
+                "{} checks of endpoints were not made yet",
                 self.parts.checks.unchecked()
             ));
         }

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::command::Command;
 use super::health::Reasons;
+use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
 use crate::admin::status::{Node, NodeState, Status};
 use crate::admin::{Answer, Api, ApiError};
 
@@ -63,5 +64,13 @@ impl Api for Handle {
 
     fn reload(&self) -> Answer<'_, Result<u64, ApiError>> {
         Box::pin(async { self.ask(Command::Reload).await? })
+    }
+
+    fn renew(&self, place: Place, renewal: Renewal) -> Answer<'_, Result<Renewed, ApiError>> {
+        Box::pin(async { self.ask(|reply| Command::Renew(place, renewal, reply)).await? })
+    }
+
+    fn withdraw(&self, place: Place) -> Answer<'_, Result<Withdrawn, ApiError>> {
+        Box::pin(async { self.ask(|reply| Command::Withdraw(place, reply)).await? })
     }
 }

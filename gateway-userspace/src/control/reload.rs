@@ -53,6 +53,7 @@ impl Controller {
         };
         self.parts.names.apply(kept);
         let next = next?;
+        self.registrations.keep(&settings);
         self.parts.settings = settings;
         tracing::info!(snapshot = next.number, config = %source.display(), "the new configuration is in force");
         Ok(next.number)
@@ -64,7 +65,9 @@ impl Controller {
     /// Its sockets cannot be opened, or the kernel's tables not be written; the old one stays in force.
     pub(super) async fn put_in_force(&mut self, settings: &Settings) -> Result<Arc<Snapshot>, ApiError> {
         let old = self.snapshot();
-        let answers = self.parts.names.answers();
+        let mut answers = self.parts.names.answers();
+        answers.registered = self.registrations.weights();
+        let registered = self.registrations.number();
         let next = config::compile(settings, &self.parts.registry, &answers, old.number + 1);
         let next = Arc::new(next);
         let prepared = self.parts.workers.prepare(&next).map_err(failed)?;
@@ -90,6 +93,7 @@ impl Controller {
             cluster.set_served(Served::by(&next.vips));
         }
         self.parts.answers = answers.number;
+        self.registered = registered;
         self.announce(&view);
         Ok(next)
     }

@@ -16,7 +16,7 @@ impl Controller {
     pub async fn status(&self) -> Status {
         let snapshot = self.snapshot();
         let view = self.view();
-        let upstreams = upstreams(&snapshot);
+        let upstreams = upstreams(&snapshot, &self.parts.checks.known());
         let reasons = self.reasons.get();
         Status {
             node: snapshot.node.name.clone(),

@@ -1,23 +1,34 @@
-//! One endpoint asked once: a new connection, one GET, the status of the answer.
+//! One endpoint asked once, in one way, within a time: did it pass, and if not, why?
 //!
-//! Always a new connection: a check that reuses one does not notice that an endpoint takes no new ones.
+//! Always by a new connection: a check that reuses one does not notice that an endpoint takes no new ones.
+
+mod command;
+mod grpc;
+mod http;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::Empty;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use ::http::StatusCode;
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::config::snapshot::{Readiness as Settings, UpstreamProtocol};
+use super::reason::Reason;
+use crate::config::snapshot::{Check, Kind, Way};
 
-const USER_AGENT: HeaderValue = HeaderValue::from_static("gateway-health/1");
+/// Who is asked, and what for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    pub(super) upstream: String,
+    pub(super) endpoint: SocketAddr,
+    /// The host name that the endpoint came from.
+    pub(super) host: Option<String>,
+    pub(super) kind: Kind,
+    pub(super) check: Check,
+}
 
-/// Why an endpoint is not ready.
+/// Why an endpoint did not pass.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// No connection.
@@ -32,84 +43,101 @@ pub(super) enum Fault {
     /// Nothing in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    /// The path of the configuration is none.
-    #[error("the check's path is not a path: {0}")]
-    Path(#[source] http::Error),
+    /// What the configuration asks for cannot be asked.
+    #[error("the request cannot be made: {0}")]
+    Request(#[source] ::http::Error),
+    /// An answer that is no gRPC.
+    #[error("answered no gRPC: {0}")]
+    NoGrpc(String),
+    /// A gRPC error.
+    #[error("answered grpc-status {status} ({name}){message}", name = grpc::status_name(*.status))]
+    Grpc {
+        /// Its code.
+        status: u32,
+        /// What it said, after a colon, or nothing.
+        message: String,
+    },
+    /// A gRPC health that is not serving.
+    #[error("is {0}")]
+    NotServing(&'static str),
+    /// The command cannot be run.
+    #[error("the command cannot be run: {0}")]
+    Spawn(#[source] std::io::Error),
+    /// The command said no.
+    #[error("the command ended with {status}{output}")]
+    Command {
+        /// As the system says it.
+        status: std::process::ExitStatus,
+        /// Its first line, after a colon, or nothing.
+        output: String,
+    },
 }
 
-/// Asks that endpoint; any 2xx or 3xx is ready.
-pub(super) async fn probe(
-    endpoint: SocketAddr,
-    authority: &str,
-    protocol: UpstreamProtocol,
-    settings: &Settings,
-) -> Result<(), Fault> {
-    let answer = timeout(
-        settings.timeout,
-        ask(endpoint, authority, protocol, &settings.http),
-    )
-    .await;
-    let status = answer.map_err(|_| Fault::Timeout(settings.timeout))??;
-    if status.is_success() || status.is_redirection() {
-        Ok(())
-    } else {
-        Err(Fault::Status(status))
+impl Fault {
+    /// For people and for counters.
+    pub(super) fn reason(&self) -> Reason {
+        let code = match self {
+            Self::Connect(_) => "connect",
+            Self::Http(_) => "http",
+            Self::Status(_) => "status",
+            Self::Timeout(_) => "timeout",
+            Self::Request(_) => "request",
+            Self::NoGrpc(_) => "no-grpc",
+            Self::Grpc { .. } => "grpc-status",
+            Self::NotServing(_) => "not-serving",
+            Self::Spawn(_) => "command-not-run",
+            Self::Command { .. } => "command-failed",
+        };
+        Reason::new(code, self.to_string())
     }
 }
 
-async fn ask(
-    endpoint: SocketAddr,
-    authority: &str,
-    protocol: UpstreamProtocol,
-    path: &str,
-) -> Result<StatusCode, Fault> {
-    let stream = TcpStream::connect(endpoint).await.map_err(Fault::Connect)?;
-    let io = TokioIo::new(stream);
-    match protocol {
-        UpstreamProtocol::Http1 => {
-            let request = Request::get(path)
-                .header(header::HOST, authority)
-                .header(header::USER_AGENT, USER_AGENT)
-                .header(header::CONNECTION, HeaderValue::from_static("close"))
-                .body(Empty::<Bytes>::new())
-                .map_err(Fault::Path)?;
-            let (mut sender, connection) = http1::handshake(io).await.map_err(Fault::Http)?;
-            until_answered(connection, sender.send_request(request)).await
+/// Asks that endpoint once.
+///
+/// # Cancel safety
+/// May be dropped: connections close, and a command is killed.
+pub(super) async fn probe(question: &Question) -> Result<(), Fault> {
+    let limit = question.check.timeout;
+    let asked = async {
+        match &question.check.way {
+            Way::Http(check) => http::ask(question, check).await,
+            Way::Tcp => connect(question).await.map(drop),
+            Way::Grpc { service, host } => grpc::ask(question, service, host.as_deref()).await,
+            Way::Command { program, arguments } => command::run(question, program, arguments).await,
         }
-        UpstreamProtocol::Http2 => {
-            let uri = Uri::builder()
-                .scheme("http")
-                .authority(authority)
-                .path_and_query(path)
-                .build()
-                .map_err(Fault::Path)?;
-            let request = Request::get(uri)
-                .header(header::USER_AGENT, USER_AGENT)
-                .body(Empty::<Bytes>::new())
-                .map_err(Fault::Path)?;
-            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io)
-                .await
-                .map_err(Fault::Http)?;
-            until_answered(connection, sender.send_request(request)).await
-        }
+    };
+    timeout(limit, asked).await.map_err(|_| Fault::Timeout(limit))?
+}
+
+async fn connect(question: &Question) -> Result<TokioIo<TcpStream>, Fault> {
+    let target = question.check.target(question.endpoint);
+    let stream = TcpStream::connect(target).await.map_err(Fault::Connect)?;
+    Ok(TokioIo::new(stream))
+}
+
+/// What is sent as `Host`: what the check says, else the name that the endpoint came from, else its address.
+fn authority(question: &Question, given: Option<&str>) -> String {
+    let target = question.check.target(question.endpoint);
+    match (given, &question.host) {
+        (Some(given), _) => given.to_owned(),
+        (None, Some(host)) => format!("{host}:{}", target.port()),
+        (None, None) => target.to_string(),
     }
 }
 
-/// Drives the connection until the answer's head is there; both end with it.
-async fn until_answered<B>(
+/// Drives a connection until the exchange over it is done; both end with it.
+async fn until_answered<T>(
     connection: impl Future<Output = hyper::Result<()>>,
-    answer: impl Future<Output = hyper::Result<http::Response<B>>>,
-) -> Result<StatusCode, Fault> {
-    let mut answer = std::pin::pin!(answer);
+    exchange: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    let mut exchange = std::pin::pin!(exchange);
     tokio::select! {
         biased;
-        head = &mut answer => head,
+        answered = &mut exchange => answered,
         ended = connection => {
             ended.map_err(Fault::Http)?;
             // It closed in order: what it read is with the answer.
-            answer.await
+            exchange.await
         }
     }
-    .map(|response| response.status())
-    .map_err(Fault::Http)
 }

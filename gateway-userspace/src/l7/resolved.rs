@@ -388,7 +388,7 @@ impl ResolvedUpstream {
     /// Why nobody can be asked, where no endpoint is left.
     pub(super) fn missing(&self) -> ProxyError {
         match self.upstream.missing {
-            Missing::Nothing => ProxyError::NoEndpoint,
+            Missing::Nothing | Missing::Unregistered => ProxyError::NoEndpoint,
             Missing::Unresolved => ProxyError::EndpointUnresolved,
             Missing::Loop => ProxyError::LoopDetected,
         }

@@ -1,4 +1,5 @@
-//! Upstreams with the endpoints that they have now: addresses of the file, and those that names resolve to.
+//! Upstreams with the endpoints that they have now: addresses of the file, those that names resolve to, and those that
+//! registered.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
             upstream = settings.name,
             "no endpoint: its names resolve to listeners or VIPs of this gateway alone"
         ),
+        Missing::Unregistered => tracing::warn!(upstream = settings.name, "no endpoint: none has registered"),
     }
     Upstream {
         name: settings.name.clone(),
@@ -55,7 +57,8 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
         drain_timeout: settings.drain_timeout,
         h2_connections_max: settings.h2_connections_max,
         h2_streams_max: settings.h2_streams_max,
-        readiness: settings.readiness.clone(),
+        health: settings.health.clone(),
+        registered_max: settings.registered_max,
         retry_budget: settings.retry_budget,
         state: sources.registry.upstream(&settings.name),
     }
@@ -118,10 +121,23 @@ fn endpoints(settings: &UpstreamSettings, sources: &Sources<'_>) -> (Vec<Endpoin
             }
         }
     }
-    let missing = match (endpoints.is_empty(), loops) {
-        (false, _) => Missing::Nothing,
-        (true, 0) => Missing::Unresolved,
-        (true, _) => Missing::Loop,
+    // Addresses were checked and bounded when they registered; one that the file lists is that one.
+    let registered = sources.answers.registered.get(&settings.name);
+    for (address, weight) in registered.into_iter().flatten().take(settings.registered_max) {
+        if taken.insert(*address) {
+            endpoints.push(Endpoint {
+                address: *address,
+                host: None,
+                state: sources.registry.endpoint(&settings.name, *address),
+            });
+            members.push(Balancing::member(*address, *weight));
+        }
+    }
+    let missing = match (endpoints.is_empty(), settings.endpoints.is_empty(), loops) {
+        (false, ..) => Missing::Nothing,
+        (true, true, _) => Missing::Unregistered,
+        (true, false, 0) => Missing::Unresolved,
+        (true, false, _) => Missing::Loop,
     };
     (endpoints, members, missing)
 }

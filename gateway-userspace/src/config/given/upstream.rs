@@ -1,15 +1,16 @@
-//! `[[upstream]]` as given: its endpoints and how they are watched.
+//! `[[upstream]]` as given: its endpoints, and how they are reached.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::health::{Health, Registration};
 use super::{CircuitBreaker, Hash, Outlier, Place, Time, TimeOrNone, limits, time_text};
 use crate::config::snapshot::{Balancer, HttpMode, UpstreamProtocol};
 
 /// A backend service.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["name", "endpoints"]))]
+#[schemars(extend("required" = ["name"]))]
 pub struct Upstream {
     /// Unique among upstreams.
     #[schemars(extend("examples" = ["users"]))]
@@ -69,7 +70,7 @@ pub struct Upstream {
     /// HTTP/2: streams on one connection before another is opened; the endpoint's own limit counts where it is lower.
     #[schemars(range(min = 1, max = limits::H2_STREAMS_MAX_MAX), extend("default" = limits::H2_UPSTREAM_STREAMS_MAX))]
     pub h2_streams_max: Option<usize>,
-    /// Its addresses.
+    /// Its addresses. Required, but where endpoints may register themselves.
     #[schemars(length(min = 1, max = limits::ENDPOINTS_MAX))]
     pub endpoints: Option<Vec<Endpoint>>,
     /// How many retries may be under way, so that they do not multiply an outage. Tries of which nothing was sent do not count.
@@ -80,6 +81,8 @@ pub struct Upstream {
     pub outlier: Option<Outlier>,
     /// How it is watched. Without this table its endpoints are always taken to be ready.
     pub health: Option<Health>,
+    /// Which endpoints may come by themselves, by the admin API. Without this table none may.
+    pub registration: Option<Registration>,
 }
 
 /// How many retries of an upstream's requests may be under way on this node.
@@ -114,40 +117,4 @@ pub struct Endpoint {
     /// The zone that it stands in.
     #[schemars(extend("examples" = ["rack-1"]))]
     pub zone: Option<String>,
-}
-
-/// How an upstream is watched.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Health {
-    /// May an endpoint get traffic?
-    pub readiness: Option<Readiness>,
-}
-
-/// May an endpoint get traffic?
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["http"]))]
-pub struct Readiness {
-    /// Path that is asked for with GET; any 2xx or 3xx is ready.
-    #[schemars(extend("examples" = ["/readyz"]))]
-    pub http: Option<String>,
-    /// Between two checks of one endpoint.
-    #[schemars(extend(
-        "default" = time_text(limits::CHECK_INTERVAL),
-        "x-range" = [time_text(limits::CHECK_INTERVAL_MIN), time_text(limits::CHECK_TIME_MAX)]
-    ))]
-    pub interval: Option<Time>,
-    /// Bound of one check.
-    #[schemars(extend(
-        "default" = time_text(limits::CHECK_TIMEOUT),
-        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::CHECK_TIME_MAX)]
-    ))]
-    pub timeout: Option<Time>,
-    /// Successes in a row that make a failing endpoint ready.
-    #[schemars(range(min = 1, max = limits::CHECK_COUNT_MAX), extend("default" = limits::CHECK_RISE))]
-    pub rise: Option<u32>,
-    /// Failures in a row that make a ready endpoint failing.
-    #[schemars(range(min = 1, max = limits::CHECK_COUNT_MAX), extend("default" = limits::CHECK_FALL))]
-    pub fall: Option<u32>,
 }

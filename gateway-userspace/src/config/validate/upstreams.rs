@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::balancing;
+use super::health;
 use super::names::Names;
-use super::patterns;
 use crate::balance::Zone;
 use crate::config::given::{self, Given, Place};
 use crate::config::limits;
@@ -15,7 +15,7 @@ use crate::config::path::KeyPath;
 use crate::config::precedence::{time, time_or_none};
 use crate::config::problem::Problems;
 use crate::config::settings::{EndpointSettings, UpstreamSettings};
-use crate::config::snapshot::{HttpMode, Readiness, UpstreamProtocol, Vip};
+use crate::config::snapshot::{HttpMode, UpstreamProtocol, Vip};
 use crate::resilience::budget::Budget;
 
 /// `[[upstream]]`.
@@ -27,12 +27,11 @@ pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<Upstream
         let path = KeyPath::top("upstream").index(index);
         let name = names.declare(upstream.name.as_ref(), &path.key("name"), problems);
         let endpoints = endpoints(upstream, zone, &path.key("endpoints"), problems);
-        let readiness = upstream
-            .health
-            .as_ref()
-            .and_then(|health| health.readiness.as_ref());
-        let readiness_path = path.key("health").key("readiness");
-        let readiness = readiness.and_then(|given| self::readiness(given, &readiness_path, problems));
+        let health = {
+            let protocol = upstream.protocol.unwrap_or(UpstreamProtocol::Http1);
+            health::health(upstream.health.as_ref(), protocol, &path.key("health"), problems)
+        };
+        let registered_max = health::registered_max(upstream, &health, &path, problems);
         let (balancer, hash_by) = balancing::balancer(upstream, &path, problems);
         let terms = balancing::terms(upstream, zone, &path, problems);
         let guards = balancing::guards(upstream, &path, problems);
@@ -59,7 +58,8 @@ pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<Upstream
             h2_connections_max: upstream.h2_connections_max.unwrap_or(limits::H2_CONNECTIONS_MAX),
             h2_streams_max: upstream.h2_streams_max.unwrap_or(limits::H2_UPSTREAM_STREAMS_MAX),
             endpoints,
-            readiness,
+            health,
+            registered_max,
             retry_budget: retry_budget(upstream.retry_budget.as_ref()),
         }));
     }
@@ -187,26 +187,4 @@ pub fn lead_elsewhere(given: &Given, vips: &[Vip], problems: &mut Problems<'_>) 
             );
         }
     }
-}
-
-fn readiness(given: &given::Readiness, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Readiness> {
-    let http = given.http.clone()?;
-    // A query is welcome here: nothing is matched against it.
-    let (target, _) = http.split_once('?').unwrap_or((&http, ""));
-    if let Err((fault, remedy)) = patterns::path(target) {
-        problems.add(&path.key("http"), fault, remedy);
-    } else if http.parse::<http::uri::PathAndQuery>().is_err() || http.contains(['{', '}']) {
-        problems.add(
-            &path.key("http"),
-            format!("\"{http}\" cannot be asked for"),
-            "write it as in \"/readyz\"",
-        );
-    }
-    Some(Readiness {
-        http,
-        interval: time(given.interval, limits::CHECK_INTERVAL),
-        timeout: time(given.timeout, limits::CHECK_TIMEOUT),
-        rise: given.rise.unwrap_or(limits::CHECK_RISE),
-        fall: given.fall.unwrap_or(limits::CHECK_FALL),
-    })
 }

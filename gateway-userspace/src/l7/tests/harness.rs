@@ -174,7 +174,8 @@ impl Setup {
                 h2_streams_max: 100,
                 connect_timeout: self.connect_timeout,
                 idle_per_endpoint: self.idle_per_endpoint,
-                readiness: None,
+                health: crate::config::snapshot::Health::default(),
+                registered_max: 0,
                 retry_budget: self.retry_budget,
                 state: registry.upstream(name),
             })

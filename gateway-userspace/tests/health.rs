@@ -1,0 +1,265 @@
+//! A node whose endpoints speak for themselves, and one that is watched in several ways: the program, and servers of the
+//! test's own, on loopback.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Answers every request with its name; its thread ends with the process of the test.
+fn server(name: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 4096];
+            // A peer that went away needs no answer.
+            if stream.read(&mut head).is_ok_and(|length| length > 0) {
+                let length = name.len();
+                let answer =
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{name}");
+                drop(stream.write_all(answer.as_bytes()));
+            }
+        }
+    });
+    address
+}
+
+/// The running program, with a directory of its own; both end with it.
+struct Gateway {
+    child: Child,
+    directory: PathBuf,
+    address: SocketAddr,
+}
+
+impl Gateway {
+    /// Runs with that upstream, whose name is `users`.
+    fn start(name: &str, upstream: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("gateway-{name}-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let probe = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = probe.local_addr().unwrap();
+        drop(probe);
+        let here = directory.display();
+        let config = format!(
+            "[node]\nname = 'health'\nworkers = 1\n\
+             [admin]\nlisten = 'unix:{here}/admin.sock'\ntoken_file = '{here}/token'\n\
+             [[listener]]\nname = 'web'\naddress = '{address}'\n\
+             [[route]]\nname = 'users'\nlisteners = ['web']\nupstream = 'users'\nmatch = {{ path_prefix = '/' }}\n\
+             [[upstream]]\nname = 'users'\n{upstream}\n"
+        );
+        let file = directory.join("gateway.toml");
+        std::fs::write(&file, config).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .arg("run")
+            .arg("--config")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let gateway = Self {
+            child,
+            directory,
+            address,
+        };
+        wait_until("the admin API", || {
+            UnixStream::connect(gateway.directory.join("admin.sock")).is_ok()
+        });
+        gateway
+    }
+
+    /// The end of the answer to a request, after its head; nothing where there is none.
+    fn get(&self) -> String {
+        let answer = || {
+            let mut stream = TcpStream::connect(self.address).ok()?;
+            stream.set_read_timeout(Some(PATIENCE)).ok()?;
+            let request = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
+            stream.write_all(request.as_bytes()).ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).ok()?;
+            Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+        };
+        answer().unwrap_or_default()
+    }
+
+    /// Status and JSON of an answer of the admin API.
+    fn admin(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let token = std::fs::read_to_string(self.directory.join("token")).unwrap();
+        let mut stream = UnixStream::connect(self.directory.join("admin.sock")).unwrap();
+        let (token, length) = (token.trim(), body.len());
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        (status, serde_json::from_str(body).unwrap())
+    }
+
+    /// An endpoint renews itself.
+    fn renew(&self, endpoint: SocketAddr, body: &str) -> (u16, Value) {
+        self.admin("PUT", &format!("/v1/upstreams/users/endpoints/{endpoint}"), body)
+    }
+
+    /// What is known of an endpoint; null where it is none.
+    fn endpoint(&self, address: SocketAddr) -> Value {
+        let (_, upstreams) = self.admin("GET", "/v1/upstreams", "");
+        let endpoints = upstreams["upstreams"][0]["endpoints"].as_array().unwrap().clone();
+        let is_it = |endpoint: &Value| endpoint["address"] == json!(address.to_string());
+        endpoints.into_iter().find(is_it).unwrap_or_default()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::fs::remove_dir_all(&self.directory).unwrap();
+    }
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited for: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn endpoints_register_renew_lapse_and_go() {
+    let upstream =
+        "health = { heartbeat = { pushed = true, ttl_max = '1m' } }\nregistration = { endpoints_max = 2 }";
+    let gateway = Gateway::start("registration", upstream);
+    let (one, two, three) = (server("one"), server("two"), server("three"));
+    let code = |answer: &(u16, Value)| (answer.0, answer.1["error"]["code"].clone());
+
+    let renewed = gateway.renew(one, r#"{ "ttl": "1m", "weight": 5 }"#);
+    let expected = json!({ "upstream": "users", "address": one.to_string(), "weight": 5, "ttl": "1m" });
+    assert_eq!(renewed, (200, expected));
+    wait_until("the first endpoint", || gateway.get() == "one");
+    let endpoint = gateway.endpoint(one);
+    assert_eq!(
+        (&endpoint["readiness"], &endpoint["weight"]),
+        (&json!("ready"), &json!(5))
+    );
+    let check = &endpoint["checks"][0];
+    assert_eq!(
+        (&check["kind"], &check["state"]),
+        (&json!("heartbeat"), &json!("ready"))
+    );
+
+    // It may take longer than its time to live until a snapshot has it: it renews itself, as all do.
+    wait_until("the second endpoint", || {
+        assert_eq!(gateway.renew(two, r#"{ "ttl": "1s" }"#).0, 200);
+        gateway.get() == "two"
+    });
+    wait_until("its lapse", || {
+        gateway.endpoint(two)["readiness"] == json!("failing")
+    });
+    assert_eq!(gateway.get(), "one", "what lapsed gets nothing");
+    let check = gateway.endpoint(two)["checks"][0].clone();
+    assert_eq!(check["last_failure"], json!("its time to live is over"));
+
+    let full = gateway.renew(three, r#"{ "ttl": "10s" }"#);
+    assert_eq!(code(&full), (409, json!("conflict")), "{full:?}");
+    let rows = [
+        (r#"{ "ttl": "2m" }"#, 400),
+        (r#"{ "ttl": "10ms" }"#, 400),
+        (r#"{ "ttl": "10s", "weight": 0 }"#, 400),
+        (r#"{}"#, 400),
+    ];
+    for (body, status) in rows {
+        assert_eq!(gateway.renew(one, body).0, status, "{body}");
+    }
+    let own = gateway.renew(gateway.address, r#"{ "ttl": "10s" }"#);
+    assert_eq!(
+        code(&own),
+        (400, json!("bad_request")),
+        "its own listener: {own:?}"
+    );
+    let path = format!("/v1/upstreams/none/endpoints/{one}");
+    assert_eq!(gateway.admin("PUT", &path, r#"{ "ttl": "10s" }"#).0, 404);
+
+    let path = format!("/v1/upstreams/users/endpoints/{two}");
+    assert_eq!(gateway.admin("DELETE", &path, "").0, 200);
+    wait_until("the second is gone", || gateway.endpoint(two) == Value::Null);
+    assert_eq!(gateway.admin("DELETE", &path, "").0, 404);
+    assert_eq!(gateway.renew(three, r#"{ "ttl": "1m" }"#).0, 200);
+    wait_until("the third has its place", || gateway.get() == "three");
+}
+
+#[test]
+fn listed_endpoints_renew_themselves_and_others_are_not_taken() {
+    let (listed, other) = (server("listed"), server("other"));
+    let upstream = format!(
+        "endpoints = [{{ address = '{listed}', weight = 3 }}]\nhealth = {{ heartbeat = {{ pushed = true }} }}"
+    );
+    let gateway = Gateway::start("pushed", &upstream);
+    wait_until("the listener", || gateway.get() == "listed");
+    assert_eq!(gateway.endpoint(listed)["readiness"], json!("unknown"));
+    let renewed = gateway.renew(listed, r#"{ "ttl": "1m", "weight": 9 }"#);
+    assert_eq!(
+        (renewed.0, &renewed.1["weight"]),
+        (200, &json!(3)),
+        "the file's weight stands"
+    );
+    wait_until("ready", || {
+        gateway.endpoint(listed)["readiness"] == json!("ready")
+    });
+    let refused = gateway.renew(other, r#"{ "ttl": "1m" }"#);
+    assert_eq!(refused.0, 409, "{refused:?}");
+    let path = format!("/v1/upstreams/users/endpoints/{listed}");
+    assert_eq!(gateway.admin("DELETE", &path, "").0, 200);
+    wait_until("failing", || {
+        gateway.endpoint(listed)["readiness"] == json!("failing")
+    });
+}
+
+#[test]
+fn status_shows_what_each_kind_of_check_says() {
+    let one = server("one");
+    let upstream = format!(
+        "endpoints = [{{ address = '{one}' }}]\n[upstream.health]\nheartbeat = {{ tcp = true, interval = '100ms' }}\n\
+         liveness = {{ command = ['/bin/false'], interval = '100ms' }}\nreadiness = {{ http = '/', interval = '100ms' }}\n\
+         startup = {{ http = '/', interval = '100ms' }}"
+    );
+    let gateway = Gateway::start("kinds", &upstream);
+    wait_until("the checks", || {
+        let endpoint = gateway.endpoint(one);
+        let checks = endpoint["checks"].as_array().cloned().unwrap_or_default();
+        let states: Vec<Value> = checks.iter().map(|check| check["state"].clone()).collect();
+        states == [json!("ready"), json!("failing"), json!("ready"), json!("ready")]
+    });
+    assert_eq!(
+        gateway.endpoint(one)["readiness"],
+        json!("ready"),
+        "liveness takes nothing away"
+    );
+    let here = gateway.directory.display();
+    let output = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        .args(["status", "--admin", &format!("unix:{here}/admin.sock")])
+        .args(["--token-file", &format!("{here}/token")])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("the command ended with exit status: 1"), "{text}");
+    let path = format!("/v1/upstreams/users/endpoints/{one}");
+    let refused = gateway.admin("PUT", &path, r#"{ "ttl": "10s" }"#);
+    assert_eq!(refused.0, 409, "its heartbeat is not pushed: {refused:?}");
+}
