@@ -1,9 +1,9 @@
 //! The counters as metrics text: sums over workers, and what the snapshot's endpoints say of themselves.
 
-use std::collections::BTreeSet;
+mod upstreams;
+
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
@@ -12,11 +12,8 @@ use prometheus_client::metrics::MetricType;
 use super::Shared;
 use super::connection::Ending;
 use super::error::ProxyError;
-use super::metrics::{
-    BUCKETS_MICROS, CLASSES, Cell64, DELAY_BUCKETS_MICROS, RouteCounters, UpstreamCounters, WorkerCounters,
-};
+use super::metrics::{BUCKETS_MICROS, CLASSES, Cell64, DELAY_BUCKETS_MICROS, RouteCounters, WorkerCounters};
 use crate::inspect::Refusal;
-use crate::registry::Readiness;
 
 /// Encodes all of `l7` at each scrape.
 #[derive(Debug)]
@@ -28,7 +25,8 @@ impl Collector for L7 {
         self.upstreams(&mut encoder)?;
         self.workers(&mut encoder)?;
         self.inspector(&mut encoder)?;
-        self.endpoints(&mut encoder)
+        self.endpoints(&mut encoder)?;
+        self.guards(&mut encoder)
     }
 }
 
@@ -41,9 +39,6 @@ fn counter<S: EncodeLabelSet>(metric: &mut MetricEncoder<'_>, labels: &S, value:
 fn sum(cells: &[Arc<RouteCounters>], cell: impl Fn(&RouteCounters) -> Option<&Cell64>) -> u64 {
     cells.iter().filter_map(|one| cell(one)).map(Cell64::get).sum()
 }
-
-/// One of an upstream's counters.
-type OfUpstream = fn(&UpstreamCounters) -> &Cell64;
 
 impl L7 {
     fn routes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -81,67 +76,6 @@ impl L7 {
             let labels = [("listener", listener.as_str()), ("route", route.as_str())];
             metric
                 .encode_family(&labels)?
-                .encode_histogram::<NoLabelSet>(total, count, &buckets, None)?;
-        }
-        Ok(())
-    }
-
-    fn upstreams(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let upstreams = self.0.metrics.upstreams().clone();
-        let sum = |cells: &[Arc<UpstreamCounters>],
-                   cell: &dyn Fn(&UpstreamCounters) -> Option<&Cell64>|
-         -> u64 { cells.iter().filter_map(|one| cell(one)).map(Cell64::get).sum() };
-        let mut metric = encoder.encode_descriptor(
-            "gateway_upstream_requests",
-            "Requests that were sent to an upstream, by the class of the status they got",
-            None,
-            MetricType::Counter,
-        )?;
-        for (upstream, cells) in &upstreams {
-            for (index, class) in CLASSES.iter().enumerate() {
-                let labels = [("upstream", upstream.as_str()), ("status", class)];
-                counter(&mut metric, &labels, sum(cells, &|one| one.classes.get(index)))?;
-            }
-        }
-        let rows: [(&str, &str, OfUpstream); 3] = [
-            (
-                "gateway_upstream_retries",
-                "Tries after a request's first",
-                |one| &one.retries,
-            ),
-            (
-                "gateway_upstream_retries_denied",
-                "Retries that the upstream's budget had no room for",
-                |one| &one.retries_denied,
-            ),
-            (
-                "gateway_upstream_fallbacks",
-                "Requests that went on to the next fallback, as the upstream failed",
-                |one| &one.fallbacks,
-            ),
-        ];
-        for (name, help, cell) in rows {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (upstream, cells) in &upstreams {
-                let value = sum(cells, &|one| Some(cell(one)));
-                counter(&mut metric, &[("upstream", upstream.as_str())], value)?;
-            }
-        }
-        let mut metric = encoder.encode_descriptor(
-            "gateway_upstream_first_byte_seconds",
-            "From the request's head to the head of the upstream's response",
-            None,
-            MetricType::Histogram,
-        )?;
-        for (upstream, cells) in &upstreams {
-            let buckets: Vec<(f64, u64)> = ends(&BUCKETS_MICROS)
-                .enumerate()
-                .map(|(index, end)| (end, sum(cells, &|one| one.buckets.get(index))))
-                .collect();
-            let count = buckets.iter().map(|(_, count)| count).sum();
-            let total = seconds(sum(cells, &|one| Some(&one.sum_micros)));
-            metric
-                .encode_family(&[("upstream", upstream.as_str())])?
                 .encode_histogram::<NoLabelSet>(total, count, &buckets, None)?;
         }
         Ok(())
@@ -321,70 +255,6 @@ impl L7 {
             encoder
                 .encode_descriptor(name, help, None, MetricType::Counter)?
                 .encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
-        }
-        Ok(())
-    }
-
-    fn endpoints(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let snapshot = self.0.snapshot.load_full();
-        let mut rows = Vec::new();
-        let mut known = BTreeSet::new();
-        for upstream in &snapshot.upstreams {
-            for endpoint in &upstream.endpoints {
-                if known.insert((upstream.name.as_str(), endpoint.address)) {
-                    rows.push((
-                        upstream.name.as_str(),
-                        endpoint.address.to_string(),
-                        &endpoint.state,
-                    ));
-                }
-            }
-        }
-        let mut metric = encoder.encode_descriptor(
-            "gateway_endpoint_ready",
-            "1: may get traffic, 0: not known yet, -1: its checks fail",
-            None,
-            MetricType::Gauge,
-        )?;
-        for (upstream, endpoint, state) in &rows {
-            let value = match state.readiness() {
-                Readiness::Ready => 1_i64,
-                Readiness::Unknown => 0,
-                Readiness::Failing => -1,
-            };
-            let labels = [("upstream", *upstream), ("endpoint", endpoint.as_str())];
-            metric.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        let mut metric = encoder.encode_descriptor(
-            "gateway_endpoint_active",
-            "Requests under way",
-            None,
-            MetricType::Gauge,
-        )?;
-        for (upstream, endpoint, state) in &rows {
-            let labels = [("upstream", *upstream), ("endpoint", endpoint.as_str())];
-            let value = i64::from(state.active.load(Ordering::Relaxed));
-            metric.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        let mut metric = encoder.encode_descriptor(
-            "gateway_endpoint_requests",
-            "Attempts at an endpoint",
-            None,
-            MetricType::Counter,
-        )?;
-        for (upstream, endpoint, state) in &rows {
-            let labels = [("upstream", *upstream), ("endpoint", endpoint.as_str())];
-            counter(&mut metric, &labels, state.requests.load(Ordering::Relaxed))?;
-        }
-        let mut metric = encoder.encode_descriptor(
-            "gateway_endpoint_failures",
-            "Attempts that failed before a response head came",
-            None,
-            MetricType::Counter,
-        )?;
-        for (upstream, endpoint, state) in &rows {
-            let labels = [("upstream", *upstream), ("endpoint", endpoint.as_str())];
-            counter(&mut metric, &labels, state.failures.load(Ordering::Relaxed))?;
         }
         Ok(())
     }

@@ -76,6 +76,10 @@ pub struct UpstreamState {
     /// Whether calls are counted.
     guarded: AtomicU8,
     calls: Calls,
+    /// Times that a breaker of it, or of an endpoint, opened.
+    pub openings: AtomicU64,
+    /// Times that an endpoint was ejected.
+    pub ejections: AtomicU64,
     /// When time began for the machines.
     began: Instant,
     machines: Mutex<Machines>,
@@ -149,6 +153,8 @@ impl UpstreamState {
             trials: AtomicU32::new(0),
             guarded: AtomicU8::new(0),
             calls: Calls::default(),
+            openings: AtomicU64::new(0),
+            ejections: AtomicU64::new(0),
             began: Instant::now(),
             machines: Mutex::default(),
         }
@@ -448,6 +454,9 @@ impl UpstreamState {
 
     fn tell_breaker(&self, endpoint: Option<SocketAddr>, change: &Change) {
         let Change { from, to, why } = change;
+        if *to == State::Open {
+            self.openings.fetch_add(1, Ordering::Relaxed);
+        }
         let endpoint = endpoint.map(|address| address.to_string());
         let endpoint = endpoint.as_deref().unwrap_or("all");
         tracing::warn!(upstream = self.name, endpoint, %from, %to, %why, "circuit breaker changed");
@@ -457,6 +466,7 @@ impl UpstreamState {
         let upstream = self.name.as_str();
         match action {
             Action::Eject { key, until, why } => {
+                self.ejections.fetch_add(1, Ordering::Relaxed);
                 let seconds = until.saturating_sub(self.now()).as_secs_f64().round();
                 tracing::warn!(upstream, endpoint = %key, %why, seconds, "endpoint ejected");
             }
