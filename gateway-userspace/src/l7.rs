@@ -36,6 +36,7 @@ mod path;
 mod patience;
 mod pool;
 mod record;
+mod request_ids;
 mod resolved;
 mod serve;
 mod server;

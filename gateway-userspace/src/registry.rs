@@ -3,6 +3,7 @@
 //! A cell is shared by all workers and by the control thread. What a request reads of it are atomics, so nobody waits for
 //! anybody; the machines of an upstream (`registry/upstream.rs`) have a lock, which calls that succeed never take.
 
+mod calls;
 mod upstream;
 
 use std::collections::HashMap;
@@ -14,7 +15,8 @@ use std::time::Duration;
 
 use crate::resilience::breaker::Outcome;
 
-pub use upstream::{BreakerStatus, Calls, Gate, GuardSettings, NoBreaker, Trying, UpstreamState};
+pub use calls::{BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
+pub use upstream::{Trying, UpstreamState};
 
 /// What is known of an endpoint, from checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

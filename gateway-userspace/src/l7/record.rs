@@ -3,10 +3,10 @@
 //! A [`Record`] is begun when a request's head is read and travels with the request; whatever happens to that
 //! (answered, refused, broken off, dropped with its connection, unwound by a panic), its end writes the line.
 
-use std::cell::Cell;
+mod call;
+
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -173,25 +173,6 @@ impl Record {
         self.trace = trace;
     }
 
-    /// The head of a call's answer says how it went, where there is nothing behind it.
-    pub(super) fn head_says(&mut self, status: Option<grpc::Status>) {
-        match status {
-            Some(status) if status.is_failure() => self.endpoint_failed(),
-            Some(_) => self.call_ended(Outcome::Passed),
-            None => {}
-        }
-    }
-
-    /// How gRPC says that it went; some of it is the endpoint's failure.
-    pub(super) fn grpc_status(&mut self, status: Option<grpc::Status>) {
-        self.grpc_status = status;
-        match status {
-            Some(status) if status.is_failure() && self.call == Call::Open => self.endpoint_failed(),
-            Some(_) if self.call == Call::Open => self.call_ended(Outcome::Passed),
-            _ => {}
-        }
-    }
-
     /// The answer of our own to a gRPC call.
     pub(super) fn says(&mut self, status: grpc::Status) {
         self.grpc_status = Some(status);
@@ -247,69 +228,8 @@ impl Record {
         self.endpoint.as_ref()
     }
 
-    /// The endpoint failed.
-    pub(super) fn endpoint_failed(&mut self) {
-        if let Some(pool) = &self.endpoint {
-            pool.failed();
-        }
-        self.call_ended(Outcome::Failed);
-    }
-
-    /// A call's outcome is known: machines, and balancers that go by latency, are told.
-    fn call_ended(&mut self, outcome: Outcome) {
-        self.call = Call::Counted;
-        let (Some(pool), Some(upstream)) = (&self.endpoint, &self.upstream) else {
-            return;
-        };
-        pool.state.count(pool.address, outcome);
-        if let Some(ewma) = upstream.upstream.balancing.ewma {
-            let took_us = u32::try_from(self.try_start.elapsed().as_micros()).unwrap_or(u32::MAX);
-            let now_ms = u64::try_from(upstream.upstream.state.now().as_millis()).unwrap_or(u64::MAX);
-            let word = pool.state.latency.load(Ordering::Relaxed);
-            let word = match outcome {
-                Outcome::Failed => ewma.observe_failure(word, now_ms, took_us),
-                _ => ewma.observe(word, now_ms, took_us),
-            };
-            // Another worker's sample may be lost, which does no harm.
-            pool.state.latency.store(word, Ordering::Relaxed);
-        }
-        self.end_trials(outcome);
-    }
-
-    fn end_trials(&mut self, outcome: Outcome) {
-        for trying in self.trials.drain(..) {
-            if let Some(upstream) = &self.upstream {
-                let state = self.endpoint.as_ref().map(|pool| &*pool.state);
-                upstream.upstream.state.trial_ended(&trying, state, outcome);
-            }
-        }
-    }
-
     pub(super) fn connected(&mut self, time: Duration) {
         self.connect = Some(time);
-    }
-
-    /// The upstream's response head came.
-    ///
-    /// Of gRPC, the outcome is in the trailers, unless the head has it.
-    pub(super) fn answered(&mut self, status: StatusCode, is_call: IsCall) {
-        let now = Instant::now();
-        self.first_byte = Some(now - self.start);
-        self.upstream_status = Some(status);
-        let slow_call = self
-            .upstream
-            .as_ref()
-            .and_then(|upstream| upstream.upstream.slow_call);
-        let outcome = if status.is_server_error() {
-            Outcome::Failed
-        } else if slow_call.is_some_and(|slow| now - self.try_start > slow) {
-            Outcome::Slow
-        } else {
-            Outcome::Passed
-        };
-        if is_call == IsCall::No || outcome == Outcome::Failed {
-            self.call_ended(outcome);
-        }
     }
 
     /// What ended the client's body before its end.
@@ -431,59 +351,5 @@ fn version(version: Version) -> &'static str {
         Version::HTTP_10 => "1.0",
         Version::HTTP_2 => "2",
         _ => "1.1",
-    }
-}
-
-/// Makes request ids that no other worker and no other life of the program makes: 8 hexadecimal digits of chance,
-/// 4 of the worker, 12 of a counter.
-pub(super) struct RequestIds {
-    prefix: u64,
-    last: Cell<u64>,
-}
-
-impl RequestIds {
-    pub(super) fn new(worker: usize) -> Self {
-        let worker = u64::try_from(worker & 0xffff).unwrap_or(0);
-        Self {
-            prefix: u64::from(rand::random::<u32>()) << 16 | worker,
-            last: Cell::new(0),
-        }
-    }
-
-    /// The next one.
-    pub(super) fn next(&self) -> HeaderValue {
-        let counter = self.last.get().wrapping_add(1);
-        self.last.set(counter);
-        let mut text = [0; 24];
-        let (prefix, count) = text.split_at_mut(12);
-        write_hex(prefix, self.prefix);
-        write_hex(count, counter);
-        HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
-    }
-}
-
-/// The lowest digits, as many as there is room for.
-fn write_hex(out: &mut [u8], mut value: u64) {
-    for digit in out.iter_mut().rev() {
-        *digit = match u8::try_from(value & 15) {
-            Ok(low @ 0..=9) => b'0' + low,
-            Ok(low) => b'a' + low - 10,
-            Err(_) => b'0',
-        };
-        value >>= 4;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    #[test]
-    fn request_ids_differ_among_workers_and_requests() {
-        let workers = [RequestIds::new(0), RequestIds::new(1)];
-        let ids: HashSet<_> = (0..200).map(|i| workers[i % 2].next()).collect();
-        assert_eq!(ids.len(), 200);
-        assert!(ids.iter().all(|id| id.len() == 24));
     }
 }

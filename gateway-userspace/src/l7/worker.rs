@@ -20,7 +20,7 @@ use super::clock::Clock;
 use super::connection::{Connection, Leave};
 use super::mailbox::{Drain, Mailbox, NewSocket, Orders, Peer};
 use super::metrics::WorkerCounters;
-use super::record::RequestIds;
+use super::request_ids::RequestIds;
 use super::resolved::Resolved;
 use super::workers::{Drained, Keeping};
 use crate::config::snapshot::Snapshot;

@@ -10,56 +10,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::EndpointState;
-use crate::resilience::Totals;
+use super::calls::{BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
 use crate::resilience::breaker::{self, Admission, Breaker, Change, Force, Outcome, State, Trial};
 use crate::resilience::limits::Count;
 use crate::resilience::outliers::{self, Action, Outliers};
-
-/// What guards an upstream.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct GuardSettings {
-    /// `upstream.circuit_breaker`: for the whole, and for each endpoint.
-    pub breaker: Option<breaker::Settings>,
-    /// `upstream.outlier`.
-    pub outliers: Option<outliers::Settings>,
-}
-
-impl GuardSettings {
-    /// Whether calls must be counted at all.
-    pub fn is_any(&self) -> bool {
-        self.breaker.is_some() || self.outliers.is_some()
-    }
-}
-
-/// Calls that were counted; each figure only grows.
-#[derive(Debug, Default)]
-pub struct Calls {
-    calls: AtomicU64,
-    failures: AtomicU64,
-    slow: AtomicU64,
-}
-
-impl Calls {
-    /// Counts a call.
-    pub fn add(&self, outcome: Outcome) {
-        match outcome {
-            Outcome::Failed => drop(self.failures.fetch_add(1, Ordering::Relaxed)),
-            Outcome::Slow => drop(self.slow.fetch_add(1, Ordering::Relaxed)),
-            Outcome::Passed => {}
-            Outcome::Unknown => return,
-        }
-        self.calls.fetch_add(1, Ordering::Release);
-    }
-
-    /// What was counted so far.
-    pub fn totals(&self) -> Totals {
-        Totals {
-            calls: self.calls.load(Ordering::Acquire),
-            failures: self.failures.load(Ordering::Relaxed),
-            slow: self.slow.load(Ordering::Relaxed),
-        }
-    }
-}
 
 /// One upstream's state.
 #[derive(Debug)]
@@ -93,54 +47,12 @@ struct Machines {
     outliers: Option<Outliers<SocketAddr>>,
 }
 
-/// What a breaker lets through, as workers read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    /// So many of a thousand calls.
-    Share(u16),
-    /// Trial calls.
-    Trials,
-    /// Nothing.
-    Shut,
-}
-
-const GATE_TRIALS: u32 = 1_001;
-const GATE_SHUT: u32 = 1_002;
-
-impl Gate {
-    pub(super) fn read(word: &AtomicU32) -> Self {
-        match word.load(Ordering::Relaxed) {
-            GATE_TRIALS => Self::Trials,
-            GATE_SHUT => Self::Shut,
-            share => Self::Share(u16::try_from(share).unwrap_or(1_000).min(1_000)),
-        }
-    }
-
-    fn word(admission: Admission) -> u32 {
-        match admission {
-            Admission::All => 1_000,
-            Admission::Share(share) => share.min(1_000),
-            Admission::Trials(_) => GATE_TRIALS,
-            Admission::None(_) => GATE_SHUT,
-        }
-    }
-}
-
 /// A trial call, which owes its outcome: [`UpstreamState::trial_ended`].
 #[derive(Debug)]
 pub struct Trying {
     /// The endpoint; `None`: of the whole upstream.
     endpoint: Option<SocketAddr>,
     trial: Trial,
-}
-
-/// How one breaker stands, for people.
-#[derive(Clone, Debug)]
-pub struct BreakerStatus {
-    /// The endpoint; `None`: of the whole upstream.
-    pub endpoint: Option<SocketAddr>,
-    /// Where it stands.
-    pub state: State,
 }
 
 impl UpstreamState {
@@ -481,8 +393,3 @@ impl UpstreamState {
         self.machines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// The upstream has no circuit breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it has no circuit breaker")]
-pub struct NoBreaker;

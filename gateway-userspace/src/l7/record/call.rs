@@ -1,0 +1,92 @@
+//! How a try ended, for what guards and balances its upstream: each is counted once, as soon as its outcome is known.
+
+use std::sync::atomic::Ordering;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::{Call, IsCall, Record};
+use crate::l7::grpc;
+use crate::resilience::breaker::Outcome;
+
+impl Record {
+    /// The upstream's response head came.
+    ///
+    /// Of gRPC, the outcome is in the trailers, unless the head has it.
+    pub(in crate::l7) fn answered(&mut self, status: StatusCode, is_call: IsCall) {
+        let now = Instant::now();
+        self.first_byte = Some(now - self.start);
+        self.upstream_status = Some(status);
+        let slow_call = self
+            .upstream
+            .as_ref()
+            .and_then(|upstream| upstream.upstream.slow_call);
+        let outcome = if status.is_server_error() {
+            Outcome::Failed
+        } else if slow_call.is_some_and(|slow| now - self.try_start > slow) {
+            Outcome::Slow
+        } else {
+            Outcome::Passed
+        };
+        if is_call == IsCall::No || outcome == Outcome::Failed {
+            self.call_ended(outcome);
+        }
+    }
+
+    /// The endpoint failed.
+    pub(in crate::l7) fn endpoint_failed(&mut self) {
+        if let Some(pool) = &self.endpoint {
+            pool.failed();
+        }
+        self.call_ended(Outcome::Failed);
+    }
+
+    /// A call's outcome is known: machines, and balancers that go by latency, are told.
+    fn call_ended(&mut self, outcome: Outcome) {
+        self.call = Call::Counted;
+        let (Some(pool), Some(upstream)) = (&self.endpoint, &self.upstream) else {
+            return;
+        };
+        pool.state.count(pool.address, outcome);
+        if let Some(ewma) = upstream.upstream.balancing.ewma {
+            let took_us = u32::try_from(self.try_start.elapsed().as_micros()).unwrap_or(u32::MAX);
+            let now_ms = u64::try_from(upstream.upstream.state.now().as_millis()).unwrap_or(u64::MAX);
+            let word = pool.state.latency.load(Ordering::Relaxed);
+            let word = match outcome {
+                Outcome::Failed => ewma.observe_failure(word, now_ms, took_us),
+                _ => ewma.observe(word, now_ms, took_us),
+            };
+            // Another worker's sample may be lost, which does no harm.
+            pool.state.latency.store(word, Ordering::Relaxed);
+        }
+        self.end_trials(outcome);
+    }
+
+    pub(super) fn end_trials(&mut self, outcome: Outcome) {
+        for trying in self.trials.drain(..) {
+            if let Some(upstream) = &self.upstream {
+                let state = self.endpoint.as_ref().map(|pool| &*pool.state);
+                upstream.upstream.state.trial_ended(&trying, state, outcome);
+            }
+        }
+    }
+
+    /// The head of a call's answer says how it went, where there is nothing behind it.
+    pub(in crate::l7) fn head_says(&mut self, status: Option<grpc::Status>) {
+        match status {
+            Some(status) if status.is_failure() => self.endpoint_failed(),
+            Some(_) => self.call_ended(Outcome::Passed),
+            None => {}
+        }
+    }
+
+    /// How gRPC says that it went; some of it is the endpoint's failure.
+    pub(in crate::l7) fn grpc_status(&mut self, status: Option<grpc::Status>) {
+        self.grpc_status = status;
+        match status {
+            Some(status) if status.is_failure() && self.call == Call::Open => self.endpoint_failed(),
+            Some(_) if self.call == Call::Open => self.call_ended(Outcome::Passed),
+            _ => {}
+        }
+    }
+}
