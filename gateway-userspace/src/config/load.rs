@@ -84,11 +84,13 @@ mod tests {
     use std::path::PathBuf;
     use std::time::Duration;
 
+    use super::super::snapshot::HashBy;
     use super::super::snapshot::{
         AdminListen, EncodedSlash, Expect, Failure, HttpMode, ListenerHttp, MergeSlashes, Networks, Outcomes,
         Retries, RouteHttp,
     };
     use super::*;
+    use crate::balance::{Balancer, Hashing};
 
     const NODE: &str = "[node]\nname = \"a\"\naddress = \"10.0.0.1\"\n";
     const WEB: &str = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:8080\"\n";
@@ -359,6 +361,121 @@ mod tests {
                 "interval: \"1ms\" is out of range; write \"100ms\"",
             ],
         );
+    }
+
+    #[test]
+    fn faults_of_balancing_and_guards_are_named() {
+        let upstream = |rest: &str| {
+            format!("{NODE}{WEB}[[upstream]]\nname='u'\nendpoints=[{{address='10.0.0.1:80'}}]\n{rest}\n")
+        };
+        let rows: [(&str, &[&str]); 15] = [
+            ("balancer='fastest'", &["upstream[0].balancer: "]),
+            (
+                "balancer='consistent-hash'",
+                &["hash: consistent-hash needs what to go by"],
+            ),
+            (
+                "balancer='consistent-hash'\nhash={}",
+                &["hash: it does not say what to go by"],
+            ),
+            (
+                "balancer='consistent-hash'\nhash={header='x-a',cookie='b'}",
+                &["hash.cookie: header is given already"],
+            ),
+            (
+                "balancer='consistent-hash'\nhash={header='X-A'}",
+                &["hash.header: \"X-A\" is no name of a header field in lower case"],
+            ),
+            (
+                "balancer='consistent-hash'\nhash={path=true,load_factor=2.0}",
+                &["hash.load_factor: only a ring is bounded"],
+            ),
+            ("hash={path=true}", &["hash: the balancer does not hash"]),
+            (
+                "balancer='ip-hash'\nhash={query='q'}",
+                &["hash.query: ip-hash goes by the client's address"],
+            ),
+            ("prefer_zone=true", &["prefer_zone: this node has no zone"]),
+            (
+                "circuit_breaker={slow_ratio=0.2}",
+                &["circuit_breaker.slow_ratio: nothing says what is slow"],
+            ),
+            (
+                "circuit_breaker={failure_ratio=0.0,open_for='2m'}",
+                &[
+                    "circuit_breaker.failure_ratio: 0",
+                    "circuit_breaker.open_for: is longer",
+                ],
+            ),
+            ("panic_threshold=nan", &["panic_threshold: "]),
+            (
+                "retry_budget={share='much'}",
+                &["retry_budget.share: 'much' is not a number; write a number from"],
+            ),
+            (
+                "outlier={base_ejection='6m'}",
+                &["outlier.base_ejection: is longer than max_ejection"],
+            ),
+            (
+                "outlier={consecutive_failures=0,success_rate=false}",
+                &["outlier: all of its rules are off"],
+            ),
+        ];
+        for (rest, faults) in rows {
+            check(&upstream(rest), faults);
+        }
+        let whole = "balancer='consistent-hash'\nhash={cookie='sid',algorithm='ring',load_factor=1.5}\nslow_start='5s'\n\
+            panic_threshold=0.3\nretry_budget={share=0.1,min=0}\n\
+            circuit_breaker={failure_ratio=0.4,slow_call='1s',slow_ratio=0.6,window='20s',min_calls=7,open_for='3s',\
+            open_for_max='9s',half_open_calls=2,ramp='1s'}\n\
+            outlier={consecutive_failures=3,failure_ratio=0.5,min_calls=9,interval='5s',base_ejection='2s',\
+            max_ejection='4s',max_ejected_share=0.25}";
+        let settings = loaded(&upstream(whole)).unwrap();
+        let upstream = &settings.upstreams[0];
+        assert_eq!(
+            upstream.balancer,
+            Balancer::ConsistentHash(Hashing::Ring {
+                load_max_per_cent: 150
+            })
+        );
+        assert_eq!(upstream.hash_by, HashBy::Cookie("sid".to_owned()));
+        assert_eq!(upstream.slow_start, Duration::from_secs(5));
+        assert_eq!(upstream.terms.panic_below_per_cent, 30);
+        assert_eq!(
+            (
+                upstream.retry_budget.share_per_mille,
+                upstream.retry_budget.retries_min
+            ),
+            (100, 0)
+        );
+        assert_eq!(upstream.slow_call, Some(Duration::from_secs(1)));
+        let breaker = upstream.guards.breaker.unwrap();
+        assert_eq!(
+            (breaker.failure_ratio, breaker.slow_ratio, breaker.min_calls),
+            (0.4, Some(0.6), 7)
+        );
+        assert_eq!(
+            [
+                breaker.window,
+                breaker.open_for,
+                breaker.open_for_max,
+                breaker.ramp
+            ]
+            .map(|time| time.as_secs()),
+            [20, 3, 9, 1]
+        );
+        assert_eq!(breaker.half_open_calls, 2);
+        let outliers = upstream.guards.outliers.unwrap();
+        assert_eq!(outliers.consecutive_failures, Some(3));
+        assert_eq!(
+            outliers.failure_ratio.map(|rule| (rule.ratio, rule.min_calls)),
+            Some((0.5, 9))
+        );
+        assert_eq!(
+            [outliers.interval, outliers.base_ejection, outliers.max_ejection].map(|time| time.as_secs()),
+            [5, 2, 4]
+        );
+        assert_eq!(outliers.max_ejected_share, 0.25);
     }
 
     #[test]

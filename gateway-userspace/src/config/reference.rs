@@ -139,6 +139,10 @@ fn kind(schema: &Value) -> String {
             (Some(min), Some(max)) => format!("{min} to {max}"),
             _ => "whole number".to_owned(),
         },
+        ("number", _) => match (schema.get("minimum"), schema.get("maximum")) {
+            (Some(min), Some(max)) => format!("{min} to {max}"),
+            _ => "number".to_owned(),
+        },
         ("array", _) => match schema.get("maxItems") {
             Some(max) => format!("list, at most {max}"),
             None => "list".to_owned(),

@@ -84,7 +84,7 @@ pub fn choices(schema: &Value) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// A schema without the `null`s and formats that stand for `Option` and the widths of Rust's integers.
+/// A schema without the `null`s and formats that stand for `Option` and the widths of Rust's numbers.
 fn simplified(schema: Value) -> Value {
     match schema {
         Value::Array(items) => Value::Array(items.into_iter().map(simplified).collect()),
@@ -107,10 +107,12 @@ fn simplified_object(mut members: Map<String, Value>) -> Value {
             }
         }
     }
-    let is_integer = members
-        .get("type")
-        .is_some_and(|kind| kind.to_string().contains("integer"));
-    if is_integer {
+    let is_number = members.get("type").is_some_and(|kind| {
+        ["integer", "number"]
+            .iter()
+            .any(|name| kind.to_string().contains(name))
+    });
+    if is_number {
         members.remove("format");
     }
     if let Some(Value::Array(types)) = members.get_mut("type") {

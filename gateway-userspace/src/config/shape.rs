@@ -145,8 +145,15 @@ fn check_list(path: &KeyPath, schema: &Value, items: &mut Vec<Value>, problems: 
     }
 }
 
-/// Whether a whole number keeps the bounds of its schema; what is no whole number is left to serde.
+/// Whether a number keeps the bounds of its schema; what is no whole number, where one is wanted, is left to serde.
 fn is_in_range(number: &Number, schema: &Value) -> bool {
+    if schema.get("type").and_then(Value::as_str) == Some("number") {
+        let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
+        let number = number.as_f64().unwrap_or(f64::NAN);
+        // Of what is no number, as TOML's nan, neither holds.
+        return bound("minimum").is_none_or(|min| number >= min)
+            && bound("maximum").is_none_or(|max| number <= max);
+    }
     let Some(number) = number.as_i128() else {
         return true;
     };
@@ -210,6 +217,7 @@ fn explained(
         ("string", Some("network")) => "a network or an IP address",
         ("string", _) => "text",
         ("integer", _) => "a whole number",
+        ("number", _) => "a number",
         ("boolean", _) => "true or false",
         ("array", _) => "a list",
         _ => "a table",
@@ -249,6 +257,10 @@ fn expectation(schema: &Value) -> String {
         (Some("integer"), _) => match (schema.get("minimum"), schema.get("maximum")) {
             (Some(min), Some(max)) => format!("write a whole number from {min} to {max}"),
             _ => "write a whole number".to_owned(),
+        },
+        (Some("number"), _) => match (schema.get("minimum"), schema.get("maximum")) {
+            (Some(min), Some(max)) => format!("write a number from {min} to {max}"),
+            _ => "write a number".to_owned(),
         },
         (Some("boolean"), _) => "write true or false, without quotes".to_owned(),
         (Some("string"), _) => format!("write text in quotes{example}"),
@@ -323,7 +335,7 @@ fn placeholder(schema: &Value) -> Value {
     ) {
         (Some("object"), _) => Value::Object(Map::new()),
         (Some("array"), _) => Value::Array(Vec::new()),
-        (Some("integer"), _) => schema.get("minimum").cloned().unwrap_or_else(|| Value::from(0)),
+        (Some("integer" | "number"), _) => schema.get("minimum").cloned().unwrap_or_else(|| Value::from(0)),
         (Some("boolean"), _) => Value::Bool(false),
         (_, Some("socket-address" | "place")) => Value::from("0.0.0.0:0"),
         (_, Some("time-span")) => Value::from("1s"),
