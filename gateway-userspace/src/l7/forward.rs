@@ -132,7 +132,9 @@ impl Round {
         match state.gate() {
             Gate::Share(1_000) => {}
             Gate::Share(share) if upstream.random() % 1_000 < u64::from(share) => {}
-            Gate::Trials => record.is_on_trial(state.try_whole().ok_or(ProxyError::BreakerOpen)?),
+            Gate::Trials => {
+                record.is_on_trial(state, state.try_whole().ok_or(ProxyError::BreakerOpen)?);
+            }
             Gate::Share(_) | Gate::Shut => return Err(ProxyError::BreakerOpen),
         }
         let index = match self.on_trial(upstream, record) {
@@ -165,7 +167,7 @@ impl Round {
             position.is_some_and(|index| !self.tried.contains(&index))
         };
         let (address, trying) = state.try_endpoint(may)?;
-        record.is_on_trial(trying);
+        record.is_on_trial(state, trying);
         upstream.position(address)
     }
 

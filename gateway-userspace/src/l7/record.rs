@@ -7,6 +7,7 @@ mod call;
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -22,7 +23,7 @@ use super::headers::{self, Seen, TraceId};
 use super::pool::Pool;
 use super::resolved::{ListenerTag, ResolvedRoute, ResolvedUpstream};
 use super::worker::State;
-use crate::registry::Trying;
+use crate::registry::{Trying, UpstreamState};
 use crate::resilience::breaker::Outcome;
 use crate::telemetry::access_log::line::Line;
 
@@ -57,7 +58,7 @@ pub(crate) struct Record {
     try_start: Instant,
     call: Call,
     /// Owed to breakers: the outcome of the last try.
-    trials: Vec<Trying>,
+    trials: Vec<(Arc<UpstreamState>, Trying)>,
     /// What its upstream's balancer tells it apart by.
     pub(super) key: Option<u64>,
     connect: Option<Duration>,
@@ -199,6 +200,8 @@ impl Record {
 
     /// It is that upstream's turn.
     pub(super) fn goes_to(&mut self, upstream: &Rc<ResolvedUpstream>) {
+        // A trial call of the one before that was not made: its place is free again.
+        self.end_trials(Outcome::Unknown);
         self.upstream = Some(Rc::clone(upstream));
     }
 
@@ -219,8 +222,8 @@ impl Record {
     }
 
     /// The next try is a trial call.
-    pub(super) fn is_on_trial(&mut self, trying: Trying) {
-        self.trials.push(trying);
+    pub(super) fn is_on_trial(&mut self, upstream: &Arc<UpstreamState>, trying: Trying) {
+        self.trials.push((Arc::clone(upstream), trying));
     }
 
     /// Where it was last tried.

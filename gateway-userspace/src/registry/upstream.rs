@@ -55,6 +55,13 @@ pub struct Trying {
     trial: Trial,
 }
 
+impl Trying {
+    /// Whose breaker wants the outcome; `None`: that of the whole upstream.
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        self.endpoint
+    }
+}
+
 impl UpstreamState {
     pub(super) fn new(name: &str) -> Self {
         Self {
@@ -232,19 +239,25 @@ impl UpstreamState {
         })
     }
 
-    /// A trial call ended.
+    /// A trial call ended; `state` is its endpoint's, where it was asked.
     pub fn trial_ended(&self, trying: &Trying, state: Option<&EndpointState>, outcome: Outcome) {
         let now = self.now();
         let event = breaker::Event::TrialEnded(trying.trial, outcome);
         let mut machines = self.machines();
         match (trying.endpoint, state) {
-            (Some(address), Some(state)) => {
+            (Some(address), state) => {
                 if let Some(breaker) = machines.endpoints.get_mut(&address) {
                     let change = breaker.step(event, now);
-                    self.publish_endpoint(address, state, breaker, change, now);
+                    match state {
+                        Some(state) => self.publish_endpoint(address, state, breaker, change, now),
+                        // The next tick publishes it.
+                        None => change
+                            .iter()
+                            .for_each(|change| self.tell_breaker(Some(address), change)),
+                    }
                 }
             }
-            _ => {
+            (None, _) => {
                 if let Some(breaker) = &mut machines.whole {
                     let change = breaker.step(event, now);
                     self.publish_whole(breaker, change, now);

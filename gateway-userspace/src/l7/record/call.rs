@@ -63,11 +63,10 @@ impl Record {
     }
 
     pub(super) fn end_trials(&mut self, outcome: Outcome) {
-        for trying in self.trials.drain(..) {
-            if let Some(upstream) = &self.upstream {
-                let state = self.endpoint.as_ref().map(|pool| &*pool.state);
-                upstream.upstream.state.trial_ended(&trying, state, outcome);
-            }
+        for (upstream, trying) in self.trials.drain(..) {
+            let asked = self.endpoint.as_ref();
+            let asked = asked.filter(|pool| Some(pool.address) == trying.endpoint());
+            upstream.trial_ended(&trying, asked.map(|pool| &*pool.state), outcome);
         }
     }
 
