@@ -10,6 +10,8 @@
 //! | `GET /v1/upstreams` | yes | 200 [`Upstreams`](status::Upstreams) |
 //! | `PUT /v1/upstreams/{name}/endpoints/{address}` | yes | 200 [`Renewed`], 404, 409 where it takes none |
 //! | `DELETE /v1/upstreams/{name}/endpoints/{address}` | yes | 200 [`Withdrawn`], 404, 409 |
+//! | `PUT /v1/upstreams/{name}/breaker`, `…/endpoints/{address}/breaker` | yes | 200 [`Switched`], 404 |
+//! | `DELETE` on the same | yes | 200 [`Switched`], 404 |
 //! | `POST /v1/drain`, `POST /v1/undrain` | yes | 200 [`Changed`](status::Changed), 409 where it cannot be |
 //! | `POST /v1/reload` | yes | 200 [`Reloaded`](status::Reloaded), 422 where the configuration is refused |
 //!
@@ -20,6 +22,7 @@
 //! What the answers say is the business of whoever implements [`Api`]; this module only speaks for it.
 
 pub mod answer;
+pub mod breakers;
 pub mod endpoints;
 pub mod listen;
 pub mod server;
@@ -32,8 +35,11 @@ pub use listen::{Bound, bind};
 pub use server::serve;
 pub use token::Token;
 
+use breakers::{Breaker, Switched};
 use endpoints::{Place, Renewal, Renewed, Withdrawn};
 use status::{Node, NodeState, Status};
+
+use crate::resilience::breaker::Force;
 
 /// An answer that may take a while.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -58,6 +64,8 @@ pub trait Api: Send + Sync {
     fn renew(&self, place: Place, renewal: Renewal) -> Answer<'_, Result<Renewed, ApiError>>;
     /// An endpoint whose heartbeat is pushed goes.
     fn withdraw(&self, place: Place) -> Answer<'_, Result<Withdrawn, ApiError>>;
+    /// An operator forces a circuit breaker, or (`None`) lets it decide again.
+    fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>>;
 }
 
 /// Why the node did not do what it was asked for. The texts go to the client.

@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and which exit status each end has.
 
+mod breaker;
 mod check;
 mod client;
 mod show;
@@ -69,6 +70,8 @@ enum Command {
     Undrain(Connection),
     /// Have the running node take over its configuration file.
     Reload(Connection),
+    /// Force a circuit breaker open or closed, or let it decide again.
+    Breaker(breaker::Order),
     /// Say what would happen, without a node.
     #[command(subcommand, arg_required_else_help = true)]
     Simulate(simulate::Simulation),
@@ -186,6 +189,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Undrain(connection) => show::undrain(&connection.client(), connection.form())?,
         Command::Reload(connection) => show::reload(&connection.client(), connection.form())?,
+        Command::Breaker(order) => breaker::breaker(&order)?,
         Command::Simulate(simulation) => simulate::simulate(&simulation)?,
         Command::Schema => print(&format!("{:#}\n", gateway::config::schema()))?,
         Command::Completions { shell } => {
@@ -229,6 +233,7 @@ mod tests {
                 "drain",
                 "undrain",
                 "reload",
+                "breaker",
                 "simulate",
                 "schema",
                 "completions"

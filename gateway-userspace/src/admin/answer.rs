@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::breakers;
 use super::endpoints::{self, Asked, Refused};
 use super::status::{Changed, ErrorAnswer, ErrorBody, Nodes, Ready, Reloaded, Upstreams};
 use super::{Api, ApiError, Token};
@@ -120,17 +121,18 @@ async fn answered<B>(head: &Parts, body: B, token: &Token, api: &dyn Api) -> Res
 where
     B: Future<Output = Result<Bytes, Stopped>>,
 {
+    if let Some(asked) = breakers::asked(&head.method, head.uri.path()) {
+        let asked = asked.map_err(|refused| misplaced(head, "A circuit breaker", &refused))?;
+        may_ask(head, token)?;
+        return of_breaker(asked, &body.await?, api).await;
+    }
     if let Some(asked) = endpoints::asked(&head.method, head.uri.path()) {
-        let asked = asked.map_err(|refused| misplaced(head, &refused))?;
+        let asked = asked.map_err(|refused| misplaced(head, "An endpoint", &refused))?;
         may_ask(head, token)?;
         return of_endpoint(asked, &body.await?, api).await;
     }
     let endpoint = admitted(head, token)?;
-    let body = body.await?;
-    if !matches!(body.trim_ascii(), b"" | b"{}") {
-        let message = "This request takes no body, or an empty JSON object.";
-        return Err(Stopped::new(StatusCode::BAD_REQUEST, "bad_request", message));
-    }
+    empty(&body.await?)?;
     Ok(match endpoint {
         Endpoint::Livez => json(StatusCode::OK, &serde_json::json!({ "live": true })),
         Endpoint::Readyz => match api.ready() {
@@ -170,24 +172,48 @@ where
 
 /// What endpoints say of themselves.
 async fn of_endpoint(asked: Asked, body: &[u8], api: &dyn Api) -> Result<Reply, Stopped> {
-    let bad = |message: &str| Stopped::new(StatusCode::BAD_REQUEST, "bad_request", message);
     match asked {
         Asked::Renew(place) => {
-            let renewal = endpoints::renewal(body).map_err(|message| bad(&message))?;
+            let renewal = endpoints::renewal(body).map_err(bad)?;
             Ok(outcome(api.renew(place, renewal).await))
         }
-        Asked::Withdraw(_) if !matches!(body.trim_ascii(), b"" | b"{}") => {
-            Err(bad("This request takes no body, or an empty JSON object."))
+        Asked::Withdraw(place) => {
+            empty(body)?;
+            Ok(outcome(api.withdraw(place).await))
         }
-        Asked::Withdraw(place) => Ok(outcome(api.withdraw(place).await)),
     }
 }
 
-fn misplaced(head: &Parts, refused: &Refused) -> Stopped {
+/// What an operator wants of a circuit breaker.
+async fn of_breaker(asked: breakers::Asked, body: &[u8], api: &dyn Api) -> Result<Reply, Stopped> {
+    let (breaker, force) = match asked {
+        breakers::Asked::Force(breaker) => (breaker, Some(breakers::force(body).map_err(bad)?)),
+        breakers::Asked::Release(breaker) => {
+            empty(body)?;
+            (breaker, None)
+        }
+    };
+    Ok(outcome(api.force(breaker, force).await))
+}
+
+fn empty(body: &[u8]) -> Result<(), Stopped> {
+    if matches!(body.trim_ascii(), b"" | b"{}") {
+        return Ok(());
+    }
+    Err(bad(
+        "This request takes no body, or an empty JSON object.".to_owned()
+    ))
+}
+
+fn bad(message: String) -> Stopped {
+    Stopped::new(StatusCode::BAD_REQUEST, "bad_request", &message)
+}
+
+fn misplaced(head: &Parts, what: &str, refused: &Refused) -> Stopped {
     match refused {
         Refused::Address(message) => Stopped::new(StatusCode::BAD_REQUEST, "bad_request", message),
         Refused::Method => {
-            let message = format!("An endpoint takes {}, not {}.", endpoints::METHODS, head.method);
+            let message = format!("{what} takes {}, not {}.", endpoints::METHODS, head.method);
             let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
             let methods = HeaderValue::from_static(endpoints::METHODS);
             reply.headers_mut().insert(ALLOW, methods);

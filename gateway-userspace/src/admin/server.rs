@@ -199,11 +199,13 @@ mod tests {
     use tokio::net::{TcpStream, UnixStream};
     use tokio::sync::oneshot;
 
+    use super::super::breakers::{Breaker, Switched};
     use super::super::endpoints::{Place, Renewal, Renewed, Withdrawn};
     use super::super::status::{Node, NodeState, Status};
     use super::super::{Answer, ApiError, bind};
     use super::*;
     use crate::config::snapshot::AdminListen;
+    use crate::resilience::breaker::{Force, State};
 
     /// A node whose state is one word.
     struct Tiny {
@@ -288,6 +290,21 @@ mod tests {
                 Ok(Withdrawn {
                     upstream: place.upstream,
                     address: place.address,
+                })
+            })
+        }
+
+        fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>> {
+            Box::pin(async move {
+                if breaker.upstream != "users" {
+                    return Err(ApiError::NotFound("There is no such upstream.".to_owned()));
+                }
+                Ok(Switched {
+                    breaker: match force {
+                        Some(Force::Open) => State::ForcedOpen,
+                        Some(Force::Closed) => State::ForcedClosed,
+                        None => State::HalfOpen,
+                    },
                 })
             })
         }
@@ -436,6 +453,48 @@ mod tests {
             ),
             (
                 request("DELETE", "/v1/upstreams/users/endpoints/10.0.1.1:80", &auth),
+                200,
+                Value::Null,
+            ),
+            (
+                request("PUT", "/v1/upstreams/users/breaker", ""),
+                401,
+                json!("unauthorized"),
+            ),
+            (
+                request(
+                    "PUT",
+                    "/v1/upstreams/users/breaker",
+                    &format!("{auth}content-length: 16\r\n"),
+                ) + "{\"force\":\"open\"}",
+                200,
+                Value::Null,
+            ),
+            (
+                request(
+                    "PUT",
+                    "/v1/upstreams/none/breaker",
+                    &format!("{auth}content-length: 16\r\n"),
+                ) + "{\"force\":\"open\"}",
+                404,
+                json!("not_found"),
+            ),
+            (
+                request("PUT", "/v1/upstreams/users/breaker", &auth),
+                400,
+                json!("bad_request"),
+            ),
+            (
+                request("POST", "/v1/upstreams/users/endpoints/10.0.1.1:80/breaker", &auth),
+                405,
+                json!("method_not_allowed"),
+            ),
+            (
+                request(
+                    "DELETE",
+                    "/v1/upstreams/users/endpoints/10.0.1.1:80/breaker",
+                    &auth,
+                ),
                 200,
                 Value::Null,
             ),

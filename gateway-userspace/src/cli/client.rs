@@ -11,7 +11,7 @@ use gateway::admin::token::TokenError;
 use gateway::config::snapshot::AdminListen;
 use http::header::{AUTHORIZATION, HOST};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -88,13 +88,26 @@ impl Client {
         Self { admin, token_file }
     }
 
-    /// Sends a request, and reads the answer's JSON.
+    /// Sends a request without a body, and reads the answer's JSON.
     ///
     /// # Errors
     /// Whatever kept the node from doing it, or from being asked.
     pub fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<(T, Value), ClientError> {
+        self.send(method, path, Bytes::new())
+    }
+
+    /// Sends a request with a body, and reads the answer's JSON.
+    ///
+    /// # Errors
+    /// As of [`Client::ask`].
+    pub fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(T, Value), ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let exchange = async { timeout(REQUEST_TIMEOUT, self.exchange(method, path)).await };
+        let exchange = async { timeout(REQUEST_TIMEOUT, self.exchange(method, path, body)).await };
         let answer = runtime.map_err(ClientError::Runtime)?.block_on(exchange);
         let (status, body) = answer.map_err(|_| ClientError::Timeout)??;
         if status != StatusCode::OK {
@@ -105,7 +118,12 @@ impl Client {
         Ok((read, value))
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
         let failed = |source| ClientError::Connect {
             admin: self.place(),
             source,
@@ -113,11 +131,11 @@ impl Client {
         match &self.admin {
             AdminListen::Tcp(address) => {
                 let stream = TcpStream::connect(address).await.map_err(failed)?;
-                self.exchange_over(stream, method, path).await
+                self.exchange_over(stream, method, path, body).await
             }
             AdminListen::Unix(file) => {
                 let stream = UnixStream::connect(file).await.map_err(failed)?;
-                self.exchange_over(stream, method, path).await
+                self.exchange_over(stream, method, path, body).await
             }
         }
     }
@@ -127,6 +145,7 @@ impl Client {
         stream: S,
         method: Method,
         path: &str,
+        body: Bytes,
     ) -> Result<(StatusCode, Bytes), ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -137,7 +156,7 @@ impl Client {
             .uri(path)
             .header(HOST, "gateway-admin")
             .header(AUTHORIZATION, format!("Bearer {}", token.secret()))
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(|source| self.odd(source))?;
         let (mut sender, connection) = handshake(TokioIo::new(stream))
             .await

@@ -8,9 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::command::Command;
 use super::health::Reasons;
+use crate::admin::breakers::{Breaker, Switched};
 use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
 use crate::admin::status::{Node, NodeState, Status};
 use crate::admin::{Answer, Api, ApiError};
+use crate::resilience::breaker::Force;
 
 /// What the admin API holds of the running node.
 #[derive(Debug)]
@@ -72,5 +74,9 @@ impl Api for Handle {
 
     fn withdraw(&self, place: Place) -> Answer<'_, Result<Withdrawn, ApiError>> {
         Box::pin(async { self.ask(|reply| Command::Withdraw(place, reply)).await? })
+    }
+
+    fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>> {
+        Box::pin(async move { self.ask(|reply| Command::Force(breaker, force, reply)).await? })
     }
 }
