@@ -7,6 +7,7 @@
 //! | `GET /metrics` | yes | 200 OpenMetrics text |
 //! | `GET /v1/status` | yes | 200 [`Status`] |
 //! | `GET /v1/nodes` | yes | 200 [`Nodes`](status::Nodes) |
+//! | `GET /v1/events` | yes | 200 the last [events](crate::events::Event), one a line; with `?follow=true` goes on; 409 |
 //! | `GET /v1/upstreams` | yes | 200 [`Upstreams`](status::Upstreams) |
 //! | `PUT /v1/upstreams/{name}/endpoints/{address}` | yes | 200 [`Renewed`], 404, 409 where it takes none |
 //! | `DELETE /v1/upstreams/{name}/endpoints/{address}` | yes | 200 [`Withdrawn`], 404, 409 |
@@ -24,6 +25,7 @@
 pub mod answer;
 pub mod breakers;
 pub mod endpoints;
+pub mod follow;
 pub mod listen;
 pub mod server;
 pub mod status;
@@ -39,6 +41,7 @@ use breakers::{Breaker, Switched};
 use endpoints::{Place, Renewal, Renewed, Withdrawn};
 use status::{Node, NodeState, Status};
 
+use crate::events::Events;
 use crate::resilience::breaker::Force;
 
 /// An answer that may take a while.
@@ -50,6 +53,8 @@ pub trait Api: Send + Sync {
     fn ready(&self) -> Result<(), Vec<String>>;
     /// All metrics as OpenMetrics text.
     fn metrics(&self) -> String;
+    /// What changed on the node.
+    fn events(&self) -> &Events;
     /// The node in one view; refused only while it stops.
     fn status(&self) -> Answer<'_, Result<Status, ApiError>>;
     /// The nodes of the cluster as this one knows them; a single node alone where there is no cluster.

@@ -3,6 +3,7 @@
 mod breaker;
 mod check;
 mod client;
+mod events;
 mod show;
 mod simulate;
 mod table;
@@ -72,6 +73,8 @@ enum Command {
     Reload(Connection),
     /// Force a circuit breaker open or closed, or let it decide again.
     Breaker(breaker::Order),
+    /// Show what changed at the endpoints and breakers of the running node, the oldest first.
+    Events(events::Order),
     /// Say what would happen, without a node.
     #[command(subcommand, arg_required_else_help = true)]
     Simulate(simulate::Simulation),
@@ -190,6 +193,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Undrain(connection) => show::undrain(&connection.client(), connection.form())?,
         Command::Reload(connection) => show::reload(&connection.client(), connection.form())?,
         Command::Breaker(order) => breaker::breaker(&order)?,
+        Command::Events(order) => events::events(&order)?,
         Command::Simulate(simulation) => simulate::simulate(&simulation)?,
         Command::Schema => print(&format!("{:#}\n", gateway::config::schema()))?,
         Command::Completions { shell } => {
@@ -234,6 +238,7 @@ mod tests {
                 "undrain",
                 "reload",
                 "breaker",
+                "events",
                 "simulate",
                 "schema",
                 "completions"

@@ -3,11 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -94,10 +95,14 @@ impl Gateway {
         answer().unwrap_or_default()
     }
 
+    fn connect(&self) -> UnixStream {
+        UnixStream::connect(self.directory.join("admin.sock")).unwrap()
+    }
+
     /// Status and JSON of an answer of the admin API.
     fn admin(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let token = std::fs::read_to_string(self.directory.join("token")).unwrap();
-        let mut stream = UnixStream::connect(self.directory.join("admin.sock")).unwrap();
+        let mut stream = self.connect();
         let (token, length) = (token.trim(), body.len());
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
@@ -340,4 +345,75 @@ fn an_upstream_without_a_breaker_says_so() {
         (endpoint.get("breaker"), &endpoint["ejected"]),
         (None, &json!(false))
     );
+}
+
+#[test]
+fn changes_are_events_that_are_kept_and_followed_until_the_node_stops() {
+    let one = server("one");
+    let upstream = format!(
+        "endpoints = [{{ address = '{one}' }}]\ncircuit_breaker = {{ open_for = '1m' }}\n\
+         health = {{ readiness = {{ tcp = true, interval = '100ms' }} }}"
+    );
+    let mut gateway = Gateway::start("events", &upstream);
+    wait_until("the check", || {
+        gateway.endpoint(one)["readiness"] == json!("ready")
+    });
+    gateway.command(&["breaker", "users", "--open"]);
+    let kept = gateway.command(&["events", "--json"]);
+    let events: Vec<Value> = kept
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let has = |wanted: Value| {
+        let is_it = |event: &Value| {
+            let mut event = event.clone();
+            event.as_object_mut().unwrap().remove("time");
+            event == wanted
+        };
+        assert!(events.iter().any(is_it), "{wanted}:\n{kept}");
+    };
+    let address = one.to_string();
+    has(json!({
+        "kind": "check", "check": "readiness", "upstream": "users", "endpoint": address,
+        "from": "unknown", "to": "ready", "why": "passed 1 in a row",
+    }));
+    has(json!({
+        "kind": "check", "upstream": "users", "endpoint": address,
+        "from": "unknown", "to": "ready", "why": "passed 1 in a row",
+    }));
+    has(json!({
+        "kind": "breaker", "upstream": "users",
+        "from": "closed", "to": "forced-open", "why": "forced by an operator",
+    }));
+
+    let (sender, lines) = mpsc::channel();
+    let mut stream = gateway.connect();
+    let token = std::fs::read_to_string(gateway.directory.join("token")).unwrap();
+    let request = format!(
+        "GET /v1/events?follow=true HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n",
+        token.trim()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            sender.send(line).unwrap();
+        }
+    });
+    let next = |what: &str| loop {
+        let line = lines.recv_timeout(PATIENCE).unwrap();
+        if line.contains(what) {
+            return;
+        }
+    };
+    next("content-type: application/jsonl");
+    next("\"to\":\"forced-open\"");
+    gateway.command(&["breaker", "users", "--release"]);
+    next("\"to\":\"half-open\",\"why\":\"released by an operator\"");
+    let told = Command::new("kill")
+        .arg(gateway.child.id().to_string())
+        .status()
+        .unwrap();
+    assert!(told.success());
+    next("{\"end\":\"the node stops\"}");
+    gateway.child.wait().unwrap();
 }

@@ -132,7 +132,8 @@ impl Server {
     {
         let (token, api, mut stopped) = (self.token.clone(), Arc::clone(&self.api), self.stopped.clone());
         self.tasks.spawn(async move {
-            let service = service_fn(|request| reply(request, &token, &*api));
+            let ending = stopped.clone();
+            let service = service_fn(|request| reply(request, &token, &*api, ending.clone()));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
@@ -159,9 +160,10 @@ async fn reply(
     request: Request<Incoming>,
     token: &Token,
     api: &dyn Api,
+    stopped: watch::Receiver<()>,
 ) -> Result<super::answer::Reply, Infallible> {
     let (head, body) = request.into_parts();
-    Ok(answer(&head, read(body), token, api).await)
+    Ok(answer(&head, read(body), token, api, stopped).await)
 }
 
 /// Reads a body within its bounds.
@@ -205,10 +207,12 @@ mod tests {
     use super::super::{Answer, ApiError, bind};
     use super::*;
     use crate::config::snapshot::AdminListen;
+    use crate::events::Events;
     use crate::resilience::breaker::{Force, State};
 
     /// A node whose state is one word.
     struct Tiny {
+        events: Events,
         state: Mutex<NodeState>,
     }
 
@@ -229,6 +233,10 @@ mod tests {
 
         fn metrics(&self) -> String {
             "# EOF\n".to_owned()
+        }
+
+        fn events(&self) -> &Events {
+            &self.events
         }
 
         fn status(&self) -> Answer<'_, Result<Status, ApiError>> {
@@ -335,6 +343,7 @@ mod tests {
             let address = bound.address();
             let (stop, stopped) = oneshot::channel();
             let api = Arc::new(Tiny {
+                events: Events::default(),
                 state: Mutex::new(NodeState::Ready),
             });
             let served = serve(bound, token(&scratch), api, async move { drop(stopped.await) });
@@ -498,6 +507,12 @@ mod tests {
                 200,
                 Value::Null,
             ),
+            (request("GET", "/v1/events", ""), 401, json!("unauthorized")),
+            (
+                request("GET", "/v1/events?follow=maybe", &auth),
+                400,
+                json!("bad_request"),
+            ),
             (request("GET", "/v2", &auth), 404, json!("not_found")),
             (
                 request("POST", "/v1/reload", &auth),
@@ -516,7 +531,8 @@ mod tests {
         }
         let (_, missing) = running.ask(&request("GET", "/v2", "")).await;
         assert!(
-            missing.contains("GET /v1/status, GET /v1/nodes, GET /v1/upstreams, POST /v1/drain"),
+            missing
+                .contains("GET /v1/status, GET /v1/nodes, GET /v1/events, GET /v1/upstreams, POST /v1/drain"),
             "{missing}"
         );
         let (_, metrics) = running.ask(&request("GET", "/metrics", &auth)).await;

@@ -238,6 +238,7 @@ mod tests {
     };
     use gateway::admin::{Answer, Api, ApiError, Token, bind, serve};
     use gateway::config::snapshot::{AdminListen, Kind};
+    use gateway::events::Events;
     use gateway::resilience::breaker::{Force, State};
     use tokio::sync::oneshot;
 
@@ -247,6 +248,7 @@ mod tests {
 
     /// A node with connections that end one by one, each time somebody looks.
     struct Fading {
+        events: Events,
         connections: AtomicU64,
     }
 
@@ -322,6 +324,10 @@ mod tests {
 
         fn metrics(&self) -> String {
             String::new()
+        }
+
+        fn events(&self) -> &Events {
+            &self.events
         }
 
         fn status(&self) -> Answer<'_, Result<Status, ApiError>> {
@@ -412,6 +418,7 @@ mod tests {
             let address = bound.address().unwrap();
             let (stop, stopped) = oneshot::channel();
             let api = Arc::new(Fading {
+                events: Events::default(),
                 connections: AtomicU64::new(connections),
             });
             let thread = std::thread::spawn(move || {

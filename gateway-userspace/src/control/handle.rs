@@ -12,6 +12,7 @@ use crate::admin::breakers::{Breaker, Switched};
 use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
 use crate::admin::status::{Node, NodeState, Status};
 use crate::admin::{Answer, Api, ApiError};
+use crate::events::Events;
 use crate::resilience::breaker::Force;
 
 /// What the admin API holds of the running node.
@@ -21,6 +22,8 @@ pub struct Handle {
     pub commands: mpsc::Sender<Command>,
     /// Read without asking the loop.
     pub reasons: Arc<Reasons>,
+    /// Read without asking the loop.
+    pub events: Events,
     /// Read without asking the loop.
     pub metrics: Metrics,
 }
@@ -46,6 +49,10 @@ impl Api for Handle {
             Ok(()) => text,
             Err(error) => format!("# the metrics cannot be written: {error}\n# EOF\n"),
         }
+    }
+
+    fn events(&self) -> &Events {
+        &self.events
     }
 
     fn status(&self) -> Answer<'_, Result<Status, ApiError>> {

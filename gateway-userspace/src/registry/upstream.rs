@@ -3,6 +3,8 @@
 //! Workers read atomics. The machines lie behind a lock, which is taken after a failure, for a trial call, and by the
 //! control thread ten times a second.
 
+mod tell;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -10,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::EndpointState;
+use crate::events::Events;
 use crate::resilience::Totals;
 use crate::resilience::breaker::{self, Admission, Breaker, Change, Force, Outcome, State, Trial};
 use crate::resilience::limits::Count;
@@ -65,6 +68,8 @@ impl Calls {
 #[derive(Debug)]
 pub struct UpstreamState {
     name: String,
+    /// Where changes are told.
+    events: Events,
     /// Retries under way, back-off included, of requests that were sent already.
     pub retrying: Count,
     /// Changes of what a roster is made of.
@@ -144,9 +149,10 @@ pub struct BreakerStatus {
 }
 
 impl UpstreamState {
-    pub(super) fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str, events: Events) -> Self {
         Self {
             name: name.to_owned(),
+            events,
             retrying: Count::default(),
             changes: AtomicU32::new(0),
             gate: AtomicU32::new(1_000),
@@ -449,30 +455,6 @@ impl UpstreamState {
                 state.eject(matches!(action, Action::Eject { .. }));
             }
             self.tell_outlier(action);
-        }
-    }
-
-    fn tell_breaker(&self, endpoint: Option<SocketAddr>, change: &Change) {
-        let Change { from, to, why } = change;
-        if *to == State::Open {
-            self.openings.fetch_add(1, Ordering::Relaxed);
-        }
-        let endpoint = endpoint.map(|address| address.to_string());
-        let endpoint = endpoint.as_deref().unwrap_or("all");
-        tracing::warn!(upstream = self.name, endpoint, %from, %to, %why, "circuit breaker changed");
-    }
-
-    fn tell_outlier(&self, action: &Action<SocketAddr>) {
-        let upstream = self.name.as_str();
-        match action {
-            Action::Eject { key, until, why } => {
-                self.ejections.fetch_add(1, Ordering::Relaxed);
-                let seconds = until.saturating_sub(self.now()).as_secs_f64().round();
-                tracing::warn!(upstream, endpoint = %key, %why, seconds, "endpoint ejected");
-            }
-            Action::Restore { key } => {
-                tracing::info!(upstream, endpoint = %key, "endpoint is back from its ejection");
-            }
         }
     }
 
