@@ -7,9 +7,12 @@
 //! | `GET /metrics` | yes | 200 OpenMetrics text |
 //! | `GET /v1/status` | yes | 200 [`Status`] |
 //! | `GET /v1/nodes` | yes | 200 [`Nodes`](status::Nodes) |
+//! | `GET /v1/events` | yes | 200 the last [events](crate::events::Event), one a line; with `?follow=true` goes on; 409 |
 //! | `GET /v1/upstreams` | yes | 200 [`Upstreams`](status::Upstreams) |
 //! | `PUT /v1/upstreams/{name}/endpoints/{address}` | yes | 200 [`Renewed`], 404, 409 where it takes none |
 //! | `DELETE /v1/upstreams/{name}/endpoints/{address}` | yes | 200 [`Withdrawn`], 404, 409 |
+//! | `PUT /v1/upstreams/{name}/breaker`, `…/endpoints/{address}/breaker` | yes | 200 [`Switched`], 404 |
+//! | `DELETE` on the same | yes | 200 [`Switched`], 404 |
 //! | `POST /v1/drain`, `POST /v1/undrain` | yes | 200 [`Changed`](status::Changed), 409 where it cannot be |
 //! | `POST /v1/reload` | yes | 200 [`Reloaded`](status::Reloaded), 422 where the configuration is refused |
 //!
@@ -20,7 +23,9 @@
 //! What the answers say is the business of whoever implements [`Api`]; this module only speaks for it.
 
 pub mod answer;
+pub mod breakers;
 pub mod endpoints;
+pub mod follow;
 pub mod listen;
 pub mod server;
 pub mod status;
@@ -32,8 +37,12 @@ pub use listen::{Bound, bind};
 pub use server::serve;
 pub use token::Token;
 
+use breakers::{Breaker, Switched};
 use endpoints::{Place, Renewal, Renewed, Withdrawn};
 use status::{Node, NodeState, Status};
+
+use crate::events::Events;
+use crate::resilience::breaker::Force;
 
 /// An answer that may take a while.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -44,6 +53,8 @@ pub trait Api: Send + Sync {
     fn ready(&self) -> Result<(), Vec<String>>;
     /// All metrics as OpenMetrics text.
     fn metrics(&self) -> String;
+    /// What changed on the node.
+    fn events(&self) -> &Events;
     /// The node in one view; refused only while it stops.
     fn status(&self) -> Answer<'_, Result<Status, ApiError>>;
     /// The nodes of the cluster as this one knows them; a single node alone where there is no cluster.
@@ -58,6 +69,8 @@ pub trait Api: Send + Sync {
     fn renew(&self, place: Place, renewal: Renewal) -> Answer<'_, Result<Renewed, ApiError>>;
     /// An endpoint whose heartbeat is pushed goes.
     fn withdraw(&self, place: Place) -> Answer<'_, Result<Withdrawn, ApiError>>;
+    /// An operator forces a circuit breaker, or (`None`) lets it decide again.
+    fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>>;
 }
 
 /// Why the node did not do what it was asked for. The texts go to the client.

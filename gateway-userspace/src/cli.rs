@@ -1,7 +1,9 @@
 //! The command line: what can be asked for, and which exit status each end has.
 
+mod breaker;
 mod check;
 mod client;
+mod events;
 mod show;
 mod simulate;
 mod table;
@@ -69,6 +71,10 @@ enum Command {
     Undrain(Connection),
     /// Have the running node take over its configuration file.
     Reload(Connection),
+    /// Force a circuit breaker open or closed, or let it decide again.
+    Breaker(breaker::Order),
+    /// Show what changed at the endpoints and breakers of the running node, the oldest first.
+    Events(events::Order),
     /// Say what would happen, without a node.
     #[command(subcommand, arg_required_else_help = true)]
     Simulate(simulate::Simulation),
@@ -186,6 +192,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Undrain(connection) => show::undrain(&connection.client(), connection.form())?,
         Command::Reload(connection) => show::reload(&connection.client(), connection.form())?,
+        Command::Breaker(order) => breaker::breaker(&order)?,
+        Command::Events(order) => events::events(&order)?,
         Command::Simulate(simulation) => simulate::simulate(&simulation)?,
         Command::Schema => print(&format!("{:#}\n", gateway::config::schema()))?,
         Command::Completions { shell } => {
@@ -229,6 +237,8 @@ mod tests {
                 "drain",
                 "undrain",
                 "reload",
+                "breaker",
+                "events",
                 "simulate",
                 "schema",
                 "completions"

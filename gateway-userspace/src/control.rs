@@ -3,6 +3,7 @@
 //! One loop owns all parts that change ([`controller`]); the admin API talks to it by commands ([`handle`]), so that a
 //! reload, a new view and a drain never overlap.
 
+mod breakers;
 pub mod command;
 pub mod controller;
 mod endpoints;

@@ -17,6 +17,7 @@ use crate::config::{self, Settings};
 use crate::control::command::COMMANDS_MAX;
 use crate::control::health::Reasons;
 use crate::control::{Controller, Ended, Handle, Parts};
+use crate::events::Events;
 use crate::guards::Driver;
 use crate::health::Checks;
 use crate::l4::DataPlane;
@@ -50,7 +51,8 @@ pub fn run(config: &Path) -> Result<()> {
 
 async fn serve(settings: Settings) -> Result<()> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let registry = Registry::default();
+    let events = Events::default();
+    let registry = Registry::new(events.clone());
     let names = Names::start(tokio::runtime::Handle::current());
     names.apply(&settings);
     if let FirstAnswers::Late(missing) = names.first_answers().await {
@@ -83,7 +85,7 @@ async fn serve(settings: Settings) -> Result<()> {
         None => None,
     };
     workers.commit(prepared, Arc::clone(&snapshot));
-    let checks = Checks::start(tokio::runtime::Handle::current());
+    let checks = Checks::start(tokio::runtime::Handle::current(), events.clone());
     checks.apply(&snapshot);
     let guards = Driver::start(&tokio::runtime::Handle::current());
     guards.apply(&snapshot);
@@ -101,6 +103,7 @@ async fn serve(settings: Settings) -> Result<()> {
     let handle = Arc::new(Handle {
         commands: sender,
         reasons: Arc::clone(&reasons),
+        events,
         metrics,
     });
     let (stop_admin, admin_stopped) = oneshot::channel::<()>();

@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::config::snapshot::{Endpoint, Health, Kind, Pushed, Snapshot, Upstream};
+use crate::events::Events;
 use crate::registry::Readiness;
 use lease::Renewal;
 use probe::Question;
@@ -78,6 +79,7 @@ struct Shared {
     /// Checks about traffic whose first probe has not ended.
     unchecked: channel::Sender<usize>,
     records: Mutex<BTreeMap<Key, Arc<Record>>>,
+    events: Events,
 }
 
 /// Whether every endpoint was checked once.
@@ -90,13 +92,14 @@ pub enum FirstRound {
 }
 
 impl Checks {
-    /// None yet; tasks will run on that runtime, which must have time and I/O.
-    pub fn start(runtime: Handle) -> Self {
+    /// None yet; tasks will run on that runtime, which must have time and I/O, and tell changes there.
+    pub fn start(runtime: Handle, events: Events) -> Self {
         let shared = Shared {
             probes: Semaphore::new(PROBES_MAX),
             commands: Semaphore::new(COMMANDS_MAX),
             unchecked: channel::Sender::new(0),
             records: Mutex::default(),
+            events,
         };
         Self {
             runtime,
@@ -152,9 +155,14 @@ impl Checks {
 
     fn record(&self, key: &Key, endpoint: &Endpoint) -> Arc<Record> {
         let mut records = self.shared.records();
-        let record = records
-            .entry(key.clone())
-            .or_insert_with(|| Arc::new(Record::new(&key.0, key.1, &endpoint.state)));
+        let record = records.entry(key.clone()).or_insert_with(|| {
+            Arc::new(Record::new(
+                &key.0,
+                key.1,
+                &endpoint.state,
+                self.shared.events.clone(),
+            ))
+        });
         Arc::clone(record)
     }
 

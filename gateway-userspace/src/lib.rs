@@ -10,6 +10,7 @@ pub mod balance;
 pub mod cluster;
 pub mod config;
 pub mod control;
+pub mod events;
 pub mod gateway;
 pub mod guards;
 pub mod health;

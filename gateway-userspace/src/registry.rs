@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use crate::events::Events;
 use crate::resilience::breaker::Outcome;
 
 pub use calls::{BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
@@ -146,6 +147,7 @@ const UNPRUNED_MAX: usize = 64;
 /// All cells of the node.
 #[derive(Debug, Default)]
 pub struct Registry {
+    events: Events,
     endpoints: Mutex<Cells<(String, SocketAddr), EndpointState>>,
     upstreams: Mutex<Cells<String, UpstreamState>>,
 }
@@ -159,6 +161,14 @@ struct Cells<K, C> {
 }
 
 impl Registry {
+    /// No cells yet; theirs are told there.
+    pub fn new(events: Events) -> Self {
+        Self {
+            events,
+            ..Self::default()
+        }
+    }
+
     /// The cell of that endpoint: the living one, else a new one whose readiness is unknown.
     pub fn endpoint(&self, upstream: &str, address: SocketAddr) -> Arc<EndpointState> {
         let whole = self.upstream(upstream);
@@ -169,7 +179,7 @@ impl Registry {
     /// The cell of that upstream: the living one, else a new one.
     pub fn upstream(&self, name: &str) -> Arc<UpstreamState> {
         let mut cells = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-        cells.cell(name.to_owned(), || UpstreamState::new(name))
+        cells.cell(name.to_owned(), || UpstreamState::new(name, self.events.clone()))
     }
 }
 

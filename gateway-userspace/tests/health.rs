@@ -3,11 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -94,10 +95,14 @@ impl Gateway {
         answer().unwrap_or_default()
     }
 
+    fn connect(&self) -> UnixStream {
+        UnixStream::connect(self.directory.join("admin.sock")).unwrap()
+    }
+
     /// Status and JSON of an answer of the admin API.
     fn admin(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let token = std::fs::read_to_string(self.directory.join("token")).unwrap();
-        let mut stream = UnixStream::connect(self.directory.join("admin.sock")).unwrap();
+        let mut stream = self.connect();
         let (token, length) = (token.trim(), body.len());
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
@@ -109,6 +114,18 @@ impl Gateway {
         let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
         let body = answer.split_once("\r\n\r\n").unwrap().1;
         (status, serde_json::from_str(body).unwrap())
+    }
+
+    /// What the client writes, on either output.
+    fn command(&self, arguments: &[&str]) -> String {
+        let here = self.directory.display();
+        let output = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .args(arguments)
+            .args(["--admin", &format!("unix:{here}/admin.sock")])
+            .args(["--token-file", &format!("{here}/token")])
+            .output()
+            .unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     }
 
     /// An endpoint renews itself.
@@ -251,15 +268,152 @@ fn status_shows_what_each_kind_of_check_says() {
         json!("ready"),
         "liveness takes nothing away"
     );
-    let here = gateway.directory.display();
-    let output = Command::new(env!("CARGO_BIN_EXE_gateway"))
-        .args(["status", "--admin", &format!("unix:{here}/admin.sock")])
-        .args(["--token-file", &format!("{here}/token")])
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = gateway.command(&["status"]);
     assert!(text.contains("the command ended with exit status: 1"), "{text}");
     let path = format!("/v1/upstreams/users/endpoints/{one}");
     let refused = gateway.admin("PUT", &path, r#"{ "ttl": "10s" }"#);
     assert_eq!(refused.0, 409, "its heartbeat is not pushed: {refused:?}");
+}
+
+#[test]
+fn breakers_are_forced_and_released_by_the_api_and_by_the_command() {
+    let (one, none) = (server("one"), "192.0.2.1:80");
+    let upstream = format!("endpoints = [{{ address = '{one}' }}]\ncircuit_breaker = {{ open_for = '1m' }}");
+    let gateway = Gateway::start("breakers", &upstream);
+    wait_until("the listener", || gateway.get() == "one");
+    assert_eq!(gateway.endpoint(one)["breaker"], json!("closed"));
+    let whole = "/v1/upstreams/users/breaker".to_owned();
+    let of_one = format!("/v1/upstreams/users/endpoints/{one}/breaker");
+    let open = r#"{ "force": "open" }"#;
+    let closed = r#"{ "force": "closed" }"#;
+    let rows = [
+        ("PUT", &whole, open, "forced-open", "the whole, open"),
+        ("PUT", &whole, open, "forced-open", "once more"),
+        ("PUT", &whole, closed, "forced-closed", "the whole, closed"),
+        ("DELETE", &whole, "", "closed", "the whole, released"),
+        (
+            "DELETE",
+            &whole,
+            "",
+            "closed",
+            "released though nothing was forced",
+        ),
+        ("PUT", &of_one, open, "forced-open", "an endpoint, open"),
+        ("DELETE", &of_one, "", "half-open", "an endpoint, released"),
+    ];
+    for (method, path, body, state, why) in rows {
+        let answer = gateway.admin(method, path, body);
+        assert_eq!(answer, (200, json!({ "breaker": state })), "{why}");
+        let (_, upstreams) = gateway.admin("GET", "/v1/upstreams", "");
+        let shown = if *path == whole {
+            upstreams["upstreams"][0]["breaker"].clone()
+        } else {
+            gateway.endpoint(one)["breaker"].clone()
+        };
+        assert_eq!(shown, json!(state), "shown: {why}");
+    }
+    for path in [
+        "/v1/upstreams/none/breaker".to_owned(),
+        format!("/v1/upstreams/users/endpoints/{none}/breaker"),
+    ] {
+        assert_eq!(gateway.admin("PUT", &path, open).0, 404, "{path}");
+    }
+
+    assert_eq!(
+        gateway.command(&["breaker", "users", "--open"]),
+        "the circuit breaker of upstream users is forced-open\n"
+    );
+    wait_until("no answer of the upstream", || gateway.get() != "one");
+    let text = gateway.command(&["status"]);
+    assert!(text.contains("breaker forced-open"), "{text}");
+    let text = gateway.command(&["breaker", "users", "--release", "--json"]);
+    assert_eq!(text, "{\n  \"breaker\": \"half-open\"\n}\n");
+    wait_until("the upstream's answer", || gateway.get() == "one");
+    let text = gateway.command(&["breaker", "users", "--endpoint", none, "--open"]);
+    assert!(text.contains("192.0.2.1:80 is no endpoint of upstream"), "{text}");
+}
+
+#[test]
+fn an_upstream_without_a_breaker_says_so() {
+    let one = server("one");
+    let gateway = Gateway::start("no-breaker", &format!("endpoints = [{{ address = '{one}' }}]"));
+    let answer = gateway.admin("PUT", "/v1/upstreams/users/breaker", r#"{ "force": "open" }"#);
+    let text = "Upstream \"users\" has no circuit breaker: [upstream.circuit_breaker] is missing there.";
+    assert_eq!((answer.0, &answer.1["error"]["message"]), (404, &json!(text)));
+    let endpoint = gateway.endpoint(one);
+    assert_eq!(
+        (endpoint.get("breaker"), &endpoint["ejected"]),
+        (None, &json!(false))
+    );
+}
+
+#[test]
+fn changes_are_events_that_are_kept_and_followed_until_the_node_stops() {
+    let one = server("one");
+    let upstream = format!(
+        "endpoints = [{{ address = '{one}' }}]\ncircuit_breaker = {{ open_for = '1m' }}\n\
+         health = {{ readiness = {{ tcp = true, interval = '100ms' }} }}"
+    );
+    let mut gateway = Gateway::start("events", &upstream);
+    wait_until("the check", || {
+        gateway.endpoint(one)["readiness"] == json!("ready")
+    });
+    gateway.command(&["breaker", "users", "--open"]);
+    let kept = gateway.command(&["events", "--json"]);
+    let events: Vec<Value> = kept
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let has = |wanted: Value| {
+        let is_it = |event: &Value| {
+            let mut event = event.clone();
+            event.as_object_mut().unwrap().remove("time");
+            event == wanted
+        };
+        assert!(events.iter().any(is_it), "{wanted}:\n{kept}");
+    };
+    let address = one.to_string();
+    has(json!({
+        "kind": "check", "check": "readiness", "upstream": "users", "endpoint": address,
+        "from": "unknown", "to": "ready", "why": "passed 1 in a row",
+    }));
+    has(json!({
+        "kind": "check", "upstream": "users", "endpoint": address,
+        "from": "unknown", "to": "ready", "why": "passed 1 in a row",
+    }));
+    has(json!({
+        "kind": "breaker", "upstream": "users",
+        "from": "closed", "to": "forced-open", "why": "forced by an operator",
+    }));
+
+    let (sender, lines) = mpsc::channel();
+    let mut stream = gateway.connect();
+    let token = std::fs::read_to_string(gateway.directory.join("token")).unwrap();
+    let request = format!(
+        "GET /v1/events?follow=true HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n",
+        token.trim()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            sender.send(line).unwrap();
+        }
+    });
+    let next = |what: &str| loop {
+        let line = lines.recv_timeout(PATIENCE).unwrap();
+        if line.contains(what) {
+            return;
+        }
+    };
+    next("content-type: application/jsonl");
+    next("\"to\":\"forced-open\"");
+    gateway.command(&["breaker", "users", "--release"]);
+    next("\"to\":\"half-open\",\"why\":\"released by an operator\"");
+    let told = Command::new("kill")
+        .arg(gateway.child.id().to_string())
+        .status()
+        .unwrap();
+    assert!(told.success());
+    next("{\"end\":\"the node stops\"}");
+    gateway.child.wait().unwrap();
 }

@@ -4,15 +4,17 @@ use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
-use http_body_util::Full;
 use serde::Serialize;
+use tokio::sync::watch;
 
+use super::breakers;
 use super::endpoints::{self, Asked, Refused};
+use super::follow::{self, Body, Wanted};
 use super::status::{Changed, ErrorAnswer, ErrorBody, Nodes, Ready, Reloaded, Upstreams};
 use super::{Api, ApiError, Token};
 
-/// An answer with its whole body.
-pub type Reply = Response<Full<Bytes>>;
+/// An answer; its body is whole but for one: events that are followed.
+pub type Reply = Response<Body>;
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,7 @@ enum Endpoint {
     Metrics,
     Status,
     Nodes,
+    Events,
     Upstreams,
     Drain,
     Undrain,
@@ -29,12 +32,13 @@ enum Endpoint {
 }
 
 /// Every endpoint with its method and path.
-const ENDPOINTS: [(Endpoint, Method, &str); 9] = [
+const ENDPOINTS: [(Endpoint, Method, &str); 10] = [
     (Endpoint::Livez, Method::GET, "/livez"),
     (Endpoint::Readyz, Method::GET, "/readyz"),
     (Endpoint::Metrics, Method::GET, "/metrics"),
     (Endpoint::Status, Method::GET, "/v1/status"),
     (Endpoint::Nodes, Method::GET, "/v1/nodes"),
+    (Endpoint::Events, Method::GET, "/v1/events"),
     (Endpoint::Upstreams, Method::GET, "/v1/upstreams"),
     (Endpoint::Drain, Method::POST, "/v1/drain"),
     (Endpoint::Undrain, Method::POST, "/v1/undrain"),
@@ -105,32 +109,46 @@ fn sent_token(head: &Parts) -> Option<&[u8]> {
         .then(|| token.trim_ascii())
 }
 
-/// Answers a request; `body` reads its body, within bounds, where the request is let in.
-pub async fn answer<B>(head: &Parts, body: B, token: &Token, api: &dyn Api) -> Reply
+/// Answers a request; `body` reads its body, within bounds, where the request is let in, and an answer that goes on ends
+/// when the sender of `stopped` is gone.
+pub async fn answer<B>(
+    head: &Parts,
+    body: B,
+    token: &Token,
+    api: &dyn Api,
+    stopped: watch::Receiver<()>,
+) -> Reply
 where
     B: Future<Output = Result<Bytes, Stopped>>,
 {
-    match answered(head, body, token, api).await {
+    match answered(head, body, token, api, stopped).await {
         Ok(reply) => reply,
         Err(Stopped(reply)) => *reply,
     }
 }
 
-async fn answered<B>(head: &Parts, body: B, token: &Token, api: &dyn Api) -> Result<Reply, Stopped>
+async fn answered<B>(
+    head: &Parts,
+    body: B,
+    token: &Token,
+    api: &dyn Api,
+    stopped: watch::Receiver<()>,
+) -> Result<Reply, Stopped>
 where
     B: Future<Output = Result<Bytes, Stopped>>,
 {
+    if let Some(asked) = breakers::asked(&head.method, head.uri.path()) {
+        let asked = asked.map_err(|refused| misplaced(head, "A circuit breaker", &refused))?;
+        may_ask(head, token)?;
+        return of_breaker(asked, &body.await?, api).await;
+    }
     if let Some(asked) = endpoints::asked(&head.method, head.uri.path()) {
-        let asked = asked.map_err(|refused| misplaced(head, &refused))?;
+        let asked = asked.map_err(|refused| misplaced(head, "An endpoint", &refused))?;
         may_ask(head, token)?;
         return of_endpoint(asked, &body.await?, api).await;
     }
     let endpoint = admitted(head, token)?;
-    let body = body.await?;
-    if !matches!(body.trim_ascii(), b"" | b"{}") {
-        let message = "This request takes no body, or an empty JSON object.";
-        return Err(Stopped::new(StatusCode::BAD_REQUEST, "bad_request", message));
-    }
+    empty(&body.await?)?;
     Ok(match endpoint {
         Endpoint::Livez => json(StatusCode::OK, &serde_json::json!({ "live": true })),
         Endpoint::Readyz => match api.ready() {
@@ -159,6 +177,7 @@ where
         }
         Endpoint::Status => outcome(api.status().await),
         Endpoint::Nodes => outcome(api.nodes().await.map(|nodes| Nodes { nodes })),
+        Endpoint::Events => events(head, api, stopped)?,
         Endpoint::Upstreams => outcome(api.status().await.map(|status| Upstreams {
             upstreams: status.upstreams,
         })),
@@ -168,26 +187,65 @@ where
     })
 }
 
+/// What changed, and what changes.
+fn events(head: &Parts, api: &dyn Api, stopped: watch::Receiver<()>) -> Result<Reply, Stopped> {
+    let body = match follow::asked(head.uri.query()).map_err(bad)? {
+        Wanted::Kept => follow::whole(follow::lines(&api.events().kept())),
+        Wanted::Following => {
+            let events = api.events().follow().map_err(|too_many| {
+                let message = format!("No more can follow the events: {too_many}.");
+                Stopped::new(StatusCode::CONFLICT, "conflict", &message)
+            })?;
+            follow::following(events, stopped)
+        }
+    };
+    Ok(with_body(StatusCode::OK, follow::CONTENT_TYPE, body))
+}
+
 /// What endpoints say of themselves.
 async fn of_endpoint(asked: Asked, body: &[u8], api: &dyn Api) -> Result<Reply, Stopped> {
-    let bad = |message: &str| Stopped::new(StatusCode::BAD_REQUEST, "bad_request", message);
     match asked {
         Asked::Renew(place) => {
-            let renewal = endpoints::renewal(body).map_err(|message| bad(&message))?;
+            let renewal = endpoints::renewal(body).map_err(bad)?;
             Ok(outcome(api.renew(place, renewal).await))
         }
-        Asked::Withdraw(_) if !matches!(body.trim_ascii(), b"" | b"{}") => {
-            Err(bad("This request takes no body, or an empty JSON object."))
+        Asked::Withdraw(place) => {
+            empty(body)?;
+            Ok(outcome(api.withdraw(place).await))
         }
-        Asked::Withdraw(place) => Ok(outcome(api.withdraw(place).await)),
     }
 }
 
-fn misplaced(head: &Parts, refused: &Refused) -> Stopped {
+/// What an operator wants of a circuit breaker.
+async fn of_breaker(asked: breakers::Asked, body: &[u8], api: &dyn Api) -> Result<Reply, Stopped> {
+    let (breaker, force) = match asked {
+        breakers::Asked::Force(breaker) => (breaker, Some(breakers::force(body).map_err(bad)?)),
+        breakers::Asked::Release(breaker) => {
+            empty(body)?;
+            (breaker, None)
+        }
+    };
+    Ok(outcome(api.force(breaker, force).await))
+}
+
+fn empty(body: &[u8]) -> Result<(), Stopped> {
+    if matches!(body.trim_ascii(), b"" | b"{}") {
+        return Ok(());
+    }
+    Err(bad(
+        "This request takes no body, or an empty JSON object.".to_owned()
+    ))
+}
+
+fn bad(message: String) -> Stopped {
+    Stopped::new(StatusCode::BAD_REQUEST, "bad_request", &message)
+}
+
+fn misplaced(head: &Parts, what: &str, refused: &Refused) -> Stopped {
     match refused {
         Refused::Address(message) => Stopped::new(StatusCode::BAD_REQUEST, "bad_request", message),
         Refused::Method => {
-            let message = format!("An endpoint takes {}, not {}.", endpoints::METHODS, head.method);
+            let message = format!("{what} takes {}, not {}.", endpoints::METHODS, head.method);
             let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
             let methods = HeaderValue::from_static(endpoints::METHODS);
             reply.headers_mut().insert(ALLOW, methods);
@@ -240,8 +298,12 @@ fn json<T: Serialize>(status: StatusCode, body: &T) -> Reply {
     }
 }
 
-fn reply(status: StatusCode, kind: HeaderValue, body: Bytes) -> Reply {
-    let mut reply = Response::new(Full::new(body));
+fn reply(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Reply {
+    with_body(status, kind, follow::whole(body.into()))
+}
+
+fn with_body(status: StatusCode, kind: HeaderValue, body: Body) -> Reply {
+    let mut reply = Response::new(body);
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, kind);
     reply

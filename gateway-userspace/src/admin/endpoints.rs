@@ -80,21 +80,29 @@ fn of(method: &Method, upstream: &str, address: &str) -> Result<Asked, Refused> 
         Method::DELETE => Asked::Withdraw,
         _ => return Err(Refused::Method),
     };
+    Ok(ask(Place {
+        upstream: upstream.to_owned(),
+        address: self::address(address)?,
+    }))
+}
+
+/// An address in a path, escaped or not.
+pub(super) fn address(text: &str) -> Result<SocketAddr, Refused> {
     // Of what has to be escaped in a path, addresses have brackets alone.
-    let plain = address
+    let plain = text
         .replace("%5B", "[")
         .replace("%5b", "[")
         .replace("%5D", "]")
         .replace("%5d", "]");
-    let Ok(address) = plain.replace("%3A", ":").replace("%3a", ":").parse() else {
-        let text =
-            format!("{address} is not an address with a port, as in 10.0.1.1:8080 or [2001:db8::1]:8080.");
-        return Err(Refused::Address(text));
-    };
-    Ok(ask(Place {
-        upstream: upstream.to_owned(),
-        address,
-    }))
+    plain
+        .replace("%3A", ":")
+        .replace("%3a", ":")
+        .parse()
+        .map_err(|_| {
+            Refused::Address(format!(
+                "{text} is not an address with a port, as in 10.0.1.1:8080 or [2001:db8::1]:8080."
+            ))
+        })
 }
 
 /// Reads the body of `PUT`.

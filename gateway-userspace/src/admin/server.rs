@@ -132,7 +132,8 @@ impl Server {
     {
         let (token, api, mut stopped) = (self.token.clone(), Arc::clone(&self.api), self.stopped.clone());
         self.tasks.spawn(async move {
-            let service = service_fn(|request| reply(request, &token, &*api));
+            let ending = stopped.clone();
+            let service = service_fn(|request| reply(request, &token, &*api, ending.clone()));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
@@ -159,9 +160,10 @@ async fn reply(
     request: Request<Incoming>,
     token: &Token,
     api: &dyn Api,
+    stopped: watch::Receiver<()>,
 ) -> Result<super::answer::Reply, Infallible> {
     let (head, body) = request.into_parts();
-    Ok(answer(&head, read(body), token, api).await)
+    Ok(answer(&head, read(body), token, api, stopped).await)
 }
 
 /// Reads a body within its bounds.
@@ -199,14 +201,18 @@ mod tests {
     use tokio::net::{TcpStream, UnixStream};
     use tokio::sync::oneshot;
 
+    use super::super::breakers::{Breaker, Switched};
     use super::super::endpoints::{Place, Renewal, Renewed, Withdrawn};
     use super::super::status::{Node, NodeState, Status};
     use super::super::{Answer, ApiError, bind};
     use super::*;
     use crate::config::snapshot::AdminListen;
+    use crate::events::Events;
+    use crate::resilience::breaker::{Force, State};
 
     /// A node whose state is one word.
     struct Tiny {
+        events: Events,
         state: Mutex<NodeState>,
     }
 
@@ -227,6 +233,10 @@ mod tests {
 
         fn metrics(&self) -> String {
             "# EOF\n".to_owned()
+        }
+
+        fn events(&self) -> &Events {
+            &self.events
         }
 
         fn status(&self) -> Answer<'_, Result<Status, ApiError>> {
@@ -291,6 +301,21 @@ mod tests {
                 })
             })
         }
+
+        fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>> {
+            Box::pin(async move {
+                if breaker.upstream != "users" {
+                    return Err(ApiError::NotFound("There is no such upstream.".to_owned()));
+                }
+                Ok(Switched {
+                    breaker: match force {
+                        Some(Force::Open) => State::ForcedOpen,
+                        Some(Force::Closed) => State::ForcedClosed,
+                        None => State::HalfOpen,
+                    },
+                })
+            })
+        }
     }
 
     const TOKEN: &str = "0123456789abcdef";
@@ -318,6 +343,7 @@ mod tests {
             let address = bound.address();
             let (stop, stopped) = oneshot::channel();
             let api = Arc::new(Tiny {
+                events: Events::default(),
                 state: Mutex::new(NodeState::Ready),
             });
             let served = serve(bound, token(&scratch), api, async move { drop(stopped.await) });
@@ -439,6 +465,54 @@ mod tests {
                 200,
                 Value::Null,
             ),
+            (
+                request("PUT", "/v1/upstreams/users/breaker", ""),
+                401,
+                json!("unauthorized"),
+            ),
+            (
+                request(
+                    "PUT",
+                    "/v1/upstreams/users/breaker",
+                    &format!("{auth}content-length: 16\r\n"),
+                ) + "{\"force\":\"open\"}",
+                200,
+                Value::Null,
+            ),
+            (
+                request(
+                    "PUT",
+                    "/v1/upstreams/none/breaker",
+                    &format!("{auth}content-length: 16\r\n"),
+                ) + "{\"force\":\"open\"}",
+                404,
+                json!("not_found"),
+            ),
+            (
+                request("PUT", "/v1/upstreams/users/breaker", &auth),
+                400,
+                json!("bad_request"),
+            ),
+            (
+                request("POST", "/v1/upstreams/users/endpoints/10.0.1.1:80/breaker", &auth),
+                405,
+                json!("method_not_allowed"),
+            ),
+            (
+                request(
+                    "DELETE",
+                    "/v1/upstreams/users/endpoints/10.0.1.1:80/breaker",
+                    &auth,
+                ),
+                200,
+                Value::Null,
+            ),
+            (request("GET", "/v1/events", ""), 401, json!("unauthorized")),
+            (
+                request("GET", "/v1/events?follow=maybe", &auth),
+                400,
+                json!("bad_request"),
+            ),
             (request("GET", "/v2", &auth), 404, json!("not_found")),
             (
                 request("POST", "/v1/reload", &auth),
@@ -457,7 +531,8 @@ mod tests {
         }
         let (_, missing) = running.ask(&request("GET", "/v2", "")).await;
         assert!(
-            missing.contains("GET /v1/status, GET /v1/nodes, GET /v1/upstreams, POST /v1/drain"),
+            missing
+                .contains("GET /v1/status, GET /v1/nodes, GET /v1/events, GET /v1/upstreams, POST /v1/drain"),
             "{missing}"
         );
         let (_, metrics) = running.ask(&request("GET", "/metrics", &auth)).await;

@@ -2,14 +2,16 @@
 //!
 //! Clients must ignore members that they do not know: later versions add some, and take none away.
 
+mod upstreams;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::snapshot::{Kind, Snapshot, Steering, Transport};
-use crate::health::{KindStatus, Known};
-use crate::registry::Readiness;
+pub use upstreams::{CheckStatus, Endpoint, EndpointReadiness, Upstream, Upstreams, upstreams};
+
+use crate::config::snapshot::{Snapshot, Steering, Transport};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -156,85 +158,6 @@ pub struct Listener {
     pub routes: usize,
 }
 
-/// `GET /v1/upstreams`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Upstreams {
-    /// Backend services.
-    pub upstreams: Vec<Upstream>,
-}
-
-/// One upstream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Upstream {
-    /// Its name.
-    pub name: String,
-    /// Its addresses.
-    pub endpoints: Vec<Endpoint>,
-}
-
-/// One endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// The host name that it came from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// Its share.
-    pub weight: u32,
-    /// What the checks know of it.
-    pub readiness: EndpointReadiness,
-    /// Requests under way.
-    pub active: u32,
-    /// Requests since the start.
-    pub requests: u64,
-    /// Of these, failed before a response head came.
-    pub failures: u64,
-    /// What each kind of check says; empty where it has none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub checks: Vec<CheckStatus>,
-}
-
-/// What one kind of check says of an endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CheckStatus {
-    /// The kind.
-    pub kind: Kind,
-    /// What it says; a startup check is unknown until it has passed or its grace is over.
-    pub state: EndpointReadiness,
-    /// Seconds since it began to say so.
-    pub since_s: u64,
-    /// Why it failed last, whenever that was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_failure: Option<String>,
-}
-
-/// What the checks know of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EndpointReadiness {
-    /// It has no checks: always taken to be ready.
-    Unchecked,
-    /// Not checked yet.
-    Unknown,
-    /// May get traffic.
-    Ready,
-    /// Gets none while another is ready or unknown.
-    Failing,
-}
-
-impl EndpointReadiness {
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Unchecked => "unchecked",
-            Self::Unknown => "unknown",
-            Self::Ready => "ready",
-            Self::Failing => "failing",
-        }
-    }
-}
-
 /// A configuration that was refused while the node ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedReload {
@@ -341,61 +264,4 @@ pub fn vips(snapshot: &Snapshot) -> Vec<Vip> {
         steering: vip.steering,
     };
     snapshot.vips.iter().map(one).collect()
-}
-
-/// The upstreams of a snapshot, with what is known of their endpoints now.
-pub fn upstreams(snapshot: &Snapshot, known: &Known) -> Vec<Upstream> {
-    use std::sync::atomic::Ordering::Relaxed;
-    type Of<'s> = (
-        &'s crate::config::snapshot::Upstream,
-        &'s crate::config::snapshot::Endpoint,
-        &'s crate::balance::Member,
-    );
-    let endpoint = |(upstream, endpoint, member): Of<'_>| Endpoint {
-        address: endpoint.address,
-        host: endpoint.host.as_deref().map(str::to_owned),
-        weight: member.weight,
-        readiness: if upstream.health.is_empty() {
-            EndpointReadiness::Unchecked
-        } else {
-            endpoint.state.readiness().into()
-        },
-        active: endpoint.state.active.load(Relaxed),
-        requests: endpoint.state.requests.load(Relaxed),
-        failures: endpoint.state.failures.load(Relaxed),
-        checks: known
-            .endpoint(&upstream.name, endpoint.address)
-            .iter()
-            .map(check)
-            .collect(),
-    };
-    let one = |upstream: &std::sync::Arc<crate::config::snapshot::Upstream>| Upstream {
-        name: upstream.name.clone(),
-        endpoints: upstream
-            .endpoints
-            .iter()
-            .zip(&upstream.balancing.members)
-            .map(|(one, member)| endpoint((upstream, one, member)))
-            .collect(),
-    };
-    snapshot.upstreams.iter().map(one).collect()
-}
-
-fn check(status: &KindStatus) -> CheckStatus {
-    CheckStatus {
-        kind: status.kind,
-        state: status.state.into(),
-        since_s: status.age.as_secs(),
-        last_failure: status.last_failure.clone(),
-    }
-}
-
-impl From<Readiness> for EndpointReadiness {
-    fn from(readiness: Readiness) -> Self {
-        match readiness {
-            Readiness::Unknown => Self::Unknown,
-            Readiness::Ready => Self::Ready,
-            Readiness::Failing => Self::Failing,
-        }
-    }
 }

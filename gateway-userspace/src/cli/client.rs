@@ -1,6 +1,7 @@
 //! Talks to the admin API of the running node: one request, one connection.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use gateway::admin::status::ErrorAnswer;
 use gateway::admin::token::TokenError;
 use gateway::config::snapshot::AdminListen;
 use http::header::{AUTHORIZATION, HOST};
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1::handshake;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -24,6 +26,8 @@ use tokio::time::timeout;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of an answer at most: the status of some thousands of endpoints has a few MB.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a line at most: an event has some hundred.
+const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// The running node, from outside.
 #[derive(Debug)]
@@ -74,6 +78,9 @@ pub enum ClientError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// An answer broke off.
+    #[error("the node's answer broke off: look whether it still runs")]
+    CutOff(#[source] hyper::Error),
     /// There was no answer in time.
     #[error("the node gave no answer within {} s: look at its log", REQUEST_TIMEOUT.as_secs())]
     Timeout,
@@ -88,13 +95,26 @@ impl Client {
         Self { admin, token_file }
     }
 
-    /// Sends a request, and reads the answer's JSON.
+    /// Sends a request without a body, and reads the answer's JSON.
     ///
     /// # Errors
     /// Whatever kept the node from doing it, or from being asked.
     pub fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<(T, Value), ClientError> {
+        self.send(method, path, Bytes::new())
+    }
+
+    /// Sends a request with a body, and reads the answer's JSON.
+    ///
+    /// # Errors
+    /// As of [`Client::ask`].
+    pub fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(T, Value), ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let exchange = async { timeout(REQUEST_TIMEOUT, self.exchange(method, path)).await };
+        let exchange = async { timeout(REQUEST_TIMEOUT, self.exchange(method, path, body)).await };
         let answer = runtime.map_err(ClientError::Runtime)?.block_on(exchange);
         let (status, body) = answer.map_err(|_| ClientError::Timeout)??;
         if status != StatusCode::OK {
@@ -105,7 +125,70 @@ impl Client {
         Ok((read, value))
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    /// Asks for lines, and gives each, as it comes, to `each`, until that breaks off or they end.
+    ///
+    /// # Errors
+    /// As of [`Client::ask`], and where the lines break off.
+    pub fn lines(
+        &self,
+        path: &str,
+        each: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let read = async {
+            // The head in time; lines come when something happens.
+            let answer = timeout(REQUEST_TIMEOUT, self.request(Method::GET, path, Bytes::new()));
+            let (_sender, answer) = answer.await.map_err(|_| ClientError::Timeout)??;
+            let (head, mut body) = answer.into_parts();
+            if head.status != StatusCode::OK {
+                let body = self.whole(body).await?;
+                return Err(self.refusal(head.status, &body));
+            }
+            let mut held = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(ClientError::CutOff)?;
+                held.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+                while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = held.drain(..=end).collect();
+                    if each(String::from_utf8_lossy(&line).trim_end()).is_break() {
+                        return Ok(());
+                    }
+                }
+                if held.len() > LINE_BYTES_MAX {
+                    return Err(self.odd("a line without an end"));
+                }
+            }
+            Ok(())
+        };
+        runtime.map_err(ClientError::Runtime)?.block_on(read)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
+        let (_sender, answer) = self.request(method, path, body).await?;
+        let status = answer.status();
+        Ok((status, self.whole(answer.into_body()).await?))
+    }
+
+    async fn whole(&self, body: Incoming) -> Result<Bytes, ClientError> {
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|source| ClientError::Protocol {
+            admin: self.place(),
+            source,
+        })?;
+        Ok(body.to_bytes())
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(SendRequest<Full<Bytes>>, Response<Incoming>), ClientError> {
         let failed = |source| ClientError::Connect {
             admin: self.place(),
             source,
@@ -113,21 +196,23 @@ impl Client {
         match &self.admin {
             AdminListen::Tcp(address) => {
                 let stream = TcpStream::connect(address).await.map_err(failed)?;
-                self.exchange_over(stream, method, path).await
+                self.request_over(stream, method, path, body).await
             }
             AdminListen::Unix(file) => {
                 let stream = UnixStream::connect(file).await.map_err(failed)?;
-                self.exchange_over(stream, method, path).await
+                self.request_over(stream, method, path, body).await
             }
         }
     }
 
-    async fn exchange_over<S>(
+    /// The answer's head; its body comes while the sender and the runtime live.
+    async fn request_over<S>(
         &self,
         stream: S,
         method: Method,
         path: &str,
-    ) -> Result<(StatusCode, Bytes), ClientError>
+        body: Bytes,
+    ) -> Result<(SendRequest<Full<Bytes>>, Response<Incoming>), ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -137,31 +222,18 @@ impl Client {
             .uri(path)
             .header(HOST, "gateway-admin")
             .header(AUTHORIZATION, format!("Bearer {}", token.secret()))
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(|source| self.odd(source))?;
         let (mut sender, connection) = handshake(TokioIo::new(stream))
             .await
             .map_err(|source| self.odd(source))?;
-        let answered = async {
-            let answer = sender
-                .send_request(request)
-                .await
-                .map_err(|source| self.odd(source))?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|source| ClientError::Protocol {
-                admin: self.place(),
-                source,
-            })?;
-            Ok((status, body.to_bytes()))
-        };
-        let mut answered = std::pin::pin!(answered);
-        tokio::select! {
-            biased;
-            answer = &mut answered => answer,
-            // The connection ended first; what it received is in the answer's hands already.
-            _ended = connection => answered.await,
-        }
+        // What fails here fails the answer too, which says so.
+        tokio::spawn(async move { drop(connection.await) });
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|source| self.odd(source))?;
+        Ok((sender, answer))
     }
 
     fn refusal(&self, status: StatusCode, body: &[u8]) -> ClientError {

@@ -1,9 +1,11 @@
 //! The client's commands: ask the running node, and show what it says.
 
+mod upstreams;
+
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use gateway::admin::status::{Changed, EndpointReadiness, Member, NodeState, Nodes, Reloaded, Status};
+use gateway::admin::status::{Changed, Member, NodeState, Nodes, Reloaded, Status};
 use http::Method;
 use serde_json::Value;
 
@@ -76,7 +78,7 @@ pub fn reload(client: &Client, form: Form) -> anyhow::Result<()> {
     })
 }
 
-fn show(form: Form, value: &Value, text: impl FnOnce(Style) -> String) -> anyhow::Result<()> {
+pub(super) fn show(form: Form, value: &Value, text: impl FnOnce(Style) -> String) -> anyhow::Result<()> {
     match form {
         Form::Json => print(&format!("{value:#}\n"))?,
         Form::Text(style) => print(&text(style))?,
@@ -163,69 +165,15 @@ fn status_text(status: &Status, style: Style) -> String {
             listener.routes.into(),
         ]);
     }
-    let mut endpoints = Table::new(&[
-        "upstream",
-        "endpoint",
-        "readiness",
-        "weight",
-        "active",
-        "requests",
-        "failures",
-    ]);
-    for upstream in &status.upstreams {
-        for endpoint in &upstream.endpoints {
-            endpoints.row([
-                (&upstream.name).into(),
-                match &endpoint.host {
-                    Some(host) => format!("{} ({host})", endpoint.address).into(),
-                    None => endpoint.address.into(),
-                },
-                readiness_cell(endpoint.readiness),
-                endpoint.weight.into(),
-                endpoint.active.into(),
-                endpoint.requests.into(),
-                endpoint.failures.into(),
-            ]);
-        }
-    }
-    text.push_str(&format!("\n{}\n{}", listeners.text(style), endpoints.text(style)));
-    if let Some(checks) = checks(status) {
+    text.push_str(&format!(
+        "\n{}\n{}",
+        listeners.text(style),
+        upstreams::table(&status.upstreams).text(style)
+    ));
+    if let Some(checks) = upstreams::checks(&status.upstreams) {
         text.push_str(&format!("\n{}", checks.text(style)));
     }
     text
-}
-
-fn readiness_cell(readiness: EndpointReadiness) -> Cell {
-    let tone = match readiness {
-        EndpointReadiness::Ready => Tone::Good,
-        EndpointReadiness::Failing => Tone::Bad,
-        EndpointReadiness::Unknown => Tone::Doubtful,
-        EndpointReadiness::Unchecked => Tone::Plain,
-    };
-    Cell(readiness.word().to_owned(), tone)
-}
-
-/// What each kind of check says, where there are checks.
-fn checks(status: &Status) -> Option<Table> {
-    let mut table = Table::new(&["upstream", "endpoint", "check", "state", "for", "last failure"]);
-    let mut is_empty = true;
-    for upstream in &status.upstreams {
-        for endpoint in &upstream.endpoints {
-            for check in &endpoint.checks {
-                is_empty = false;
-                let age = humantime::format_duration(Duration::from_secs(check.since_s));
-                table.row([
-                    (&upstream.name).into(),
-                    endpoint.address.into(),
-                    check.kind.word().into(),
-                    readiness_cell(check.state),
-                    age.to_string().into(),
-                    check.last_failure.clone().unwrap_or_default().into(),
-                ]);
-            }
-        }
-    }
-    (!is_empty).then_some(table)
 }
 
 fn status_head(status: &Status, style: Style) -> String {
@@ -282,13 +230,16 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread::JoinHandle;
 
+    use gateway::admin::breakers::{Breaker, Switched};
     use gateway::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
     use gateway::admin::status::{
-        AttachedMode, CheckStatus, Dataplane, Endpoint, Interface, Listener, Node, RefusedReload, Upstream,
-        VerdictCount,
+        AttachedMode, CheckStatus, Dataplane, Endpoint, EndpointReadiness, Interface, Listener, Node,
+        RefusedReload, Upstream, VerdictCount,
     };
     use gateway::admin::{Answer, Api, ApiError, Token, bind, serve};
     use gateway::config::snapshot::{AdminListen, Kind};
+    use gateway::events::Events;
+    use gateway::resilience::breaker::{Force, State};
     use tokio::sync::oneshot;
 
     use super::super::client::ClientError;
@@ -297,6 +248,7 @@ mod tests {
 
     /// A node with connections that end one by one, each time somebody looks.
     struct Fading {
+        events: Events,
         connections: AtomicU64,
     }
 
@@ -339,11 +291,14 @@ mod tests {
             }],
             upstreams: vec![Upstream {
                 name: "users".to_owned(),
+                breaker: Some(State::Closed),
                 endpoints: vec![Endpoint {
                     address: "10.0.1.1:80".parse().unwrap(),
                     host: None,
                     weight: 1,
                     readiness: EndpointReadiness::Failing,
+                    ejected: true,
+                    breaker: Some(State::HalfOpen),
                     active: 0,
                     requests: 5,
                     failures: 1,
@@ -369,6 +324,10 @@ mod tests {
 
         fn metrics(&self) -> String {
             String::new()
+        }
+
+        fn events(&self) -> &Events {
+            &self.events
         }
 
         fn status(&self) -> Answer<'_, Result<Status, ApiError>> {
@@ -425,6 +384,21 @@ mod tests {
                 })
             })
         }
+
+        fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>> {
+            Box::pin(async move {
+                if breaker.upstream != "users" {
+                    return Err(ApiError::NotFound("There is no such upstream.".to_owned()));
+                }
+                Ok(Switched {
+                    breaker: match force {
+                        Some(Force::Open) => State::ForcedOpen,
+                        Some(Force::Closed) => State::ForcedClosed,
+                        None => State::HalfOpen,
+                    },
+                })
+            })
+        }
     }
 
     /// A served node, on a thread and in a directory of its own.
@@ -444,6 +418,7 @@ mod tests {
             let address = bound.address().unwrap();
             let (stop, stopped) = oneshot::channel();
             let api = Arc::new(Fading {
+                events: Events::default(),
                 connections: AtomicU64::new(connections),
             });
             let thread = std::thread::spawn(move || {
@@ -571,7 +546,7 @@ mod tests {
             "dataplane  eth0 native (program 7)\n",
             "configuration refused at 1970-01-01T00:00:00Z; the one before stays in force\ng.toml:1: odd; mend it\n",
             "tx       owner   2        120\n",
-            "users     10.0.1.1:80  failing    1       0       5         1\n",
+            "users     10.0.1.1:80  failing    1       0       5         1         ejected, breaker half-open\n",
             "users     10.0.1.1:80  liveness  failing  1m 1s  answered 500\n",
         ] {
             assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");

@@ -1,10 +1,13 @@
-//! What the admin API asks of the control loop.
+//! What the admin API asks of the control loop, and who answers what.
 
 use tokio::sync::oneshot;
 
+use super::controller::Controller;
 use crate::admin::ApiError;
+use crate::admin::breakers::{Breaker, Switched};
 use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
 use crate::admin::status::{Node, NodeState, Status};
+use crate::resilience::breaker::Force;
 
 /// Commands that may wait: operators and scripts are few.
 pub const COMMANDS_MAX: usize = 64;
@@ -26,4 +29,26 @@ pub enum Command {
     Renew(Place, Renewal, oneshot::Sender<Result<Renewed, ApiError>>),
     /// An endpoint goes.
     Withdraw(Place, oneshot::Sender<Result<Withdrawn, ApiError>>),
+    /// A circuit breaker is forced, or (`None`) released.
+    Force(
+        Breaker,
+        Option<Force>,
+        oneshot::Sender<Result<Switched, ApiError>>,
+    ),
+}
+
+impl Controller {
+    /// Does what is asked, and answers; an operator that went away meanwhile needs no answer.
+    pub(super) async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Status(reply) => drop(reply.send(self.status().await)),
+            Command::Nodes(reply) => drop(reply.send(self.nodes())),
+            Command::Drain(reply) => drop(reply.send(self.change(NodeState::Draining))),
+            Command::Undrain(reply) => drop(reply.send(self.change(NodeState::Ready))),
+            Command::Reload(reply) => drop(reply.send(self.reload().await)),
+            Command::Renew(place, renewal, reply) => drop(reply.send(self.renew(&place, &renewal))),
+            Command::Withdraw(place, reply) => drop(reply.send(self.withdraw(&place))),
+            Command::Force(breaker, force, reply) => drop(reply.send(self.force(&breaker, force))),
+        }
+    }
 }

@@ -274,21 +274,8 @@ impl Controller {
         }
     }
 
-    pub(super) async fn obey(&mut self, command: Command) {
-        // An operator that went away meanwhile needs no answer.
-        match command {
-            Command::Status(reply) => drop(reply.send(self.status().await)),
-            Command::Nodes(reply) => drop(reply.send(self.nodes())),
-            Command::Drain(reply) => drop(reply.send(self.change(NodeState::Draining))),
-            Command::Undrain(reply) => drop(reply.send(self.change(NodeState::Ready))),
-            Command::Reload(reply) => drop(reply.send(self.reload().await)),
-            Command::Renew(place, renewal, reply) => drop(reply.send(self.renew(&place, &renewal))),
-            Command::Withdraw(place, reply) => drop(reply.send(self.withdraw(&place))),
-        }
-    }
-
     /// Drains or undrains.
-    fn change(&mut self, state: NodeState) -> Result<NodeState, ApiError> {
+    pub(super) fn change(&mut self, state: NodeState) -> Result<NodeState, ApiError> {
         if self.state == NodeState::Leaving {
             return Err(ApiError::Conflict("the node is stopping".to_owned()));
         }

@@ -8,9 +8,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::command::Command;
 use super::health::Reasons;
+use crate::admin::breakers::{Breaker, Switched};
 use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
 use crate::admin::status::{Node, NodeState, Status};
 use crate::admin::{Answer, Api, ApiError};
+use crate::events::Events;
+use crate::resilience::breaker::Force;
 
 /// What the admin API holds of the running node.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub struct Handle {
     pub commands: mpsc::Sender<Command>,
     /// Read without asking the loop.
     pub reasons: Arc<Reasons>,
+    /// Read without asking the loop.
+    pub events: Events,
     /// Read without asking the loop.
     pub metrics: Metrics,
 }
@@ -44,6 +49,10 @@ impl Api for Handle {
             Ok(()) => text,
             Err(error) => format!("# the metrics cannot be written: {error}\n# EOF\n"),
         }
+    }
+
+    fn events(&self) -> &Events {
+        &self.events
     }
 
     fn status(&self) -> Answer<'_, Result<Status, ApiError>> {
@@ -72,5 +81,9 @@ impl Api for Handle {
 
     fn withdraw(&self, place: Place) -> Answer<'_, Result<Withdrawn, ApiError>> {
         Box::pin(async { self.ask(|reply| Command::Withdraw(place, reply)).await? })
+    }
+
+    fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>> {
+        Box::pin(async move { self.ask(|reply| Command::Force(breaker, force, reply)).await? })
     }
 }

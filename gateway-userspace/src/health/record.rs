@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::reason::Reason;
 use super::verdict::{Change, Known, Verdict};
 use crate::config::snapshot::{Health, Kind};
+use crate::events::{self, Events, Told, Volume};
 use crate::registry::{EndpointState, Readiness};
 
 /// One endpoint: its verdict, its counters, and the cell from which workers read.
@@ -17,6 +18,8 @@ use crate::registry::{EndpointState, Readiness};
 pub(super) struct Record {
     upstream: String,
     endpoint: SocketAddr,
+    /// Where changes are told.
+    events: Events,
     cell: Arc<EndpointState>,
     verdict: Mutex<Verdict>,
     /// In the order of [`Kind::ALL`].
@@ -52,10 +55,16 @@ pub(super) fn word(readiness: Readiness) -> &'static str {
 
 impl Record {
     /// One that begins with what its cell says.
-    pub(super) fn new(upstream: &str, endpoint: SocketAddr, cell: &Arc<EndpointState>) -> Self {
+    pub(super) fn new(
+        upstream: &str,
+        endpoint: SocketAddr,
+        cell: &Arc<EndpointState>,
+        events: Events,
+    ) -> Self {
         Self {
             upstream: upstream.to_owned(),
             endpoint,
+            events,
             cell: Arc::clone(cell),
             verdict: Mutex::new(Verdict::new(cell.readiness())),
             counters: Default::default(),
@@ -130,7 +139,6 @@ impl Record {
     fn tell(&self, verdict: &Verdict, changes: Vec<Change>) {
         self.cell.set_readiness(verdict.readiness());
         for change in changes {
-            self.log(&change);
             let transition = Transition {
                 kind: change.kind.map_or("endpoint", Kind::word),
                 from: word(change.from),
@@ -139,44 +147,40 @@ impl Record {
             };
             let mut transitions = self.transitions.lock().unwrap_or_else(PoisonError::into_inner);
             *transitions.entry(transition).or_default() += 1;
+            drop(transitions);
+            self.record(change);
         }
     }
 
-    fn log(&self, change: &Change) {
-        let (upstream, endpoint) = (self.upstream.as_str(), self.endpoint);
-        let (from, to) = (word(change.from), word(change.to));
-        let (code, why) = (change.why.code, change.why.text.as_str());
-        let Some(kind) = change.kind else {
-            match change.to {
-                Readiness::Failing => {
-                    tracing::warn!(upstream, %endpoint, kind = "endpoint", from, to, code, why, "endpoint fails its checks");
-                }
-                Readiness::Ready => {
-                    tracing::info!(upstream, %endpoint, kind = "endpoint", from, to, code, why, "endpoint is ready");
-                }
-                Readiness::Unknown => {
-                    tracing::info!(upstream, %endpoint, kind = "endpoint", from, to, code, why, "endpoint is unknown");
-                }
-            }
-            return;
-        };
-        let kind_word = kind.word();
-        match (kind, change.to) {
-            (Kind::Liveness, Readiness::Failing) => {
-                tracing::warn!(upstream, %endpoint, kind = kind_word, from, to, code, why, "endpoint does not live: restart or replace it");
-            }
-            (Kind::Startup, Readiness::Failing) => {
-                tracing::warn!(upstream, %endpoint, kind = kind_word, from, to, code, why, "endpoint did not start in time");
-            }
-            (_, Readiness::Failing) => {
-                tracing::info!(upstream, %endpoint, kind = kind_word, from, to, code, why, "a check fails");
-            }
-            (_, Readiness::Ready) => {
-                tracing::info!(upstream, %endpoint, kind = kind_word, from, to, code, why, "a check passes");
-            }
-            (_, Readiness::Unknown) => {
-                tracing::info!(upstream, %endpoint, kind = kind_word, from, to, code, why, "a check does not count yet");
-            }
+    fn record(&self, change: Change) {
+        let (line, volume) = line(change.kind, change.to);
+        self.events.tell(Told {
+            kind: events::Kind::Check,
+            check: change.kind.map(Kind::word),
+            upstream: &self.upstream,
+            endpoint: Some(self.endpoint),
+            from: word(change.from),
+            to: word(change.to),
+            code: change.why.code,
+            why: change.why.text,
+            line,
+            volume,
+        });
+    }
+}
+
+/// What the log says of a change; without a kind, of the whole endpoint.
+fn line(kind: Option<Kind>, to: Readiness) -> (&'static str, Volume) {
+    match (kind, to) {
+        (None, Readiness::Failing) => ("endpoint fails its checks", Volume::Warn),
+        (None, Readiness::Ready) => ("endpoint is ready", Volume::Info),
+        (None, Readiness::Unknown) => ("endpoint is unknown", Volume::Info),
+        (Some(Kind::Liveness), Readiness::Failing) => {
+            ("endpoint does not live: restart or replace it", Volume::Warn)
         }
+        (Some(Kind::Startup), Readiness::Failing) => ("endpoint did not start in time", Volume::Warn),
+        (Some(_), Readiness::Failing) => ("a check fails", Volume::Info),
+        (Some(_), Readiness::Ready) => ("a check passes", Volume::Info),
+        (Some(_), Readiness::Unknown) => ("a check does not count yet", Volume::Info),
     }
 }

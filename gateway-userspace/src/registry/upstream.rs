@@ -3,6 +3,9 @@
 //! Workers read atomics. The machines lie behind a lock, which is taken after a failure, for a trial call, and by the
 //! control thread ten times a second.
 
+mod publish;
+mod tell;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -11,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use super::EndpointState;
 use super::calls::{BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
-use crate::resilience::breaker::{self, Admission, Breaker, Change, Force, Outcome, State, Trial};
+use crate::events::Events;
+use crate::resilience::breaker::{self, Breaker, Force, Outcome, State, Trial};
 use crate::resilience::limits::Count;
 use crate::resilience::outliers::{self, Action, Outliers};
 
@@ -19,6 +23,8 @@ use crate::resilience::outliers::{self, Action, Outliers};
 #[derive(Debug)]
 pub struct UpstreamState {
     name: String,
+    /// Where changes are told.
+    events: Events,
     /// Retries under way, back-off included, of requests that were sent already.
     pub retrying: Count,
     /// Changes of what a roster is made of.
@@ -63,9 +69,10 @@ impl Trying {
 }
 
 impl UpstreamState {
-    pub(super) fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str, events: Events) -> Self {
         Self {
             name: name.to_owned(),
+            events,
             retrying: Count::default(),
             changes: AtomicU32::new(0),
             gate: AtomicU32::new(1_000),
@@ -311,62 +318,6 @@ impl UpstreamState {
         whole.chain(endpoints).collect()
     }
 
-    fn publish_all(
-        &self,
-        machines: &mut Machines,
-        endpoints: &[(SocketAddr, &EndpointState)],
-        now: Duration,
-    ) {
-        for (address, state) in endpoints {
-            match machines.endpoints.get_mut(address) {
-                Some(breaker) => {
-                    let change = breaker.step(breaker::Event::Sample(state.calls.totals()), now);
-                    self.publish_endpoint(*address, state, breaker, change, now);
-                }
-                None => state.set_gate(1_000),
-            }
-        }
-        match &mut machines.whole {
-            Some(breaker) => {
-                let change = breaker.step(breaker::Event::Sample(self.calls.totals()), now);
-                self.publish_whole(breaker, change, now);
-            }
-            None => self.gate.store(1_000, Ordering::Relaxed),
-        }
-        self.publish_trials(machines, now);
-    }
-
-    fn publish_endpoint(
-        &self,
-        address: SocketAddr,
-        state: &EndpointState,
-        breaker: &Breaker,
-        change: Option<Change>,
-        now: Duration,
-    ) {
-        state.set_gate(Gate::word(breaker.admits(now)));
-        if let Some(change) = change {
-            self.tell_breaker(Some(address), &change);
-        }
-    }
-
-    fn publish_whole(&self, breaker: &Breaker, change: Option<Change>, now: Duration) {
-        self.gate
-            .store(Gate::word(breaker.admits(now)), Ordering::Relaxed);
-        if let Some(change) = change {
-            self.tell_breaker(None, &change);
-        }
-    }
-
-    fn publish_trials(&self, machines: &Machines, now: Duration) {
-        let with_trials = machines
-            .endpoints
-            .values()
-            .filter(|breaker| matches!(breaker.admits(now), Admission::Trials(1..)));
-        let count = u32::try_from(with_trials.count()).unwrap_or(u32::MAX);
-        self.trials.store(count, Ordering::Relaxed);
-    }
-
     fn follow(&self, actions: &[Action<SocketAddr>], endpoints: &[(SocketAddr, &EndpointState)]) {
         for action in actions {
             let (Action::Eject { key, .. } | Action::Restore { key }) = action;
@@ -374,30 +325,6 @@ impl UpstreamState {
                 state.eject(matches!(action, Action::Eject { .. }));
             }
             self.tell_outlier(action);
-        }
-    }
-
-    fn tell_breaker(&self, endpoint: Option<SocketAddr>, change: &Change) {
-        let Change { from, to, why } = change;
-        if *to == State::Open {
-            self.openings.fetch_add(1, Ordering::Relaxed);
-        }
-        let endpoint = endpoint.map(|address| address.to_string());
-        let endpoint = endpoint.as_deref().unwrap_or("all");
-        tracing::warn!(upstream = self.name, endpoint, %from, %to, %why, "circuit breaker changed");
-    }
-
-    fn tell_outlier(&self, action: &Action<SocketAddr>) {
-        let upstream = self.name.as_str();
-        match action {
-            Action::Eject { key, until, why } => {
-                self.ejections.fetch_add(1, Ordering::Relaxed);
-                let seconds = until.saturating_sub(self.now()).as_secs_f64().round();
-                tracing::warn!(upstream, endpoint = %key, %why, seconds, "endpoint ejected");
-            }
-            Action::Restore { key } => {
-                tracing::info!(upstream, endpoint = %key, "endpoint is back from its ejection");
-            }
         }
     }
 

@@ -12,6 +12,8 @@ mod trials;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use change::{Change, State, Why};
 pub use trials::{Outcome, Trial};
 
@@ -81,7 +83,8 @@ pub enum Event {
 }
 
 /// What an operator may force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Force {
     /// No calls.
     Open,

@@ -65,7 +65,7 @@ async fn endpoints_follow_their_checks_and_keep_their_state_across_snapshots() {
     let server = Server::start().await;
     let (up, down) = (server.address, nowhere().await);
     let first = snapshot(&registry, &[up, down], readiness(at("/readyz")));
-    let checks = Checks::start(Handle::current());
+    let checks = Checks::start(Handle::current(), Events::default());
     checks.apply(&first);
     assert_eq!(checks.first_round_done().await, FirstRound::Done);
     let state = |address| registry.endpoint("users", address).readiness();
@@ -117,7 +117,7 @@ async fn an_edit_keeps_a_failing_endpoint_failing() {
     let registry = Registry::default();
     let server = Server::start().await;
     server.answer(READY, 503);
-    let checks = Checks::start(Handle::current());
+    let checks = Checks::start(Handle::current(), Events::default());
     let first = snapshot(&registry, &[server.address], readiness(at("/readyz")));
     checks.apply(&first);
     let state = || registry.endpoint("users", server.address).readiness();
@@ -147,7 +147,7 @@ async fn liveness_is_told_and_takes_no_traffic_away() {
         ..readiness(at("/readyz"))
     };
     let given = snapshot(&registry, &[server.address], health);
-    let checks = Checks::start(Handle::current());
+    let checks = Checks::start(Handle::current(), Events::default());
     checks.apply(&given);
     let known = || checks.known().endpoint("users", server.address).to_vec();
     let says = |kind, state| {
@@ -186,7 +186,7 @@ async fn failures_do_not_count_while_an_endpoint_starts() {
         }),
         ..readiness(at("/readyz"))
     };
-    let checks = Checks::start(Handle::current());
+    let checks = Checks::start(Handle::current(), Events::default());
     let given = snapshot(&registry, &[server.address], health(Duration::from_secs(600)));
     checks.apply(&given);
     let state = || registry.endpoint("users", server.address).readiness();
@@ -218,7 +218,7 @@ async fn the_grace_ends() {
         }),
         ..readiness(at("/readyz"))
     };
-    let checks = Checks::start(Handle::current());
+    let checks = Checks::start(Handle::current(), Events::default());
     let given = snapshot(&registry, &[server.address], health);
     checks.apply(&given);
     let state = || registry.endpoint("users", server.address).readiness();
@@ -236,7 +236,7 @@ async fn pushed_heartbeats_renew_lapse_and_are_withdrawn() {
         heartbeat: Some(Heartbeat::Pushed(Pushed { ttl_max })),
         ..Health::default()
     };
-    let checks = Checks::start(Handle::current());
+    let checks = Checks::start(Handle::current(), Events::default());
     let minute = Duration::from_secs(60);
     // What came before the snapshot that brings the endpoint counts as well.
     checks.renew("users", address, Duration::from_secs(10));
@@ -291,7 +291,7 @@ async fn an_endpoint_that_never_renews_itself_fails_when_the_longest_time_is_ove
         ..Health::default()
     };
     let given = snapshot(&registry, &[address], health);
-    let checks = Checks::start(Handle::current());
+    let checks = Checks::start(Handle::current(), Events::default());
     checks.apply(&given);
     let cell = registry.endpoint("users", address);
     tokio::time::sleep(Duration::from_secs(59)).await;
@@ -309,7 +309,7 @@ async fn an_endpoint_that_never_answers_fails_by_its_timeout_and_not_for_ever() 
         timeout: Duration::from_secs(60),
         ..at("/readyz")
     };
-    let checks = Checks::start(Handle::current());
+    let checks = Checks::start(Handle::current(), Events::default());
     let given = snapshot(&registry, &[address], readiness(slow));
     checks.apply(&given);
     assert_eq!(checks.first_round_done().await, FirstRound::Late(1));
@@ -325,7 +325,7 @@ async fn an_endpoint_that_never_answers_fails_by_its_timeout_and_not_for_ever() 
 async fn metrics_name_upstream_endpoint_and_kind() {
     let registry = Registry::default();
     let up = Server::start().await.address;
-    let checks = Checks::start(Handle::current());
+    let checks = Checks::start(Handle::current(), Events::default());
     let given = snapshot(&registry, &[up], readiness(at("/readyz")));
     checks.apply(&given);
     assert_eq!(checks.first_round_done().await, FirstRound::Done);

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Where a breaker stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// Where a breaker stands; as JSON, its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum State {
     /// All calls go.
     Closed,

@@ -1,0 +1,178 @@
+//! What the admin API says of upstreams and their endpoints: readiness, ejection, breakers, counters.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde::{Deserialize, Serialize};
+
+use crate::balance;
+use crate::config::snapshot::{self, Kind, Snapshot};
+use crate::health::{KindStatus, Known};
+use crate::registry::{BreakerStatus, Readiness};
+use crate::resilience::breaker::State;
+
+/// `GET /v1/upstreams`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Upstreams {
+    /// Backend services.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// One upstream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Its name.
+    pub name: String,
+    /// Its circuit breaker, the one of the whole; absent: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<State>,
+    /// Its addresses.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The host name that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Its share.
+    pub weight: u32,
+    /// What the checks know of it.
+    pub readiness: EndpointReadiness,
+    /// Whether its failures have taken it out (`upstream.outlier`).
+    #[serde(default)]
+    pub ejected: bool,
+    /// Its circuit breaker; absent: the upstream has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<State>,
+    /// Requests under way.
+    pub active: u32,
+    /// Requests since the start.
+    pub requests: u64,
+    /// Of these, failed before a response head came.
+    pub failures: u64,
+    /// What each kind of check says; empty where it has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckStatus>,
+}
+
+/// What one kind of check says of an endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// The kind.
+    pub kind: Kind,
+    /// What it says; a startup check is unknown until it has passed or its grace is over.
+    pub state: EndpointReadiness,
+    /// Seconds since it began to say so.
+    pub since_s: u64,
+    /// Why it failed last, whenever that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+}
+
+/// What the checks know of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndpointReadiness {
+    /// It has no checks: always taken to be ready.
+    Unchecked,
+    /// Not checked yet.
+    Unknown,
+    /// May get traffic.
+    Ready,
+    /// Gets none while another is ready or unknown.
+    Failing,
+}
+
+impl EndpointReadiness {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unchecked => "unchecked",
+            Self::Unknown => "unknown",
+            Self::Ready => "ready",
+            Self::Failing => "failing",
+        }
+    }
+}
+
+/// The upstreams of a snapshot, with what is known of their endpoints now.
+pub fn upstreams(snapshot: &Snapshot, known: &Known) -> Vec<Upstream> {
+    snapshot
+        .upstreams
+        .iter()
+        .map(|upstream| one(upstream, known))
+        .collect()
+}
+
+fn one(upstream: &snapshot::Upstream, known: &Known) -> Upstream {
+    let breakers = upstream.state.breakers();
+    let members = upstream.endpoints.iter().zip(&upstream.balancing.members);
+    Upstream {
+        name: upstream.name.clone(),
+        breaker: breaker(&breakers, None),
+        endpoints: members
+            .map(|(one, member)| Endpoint {
+                breaker: breaker(&breakers, Some(one.address)),
+                checks: known
+                    .endpoint(&upstream.name, one.address)
+                    .iter()
+                    .map(check)
+                    .collect(),
+                ..endpoint(upstream, one, member)
+            })
+            .collect(),
+    }
+}
+
+/// One endpoint, but for what its breaker and its checks say.
+fn endpoint(
+    upstream: &snapshot::Upstream,
+    endpoint: &snapshot::Endpoint,
+    member: &balance::Member,
+) -> Endpoint {
+    Endpoint {
+        address: endpoint.address,
+        host: endpoint.host.as_deref().map(str::to_owned),
+        weight: member.weight,
+        readiness: if upstream.health.is_empty() {
+            EndpointReadiness::Unchecked
+        } else {
+            endpoint.state.readiness().into()
+        },
+        ejected: endpoint.state.is_ejected(),
+        breaker: None,
+        active: endpoint.state.active.load(Relaxed),
+        requests: endpoint.state.requests.load(Relaxed),
+        failures: endpoint.state.failures.load(Relaxed),
+        checks: Vec::new(),
+    }
+}
+
+/// The breaker of an endpoint; of `None`, the one of the whole.
+fn breaker(breakers: &[BreakerStatus], of: Option<SocketAddr>) -> Option<State> {
+    let found = breakers.iter().find(|breaker| breaker.endpoint == of)?;
+    Some(found.state)
+}
+
+fn check(status: &KindStatus) -> CheckStatus {
+    CheckStatus {
+        kind: status.kind,
+        state: status.state.into(),
+        since_s: status.age.as_secs(),
+        last_failure: status.last_failure.clone(),
+    }
+}
+
+impl From<Readiness> for EndpointReadiness {
+    fn from(readiness: Readiness) -> Self {
+        match readiness {
+            Readiness::Unknown => Self::Unknown,
+            Readiness::Ready => Self::Ready,
+            Readiness::Failing => Self::Failing,
+        }
+    }
+}

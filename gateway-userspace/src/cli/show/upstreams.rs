@@ -1,0 +1,188 @@
+//! Upstreams in `gateway status`: a table of endpoints, and one of their checks.
+
+use std::time::Duration;
+
+use gateway::admin::status::{Endpoint, EndpointReadiness, Upstream};
+use gateway::resilience::breaker::State;
+
+use super::super::table::{Cell, Table, Tone};
+
+/// What stands in the place of an address where the whole upstream is meant, as in the log.
+const WHOLE: &str = "all";
+
+/// Every endpoint; with a column of what keeps traffic away, where something does.
+pub fn table(upstreams: &[Upstream]) -> Table {
+    let mut rows = Vec::new();
+    for upstream in upstreams {
+        // Its own breaker has a row only while it is not as it should be.
+        if let Some(note) = note(None, upstream.breaker) {
+            let mut row = vec![(&upstream.name).into(), WHOLE.into()];
+            row.resize(COLUMNS.len(), "".into());
+            rows.push((row, Some(note)));
+        }
+        for endpoint in &upstream.endpoints {
+            rows.push((row(upstream, endpoint), note(Some(endpoint), endpoint.breaker)));
+        }
+    }
+    let is_any = rows.iter().any(|(_, note)| note.is_some());
+    let mut table = Table::new(if is_any { &COLUMNS_NOTED } else { &COLUMNS });
+    for (mut row, note) in rows {
+        row.extend(note);
+        table.line(row);
+    }
+    table
+}
+
+const COLUMNS: [&str; 7] = [
+    "upstream",
+    "endpoint",
+    "readiness",
+    "weight",
+    "active",
+    "requests",
+    "failures",
+];
+const COLUMNS_NOTED: [&str; 8] = [
+    "upstream",
+    "endpoint",
+    "readiness",
+    "weight",
+    "active",
+    "requests",
+    "failures",
+    "held back",
+];
+
+fn row(upstream: &Upstream, endpoint: &Endpoint) -> Vec<Cell> {
+    vec![
+        (&upstream.name).into(),
+        match &endpoint.host {
+            Some(host) => format!("{} ({host})", endpoint.address).into(),
+            None => endpoint.address.into(),
+        },
+        readiness_cell(endpoint.readiness),
+        endpoint.weight.into(),
+        endpoint.active.into(),
+        endpoint.requests.into(),
+        endpoint.failures.into(),
+    ]
+}
+
+/// What passive health and a breaker have to say, where it is not that all is well.
+fn note(endpoint: Option<&Endpoint>, breaker: Option<State>) -> Option<Cell> {
+    let is_ejected = endpoint.is_some_and(|endpoint| endpoint.ejected);
+    let ejected = is_ejected.then(|| ("ejected".to_owned(), Tone::Bad));
+    let tone = match breaker {
+        None | Some(State::Closed) => None,
+        Some(State::Open | State::ForcedOpen) => Some(Tone::Bad),
+        Some(State::HalfOpen | State::Ramping | State::ForcedClosed) => Some(Tone::Doubtful),
+    };
+    let breaker = breaker.zip(tone);
+    let breaker = breaker.map(|(state, tone)| (format!("breaker {state}"), tone));
+    match (ejected, breaker) {
+        (Some((ejected, tone)), Some((breaker, _))) => Some(Cell(format!("{ejected}, {breaker}"), tone)),
+        (one, other) => one.or(other).map(|(text, tone)| Cell(text, tone)),
+    }
+}
+
+fn readiness_cell(readiness: EndpointReadiness) -> Cell {
+    let tone = match readiness {
+        EndpointReadiness::Ready => Tone::Good,
+        EndpointReadiness::Failing => Tone::Bad,
+        EndpointReadiness::Unknown => Tone::Doubtful,
+        EndpointReadiness::Unchecked => Tone::Plain,
+    };
+    Cell(readiness.word().to_owned(), tone)
+}
+
+/// What each kind of check says, where there are checks.
+pub fn checks(upstreams: &[Upstream]) -> Option<Table> {
+    let mut table = Table::new(&["upstream", "endpoint", "check", "state", "for", "last failure"]);
+    let mut is_empty = true;
+    for upstream in upstreams {
+        for endpoint in &upstream.endpoints {
+            for check in &endpoint.checks {
+                is_empty = false;
+                let age = humantime::format_duration(Duration::from_secs(check.since_s));
+                table.row([
+                    (&upstream.name).into(),
+                    endpoint.address.into(),
+                    check.kind.word().into(),
+                    readiness_cell(check.state),
+                    age.to_string().into(),
+                    check.last_failure.clone().unwrap_or_default().into(),
+                ]);
+            }
+        }
+    }
+    (!is_empty).then_some(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::table::Style;
+    use super::*;
+
+    fn endpoint(is_ejected: &str, breaker: Option<State>) -> Endpoint {
+        Endpoint {
+            address: "10.0.1.1:80".parse().unwrap(),
+            host: None,
+            weight: 1,
+            readiness: EndpointReadiness::Ready,
+            ejected: is_ejected == "ejected",
+            breaker,
+            active: 0,
+            requests: 0,
+            failures: 0,
+            checks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_keeps_traffic_away_is_named_and_nothing_is_where_all_is_well() {
+        type Row<'r> = (Option<State>, &'r str, Option<State>, &'r str);
+        let rows: &[Row<'_>] = &[
+            (None, "in", None, ""),
+            (Some(State::Closed), "in", Some(State::Closed), ""),
+            (None, "ejected", None, "u 10.0.1.1:80 ready 1 0 0 0 ejected"),
+            (
+                Some(State::Closed),
+                "in",
+                Some(State::Open),
+                "u 10.0.1.1:80 ready 1 0 0 0 breaker open",
+            ),
+            (
+                Some(State::ForcedOpen),
+                "in",
+                Some(State::Closed),
+                "u all breaker forced-open",
+            ),
+            (
+                Some(State::Closed),
+                "ejected",
+                Some(State::HalfOpen),
+                "u 10.0.1.1:80 ready 1 0 0 0 ejected, breaker half-open",
+            ),
+        ];
+        for (whole, is_ejected, breaker, expected) in rows {
+            let upstream = Upstream {
+                name: "u".to_owned(),
+                breaker: *whole,
+                endpoints: vec![endpoint(is_ejected, *breaker)],
+            };
+            let text = table(&[upstream]).text(Style::Plain);
+            let squeezed: Vec<String> = text
+                .lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+                .collect();
+            let is_noted = squeezed[0].ends_with("held back");
+            assert_eq!(is_noted, !expected.is_empty(), "{text}");
+            if is_noted {
+                assert!(
+                    squeezed.iter().any(|line| line == expected),
+                    "{expected}:\n{text}"
+                );
+            }
+        }
+    }
+}
