@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
@@ -242,7 +242,16 @@ impl Server {
         A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), answer).await
+    }
+
+    /// As [`Server::start`], at that address.
+    pub async fn start_at<A, F>(address: SocketAddr, answer: A) -> Self
+    where
+        A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.expect("a socket");
         let address = listener.local_addr().expect("its address");
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
