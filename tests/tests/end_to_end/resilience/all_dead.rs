@@ -12,13 +12,13 @@ use super::scene::{BREAKER, BUDGET, CHECKS, Fault, OUTLIER, setup, three};
 use super::sick::Sick;
 
 /// `timeout` of the routes.
-const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_millis(600);
 
 /// How long an answer that is late by no fault of the gateway may take on its way: clients, servers and the gateway
 /// share two cores, perhaps with others.
 const GRACE: Duration = Duration::from_secs(1);
 
-const LADDER: &str = "timeout = \"1s\"\n\
+const LADDER: &str = "timeout = \"600ms\"\n\
     fallback = [{ respond = { status = 503, body = \"degraded\", retry_after = \"2s\" } }]\n\
     fallback_on = [\"connect-failure\", \"reset\", \"timeout\", \"unavailable\", \"500-599\"]\n";
 
@@ -35,13 +35,16 @@ async fn check(fault: Fault, guards: &str, tries: &str) {
         &format!("{BUDGET}{guards}"),
     ));
     let load = Load::start(gateway.address());
-    load.pass(3 * CLIENTS).await;
+    load.pass(2 * CLIENTS).await;
     for one in load.end().await {
         let answer = one.answer.as_ref();
         assert!(
             answer.is_ok_and(|answer| answer.status() == 503
                 && answer.body() == "degraded"
-                && answer.headers().get("retry-after").is_some_and(|value| value == "2")),
+                && answer
+                    .headers()
+                    .get("retry-after")
+                    .is_some_and(|value| value == "2")),
             "{what}: {one:?}"
         );
         assert!(one.took <= TIMEOUT + GRACE, "{what}: {one:?}");
@@ -52,13 +55,13 @@ async fn check(fault: Fault, guards: &str, tries: &str) {
 #[test]
 fn the_ladder_answers_every_request_in_time_when_all_three_are_bad() {
     run(async {
-        // Long enough that a try cannot end before the route's own time does, and short.
+        // A try that only the route's own time ends, and tries that are shorter.
         let tries = [
             "retry = { attempts = 0 }\n",
-            "try_timeout = \"200ms\"\nretry = { attempts = 2, on = [\"connect-failure\", \"reset\", \"timeout\", \"500-599\"] }\n",
+            "try_timeout = \"100ms\"\nretry = { attempts = 2, on = [\"connect-failure\", \"reset\", \"timeout\", \"500-599\"] }\n",
         ];
-        let every = format!("{OUTLIER}{BREAKER}{CHECKS}");
-        for guards in ["", OUTLIER, BREAKER, CHECKS, &every] {
+        let others = format!("{OUTLIER}{CHECKS}");
+        for guards in ["", BREAKER, &others] {
             let mut cases = JoinSet::new();
             for fault in Fault::ALL {
                 for lines in tries {

@@ -6,7 +6,9 @@ use crate::http::gateway::{Gateway, Setup, route};
 use crate::http::within::run;
 
 use super::load::{CLIENTS, Load, assert_all_well};
-use super::scene::{BREAKER, BUDGET, CHECKS, Fault, Findings, OUTLIER, RETRIES, pool, setup, three, until};
+use super::scene::{
+    BREAKER, BUDGET, CHECKS, Fault, Findings, OUTLIER, RETRIES, pool, setup, three, tries, until,
+};
 use super::sick::{Health, Sick};
 
 /// Five in a row open the breaker too where there was no success before.
@@ -29,17 +31,32 @@ fn edits(servers: &[Sick; 3], fourth: &Sick, guards: &str) -> Vec<(&'static str,
         ("another upstream", plain.clone().tables(&other)),
         (
             "its balancer",
-            setup(&addresses, RETRIES, &format!("balancer = \"random\"\n{BUDGET}{guards}")),
+            setup(
+                &addresses,
+                RETRIES,
+                &format!("balancer = \"random\"\n{BUDGET}{guards}"),
+            ),
         ),
-        ("its guards", setup(&addresses, RETRIES, &format!("{BUDGET}{edited}"))),
-        ("one more endpoint", setup(&four, RETRIES, &format!("{BUDGET}{guards}"))),
+        (
+            "its guards",
+            setup(&addresses, RETRIES, &format!("{BUDGET}{edited}")),
+        ),
+        (
+            "one more endpoint",
+            setup(&four, RETRIES, &format!("{BUDGET}{guards}")),
+        ),
         ("the same as at first", plain),
     ]
 }
 
 /// What an edit must not change.
 fn kept(findings: Findings) -> (u64, u64, u64, u64) {
-    (findings.ejected, findings.ejections, findings.breakers, findings.openings)
+    (
+        findings.ejected,
+        findings.ejections,
+        findings.breakers,
+        findings.openings,
+    )
 }
 
 async fn check_one(fault: Fault, guards: &'static str, found: fn(&Findings) -> bool) {
@@ -53,14 +70,7 @@ async fn check_one(fault: Fault, guards: &'static str, found: fn(&Findings) -> b
     load.pass(CLIENTS).await;
     let before = Findings::of(&gateway);
     let bad = addresses[0];
-    let tries = |gateway: &Gateway| {
-        tokio::task::block_in_place(|| {
-            gateway.counted(&format!(
-                "gateway_endpoint_requests_total{{upstream=\"pool\",endpoint=\"{bad}\"}}"
-            ))
-        })
-    };
-    let asked = tries(&gateway);
+    let asked = tries(&gateway, bad);
     for (edit, setup) in edits(&servers, &fourth, guards) {
         let what = format!("{fault:?}, {guards:?}: {edit}");
         tokio::task::block_in_place(|| gateway.reload(&setup));
@@ -68,7 +78,7 @@ async fn check_one(fault: Fault, guards: &'static str, found: fn(&Findings) -> b
         assert_eq!(kept(after), kept(before), "{what}");
         assert!(found(&after) || edit == "one more endpoint", "{what}: {after:?}");
         load.pass(CLIENTS).await;
-        assert_eq!(tries(&gateway), asked, "{what}: it is asked again");
+        assert_eq!(tries(&gateway, bad), asked, "{what}: it is asked again");
     }
     assert_all_well(&format!("{fault:?}, {guards:?}"), &load.end().await);
 }

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use http::Response;
+use tokio::task::JoinSet;
 
 use crate::http::gateway::{Gateway, Setup, Speaks, route};
 use crate::http::peers::{Client, empty};
 use crate::http::recorder::{Conn, Recorder};
 use crate::http::within::{run, within};
 
-use super::load::{Asks, Load, assert_all_well};
-use super::scene::{BUDGET, Findings, OUTLIER, RETRIES, pool, setup, three, until};
+use super::load::{Asks, CLIENTS, Load, assert_all_well};
+use super::scene::{BUDGET, CHECKS, Findings, OUTLIER, RETRIES, pool, setup, three, tries, until};
 use super::sick::{Health, Sick, WELL};
 
 /// What the client gets: a status with the beginning of its text, or nothing whole.
@@ -37,7 +38,7 @@ async fn get(gateway: &Gateway, path: &str) -> (Client, Result<Response<bytes::B
     (client, answer.map_err(|error| error.to_string()))
 }
 
-async fn check(row: &Row) {
+async fn check(row: Row) {
     let what = row.what;
     let well = Sick::start(Health::Well).await;
     let gateway = Gateway::start(&Setup {
@@ -79,7 +80,8 @@ async fn check(row: &Row) {
 #[test]
 fn a_client_sees_what_is_promised_of_each_fault() {
     run(async {
-        let dead = Sick::dead();
+        let mut dead = Sick::start(Health::Well).await;
+        dead.die();
         let hung = Sick::start(Health::Hangs).await;
         let failing = Sick::start(Health::Fails).await;
         let slow = Sick::start(Health::Slow(Duration::from_millis(50))).await;
@@ -91,14 +93,16 @@ fn a_client_sees_what_is_promised_of_each_fault() {
         .await;
         let resets_in_body = Recorder::start(|mut conn: Conn| async move {
             conn.request().await;
-            conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+            conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+                .await;
             conn.peer_took_all().await;
             conn.reset();
         })
         .await;
         let longer = Recorder::start(|mut conn: Conn| async move {
             conn.request().await;
-            conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+            conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+                .await;
         })
         .await;
         let shorter = Recorder::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more").await;
@@ -111,18 +115,61 @@ fn a_client_sees_what_is_promised_of_each_fault() {
             hidden: alone.is_some(),
         };
         let rows = [
-            row("refuses", dead.address(), Some((502, "connect-failed")), "3", "connect-failed"),
-            row("accepts and hangs", hung.address(), Some((504, "try-timeout")), "3", "try-timeout"),
-            row("resets before it answers", resets.address(), Some((502, "upstream-closed")), "3", "upstream-closed"),
+            row(
+                "refuses",
+                dead.address(),
+                Some((502, "connect-failed")),
+                "3",
+                "connect-failed",
+            ),
+            row(
+                "accepts and hangs",
+                hung.address(),
+                Some((504, "try-timeout")),
+                "3",
+                "try-timeout",
+            ),
+            row(
+                "resets before it answers",
+                resets.address(),
+                Some((502, "upstream-closed")),
+                "3",
+                "upstream-closed",
+            ),
             row("answers 500", failing.address(), Some((500, WELL)), "3", "ok"),
             row("is slow", slow.address(), Some((200, WELL)), "1", "ok"),
-            row("is slower than the time-out", too_slow.address(), Some((504, "try-timeout")), "3", "try-timeout"),
-            row("resets in mid-body", resets_in_body.address(), None, "1", "response-body-broken"),
-            row("says a longer length", longer.address(), None, "1", "response-body-broken"),
-            row("says a shorter length", shorter.address(), Some((200, "ok")), "1", "ok"),
+            row(
+                "is slower than the time-out",
+                too_slow.address(),
+                Some((504, "try-timeout")),
+                "3",
+                "try-timeout",
+            ),
+            row(
+                "resets in mid-body",
+                resets_in_body.address(),
+                None,
+                "1",
+                "response-body-broken",
+            ),
+            row(
+                "says a longer length",
+                longer.address(),
+                None,
+                "1",
+                "response-body-broken",
+            ),
+            row(
+                "says a shorter length",
+                shorter.address(),
+                Some((200, "ok")),
+                "1",
+                "ok",
+            ),
         ];
-        for row in &rows {
-            check(row).await;
+        let mut cases: JoinSet<()> = rows.into_iter().map(check).collect();
+        while let Some(ended) = cases.join_next().await {
+            ended.expect("a case that holds");
         }
         let connections = shorter.connections();
         let requests = shorter.requests().len();
@@ -134,12 +181,17 @@ fn a_client_sees_what_is_promised_of_each_fault() {
 }
 
 /// The clients see nothing, and who fails three of ten is found out and ejected.
-async fn check_often(what: &str, health: Health, asks: Asks, route_lines: &str, protocol: &str) {
+async fn check_often(
+    what: &'static str,
+    health: Health,
+    asks: Asks,
+    route_lines: &'static str,
+    protocol: &'static str,
+) {
     let servers = three().await;
     let [first, second, third] = &servers;
     first.set(health);
     for well in [second, third] {
-        // Its own kind of answer, with no failures: what fails is decided by `first` alone.
         well.set(match asks {
             Asks::Get => Health::Well,
             Asks::Call => Health::CallsWell,
@@ -147,13 +199,17 @@ async fn check_often(what: &str, health: Health, asks: Asks, route_lines: &str, 
     }
     let addresses = servers.each_ref().map(Sick::address);
     let guard = "outlier = { consecutive_failures = 0, min_calls = 30 }\n";
-    let gateway = Gateway::start(&setup(&addresses, route_lines, &format!("{BUDGET}{guard}{protocol}")));
+    let gateway = Gateway::start(&setup(
+        &addresses,
+        route_lines,
+        &format!("{BUDGET}{guard}{protocol}"),
+    ));
     let load = Load::start_with(gateway.address(), asks);
     until(what, || Findings::of(&gateway).ejected == 1).await;
     let before = first.requests();
     load.pass(100).await;
     // One that is on its way while it is ejected, for each client at most.
-    assert!(first.requests() <= before + super::load::CLIENTS as u64, "{what}: asked on");
+    assert!(first.requests() <= before + CLIENTS as u64, "{what}: asked on");
     let seen = load.end().await;
     if health == Health::CallsFailOftenAtTheEnd {
         // Trailers come too late to try again; what the client gets is whole.
@@ -169,9 +225,24 @@ fn who_fails_three_of_ten_is_ejected_and_clients_do_not_notice() {
     run(async {
         let calls = "retry = { attempts = 2, on = [\"grpc-unavailable\"] }\n";
         let http2 = "protocol = \"http2\"\n";
-        check_often("500", Health::FailsOften, Asks::Get, RETRIES, "").await;
-        check_often("code 14", Health::CallsFailOften, Asks::Call, calls, http2).await;
-        check_often("code 14 in trailers", Health::CallsFailOftenAtTheEnd, Asks::Call, calls, http2).await;
+        let rows = [
+            ("500", Health::FailsOften, Asks::Get, RETRIES, ""),
+            ("code 14", Health::CallsFailOften, Asks::Call, calls, http2),
+            (
+                "code 14 in trailers",
+                Health::CallsFailOftenAtTheEnd,
+                Asks::Call,
+                calls,
+                http2,
+            ),
+        ];
+        let mut cases = JoinSet::new();
+        for (what, health, asks, route_lines, protocol) in rows {
+            cases.spawn(check_often(what, health, asks, route_lines, protocol));
+        }
+        while let Some(ended) = cases.join_next().await {
+            ended.expect("a case that holds");
+        }
     });
 }
 
@@ -180,8 +251,7 @@ fn who_dies_is_left_alone_and_who_comes_back_is_asked_again() {
     run(async {
         let [mut first, second, third] = three().await;
         let addresses = [first.address(), second.address(), third.address()];
-        let checks = super::scene::CHECKS;
-        let lines = format!("{BUDGET}{checks}{OUTLIER}");
+        let lines = format!("{BUDGET}{CHECKS}{OUTLIER}");
         let lines = lines.replace("failures = 5", "failures = 5, base_ejection = \"500ms\"");
         let gateway = Gateway::start(&setup(&addresses, RETRIES, &lines));
         let load = Load::start(gateway.address());
@@ -198,16 +268,11 @@ fn who_dies_is_left_alone_and_who_comes_back_is_asked_again() {
             })
             .await;
             // More than its checks make of it.
-            let tries = || {
-                tokio::task::block_in_place(|| {
-                    let address = addresses[0];
-                    gateway.counted(&format!(
-                        "gateway_endpoint_requests_total{{upstream=\"pool\",endpoint=\"{address}\"}}"
-                    ))
-                })
-            };
-            let before = tries();
-            until("it is asked again", || tries() >= before + 10).await;
+            let before = tries(&gateway, addresses[0]);
+            until("it is asked again", || {
+                tries(&gateway, addresses[0]) >= before + 10
+            })
+            .await;
         }
         assert_all_well("dies and comes back", &load.end().await);
     });

@@ -14,8 +14,8 @@ use super::sick::{Health, Sick};
 /// How long it is well, and how long it fails.
 const HALF: Duration = Duration::from_millis(250);
 
-/// Answers that are waited for: four seconds at the pace of a load, in which it fails eight times.
-const ANSWERS: usize = 640;
+/// Answers that are waited for: three seconds at the pace of a load, in which it fails six times.
+const ANSWERS: usize = 480;
 
 /// Ejections, each half a second longer than the one before: half, one, one and a half seconds.
 const EJECTIONS_MAX: u64 = 4;
@@ -47,7 +47,10 @@ async fn check(what: &str, guard: &str, bounds: Bounds) {
     let after = Findings::of(&gateway);
     let seen = load.end().await;
     assert_all_well(what, &seen);
-    assert_eq!(after.whole, 0, "{what}: the whole upstream's breaker changed: {after:?}");
+    assert_eq!(
+        after.whole, 0,
+        "{what}: the whole upstream's breaker changed: {after:?}"
+    );
     for (found, bound) in [
         (after.ejections - before.ejections, bounds.ejections),
         (after.openings - before.openings, bounds.openings),

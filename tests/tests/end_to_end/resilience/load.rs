@@ -142,7 +142,9 @@ async fn run(
         let request = match asks {
             Asks::Get => connected.request("GET", "/x").body(empty()),
             Asks::Call => {
-                let request = connected.request("POST", "/lab.Calls/Any").header("te", "trailers");
+                let request = connected
+                    .request("POST", "/lab.Calls/Any")
+                    .header("te", "trailers");
                 let request = request.header("content-type", "application/grpc");
                 request.body(full(&[0_u8; 5][..]))
             }

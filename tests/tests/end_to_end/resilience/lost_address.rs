@@ -76,15 +76,23 @@ fn lose(lab: &Lab, setup: &Setup, found: fn(&Findings) -> bool) -> Vec<Seen> {
 fn root_an_upstream_that_loses_its_address_is_left_alone_until_it_has_it_again() {
     let _turn = one_at_a_time();
     let lab = Lab::raise_with(&plan_without_nodes(), Switch::Plain).expect("a lab");
-    let addresses: Vec<_> = lab.upstreams().iter().map(|upstream| upstream.address()).collect();
+    let addresses: Vec<_> = lab
+        .upstreams()
+        .iter()
+        .map(|upstream| upstream.address())
+        .collect();
     let ejected = OUTLIER.replace("failures = 5", "failures = 5, base_ejection = \"1s\"");
     let common = format!("{BUDGET}connect_timeout = \"300ms\"\n");
-    let seen = lose(&lab, &setup(&addresses, RETRIES, &format!("{common}{ejected}")), |found| {
-        found.ejected == 1
-    });
+    let seen = lose(
+        &lab,
+        &setup(&addresses, RETRIES, &format!("{common}{ejected}")),
+        |found| found.ejected == 1,
+    );
     assert_all_well("found out by its calls", &seen);
-    let seen = lose(&lab, &setup(&addresses, RETRIES, &format!("{common}{CHECKS}")), |found| {
-        found.ready == 2
-    });
+    let seen = lose(
+        &lab,
+        &setup(&addresses, RETRIES, &format!("{common}{CHECKS}")),
+        |found| found.ready == 2,
+    );
     assert_all_well("found out by checks", &seen);
 }

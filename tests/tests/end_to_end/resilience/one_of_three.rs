@@ -9,7 +9,9 @@ use crate::http::gateway::Gateway;
 use crate::http::within::run;
 
 use super::load::{CLIENTS, Load, Seen, assert_all_well};
-use super::scene::{BREAKER, BUDGET, CHECKS, Fault, Findings, NO_RETRIES, OUTLIER, RETRIES, setup, three, until};
+use super::scene::{
+    BREAKER, BUDGET, CHECKS, Fault, Findings, NO_RETRIES, OUTLIER, RETRIES, setup, three, until,
+};
 use super::sick::Sick;
 
 /// Failures in a row after which an endpoint is ejected, as in [`OUTLIER`].
@@ -58,7 +60,7 @@ async fn strike(guard: Guard, fault: Fault, route_lines: &str) -> (Vec<Seen>, In
     fault.strike(&mut first);
     until("it is found out", || guard.has_found_out(&gateway)).await;
     let found = Instant::now();
-    load.pass(10 * CLIENTS).await;
+    load.pass(6 * CLIENTS).await;
     assert!(guard.has_found_out(&gateway), "{guard:?}, {fault:?}: forgotten");
     (load.end().await, found)
 }
@@ -93,12 +95,25 @@ fn without_retries_clients_see_nothing_once_it_is_found_out() {
             .iter()
             .filter(|one| !one.is_well())
             .partition(|one| one.began > found);
-        assert!(late.is_empty(), "{what}: {} after it was found out: {:?}", late.len(), late.first());
+        assert!(
+            late.is_empty(),
+            "{what}: {} after it was found out: {:?}",
+            late.len(),
+            late.first()
+        );
         if guard == Guard::Outlier {
             // One for each that counts, and what was in flight then.
-            assert!(early.len() <= IN_A_ROW + CLIENTS, "{what}: {} before", early.len());
+            assert!(
+                early.len() <= IN_A_ROW + CLIENTS,
+                "{what}: {} before",
+                early.len()
+            );
         }
         // It was a fault that shows.
-        assert!(guard != Guard::Outlier || early.len() >= IN_A_ROW, "{what}: {} before", early.len());
+        assert!(
+            guard != Guard::Outlier || early.len() >= IN_A_ROW,
+            "{what}: {} before",
+            early.len()
+        );
     }));
 }

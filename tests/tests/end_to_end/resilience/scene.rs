@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use gateway_tests::lab::wait::wait_until;
 
-use crate::http::gateway::{Gateway, Setup, route};
+use crate::http::gateway::{Gateway, Setup, route, sum};
 use crate::http::within::PATIENCE;
 
 use super::sick::{Health, Sick};
@@ -88,9 +88,8 @@ pub fn pool(name: &str, endpoints: &[SocketAddr], lines: &str) -> String {
 
 /// Waits until `probe` holds; it may look at a gateway.
 pub async fn until(what: &str, mut probe: impl FnMut() -> bool) {
-    let held = tokio::task::block_in_place(|| {
-        wait_until(Instant::now() + PATIENCE, || probe().then_some(()))
-    });
+    let held =
+        tokio::task::block_in_place(|| wait_until(Instant::now() + PATIENCE, || probe().then_some(())));
     assert!(held.is_some(), "{what}: not within {} s", PATIENCE.as_secs());
 }
 
@@ -116,15 +115,22 @@ pub struct Findings {
 impl Findings {
     /// What a gateway says of the upstream `pool`.
     pub fn of(gateway: &Gateway) -> Self {
-        let sum = |name: &str| gateway.counted(&format!("{name}{{upstream=\"pool\""));
-        tokio::task::block_in_place(|| Self {
-            ejected: sum("gateway_endpoint_ejected"),
-            ejections: sum("gateway_ejections_total"),
-            breakers: sum("gateway_breaker"),
-            whole: gateway.counted("gateway_breaker{upstream=\"pool\",endpoint=\"all\"}"),
-            openings: sum("gateway_breaker_openings_total"),
-            ready: sum("gateway_endpoint_ready"),
-            transitions: sum("gateway_check_transitions_total"),
-        })
+        let metrics = tokio::task::block_in_place(|| gateway.metrics());
+        let of = |name: &str| sum(&metrics, &format!("{name}{{upstream=\"pool\""));
+        Self {
+            ejected: of("gateway_endpoint_ejected"),
+            ejections: of("gateway_ejections_total"),
+            breakers: of("gateway_breaker"),
+            whole: sum(&metrics, "gateway_breaker{upstream=\"pool\",endpoint=\"all\"}"),
+            openings: of("gateway_breaker_openings_total"),
+            ready: of("gateway_endpoint_ready"),
+            transitions: of("gateway_check_transitions_total"),
+        }
     }
+}
+
+/// Tries at an endpoint of the upstream `pool` so far.
+pub fn tries(gateway: &Gateway, address: SocketAddr) -> u64 {
+    let label = format!("gateway_endpoint_requests_total{{upstream=\"pool\",endpoint=\"{address}\"}}");
+    tokio::task::block_in_place(|| gateway.counted(&label))
 }

@@ -3,7 +3,7 @@
 //! What needs chosen bytes (bodies that break off, lengths that lie) is a script of `http::recorder`.
 
 use std::future::pending;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +12,6 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::http::gateway::free_address;
 use crate::http::peers::{Body, Server, empty, full};
 
 /// What every well server says.
@@ -61,25 +60,21 @@ pub struct Sick {
 }
 
 impl Sick {
-    /// A server of that health.
+    /// A server of that health, on a loopback address of its own.
     pub async fn start(health: Health) -> Self {
-        let mut sick = Self::dead();
-        sick.set(health);
-        sick.revive().await;
-        sick
-    }
-
-    /// An address on which nobody listens yet.
-    pub fn dead() -> Self {
+        let state = Arc::new(State {
+            health: Mutex::new(health),
+            began: Instant::now(),
+            chance: AtomicU64::new(1),
+            requests: AtomicU64::new(0),
+        });
+        let [a, b, c] = rand::random::<[u8; 3]>();
+        let host = Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254));
+        let server = serve((host, 0).into(), &state).await;
         Self {
-            address: free_address(),
-            state: Arc::new(State {
-                health: Mutex::new(Health::Well),
-                began: Instant::now(),
-                chance: AtomicU64::new(1),
-                requests: AtomicU64::new(0),
-            }),
-            server: None,
+            address: server.address,
+            state,
+            server: Some(server),
         }
     }
 
@@ -105,10 +100,13 @@ impl Sick {
 
     /// Listens again.
     pub async fn revive(&mut self) {
-        let state = Arc::clone(&self.state);
-        let server = Server::start_at(self.address, move |request| answer(request, Arc::clone(&state)));
-        self.server = Some(server.await);
+        self.server = Some(serve(self.address, &self.state).await);
     }
+}
+
+async fn serve(address: SocketAddr, state: &Arc<State>) -> Server {
+    let state = Arc::clone(state);
+    Server::start_at(address, move |request| answer(request, Arc::clone(&state))).await
 }
 
 impl State {
