@@ -74,6 +74,8 @@ pub(crate) struct Record {
 enum Call {
     Open,
     Counted,
+    /// As a failure: a try fails once, whatever ends the request after it.
+    Failed,
 }
 
 /// Whether a request is a gRPC call.
@@ -249,6 +251,9 @@ impl Record {
 
     /// The endpoint failed.
     pub(super) fn endpoint_failed(&mut self) {
+        if self.call == Call::Failed {
+            return;
+        }
         if let Some(pool) = &self.endpoint {
             pool.failed();
         }
@@ -257,7 +262,10 @@ impl Record {
 
     /// A call's outcome is known: machines, and balancers that go by latency, are told.
     fn call_ended(&mut self, outcome: Outcome) {
-        self.call = Call::Counted;
+        self.call = match outcome {
+            Outcome::Failed => Call::Failed,
+            _ => Call::Counted,
+        };
         let (Some(pool), Some(upstream)) = (&self.endpoint, &self.upstream) else {
             return;
         };
