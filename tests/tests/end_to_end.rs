@@ -1,6 +1,7 @@
 //! All end-to-end tests, one binary: the real program on real traffic, in labs of network namespaces.
 //!
-//! They want root and the kernel object, and fail without; those in `http` need neither. All are serialised by
+//! They want root and the kernel object, and fail without; those in `http` need neither, nor those in `resilience` but
+//! the one that takes an address away. All are serialised by
 //! `support::one_at_a_time`: the machine is small, and three nodes on two cores miss heartbeats when a second lab runs
 //! beside them.
 
@@ -28,6 +29,8 @@ mod load;
 mod path_mtu;
 #[path = "end_to_end/readme.rs"]
 mod readme;
+#[path = "end_to_end/resilience.rs"]
+mod resilience;
 #[path = "end_to_end/routed.rs"]
 mod routed;
 #[path = "end_to_end/start.rs"]

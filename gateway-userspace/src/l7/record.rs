@@ -75,6 +75,8 @@ pub(crate) struct Record {
 enum Call {
     Open,
     Counted,
+    /// As a failure: a try fails once, whatever ends the request after it.
+    Failed,
 }
 
 /// Whether a request is a gRPC call.

@@ -6,7 +6,7 @@
 #[path = "http/frames.rs"]
 mod frames;
 #[path = "http/gateway.rs"]
-mod gateway;
+pub mod gateway;
 #[path = "http/lives.rs"]
 mod lives;
 #[path = "http/log.rs"]
@@ -14,15 +14,15 @@ mod log;
 #[path = "http/message.rs"]
 mod message;
 #[path = "http/peers.rs"]
-mod peers;
+pub mod peers;
 #[path = "http/raw.rs"]
 mod raw;
 #[path = "http/recorder.rs"]
-mod recorder;
+pub mod recorder;
 #[path = "http/rows.rs"]
 mod rows;
 #[path = "http/within.rs"]
-mod within;
+pub mod within;
 
 #[path = "http/aborts.rs"]
 mod aborts;

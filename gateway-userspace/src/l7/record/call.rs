@@ -35,6 +35,9 @@ impl Record {
 
     /// The endpoint failed.
     pub(in crate::l7) fn endpoint_failed(&mut self) {
+        if self.call == Call::Failed {
+            return;
+        }
         if let Some(pool) = &self.endpoint {
             pool.failed();
         }
@@ -43,7 +46,10 @@ impl Record {
 
     /// A call's outcome is known: machines, and balancers that go by latency, are told.
     fn call_ended(&mut self, outcome: Outcome) {
-        self.call = Call::Counted;
+        self.call = match outcome {
+            Outcome::Failed => Call::Failed,
+            _ => Call::Counted,
+        };
         let (Some(pool), Some(upstream)) = (&self.endpoint, &self.upstream) else {
             return;
         };

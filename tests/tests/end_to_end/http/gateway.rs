@@ -181,18 +181,15 @@ impl Gateway {
 
     /// Sum of all counters whose labels contain `label`, such as `reason="timeout"`.
     pub fn counted(&self, label: &str) -> u64 {
+        sum(&self.metrics(), label)
+    }
+
+    /// What `GET /metrics` says.
+    pub fn metrics(&self) -> String {
         let token = std::fs::read_to_string(self.directory.join("token")).expect("a token");
         let (status, text) = self.ask("GET", "/metrics", token.trim()).expect("an answer");
         assert_eq!(status, 200, "{text}");
-        let samples = text
-            .lines()
-            .filter(|line| !line.starts_with('#') && line.contains(label));
-        let value = |line: &str| {
-            line.rsplit(' ')
-                .next()
-                .and_then(|value| value.parse::<u64>().ok())
-        };
-        samples.filter_map(value).sum()
+        text
     }
 
     /// Gives it another configuration, which it must take.
@@ -306,6 +303,19 @@ impl Drop for Gateway {
             eprintln!("{}: {error}", self.directory.display());
         }
     }
+}
+
+/// Sum of all samples of metrics that contain `label` and are whole numbers above 0.
+pub fn sum(metrics: &str, label: &str) -> u64 {
+    let samples = metrics
+        .lines()
+        .filter(|line| !line.starts_with('#') && line.contains(label));
+    let value = |line: &str| {
+        line.rsplit(' ')
+            .next()
+            .and_then(|value| value.parse::<u64>().ok())
+    };
+    samples.filter_map(value).sum()
 }
 
 /// An address and port on which nobody listens.

@@ -4,10 +4,12 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, request};
@@ -23,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::gateway::Speaks;
+use super::within::within;
 
 /// What a body may fail with.
 pub type Fault = Box<dyn Error + Send + Sync>;
@@ -38,6 +41,9 @@ const FED_FRAMES: usize = 1;
 
 /// What a pattern is cut into; odd, so that it never falls in with a buffer's size.
 const PIECE_BYTES: usize = 16_381;
+
+/// Between two looks at an address that is taken.
+const BIND_PAUSE: Duration = Duration::from_millis(10);
 
 /// Whether a body tells its length beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,7 +248,16 @@ impl Server {
         A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), answer).await
+    }
+
+    /// As [`Server::start`], at that address.
+    pub async fn start_at<A, F>(address: SocketAddr, answer: A) -> Self
+    where
+        A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let listener = within("a socket", listen(address)).await;
         let address = listener.local_addr().expect("its address");
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -266,6 +281,16 @@ impl Server {
             }
         });
         Self { address, task }
+    }
+}
+
+/// Listens, as soon as what held the address before is gone.
+async fn listen(address: SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => tokio::time::sleep(BIND_PAUSE).await,
+            bound => return bound.expect("a socket"),
+        }
     }
 }
 
