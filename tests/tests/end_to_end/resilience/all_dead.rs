@@ -12,13 +12,13 @@ use super::scene::{BREAKER, BUDGET, CHECKS, Fault, OUTLIER, setup, three};
 use super::sick::Sick;
 
 /// `timeout` of the routes.
-const TIMEOUT: Duration = Duration::from_millis(600);
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long an answer that is late by no fault of the gateway may take on its way: clients, servers and the gateway
 /// share two cores, perhaps with others.
 const GRACE: Duration = Duration::from_secs(1);
 
-const LADDER: &str = "timeout = \"600ms\"\n\
+const LADDER: &str = "timeout = \"500ms\"\n\
     fallback = [{ respond = { status = 503, body = \"degraded\", retry_after = \"2s\" } }]\n\
     fallback_on = [\"connect-failure\", \"reset\", \"timeout\", \"unavailable\", \"500-599\"]\n";
 

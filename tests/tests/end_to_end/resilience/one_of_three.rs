@@ -60,7 +60,7 @@ async fn strike(guard: Guard, fault: Fault, route_lines: &str) -> (Vec<Seen>, In
     fault.strike(&mut first);
     until("it is found out", || guard.has_found_out(&gateway)).await;
     let found = Instant::now();
-    load.pass(6 * CLIENTS).await;
+    load.pass(4 * CLIENTS).await;
     assert!(guard.has_found_out(&gateway), "{guard:?}, {fault:?}: forgotten");
     (load.end().await, found)
 }
