@@ -118,6 +118,11 @@ impl EndpointState {
         self.upstream.count(address, self, outcome);
     }
 
+    /// A call to it, at that address, that was counted when its answer began broke off in the answer's body.
+    pub fn spoil(&self, address: SocketAddr) {
+        self.upstream.spoil(address, self);
+    }
+
     fn eject(&self, is_out: bool) {
         let value = u8::from(is_out);
         if self.ejected.swap(value, Ordering::Relaxed) != value {

@@ -266,6 +266,12 @@ impl Record {
     /// The request failed, for that reason.
     pub(super) fn fail(&mut self, error: ProxyError) {
         self.end = End::Failed(error);
+        if matches!(
+            error,
+            ProxyError::ResponseBodyBroken | ProxyError::ResponseStalled
+        ) {
+            self.answer_broke();
+        }
     }
 
     fn failure(&self) -> Option<ProxyError> {

@@ -42,6 +42,11 @@ impl Calls {
         self.calls.fetch_add(1, Ordering::Release);
     }
 
+    /// A call that was counted as it began to be answered failed after all.
+    pub fn spoil(&self) {
+        self.failures.fetch_add(1, Ordering::Release);
+    }
+
     /// What was counted so far.
     pub fn totals(&self) -> Totals {
         Totals {

@@ -118,9 +118,22 @@ impl UpstreamState {
         }
         state.calls.add(outcome);
         self.calls.add(outcome);
-        if outcome != Outcome::Failed {
+        if outcome == Outcome::Failed {
+            self.look_at(endpoint, state);
+        }
+    }
+
+    /// A call that was counted when its answer began broke off in the answer's body: it failed.
+    pub fn spoil(&self, endpoint: SocketAddr, state: &EndpointState) {
+        if self.guarded.load(Ordering::Relaxed) == 0 {
             return;
         }
+        state.calls.spoil();
+        self.calls.spoil();
+        self.look_at(endpoint, state);
+    }
+
+    fn look_at(&self, endpoint: SocketAddr, state: &EndpointState) {
         let now = self.now();
         let mut machines = self.machines();
         let totals = state.calls.totals();

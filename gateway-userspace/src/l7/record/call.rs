@@ -68,6 +68,20 @@ impl Record {
         self.end_trials(outcome);
     }
 
+    /// The answer broke off after its head: the call failed, though it was counted already.
+    pub(super) fn answer_broke(&mut self) {
+        match self.call {
+            Call::Open => self.call_ended(Outcome::Failed),
+            Call::Counted => {
+                self.call = Call::Failed;
+                if let Some(pool) = &self.endpoint {
+                    pool.state.spoil(pool.address);
+                }
+            }
+            Call::Failed => {}
+        }
+    }
+
     pub(super) fn end_trials(&mut self, outcome: Outcome) {
         for (upstream, trying) in self.trials.drain(..) {
             let asked = self.endpoint.as_ref();
