@@ -90,7 +90,7 @@ mod tests {
         Retries, RouteHttp,
     };
     use super::*;
-    use crate::balance::{Balancer, Hashing};
+    use crate::balance::{Balancer, Hashing, Zone, Zones};
 
     const NODE: &str = "[node]\nname = \"a\"\naddress = \"10.0.0.1\"\n";
     const WEB: &str = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:8080\"\n";
@@ -430,6 +430,12 @@ mod tests {
             open_for_max='9s',half_open_calls=2,ramp='1s'}\n\
             outlier={consecutive_failures=3,failure_ratio=0.5,min_calls=9,interval='5s',base_ejection='2s',\
             max_ejection='4s',max_ejected_share=0.25}";
+        let placed = "[node]\nname='a'\nzone='x'\n[[listener]]\nname='w'\naddress='127.0.0.1:80'\n[[upstream]]\nname='u'\nprefer_zone=true\n\
+            endpoints=[{address='10.0.0.1:80',zone='x'},{address='10.0.0.2:80',zone='y',priority=1}]\n";
+        let placed = &loaded(placed).unwrap().upstreams[0];
+        assert_eq!(placed.terms.zones, Zones::LocalFirst);
+        let places = placed.endpoints.iter().map(|one| (one.zone, one.priority));
+        assert_eq!(places.collect::<Vec<_>>(), [(Zone::Local, 0), (Zone::Other, 1)]);
         let settings = loaded(&upstream(whole)).unwrap();
         let upstream = &settings.upstreams[0];
         assert_eq!(

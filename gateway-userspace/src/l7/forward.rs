@@ -20,7 +20,7 @@ use super::resolved::{Action, ResolvedRoute, ResolvedUpstream};
 use super::worker::Worker;
 use crate::balance::Mode;
 use crate::config::snapshot::{Failure, Outcomes, Retries};
-use crate::registry::Gate;
+use crate::registry::{Gate, Readiness};
 use crate::resilience::backoff::Wait;
 use crate::resilience::limits::Permit;
 
@@ -162,9 +162,14 @@ impl Round {
         if !state.has_trials() {
             return None;
         }
+        // What checks or ejection keep out is not asked to find out whether its breaker may close.
         let may = |address: &SocketAddr| {
             let position = upstream.position(*address);
-            position.is_some_and(|index| !self.tried.contains(&index))
+            let index = position.filter(|index| !self.tried.contains(index));
+            index
+                .and_then(|index| upstream.endpoints.get(index))
+                .map(|endpoint| &endpoint.pool.state)
+                .is_some_and(|state| state.readiness() != Readiness::Failing && !state.is_ejected())
         };
         let (address, trying) = state.try_endpoint(may)?;
         record.is_on_trial(state, trying);

@@ -10,6 +10,7 @@ mod harness;
 mod limits;
 mod reasons;
 mod retry;
+mod server;
 mod spread;
 mod stream;
 mod time;

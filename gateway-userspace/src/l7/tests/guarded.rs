@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::harness::*;
 use crate::config::snapshot::Outcomes;
-use crate::registry::Gate;
+use crate::registry::{Gate, Readiness};
 use crate::resilience::{breaker, outliers};
 
 /// Answers with a status that can be changed, and counts.
@@ -237,4 +237,30 @@ async fn answers_that_break_off_are_failures_though_they_began_well() {
     }
     assert!(gateway.state(address).is_ejected());
     assert!((5..=12).contains(&broken), "{broken}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_its_checks_gets_no_trial_calls() {
+    let (good, bad) = (Moody::start(200).await, Moody::start(500).await);
+    let mut setup = Setup::new(1, &[good.server.address, bad.server.address]);
+    setup.guards.breaker = Some(breaker::Settings {
+        failure_ratio: 0.8,
+        ..breaker()
+    });
+    let gateway = Gateway::start(&setup);
+    let mut client = Client::http1(gateway.address()).await;
+    for _ in 0..40 {
+        client.get("/up").await.unwrap();
+    }
+    let state = gateway.state(bad.server.address);
+    state.set_readiness(Readiness::Failing);
+    wait_until("half-open", || state.gate() == Gate::Trials).await;
+    bad.take_asked();
+    for _ in 0..20 {
+        assert_eq!(client.get("/up").await.unwrap().status, 200);
+    }
+    assert_eq!(bad.take_asked(), 0);
+    state.set_readiness(Readiness::Ready);
+    client.get("/up").await.unwrap();
+    assert_eq!(bad.take_asked(), 1);
 }

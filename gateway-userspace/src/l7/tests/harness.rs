@@ -1,24 +1,17 @@
 //! A gateway with its workers, and upstreams, all in this process.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 
-use crate::balance::{self, RosterTerms};
+use crate::balance::{self, Member, RosterTerms};
 use crate::config::limits;
 use crate::config::snapshot::{
     Admin, AdminListen, Balancing, Endpoint, Fallback, HashBy, HttpMode, Listener, ListenerHttp, Missing,
@@ -33,6 +26,7 @@ use crate::router::{HostPattern, PathPattern, RouteIndex, Router};
 use crate::telemetry::access_log::AccessLog;
 
 pub(super) use super::client::*;
+pub(super) use super::server::*;
 
 pub(super) type Body = BoxBody<Bytes, hyper::Error>;
 
@@ -99,6 +93,9 @@ pub(super) struct Setup {
     pub(super) hash_by: HashBy,
     pub(super) guards: GuardSettings,
     pub(super) slow_call: Option<Duration>,
+    pub(super) slow_start: Duration,
+    /// Of the endpoints in their order; absent: 0.
+    pub(super) priorities: Vec<u8>,
     pub(super) retry: Retries,
     pub(super) retry_budget: Budget,
     /// Endpoints of the upstream `backup`, which the route falls back to; none: it does not.
@@ -130,6 +127,8 @@ impl Setup {
             hash_by: HashBy::Nothing,
             guards: GuardSettings::default(),
             slow_call: None,
+            slow_start: Duration::ZERO,
+            priorities: Vec::new(),
             retry: Retries::default(),
             retry_budget: Budget::default(),
             backup: Vec::new(),
@@ -152,14 +151,18 @@ impl Setup {
                     self.balancer,
                     endpoints
                         .iter()
-                        .map(|address| Balancing::member(*address, 1))
+                        .enumerate()
+                        .map(|(index, address)| Member {
+                            priority: self.priorities.get(index).copied().unwrap_or(0),
+                            ..Balancing::member(*address, 1)
+                        })
                         .collect(),
                     RosterTerms {
                         panic_below_per_cent: 1,
                         ..RosterTerms::default()
                     },
                     self.hash_by.clone(),
-                    Duration::ZERO,
+                    self.slow_start,
                 ),
                 guards: self.guards.clone(),
                 slow_call: self.slow_call,
@@ -340,67 +343,6 @@ impl Log {
         let lines = self.now();
         assert_eq!(lines.len(), count, "{lines:#?}");
         lines
-    }
-}
-
-/// A server that counts its connections.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
-    pub(super) connections: Arc<AtomicUsize>,
-}
-
-impl Server {
-    pub(super) async fn start<H, F>(handler: H) -> Self
-    where
-        H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
-        F: Future<Output = Response<Body>> + Send + 'static,
-    {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let connections = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&connections);
-        let handler = Arc::new(handler);
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                counted.fetch_add(1, Ordering::Relaxed);
-                let handler = Arc::clone(&handler);
-                tokio::spawn(async move {
-                    let service = service_fn(move |request| {
-                        let answer = handler(request);
-                        async move { Ok::<_, Infallible>(answer.await) }
-                    });
-                    let builder = auto::Builder::new(TokioExecutor::new());
-                    let served = builder.serve_connection(TokioIo::new(stream), service).await;
-                    drop(served.map_err(|error| error.to_string()));
-                });
-            }
-        });
-        Self { address, connections }
-    }
-
-    /// Answers with what it got: method, target, fields, and the length of the body.
-    pub(super) async fn echo() -> Self {
-        Self::start(|request: Request<Incoming>| async move {
-            let (head, body) = request.into_parts();
-            let bytes = body.collect().await.unwrap().to_bytes();
-            let mut text = format!("{} {} {:?}\n", head.method, head.uri, head.version);
-            for (name, value) in &head.headers {
-                text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
-            }
-            text.push_str(&format!("body {}\n", bytes.len()));
-            Response::new(full(text))
-        })
-        .await
-    }
-
-    /// An answer that says who gave it.
-    pub(super) async fn named(name: &'static str) -> Self {
-        Self::start(move |_| async move { Response::new(full(name)) }).await
-    }
-
-    pub(super) fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
     }
 }
 

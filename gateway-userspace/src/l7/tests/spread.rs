@@ -1,12 +1,14 @@
 //! Which endpoint takes a request, by what the request says.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use http::HeaderName;
 
 use super::harness::*;
 use crate::balance::{Balancer, Hashing};
 use crate::config::snapshot::HashBy;
+use crate::registry::Readiness;
 
 async fn three() -> Vec<Server> {
     vec![
@@ -136,4 +138,49 @@ async fn who_fails_fast_attracts_nothing_by_latency() {
         failed += u32::from(client.get("/up").await.unwrap().status == 500);
     }
     assert!((1..=5).contains(&failed), "{failed} of 200");
+}
+
+#[tokio::test]
+async fn a_lower_priority_waits_until_the_higher_fails_and_leaves_when_it_is_back() {
+    let (first, second) = (Server::named("first").await, Server::named("second").await);
+    let mut setup = Setup::new(1, &[first.address, second.address]);
+    setup.priorities = vec![0, 1];
+    let gateway = Gateway::start(&setup);
+    let mut client = Client::http1(gateway.address()).await;
+    let state = gateway.state(first.address);
+    gateway.state(second.address).set_readiness(Readiness::Ready);
+    for (readiness, expected) in [
+        (Readiness::Ready, "first"),
+        (Readiness::Failing, "second"),
+        (Readiness::Ready, "first"),
+    ] {
+        state.set_readiness(readiness);
+        for _ in 0..5 {
+            assert_eq!(answer(&mut client, "/up", &[]).await, expected, "{readiness:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_comes_back_starts_slowly() {
+    let (stays, returns) = (Server::named("stays").await, Server::named("returns").await);
+    let slow_start = Duration::from_secs(3);
+    let mut counts = Vec::new();
+    for time in [Duration::ZERO, slow_start] {
+        let mut setup = Setup::new(1, &[stays.address, returns.address]);
+        setup.slow_start = time;
+        let gateway = Gateway::start(&setup);
+        let [old, new] = [&stays, &returns].map(|server| gateway.state(server.address));
+        old.set_readiness(Readiness::Ready);
+        wait_until("one that has its whole share", || old.since() >= time).await;
+        new.set_readiness(Readiness::Ready);
+        let mut client = Client::http1(gateway.address()).await;
+        let mut count = 0;
+        for _ in 0..60 {
+            count += u32::from(answer(&mut client, "/up", &[]).await == "returns");
+        }
+        counts.push(count);
+    }
+    // A tenth of its weight, or a little more on a slow machine.
+    assert!(counts[0] == 30 && (3..20).contains(&counts[1]), "{counts:?}");
 }

@@ -1,0 +1,77 @@
+//! Upstreams: servers in this process.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpListener;
+
+use super::harness::{Body, full};
+
+/// A server that counts its connections.
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) connections: Arc<AtomicUsize>,
+}
+
+impl Server {
+    pub(super) async fn start<H, F>(handler: H) -> Self
+    where
+        H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        let handler = Arc::new(handler);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                counted.fetch_add(1, Ordering::Relaxed);
+                let handler = Arc::clone(&handler);
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| {
+                        let answer = handler(request);
+                        async move { Ok::<_, Infallible>(answer.await) }
+                    });
+                    let builder = auto::Builder::new(TokioExecutor::new());
+                    let served = builder.serve_connection(TokioIo::new(stream), service).await;
+                    drop(served.map_err(|error| error.to_string()));
+                });
+            }
+        });
+        Self { address, connections }
+    }
+
+    /// Answers with what it got: method, target, fields, and the length of the body.
+    pub(super) async fn echo() -> Self {
+        Self::start(|request: Request<Incoming>| async move {
+            let (head, body) = request.into_parts();
+            let bytes = body.collect().await.unwrap().to_bytes();
+            let mut text = format!("{} {} {:?}\n", head.method, head.uri, head.version);
+            for (name, value) in &head.headers {
+                text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+            }
+            text.push_str(&format!("body {}\n", bytes.len()));
+            Response::new(full(text))
+        })
+        .await
+    }
+
+    /// An answer that says who gave it.
+    pub(super) async fn named(name: &'static str) -> Self {
+        Self::start(move |_| async move { Response::new(full(name)) }).await
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
