@@ -1,7 +1,7 @@
 //! Endpoints that speak for themselves: renewals of pushed heartbeats, registrations, and their ends.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::controller::Controller;
 use crate::admin::ApiError;
@@ -9,10 +9,6 @@ use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
 use crate::admin::status::NodeState;
 use crate::config::limits;
 use crate::config::settings::UpstreamSettings;
-
-/// Between two snapshots that registrations make: requests under way hold the snapshots of their start, and a fleet that
-/// starts registers all at once.
-const BETWEEN: Duration = Duration::from_secs(1);
 
 impl Controller {
     /// An endpoint renews itself; one that the configuration does not list registers.
@@ -134,20 +130,8 @@ impl Controller {
     /// Puts endpoints that came or went in force.
     pub(super) async fn follow_registrations(&mut self) {
         self.registrations.forget(Instant::now());
-        let is_new = self.registrations.number() != self.registered;
-        if !is_new || self.state == NodeState::Leaving || self.renamed.elapsed() < BETWEEN {
-            return;
-        }
-        self.renamed = Instant::now();
-        let settings = self.parts.settings.clone();
-        match self.put_in_force(&settings).await {
-            Ok(next) => tracing::info!(
-                snapshot = next.number,
-                "endpoints that registered or went are in force"
-            ),
-            Err(error) => {
-                tracing::error!(reason = %error, "registered endpoints cannot be put in force; trying again");
-            }
+        if self.registrations.number() != self.registered {
+            self.renew_snapshot("endpoints that registered or went").await;
         }
     }
 }

@@ -8,27 +8,28 @@ use super::controller::{Controller, TICK};
 use crate::admin::status::NodeState;
 use crate::names::FirstAnswers;
 
-/// Between two snapshots that changed answers make: some servers answer with another choice each second, and requests
-/// under way hold the snapshots of their start.
+/// Between two snapshots that changed answers or registrations make: some servers answer with another choice each second, a
+/// fleet that starts registers all at once, and requests under way hold the snapshots of their start.
 const BETWEEN: Duration = Duration::from_secs(1);
 
 impl Controller {
     /// Puts changed answers in force.
     pub(super) async fn follow_names(&mut self) {
-        let is_new = self.parts.names.answers_number() != self.parts.answers;
-        if !is_new || self.state == NodeState::Leaving || self.renamed.elapsed() < BETWEEN {
+        if self.parts.names.answers_number() != self.parts.answers {
+            self.renew_snapshot("changed addresses of host names").await;
+        }
+    }
+
+    /// Makes a snapshot of the same configuration with what else it is made of now.
+    pub(super) async fn renew_snapshot(&mut self, what: &'static str) {
+        if self.state == NodeState::Leaving || self.renamed.elapsed() < BETWEEN {
             return;
         }
         self.renamed = Instant::now();
         let settings = self.parts.settings.clone();
         match self.put_in_force(&settings).await {
-            Ok(next) => tracing::info!(
-                snapshot = next.number,
-                "changed addresses of host names are in force"
-            ),
-            Err(error) => {
-                tracing::error!(reason = %error, "changed addresses of host names cannot be put in force; trying again");
-            }
+            Ok(next) => tracing::info!(snapshot = next.number, "{what} are in force"),
+            Err(error) => tracing::error!(reason = %error, "{what} cannot be put in force; trying again"),
         }
     }
 

@@ -47,7 +47,6 @@ pub struct UpstreamState {
 
 #[derive(Debug, Default)]
 struct Machines {
-    guards: GuardSettings,
     whole: Option<Breaker>,
     endpoints: BTreeMap<SocketAddr, Breaker>,
     outliers: Option<Outliers<SocketAddr>>,
@@ -206,7 +205,6 @@ impl UpstreamState {
             }
             None => Breaker::new(settings, self.calls.totals(), now),
         });
-        machines.guards = guards.clone();
         self.guarded.store(u8::from(guards.is_any()), Ordering::Relaxed);
         self.publish_all(&mut machines, endpoints, now);
         self.changed();
