@@ -70,3 +70,25 @@ fn schema_is_json_that_knows_the_keys() {
         1000
     );
 }
+
+#[test]
+fn a_check_names_fallbacks_balancers_and_guards() {
+    let file = std::env::temp_dir().join(format!("gateway-cli-check-{}.toml", std::process::id()));
+    let text = "[node]\nname = 'a'\n[[listener]]\nname = 'w'\naddress = '127.0.0.1:8080'\n\
+        [[route]]\nname = 'r'\nlisteners = ['w']\nmatch = { path = '/' }\nupstream = 'u'\n\
+        fallback = [{ upstream = 'v' }, { respond = { status = 503 } }]\n\
+        [[upstream]]\nname = 'u'\nbalancer = 'peak-ewma'\nendpoints = [{ address = '10.0.0.1:80' }]\noutlier = {}\n\
+        [[upstream]]\nname = 'v'\nendpoints = [{ address = '10.0.0.2:80' }]\n";
+    std::fs::write(&file, text).unwrap();
+    let name = file.to_str().unwrap();
+    for wanted in [
+        "→ u, else v, else answers 503",
+        "peak-ewma",
+        "outlier",
+        "round-robin",
+        "no guards",
+    ] {
+        check(&["check", name], 0, wanted, "");
+    }
+    std::fs::remove_file(&file).unwrap();
+}

@@ -61,7 +61,7 @@ enum Task {
     },
     /// Try random inputs on what reads a client's bytes
     Fuzz {
-        /// Only this target: inspect, path or router
+        /// Only this target: inspect, response, frames, path, router, decide or encapsulation
         target: Option<String>,
         /// How long, for each target
         #[arg(long, value_name = "N", default_value_t = 60)]

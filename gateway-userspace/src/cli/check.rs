@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use gateway::balance::Balancer;
 use gateway::config::settings::{ActionSettings, RouteSettings};
 use gateway::config::snapshot::{AdminListen, Health, Respond, Way};
 use gateway::config::{Problem, Settings};
+use gateway::registry::GuardSettings;
 use gateway::router::{HostPattern, PathPattern};
 use serde_json::json;
 
@@ -84,7 +86,7 @@ fn summary(settings: &Settings, style: Style) -> String {
     let mut routes = Table::bare();
     for route in &settings.routes {
         let action = match &route.action {
-            ActionSettings::Upstream(upstream) => format!("→ {}", upstream.name),
+            ActionSettings::Upstream(upstream) => format!("→ {}{}", upstream.name, fallbacks(route)),
             ActionSettings::Respond(Respond { status, .. }) => format!("answers {}", status.as_u16()),
         };
         routes.row([
@@ -108,7 +110,9 @@ fn summary(settings: &Settings, style: Style) -> String {
         upstreams.row([
             format!("  {}", upstream.name).into(),
             count.into(),
+            balancer(upstream.balancer).into(),
             checks.into(),
+            guards(&upstream.guards).into(),
             connections.into(),
         ]);
     }
@@ -124,6 +128,39 @@ fn summary(settings: &Settings, style: Style) -> String {
     ));
     text.push_str(&style.paint("the configuration is good\n", Tone::Good));
     text
+}
+
+/// What is done where a route's upstream fails.
+fn fallbacks(route: &RouteSettings) -> String {
+    let upstreams = route.fallbacks.iter().map(|upstream| upstream.name.clone());
+    let respond = route.fallback_respond.iter();
+    let respond = respond.map(|respond| format!("answers {}", respond.status.as_u16()));
+    upstreams
+        .chain(respond)
+        .map(|rung| format!(", else {rung}"))
+        .collect()
+}
+
+fn balancer(balancer: Balancer) -> &'static str {
+    match balancer {
+        Balancer::RoundRobin => "round-robin",
+        Balancer::Random => "random",
+        Balancer::LeastRequests => "least-requests",
+        Balancer::IpHash(_) => "ip-hash",
+        Balancer::ConsistentHash(_) => "consistent-hash",
+        Balancer::TwoChoices => "two-choices",
+        Balancer::PeakEwma => "peak-ewma",
+    }
+}
+
+/// What takes endpoints out beside checks.
+fn guards(guards: &GuardSettings) -> &'static str {
+    match (guards.breaker.is_some(), guards.outliers.is_some()) {
+        (false, false) => "no guards",
+        (true, false) => "breaker",
+        (false, true) => "outlier",
+        (true, true) => "breaker, outlier",
+    }
 }
 
 /// How the endpoints of an upstream are watched, in one line.
