@@ -16,8 +16,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::registry::{EndpointState, GuardSettings, UpstreamState};
+use crate::registry::{Channel, EndpointState, GuardSettings, UpstreamState};
 use crate::resilience::budget::Budget;
+use crate::resilience::channel;
 use crate::router::Router;
 
 pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
@@ -318,6 +319,8 @@ pub struct Upstream {
     pub registered_max: usize,
     /// Retries that may be under way.
     pub retry_budget: Budget,
+    /// How the first channel of an endpoint is taken again.
+    pub failback: channel::Settings,
     /// Its state cell, which outlives snapshots.
     pub state: Arc<UpstreamState>,
 }
@@ -352,6 +355,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// The host name that it came from, in lower case and without a dot at its end; `None`: the file has the address.
     pub host: Option<Arc<str>>,
+    /// Other ways to it, in the order in which they are taken.
+    pub channels: Arc<[Channel]>,
     /// Its state cell, which outlives snapshots.
     pub state: Arc<EndpointState>,
 }

@@ -9,9 +9,9 @@ use crate::balance::Member;
 use crate::config::answers::Answers;
 use crate::config::limits;
 use crate::config::loops::{Own, Owner};
-use crate::config::settings::{Place, UpstreamSettings};
+use crate::config::settings::{ChannelSettings, Place, UpstreamSettings};
 use crate::config::snapshot::{Balancing, Endpoint, Missing, Upstream};
-use crate::registry::Registry;
+use crate::registry::{Channel, Registry};
 
 /// What endpoints are made of, beside the upstream's own settings.
 pub(super) struct Sources<'s> {
@@ -60,6 +60,7 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
         health: settings.health.clone(),
         registered_max: settings.registered_max,
         retry_budget: settings.retry_budget,
+        failback: settings.failback,
         state: sources.registry.upstream(&settings.name),
     }
 }
@@ -111,6 +112,7 @@ fn endpoints(settings: &UpstreamSettings, sources: &Sources<'_>) -> (Vec<Endpoin
                 endpoints.push(Endpoint {
                     address,
                     host: host.clone(),
+                    channels: channels(settings, &given.channels, address),
                     state: sources.registry.endpoint(&settings.name, address),
                 });
                 members.push(Member {
@@ -128,6 +130,7 @@ fn endpoints(settings: &UpstreamSettings, sources: &Sources<'_>) -> (Vec<Endpoin
             endpoints.push(Endpoint {
                 address: *address,
                 host: None,
+                channels: channels(settings, &[], *address),
                 state: sources.registry.endpoint(&settings.name, *address),
             });
             members.push(Balancing::member(*address, *weight));
@@ -140,4 +143,13 @@ fn endpoints(settings: &UpstreamSettings, sources: &Sources<'_>) -> (Vec<Endpoin
         (true, false, _) => Missing::Loop,
     };
     (endpoints, members, missing)
+}
+
+/// Other ways to an endpoint: its own, else those of its upstream.
+fn channels(upstream: &UpstreamSettings, own: &[ChannelSettings], endpoint: SocketAddr) -> Arc<[Channel]> {
+    let given = if own.is_empty() { &upstream.channels } else { own };
+    let channels = given.iter();
+    channels
+        .map(|channel| channel.to(endpoint, upstream.protocol))
+        .collect()
 }

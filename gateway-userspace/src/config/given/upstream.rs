@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::health::{Health, Registration};
-use super::{CircuitBreaker, Hash, Outlier, Place, Time, TimeOrNone, limits, time_text};
+use super::{Channel, CircuitBreaker, Failback, Hash, Outlier, Place, Time, TimeOrNone, limits, time_text};
 use crate::config::snapshot::{Balancer, HttpMode, UpstreamProtocol};
 
 /// A backend service.
@@ -73,6 +73,11 @@ pub struct Upstream {
     /// Its addresses. Required, but where endpoints may register themselves.
     #[schemars(length(min = 1, max = limits::ENDPOINTS_MAX))]
     pub endpoints: Option<Vec<Endpoint>>,
+    /// Other ways to each endpoint that names none itself, in the order in which they are taken.
+    #[schemars(length(min = 1, max = limits::CHANNELS_MAX))]
+    pub channels: Option<Vec<Channel>>,
+    /// How the first way is taken again.
+    pub failback: Option<Failback>,
     /// How many retries may be under way, so that they do not multiply an outage. Tries of which nothing was sent do not count.
     pub retry_budget: Option<RetryBudget>,
     /// When it, or an endpoint, is left alone. Without this table never.
@@ -117,4 +122,7 @@ pub struct Endpoint {
     /// The zone that it stands in.
     #[schemars(extend("examples" = ["rack-1"]))]
     pub zone: Option<String>,
+    /// Other ways to it, in the order in which they are taken.
+    #[schemars(length(min = 1, max = limits::CHANNELS_MAX))]
+    pub channels: Option<Vec<Channel>>,
 }
