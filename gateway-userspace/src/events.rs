@@ -51,6 +51,8 @@ pub enum Kind {
     Breaker,
     /// Whether passive health has taken an endpoint out.
     Ejection,
+    /// A limit of an upstream or an endpoint.
+    Limit,
 }
 
 impl Kind {
@@ -60,6 +62,7 @@ impl Kind {
             Self::Check => "check",
             Self::Breaker => "breaker",
             Self::Ejection => "ejection",
+            Self::Limit => "limit",
         }
     }
 }

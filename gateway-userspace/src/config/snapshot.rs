@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::{EndpointState, GuardSettings, UpstreamState};
 use crate::resilience::budget::Budget;
+use crate::resilience::limits::Limits;
 use crate::router::Router;
 
 pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
@@ -288,6 +289,8 @@ pub struct Upstream {
     pub balancing: Balancing,
     /// What takes endpoints out, and the whole.
     pub guards: GuardSettings,
+    /// How much may be under way.
+    pub limits: Limits,
     /// An answer that takes longer to begin is slow.
     pub slow_call: Option<Duration>,
     /// Of each configured address: itself, or what its name resolves to.

@@ -74,10 +74,11 @@ pub(super) async fn attempt(
     let try_timeout = route.http().try_timeout;
     loop {
         record.tries(pool);
-        let (mut lease, origin) = match pool.lease(want).await {
+        let (mut lease, origin) = match pool.lease(want, record.seat.take()).await {
             Ok(leased) => leased,
             Err(error) => {
-                if error.fault() == Fault::Upstream {
+                // To be busy is no failure.
+                if error.fault() == Fault::Upstream && error != ProxyError::UpstreamOverloaded {
                     record.endpoint_failed();
                 }
                 let again = Some(outgoing);

@@ -190,6 +190,9 @@ reasons! {
     NoEndpoint = "no-endpoint", Internal, Never, SERVICE_UNAVAILABLE, "the upstream has no endpoint";
     /// The upstream's circuit breaker is open.
     BreakerOpen = "breaker-open", Upstream, Never, SERVICE_UNAVAILABLE, "the upstream fails and is left alone for a while";
+    /// A limit of the upstream, or of all its endpoints that may be asked, is reached (`upstream.limits`); or no connection
+    /// became free within `connect_timeout`.
+    UpstreamOverloaded = "upstream-overloaded", Upstream, Safe, SERVICE_UNAVAILABLE, "the upstream has as much to do as it may have";
     /// Its endpoint was taken out by a reload or by its name, and it went on for longer than `drain_timeout`.
     EndpointRemoved = "endpoint-removed", Internal, Never, SERVICE_UNAVAILABLE, "the upstream's endpoint was taken out";
     /// Of a snapshot so old that eight later ones are alive: it had 30 s more.

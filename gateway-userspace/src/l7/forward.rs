@@ -14,15 +14,16 @@ use super::attempt::{Answered, Failed, Outgoing, attempt};
 use super::error::{ProxyError, Retry};
 use super::grpc;
 use super::hash_key;
-use super::pool::Pool;
+use super::pool::{Pool, Try};
 use super::record::Record;
 use super::resolved::{Action, ResolvedRoute, ResolvedUpstream};
+use super::seats;
 use super::worker::Worker;
 use crate::balance::Mode;
 use crate::config::snapshot::{Failure, Outcomes, Retries};
 use crate::registry::{Gate, Readiness};
 use crate::resilience::backoff::Wait;
-use crate::resilience::limits::Permit;
+use crate::resilience::limits::{Limit, Limited, Permit};
 
 /// Asks the route's upstream, another endpoint with each try; then those that it falls back to.
 ///
@@ -128,6 +129,7 @@ impl Round {
         upstream: &'u ResolvedUpstream,
         record: &mut Record,
     ) -> Result<&'u Rc<Pool>, ProxyError> {
+        seats::enter(upstream, record)?;
         let state = &upstream.upstream.state;
         match state.gate() {
             Gate::Share(1_000) => {}
@@ -137,8 +139,12 @@ impl Round {
             }
             Gate::Share(_) | Gate::Shut => return Err(ProxyError::BreakerOpen),
         }
-        let index = match self.on_trial(upstream, record) {
-            Some(index) => index,
+        let which = match self.permit {
+            Some(_) => Try::Again,
+            None => Try::First,
+        };
+        let (index, seat) = match self.on_trial(upstream, record) {
+            Some(index) => (index, seats::sit(upstream, index, which)?),
             None => {
                 let picked = upstream.pick(record.key, &self.tried).or_else(|| {
                     self.tried.clear();
@@ -148,9 +154,13 @@ impl Round {
                 if pick.mode == Mode::Panic {
                     worker.counters.panic_picks.add(1);
                 }
-                pick.index
+                match seats::sit(upstream, pick.index, which) {
+                    Ok(seat) => (pick.index, seat),
+                    Err(_) => seats::elsewhere(upstream, pick.index, &self.tried, which)?,
+                }
             }
         };
+        record.seat = Some(seat);
         self.picked = u32::try_from(index).unwrap_or(u32::MAX);
         let endpoint = upstream.endpoints.get(index).ok_or(ProxyError::NoEndpoint)?;
         Ok(&endpoint.pool)
@@ -169,7 +179,10 @@ impl Round {
             index
                 .and_then(|index| upstream.endpoints.get(index))
                 .map(|endpoint| &endpoint.pool.state)
-                .is_some_and(|state| state.readiness() != Readiness::Failing && !state.is_ejected())
+                .is_some_and(|state| {
+                    let is_free = state.active.load(Ordering::Relaxed) < upstream.upstream.limits.endpoint.requests;
+                    state.readiness() != Readiness::Failing && !state.is_ejected() && is_free
+                })
         };
         let (address, trying) = state.try_endpoint(may)?;
         record.is_on_trial(state, trying);
@@ -239,12 +252,21 @@ fn may_retry(upstream: &ResolvedUpstream) -> Option<Permit> {
     let live = upstream.endpoints.iter().fold(0_u32, |sum, endpoint| {
         sum.saturating_add(endpoint.pool.state.active.load(Ordering::Relaxed))
     });
-    let permit = upstream
-        .upstream
-        .retry_budget
-        .try_retry(live, &upstream.upstream.state.retrying);
+    let state = &upstream.upstream.state;
+    let (budget, max) = (
+        upstream.upstream.retry_budget.limit(live),
+        upstream.upstream.limits.whole.retries,
+    );
+    let permit = state.usage.retries.try_acquire(budget.min(max));
     if permit.is_none() {
         upstream.counters.retries_denied.add(1);
+        if max <= budget {
+            state.limited(Limited {
+                limit: Limit::Retries,
+                max,
+                endpoint: None,
+            });
+        }
     }
     permit
 }
@@ -272,7 +294,9 @@ impl ProxyError {
             Self::UpstreamClosed => Some(Failure::Reset),
             Self::TryTimeout | Self::Timeout => Some(Failure::Timeout),
             Self::UpstreamProtocol => Some(Failure::BadAnswer),
-            Self::NoEndpoint | Self::EndpointUnresolved | Self::BreakerOpen => Some(Failure::Unavailable),
+            Self::NoEndpoint | Self::EndpointUnresolved | Self::BreakerOpen | Self::UpstreamOverloaded => {
+                Some(Failure::Unavailable)
+            }
             _ => None,
         }
     }

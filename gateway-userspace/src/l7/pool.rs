@@ -7,7 +7,9 @@
 mod connect;
 mod held;
 mod http2;
+mod seat;
 mod stream;
+mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -32,10 +34,13 @@ use super::error::ProxyError;
 use super::tunnel;
 use crate::config::snapshot::{Endpoint, HttpMode, Upstream, UpstreamProtocol};
 use crate::inspect::{Answer, Refusal};
-use crate::registry::EndpointState;
+use crate::registry::{EndpointState, Idle as IdleUse};
+use crate::resilience::limits::Limits;
 use connect::{Freed, Line1};
 use held::Held;
 use http2::{Connections, Stream};
+pub(crate) use seat::Seat;
+pub(super) use seat::Try;
 
 /// How long a connection may take to be idle after its response ended; it is closed then.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
@@ -69,6 +74,8 @@ pub(super) struct Terms {
     age_max: Option<Duration>,
     h2_connections_max: usize,
     h2_streams_max: usize,
+    /// Of the node.
+    limits: Limits,
 }
 
 impl Terms {
@@ -82,6 +89,7 @@ impl Terms {
             age_max: upstream.connection_age,
             h2_connections_max: (upstream.h2_connections_max / workers.max(1)).max(1),
             h2_streams_max: upstream.h2_streams_max,
+            limits: upstream.limits,
         }
     }
 
@@ -103,6 +111,8 @@ pub(crate) struct Pool {
     terms: Cell<Terms>,
     /// The last used at the back.
     idle: RefCell<VecDeque<Idle>>,
+    /// For requests that were told to take one.
+    reserved: RefCell<VecDeque<Line1>>,
     http2: Connections,
 }
 
@@ -122,6 +132,7 @@ impl Pool {
             protocol,
             terms: Cell::new(terms),
             idle: RefCell::default(),
+            reserved: RefCell::default(),
             http2: Connections::default(),
         }
     }
@@ -150,7 +161,17 @@ impl Pool {
     ///
     /// # Cancel safety
     /// An attempt to connect is given up.
-    pub(super) async fn lease(self: &Rc<Self>, want: Want) -> Result<(Lease, Origin), ProxyError> {
+    pub(super) async fn lease(
+        self: &Rc<Self>,
+        want: Want,
+        seat: Option<Seat>,
+    ) -> Result<(Lease, Origin), ProxyError> {
+        let seat = match seat {
+            Some(seat) => seat,
+            // The same request once more.
+            None => Seat::take(self, &self.terms.get().limits.endpoint, Try::First)
+                .map_err(|_| ProxyError::UpstreamOverloaded)?,
+        };
         let idle = match (want, self.protocol) {
             (Want::Fresh, _) => None,
             (Want::Any, UpstreamProtocol::Http1) => self.take_idle().map(Line::Http1),
@@ -162,22 +183,24 @@ impl Pool {
             None => Box::pin(self.connect(want)).await?,
         };
         self.state.requests.fetch_add(1, Ordering::Relaxed);
-        self.state.active.fetch_add(1, Ordering::Relaxed);
-        let pool = Rc::clone(self);
         let retired = false;
         let line = Some(line);
-        Ok((Lease { line, retired, pool }, origin))
+        Ok((Lease { line, retired, seat }, origin))
     }
 
     async fn connect(&self, want: Want) -> Result<(Line, Origin), ProxyError> {
         let terms = self.terms.get();
         match self.protocol {
             UpstreamProtocol::Http1 => {
-                let (line, time) = connect::http1(self.address, &terms).await?;
+                let Some(place) = self.turn(want, &terms).await? else {
+                    let line = self.take_reserved().ok_or(ProxyError::ConnectionLost)?;
+                    return Ok((Line::Http1(line), Origin::Reused));
+                };
+                let (line, time) = connect::http1(self.address, &terms, place).await?;
                 Ok((Line::Http1(line), Origin::Fresh(time)))
             }
             UpstreamProtocol::Http2 => {
-                let (stream, origin) = self.http2.stream(want, self.address, &terms).await?;
+                let (stream, origin) = self.http2.stream(want, self, &terms).await?;
                 Ok((Line::Http2(stream), origin))
             }
         }
@@ -195,12 +218,24 @@ impl Pool {
 
     fn put_idle(&self, line: Line1) {
         let terms = self.terms.get();
-        let is_old = || terms.age_max.is_some() && terms.is_old(line.born, Instant::now());
-        let mut idle = self.idle.borrow_mut();
-        if !line.sender.is_closed() && idle.len() < terms.idle_max && !is_old() {
-            let since = Cell::new(None);
-            idle.push_back(Idle { line, since });
+        if line.sender.is_closed() || terms.age_max.is_some() && terms.is_old(line.born, Instant::now()) {
+            return;
         }
+        match self.state.idles(self.key()) {
+            IdleUse::Keep => {
+                let mut idle = self.idle.borrow_mut();
+                if idle.len() < terms.idle_max {
+                    let since = Cell::new(None);
+                    idle.push_back(Idle { line, since });
+                }
+            }
+            IdleUse::Reserve => self.reserved.borrow_mut().push_back(line),
+            IdleUse::Close => {}
+        }
+    }
+
+    fn take_reserved(&self) -> Option<Line1> {
+        self.reserved.borrow_mut().pop_front()
     }
 
     /// Closes what was idle for too long, is too old, or was closed by the other side.
@@ -212,6 +247,15 @@ impl Pool {
             idle.since.set(Some(since));
             is_fresh(since) && !terms.is_old(idle.line.born, now) && !idle.line.sender.is_closed()
         });
+        // Where connections are limited, others may wait for those that do nothing here.
+        let wanted = self.state.wanted(self.key());
+        if wanted > 0 {
+            let mut idle = self.idle.borrow_mut();
+            let given_up = wanted.min(idle.len());
+            drop(idle.drain(..given_up));
+            drop(idle);
+            self.http2.give_up_one();
+        }
         self.http2
             .evict(|since, born| is_fresh(since) && !terms.is_old(born, now));
     }
@@ -227,7 +271,7 @@ pub(crate) struct Lease {
     line: Option<Line>,
     /// The connection is not used again.
     retired: bool,
-    pool: Rc<Pool>,
+    seat: Seat,
 }
 
 impl Lease {
@@ -288,11 +332,11 @@ impl Lease {
                 Some(Line::Http1(Line1 { sender, freed, .. })) => {
                     // The connection's task ends once HTTP on it has.
                     drop(sender);
-                    let Freed { stream, held } = freed.await.map_err(io::Error::other)?;
+                    let Freed { stream, held, place } = freed.await.map_err(io::Error::other)?;
                     Ok((
                         Box::new(Held {
                             stream,
-                            _lease: lease,
+                            _lease: (lease, place),
                         }) as Box<dyn tunnel::Io>,
                         held,
                     ))
@@ -331,16 +375,10 @@ impl Lease {
     pub(super) fn finish(mut self) {
         match self.line.take() {
             _ if self.retired => {}
-            Some(Line::Http1(line)) if line.sender.is_ready() => self.pool.put_idle(line),
-            Some(Line::Http1(line)) if !line.sender.is_closed() => settle(line, Rc::clone(&self.pool)),
+            Some(Line::Http1(line)) if line.sender.is_ready() => self.seat.pool.put_idle(line),
+            Some(Line::Http1(line)) if !line.sender.is_closed() => settle(line, Rc::clone(&self.seat.pool)),
             Some(Line::Http1(_) | Line::Http2(_)) | None => {}
         }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.pool.state.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -22,6 +22,7 @@ use crate::guards::Driver;
 use crate::l7::{Shared, Workers};
 use crate::registry::{EndpointState, GuardSettings, Registry};
 use crate::resilience::budget::Budget;
+use crate::resilience::limits::Limits;
 use crate::router::{HostPattern, PathPattern, RouteIndex, Router};
 use crate::telemetry::access_log::AccessLog;
 
@@ -92,6 +93,7 @@ pub(super) struct Setup {
     pub(super) balancer: balance::Balancer,
     pub(super) hash_by: HashBy,
     pub(super) guards: GuardSettings,
+    pub(super) limits: Limits,
     pub(super) slow_call: Option<Duration>,
     pub(super) slow_start: Duration,
     /// Of the endpoints in their order; absent: 0.
@@ -126,6 +128,7 @@ impl Setup {
             balancer: balance::Balancer::RoundRobin,
             hash_by: HashBy::Nothing,
             guards: GuardSettings::default(),
+            limits: Limits::default(),
             slow_call: None,
             slow_start: Duration::ZERO,
             priorities: Vec::new(),
@@ -165,6 +168,7 @@ impl Setup {
                     self.slow_start,
                 ),
                 guards: self.guards.clone(),
+                limits: self.limits,
                 slow_call: self.slow_call,
                 endpoints: endpoints.iter().map(endpoint).collect(),
                 missing: Missing::Nothing,
