@@ -121,7 +121,10 @@ pub(super) fn refusal(
         headers.insert(header::ALLOW, allow);
     }
     if error == ProxyError::UpstreamOverloaded {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(OVERLOADED_RETRY_AFTER));
+        headers.insert(
+            header::RETRY_AFTER,
+            HeaderValue::from_static(OVERLOADED_RETRY_AFTER),
+        );
     }
     if error.closes() && asker.version != Version::HTTP_2 {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -74,9 +74,14 @@ pub(super) async fn attempt(
     let try_timeout = route.http().try_timeout;
     loop {
         record.tries(pool);
-        let (mut lease, origin) = match pool.lease(want, record.seat.take()).await {
+        // It has one, but where the same request goes once more.
+        if record.seat.is_none() {
+            record.seat = pool.seat();
+        }
+        let (mut lease, origin) = match Lease::take(&mut record.seat, want).await {
             Ok(leased) => leased,
             Err(error) => {
+                record.seat = None;
                 // To be busy is no failure.
                 if error.fault() == Fault::Upstream && error != ProxyError::UpstreamOverloaded {
                     record.endpoint_failed();

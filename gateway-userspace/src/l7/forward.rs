@@ -143,8 +143,8 @@ impl Round {
             Some(_) => Try::Again,
             None => Try::First,
         };
-        let (index, seat) = match self.on_trial(upstream, record) {
-            Some(index) => (index, seats::sit(upstream, index, which)?),
+        let index = match self.on_trial(upstream, record) {
+            Some(index) => seats::sit(upstream, index, which, record)?,
             None => {
                 let picked = upstream.pick(record.key, &self.tried).or_else(|| {
                     self.tried.clear();
@@ -154,13 +154,10 @@ impl Round {
                 if pick.mode == Mode::Panic {
                     worker.counters.panic_picks.add(1);
                 }
-                match seats::sit(upstream, pick.index, which) {
-                    Ok(seat) => (pick.index, seat),
-                    Err(_) => seats::elsewhere(upstream, pick.index, &self.tried, which)?,
-                }
+                seats::sit(upstream, pick.index, which, record)
+                    .or_else(|_| seats::elsewhere(upstream, pick.index, &self.tried, which, record))?
             }
         };
-        record.seat = Some(seat);
         self.picked = u32::try_from(index).unwrap_or(u32::MAX);
         let endpoint = upstream.endpoints.get(index).ok_or(ProxyError::NoEndpoint)?;
         Ok(&endpoint.pool)
@@ -180,7 +177,8 @@ impl Round {
                 .and_then(|index| upstream.endpoints.get(index))
                 .map(|endpoint| &endpoint.pool.state)
                 .is_some_and(|state| {
-                    let is_free = state.active.load(Ordering::Relaxed) < upstream.upstream.limits.endpoint.requests;
+                    let is_free =
+                        state.active.load(Ordering::Relaxed) < upstream.upstream.limits.endpoint.requests;
                     state.readiness() != Readiness::Failing && !state.is_ejected() && is_free
                 })
         };

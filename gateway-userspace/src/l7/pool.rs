@@ -154,38 +154,13 @@ impl Pool {
         self.state.failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A connection to send one request on.
-    ///
-    /// # Errors
-    /// None could be made: all of [`Retry::Safe`](super::error::Retry::Safe).
-    ///
-    /// # Cancel safety
-    /// An attempt to connect is given up.
-    pub(super) async fn lease(
-        self: &Rc<Self>,
-        want: Want,
-        seat: Option<Seat>,
-    ) -> Result<(Lease, Origin), ProxyError> {
-        let seat = match seat {
-            Some(seat) => seat,
-            // The same request once more.
-            None => Seat::take(self, &self.terms.get().limits.endpoint, Try::First)
-                .map_err(|_| ProxyError::UpstreamOverloaded)?,
-        };
-        let idle = match (want, self.protocol) {
+    /// A connection that is idle, or has room.
+    fn take(&self, want: Want) -> Option<Line> {
+        match (want, self.protocol) {
             (Want::Fresh, _) => None,
             (Want::Any, UpstreamProtocol::Http1) => self.take_idle().map(Line::Http1),
             (Want::Any, UpstreamProtocol::Http2) => self.http2.take(&self.terms.get()).map(Line::Http2),
-        };
-        let (line, origin) = match idle {
-            Some(line) => (line, Origin::Reused),
-            // On the heap: what connects is large, and rare.
-            None => Box::pin(self.connect(want)).await?,
-        };
-        self.state.requests.fetch_add(1, Ordering::Relaxed);
-        let retired = false;
-        let line = Some(line);
-        Ok((Lease { line, retired, seat }, origin))
+        }
     }
 
     async fn connect(&self, want: Want) -> Result<(Line, Origin), ProxyError> {
@@ -261,6 +236,13 @@ impl Pool {
     }
 }
 
+async fn connect(seat: &Option<Seat>, want: Want) -> Result<(Line, Origin), ProxyError> {
+    match seat {
+        Some(seat) => seat.pool.connect(want).await,
+        None => Err(ProxyError::UpstreamOverloaded),
+    }
+}
+
 enum Line {
     Http1(Line1),
     Http2(Stream),
@@ -275,6 +257,29 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
+    /// A connection to send one request on, for who has a seat: it is taken once there is a connection.
+    ///
+    /// Its arguments are few, as they live in the future of each request.
+    ///
+    /// # Errors
+    /// None could be made: all of [`Retry::Safe`](super::error::Retry::Safe).
+    ///
+    /// # Cancel safety
+    /// An attempt to connect is given up.
+    pub(super) async fn take(seat: &mut Option<Seat>, want: Want) -> Result<(Self, Origin), ProxyError> {
+        let idle = seat.as_ref().and_then(|seat| seat.pool.take(want));
+        let (line, origin) = match idle {
+            Some(line) => (line, Origin::Reused),
+            // On the heap: what connects is large, and rare.
+            None => Box::pin(connect(seat, want)).await?,
+        };
+        let seat = seat.take().ok_or(ProxyError::UpstreamOverloaded)?;
+        seat.pool.state.requests.fetch_add(1, Ordering::Relaxed);
+        let retired = false;
+        let line = Some(line);
+        Ok((Self { line, retired, seat }, origin))
+    }
+
     /// Sends the request. Not an async function: it would hold the request, too, until the answer comes.
     ///
     /// # Errors

@@ -64,6 +64,8 @@ pub(crate) struct Record {
     pub(super) key: Option<u64>,
     /// Its place at the endpoint of the next try.
     pub(super) seat: Option<Seat>,
+    /// Its place among the retries there.
+    pub(super) retrying: Option<Permit>,
     /// Its place at its upstream, where requests are limited.
     pub(super) place: Option<Permit>,
     connect: Option<Duration>,
@@ -135,6 +137,7 @@ impl Record {
             status: None,
             tries: 0,
             seat: None,
+            retrying: None,
             place: None,
             connect: None,
             first_byte: None,
@@ -212,7 +215,7 @@ impl Record {
         // A trial call of the one before that was not made: its place is free again.
         self.end_trials(Outcome::Unknown);
         self.upstream = Some(Rc::clone(upstream));
-        (self.seat, self.place) = (None, None);
+        (self.seat, self.retrying, self.place) = (None, None, None);
     }
 
     /// The name of its route.

@@ -35,12 +35,23 @@ pub(super) fn enter(upstream: &ResolvedUpstream, record: &mut Record) -> Result<
 ///
 /// # Errors
 /// It has no room.
-pub(super) fn sit(upstream: &ResolvedUpstream, index: usize, which: Try) -> Result<Seat, ProxyError> {
+pub(super) fn sit(
+    upstream: &ResolvedUpstream,
+    index: usize,
+    which: Try,
+    record: &mut Record,
+) -> Result<usize, ProxyError> {
     let endpoint = upstream.endpoints.get(index).ok_or(ProxyError::NoEndpoint)?;
-    Seat::take(&endpoint.pool, &upstream.upstream.limits.endpoint, which).map_err(|limited| {
-        upstream.upstream.state.limited(limited);
-        ProxyError::UpstreamOverloaded
-    })
+    match Seat::take(&endpoint.pool, &upstream.upstream.limits.endpoint, which) {
+        Ok((seat, retrying)) => {
+            (record.seat, record.retrying) = (Some(seat), retrying);
+            Ok(index)
+        }
+        Err(limited) => {
+            upstream.upstream.state.limited(limited);
+            Err(ProxyError::UpstreamOverloaded)
+        }
+    }
 }
 
 /// A place at another endpoint than `full`, which was picked and has no room: one that is well and was not tried, of
@@ -55,9 +66,13 @@ pub(super) fn elsewhere(
     full: usize,
     tried: &[usize],
     which: Try,
-) -> Result<(usize, Seat), ProxyError> {
+    record: &mut Record,
+) -> Result<usize, ProxyError> {
     let limits = &upstream.upstream.limits.endpoint;
-    let members = upstream.endpoints.iter().zip(&upstream.upstream.balancing.members);
+    let members = upstream
+        .endpoints
+        .iter()
+        .zip(&upstream.upstream.balancing.members);
     let mut others: Vec<_> = members
         .enumerate()
         .filter_map(|(index, (endpoint, member))| {
@@ -75,8 +90,9 @@ pub(super) fn elsewhere(
         .into_iter()
         .find_map(|(.., index)| {
             let endpoint = upstream.endpoints.get(index)?;
-            let seat = Seat::take(&endpoint.pool, limits, which).ok()?;
-            Some((index, seat))
+            let (seat, retrying) = Seat::take(&endpoint.pool, limits, which).ok()?;
+            (record.seat, record.retrying) = (Some(seat), retrying);
+            Some(index)
         })
         .ok_or(ProxyError::UpstreamOverloaded)
 }

@@ -258,7 +258,9 @@ impl UpstreamState {
                 index += 1;
                 continue;
             };
-            let Some(waiter) = waiters.remove(index) else { break };
+            let Some(waiter) = waiters.remove(index) else {
+                break;
+            };
             self.queue.counted(&waiters);
             let place = Place {
                 held: Some(held),

@@ -34,7 +34,12 @@ impl UpstreamState {
         of.times.fetch_add(1, Ordering::Relaxed);
         of.last_ms.store(self.now_ms(), Ordering::Relaxed);
         if of.told.load(Ordering::Relaxed) == 0 && of.told.swap(1, Ordering::Relaxed) == 0 {
-            self.tell_limit(limited.limit, limited.endpoint, ("free", "reached"), limited.to_string());
+            self.tell_limit(
+                limited.limit,
+                limited.endpoint,
+                ("free", "reached"),
+                limited.to_string(),
+            );
         }
     }
 

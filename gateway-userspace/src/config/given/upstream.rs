@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::health::{Health, Registration};
-use super::{CircuitBreaker, Hash, Outlier, Place, UpstreamLimits, Time, TimeOrNone, limits, time_text};
+use super::{CircuitBreaker, Hash, Outlier, Place, Time, TimeOrNone, UpstreamLimits, limits, time_text};
 use crate::config::snapshot::{Balancer, HttpMode, UpstreamProtocol};
 
 /// A backend service.

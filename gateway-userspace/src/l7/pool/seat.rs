@@ -8,7 +8,6 @@ use crate::resilience::limits::{Limit, Limited, Maxima, Permit};
 /// Counted as under way at the endpoint while it lives.
 pub(crate) struct Seat {
     pub(super) pool: Rc<Pool>,
-    _retrying: Option<Permit>,
 }
 
 /// Whether a try is one of those that are bounded as retries.
@@ -19,11 +18,15 @@ pub(in crate::l7) enum Try {
 }
 
 impl Seat {
-    /// A place for one request, if the endpoint has room.
+    /// A place for one request, if the endpoint has room; for a retry with its place among those.
     ///
     /// # Errors
     /// Which limit of the endpoint is reached.
-    pub(in crate::l7) fn take(pool: &Rc<Pool>, maxima: &Maxima, which: Try) -> Result<Self, Limited> {
+    pub(in crate::l7) fn take(
+        pool: &Rc<Pool>,
+        maxima: &Maxima,
+        which: Try,
+    ) -> Result<(Self, Option<Permit>), Limited> {
         let limited = |limit| Limited {
             limit,
             max: maxima.of(limit),
@@ -36,13 +39,28 @@ impl Seat {
                 Some(permit.ok_or_else(|| limited(Limit::Retries))?)
             }
         };
+        // Last, as it is what must be given back by hand until there is a seat.
         if !pool.state.begins(maxima.requests) {
             return Err(limited(Limit::Requests));
         }
-        Ok(Self {
+        let seat = Self {
             pool: Rc::clone(pool),
-            _retrying: retrying,
-        })
+        };
+        Ok((seat, retrying))
+    }
+}
+
+impl Pool {
+    /// A place for the same request once more, on another connection; `None`: the endpoint has no room any more.
+    pub(in crate::l7) fn seat(self: &Rc<Self>) -> Option<Seat> {
+        let maxima = self.terms.get().limits.endpoint;
+        match Seat::take(self, &maxima, Try::First) {
+            Ok((seat, _)) => Some(seat),
+            Err(limited) => {
+                self.state.upstream().limited(limited);
+                None
+            }
+        }
     }
 }
 

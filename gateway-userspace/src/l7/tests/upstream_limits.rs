@@ -121,7 +121,11 @@ async fn of_an_upstreams_requests_so_many_are_under_way_and_the_next_is_told_to_
         wait_until("all given back", || is_calm(&gateway, &patient)).await;
         assert_eq!(get(gateway.address(), "/up").await.status, 200);
         assert_eq!(patient.most.load(Ordering::SeqCst), 3);
-        assert_eq!(state.failures.load(Ordering::Relaxed), 0, "to be busy is no failure");
+        assert_eq!(
+            state.failures.load(Ordering::Relaxed),
+            0,
+            "to be busy is no failure"
+        );
     }
 }
 
@@ -142,7 +146,10 @@ async fn an_endpoint_at_its_limit_is_passed_over_while_another_has_room() {
             .iter()
             .for_each(|patient| patient.may_answer.add_permits(10));
         assert_eq!(statuses(tasks).await, [200; 4]);
-        wait_until("all given back", || is_calm(&gateway, &one) && is_calm(&gateway, &two)).await;
+        wait_until("all given back", || {
+            is_calm(&gateway, &one) && is_calm(&gateway, &two)
+        })
+        .await;
     }
 }
 
@@ -307,7 +314,10 @@ async fn an_edit_resets_nothing_and_counts_from_the_next_request_on() {
         patient.may_answer.add_permits(released);
         let state = gateway.state(patient.server.address);
         let expected = patient.inside().min(3);
-        wait_until("counted", || state.upstream().requests.taken() as usize <= expected).await;
+        wait_until("counted", || {
+            state.upstream().requests.taken() as usize <= expected
+        })
+        .await;
         if status == 503 {
             assert_eq!(get(gateway.address(), "/up").await.status, 503, "{requests}");
         }
@@ -342,8 +352,19 @@ async fn places_come_back_after_clients_that_go_and_after_resets() {
         };
         let gateway = Gateway::start(&setup);
         let state = gateway.state(patient.server.address);
-        for _ in 0..5 {
-            let tasks: Vec<_> = (0..8).map(|_| ask(&gateway, "/up")).collect();
+        // A client of HTTP/1 that closes may still read, for 2 s.
+        for is_second in [false, true] {
+            let address = gateway.address();
+            let one = |_| {
+                tokio::spawn(async move {
+                    let mut client = match is_second {
+                        false => Client::http1(address).await,
+                        true => Client::http2(address).await,
+                    };
+                    client.get("/up").await.unwrap()
+                })
+            };
+            let tasks: Vec<_> = (0..8).map(one).collect();
             wait_until("under way", || state.active.load(Ordering::Relaxed) == 8).await;
             assert_eq!(state.upstream().requests.taken(), 8);
             // Some wait, one is at the endpoint: all go away.
@@ -358,7 +379,8 @@ async fn places_come_back_after_clients_that_go_and_after_resets() {
 
 #[tokio::test]
 async fn a_place_is_held_until_the_answers_body_ends() {
-    let (more, rest) = tokio::sync::mpsc::channel::<Result<hyper::body::Frame<bytes::Bytes>, hyper::Error>>(4);
+    let (more, rest) =
+        tokio::sync::mpsc::channel::<Result<hyper::body::Frame<bytes::Bytes>, hyper::Error>>(4);
     let rest = Arc::new(Mutex::new(Some(rest)));
     let server = Server::start(move |_| {
         let rest = rest.lock().unwrap().take();
@@ -382,7 +404,11 @@ async fn a_place_is_held_until_the_answers_body_ends() {
     more.send(Ok(hyper::body::Frame::data("piece".into())))
         .await
         .unwrap();
-    assert_eq!(get(gateway.address(), "/up").await.status, 503, "the body goes on");
+    assert_eq!(
+        get(gateway.address(), "/up").await.status,
+        503,
+        "the body goes on"
+    );
     drop(more);
     assert_eq!(streaming.into_body().collect().await.unwrap().to_bytes(), "piece");
     let state = gateway.state(server.address);
