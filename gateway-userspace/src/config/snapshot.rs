@@ -7,6 +7,7 @@ mod health;
 mod outcomes;
 mod respond;
 mod rules;
+mod under_way;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;

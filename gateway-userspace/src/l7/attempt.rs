@@ -93,6 +93,9 @@ pub(super) async fn attempt(
         if let Origin::Fresh(time) = origin {
             record.connected(time);
         }
+        if let Some(deadline) = &record.deadline {
+            deadline.tell(&mut outgoing.head.headers);
+        }
         let may_repeat = origin == Origin::Reused || route.resends() == Resends::Yes;
         let (upload, gate, resends) = (outgoing.upload.clone(), outgoing.gate.clone(), outgoing.resends);
         let is_call = outgoing.is_call;

@@ -132,6 +132,8 @@ reasons! {
     ConnectionBad = "connection-bad", Downstream, Never, BAD_REQUEST, "the Connection field names a field that must not be removed";
     /// Content-Length is there twice, or is no plain number.
     LengthBad = "length-bad", Downstream, Never, BAD_REQUEST, "the request's Content-Length cannot be read";
+    /// A trusted client's `deadline_header` is no plain number of milliseconds, or is there twice.
+    DeadlineBad = "deadline-bad", Downstream, Never, BAD_REQUEST, "the request's deadline cannot be read";
     /// White space around a value in HTTP/2, or a name that could be taken for one of the gateway's.
     FieldAmbiguous = "field-ambiguous", Downstream, Never, BAD_REQUEST, "the request has a field that can be read in two ways";
     /// No key of the right form in an opening handshake that is to be translated.

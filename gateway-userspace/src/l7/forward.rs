@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Response, header};
 use hyper::body::Incoming;
@@ -276,12 +276,24 @@ pub(super) fn lists(outcomes: &Outcomes, response: &Response<Incoming>) -> bool 
             && grpc::Status::read(response.headers()).is_some_and(|status| outcomes.has_grpc(status.code())))
 }
 
-/// How long the upstream asks to be left alone; a date is not looked at, for clocks differ by more than clients wait.
+/// How long the upstream asks to be left alone. A date is compared with that of the answer itself, so that no two clocks
+/// are: ours counts only where the answer has none.
 ///
 /// Source: RFC 9110, section 10.2.3.
 fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
-    value.parse().ok().map(Duration::from_secs)
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(value).ok()?;
+    let date = response
+        .headers()
+        .get(header::DATE)
+        .and_then(|date| date.to_str().ok());
+    let now = date.and_then(|date| httpdate::parse_http_date(date).ok());
+    let now = now.unwrap_or_else(SystemTime::now);
+    // One that is over asks for nothing.
+    Some(until.duration_since(now).unwrap_or_default())
 }
 
 impl ProxyError {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::body::Upload;
 use super::connection::Connection;
+use super::deadline::Deadline;
 use super::error::{Fault, ProxyError};
 use super::exchange::{Exchange, Pace};
 use super::grpc;
@@ -62,6 +63,8 @@ pub(crate) struct Record {
     trials: Vec<(Arc<UpstreamState>, Trying)>,
     /// What its upstream's balancer tells it apart by.
     pub(super) key: Option<u64>,
+    /// When it must have ended, as endpoints are told.
+    pub(super) deadline: Option<Deadline>,
     /// Its place at the endpoint of the next try.
     pub(super) seat: Option<Seat>,
     /// Its place among the retries there.
@@ -136,6 +139,7 @@ impl Record {
             upload: None,
             status: None,
             tries: 0,
+            deadline: None,
             seat: None,
             retrying: None,
             place: None,

@@ -143,6 +143,18 @@ pub struct Usage {
     pub retries: Count,
 }
 
+impl Usage {
+    /// How much of that is under way; its requests are that many.
+    pub fn of(&self, limit: Limit, requests: u32) -> u32 {
+        match limit {
+            Limit::Connections => self.connections.taken(),
+            Limit::Pending => self.pending.taken(),
+            Limit::Requests => requests,
+            Limit::Retries => self.retries.taken(),
+        }
+    }
+}
+
 /// Places of one kind that are taken. Clones count the same places.
 #[derive(Clone, Debug, Default)]
 pub struct Count(Arc<Taken>);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway::admin::status::{Endpoint, EndpointReadiness, Upstream};
+use gateway::admin::status::{Endpoint, EndpointReadiness, UnderWay, Upstream};
 use gateway::resilience::breaker::State;
 
 use super::super::table::{Cell, Table, Tone};
@@ -15,13 +15,14 @@ pub fn table(upstreams: &[Upstream]) -> Table {
     let mut rows = Vec::new();
     for upstream in upstreams {
         // Its own breaker has a row only while it is not as it should be.
-        if let Some(note) = note(None, upstream.breaker) {
+        if let Some(note) = note(None, upstream.breaker, &upstream.under_way) {
             let mut row = vec![(&upstream.name).into(), WHOLE.into()];
             row.resize(COLUMNS.len(), "".into());
             rows.push((row, Some(note)));
         }
         for endpoint in &upstream.endpoints {
-            rows.push((row(upstream, endpoint), note(Some(endpoint), endpoint.breaker)));
+            let note = note(Some(endpoint), endpoint.breaker, &endpoint.under_way);
+            rows.push((row(upstream, endpoint), note));
         }
     }
     let is_any = rows.iter().any(|(_, note)| note.is_some());
@@ -68,8 +69,8 @@ fn row(upstream: &Upstream, endpoint: &Endpoint) -> Vec<Cell> {
     ]
 }
 
-/// What passive health and a breaker have to say, where it is not that all is well.
-fn note(endpoint: Option<&Endpoint>, breaker: Option<State>) -> Option<Cell> {
+/// What passive health, a breaker and limits have to say, where it is not that all is well.
+fn note(endpoint: Option<&Endpoint>, breaker: Option<State>, under_way: &UnderWay) -> Option<Cell> {
     let is_ejected = endpoint.is_some_and(|endpoint| endpoint.ejected);
     let ejected = is_ejected.then(|| ("ejected".to_owned(), Tone::Bad));
     let tone = match breaker {
@@ -79,10 +80,27 @@ fn note(endpoint: Option<&Endpoint>, breaker: Option<State>) -> Option<Cell> {
     };
     let breaker = breaker.zip(tone);
     let breaker = breaker.map(|(state, tone)| (format!("breaker {state}"), tone));
-    match (ejected, breaker) {
-        (Some((ejected, tone)), Some((breaker, _))) => Some(Cell(format!("{ejected}, {breaker}"), tone)),
-        (one, other) => one.or(other).map(|(text, tone)| Cell(text, tone)),
-    }
+    let notes: Vec<_> = ejected
+        .into_iter()
+        .chain(breaker)
+        .chain(full(under_way))
+        .collect();
+    let tone = notes.first().map(|(_, tone)| *tone)?;
+    let texts: Vec<String> = notes.into_iter().map(|(text, _)| text).collect();
+    Some(Cell(texts.join(", "), tone))
+}
+
+/// The limits that are reached now.
+fn full(under_way: &UnderWay) -> Option<(String, Tone)> {
+    let of = [
+        ("connections", under_way.connections),
+        ("pending", under_way.pending),
+        ("requests", under_way.requests),
+        ("retries", under_way.retries),
+    ];
+    let full = of.into_iter().filter(|(_, used)| used.is_full());
+    let full: Vec<String> = full.map(|(what, used)| format!("{} {what}", used.now)).collect();
+    (!full.is_empty()).then(|| (format!("at its limit: {}", full.join(", ")), Tone::Doubtful))
 }
 
 fn readiness_cell(readiness: EndpointReadiness) -> Cell {
@@ -121,6 +139,8 @@ pub fn checks(upstreams: &[Upstream]) -> Option<Table> {
 #[cfg(test)]
 mod tests {
     use super::super::super::table::Style;
+    use gateway::admin::status::Used;
+
     use super::*;
 
     fn endpoint(is_ejected: &str, breaker: Option<State>) -> Endpoint {
@@ -132,10 +152,35 @@ mod tests {
             ejected: is_ejected == "ejected",
             breaker,
             active: 0,
+            under_way: UnderWay::default(),
             requests: 0,
             failures: 0,
             checks: Vec::new(),
         }
+    }
+
+    #[test]
+    fn limits_that_are_reached_are_named_and_no_others() {
+        let mut upstream = Upstream {
+            name: "u".to_owned(),
+            breaker: None,
+            under_way: UnderWay::default(),
+            endpoints: vec![endpoint("in", None)],
+        };
+        upstream.under_way.requests = Used {
+            now: 8,
+            limit: Some(9),
+        };
+        let text = |upstream: &Upstream| table(std::slice::from_ref(upstream)).text(Style::Plain);
+        assert!(!text(&upstream).contains("limit"), "{}", text(&upstream));
+        upstream.under_way.requests.now = 9;
+        upstream.endpoints[0].under_way.connections = Used {
+            now: 3,
+            limit: Some(3),
+        };
+        let text = text(&upstream);
+        assert!(text.contains("at its limit: 9 requests"), "{text}");
+        assert!(text.contains("at its limit: 3 connections"), "{text}");
     }
 
     #[test]
@@ -168,6 +213,7 @@ mod tests {
             let upstream = Upstream {
                 name: "u".to_owned(),
                 breaker: *whole,
+                under_way: UnderWay::default(),
                 endpoints: vec![endpoint(is_ejected, *breaker)],
             };
             let text = table(&[upstream]).text(Style::Plain);
