@@ -128,12 +128,13 @@ fn a_limit_that_is_reached_is_one_event_a_number_in_the_metrics_and_a_word_in_th
         let limited = "gateway_upstream_limited_total{upstream=\"pool\",limit=\"requests\"}";
         assert!(sum(&metrics, limited) > 0, "{metrics}");
         let seen = load.end().await;
-        let refused = seen
-            .iter()
-            .filter(|seen| seen.code() == Some("upstream-overloaded"));
+        let refused = seen.iter().filter(|seen| seen.status() == Some(503));
         assert!(refused.count() > 0);
         let told = follower.events("limit", "reached");
         assert!(told.len() == 1 && told[0]["upstream"] == "pool", "{told:?}");
-        tokio::task::block_in_place(|| gateway.check_idle());
+        tokio::task::block_in_place(|| {
+            assert!(gateway.counted("reason=\"upstream-overloaded\"") > 0);
+            gateway.check_idle();
+        });
     });
 }
