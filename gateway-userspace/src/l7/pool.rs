@@ -360,8 +360,12 @@ impl Lease {
         })
     }
 
-    /// Nobody wants the answer: what is left of it is read if it is short, so that the connection can be used again.
+    /// Nobody wants the answer: what is left of it is read if it is short, so that the connection can be used again. The
+    /// seat is free at once, as the next try of the same request may need it.
     pub(super) fn discard(self, response: Response<Incoming>) {
+        let Self { line, retired, seat } = self;
+        let pool = Rc::clone(&seat.pool);
+        drop(seat);
         let mut body = Limited::new(response.into_body(), DISCARDED_BYTES_MAX);
         drop(tokio::task::spawn_local(async move {
             let read = timeout(SETTLE_MAX, async {
@@ -370,20 +374,29 @@ impl Lease {
                 }
                 Some(())
             });
-            if let Ok(Some(())) = read.await {
-                self.finish();
+            if let Ok(Some(())) = read.await
+                && !retired
+            {
+                idles(line, &pool);
             }
         }));
     }
 
     /// The response was read to its end: the connection may serve another request.
-    pub(super) fn finish(mut self) {
-        match self.line.take() {
-            _ if self.retired => {}
-            Some(Line::Http1(line)) if line.sender.is_ready() => self.seat.pool.put_idle(line),
-            Some(Line::Http1(line)) if !line.sender.is_closed() => settle(line, Rc::clone(&self.seat.pool)),
-            Some(Line::Http1(_) | Line::Http2(_)) | None => {}
+    pub(super) fn finish(self) {
+        let Self { line, retired, seat } = self;
+        if !retired {
+            idles(line, &seat.pool);
         }
+    }
+}
+
+/// HTTP on it is over for now.
+fn idles(line: Option<Line>, pool: &Rc<Pool>) {
+    match line {
+        Some(Line::Http1(line)) if line.sender.is_ready() => pool.put_idle(line),
+        Some(Line::Http1(line)) if !line.sender.is_closed() => settle(line, Rc::clone(pool)),
+        Some(Line::Http1(_) | Line::Http2(_)) | None => {}
     }
 }
 

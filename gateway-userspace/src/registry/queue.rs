@@ -278,3 +278,118 @@ impl UpstreamState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::registry::Registry;
+    use crate::resilience::limits::Maxima;
+
+    const ADDRESS: ([u8; 4], u16) = ([192, 0, 2, 1], 80);
+
+    fn limits(whole: u32, endpoint: u32) -> Limits {
+        let connections = |connections| Maxima {
+            connections,
+            ..Maxima::default()
+        };
+        Limits {
+            whole: connections(whole),
+            endpoint: connections(endpoint),
+        }
+    }
+
+    fn waits(ticket: &mut Ticket) -> bool {
+        ticket.grant.try_recv().is_err()
+    }
+
+    #[test]
+    fn who_is_kept_out_by_its_endpoint_lets_those_behind_pass() {
+        let registry = Registry::default();
+        let [one, two] = [1, 2].map(|host| registry.endpoint("users", ([192, 0, 2, host], 80).into()));
+        let limits = limits(3, 1);
+        let held = one.place(&limits).unwrap();
+        let mut first = one.queue(ADDRESS.into(), None, &limits).unwrap();
+        let mut second = two.queue(ADDRESS.into(), None, &limits).unwrap();
+        assert!(waits(&mut first));
+        let other = second.grant.try_recv().unwrap();
+        drop(held);
+        let mine = first.grant.try_recv().unwrap();
+        assert!(matches!((mine, other), (Grant::Connect(_), Grant::Connect(_))));
+        drop((first, second));
+        assert_eq!(one.upstream().usage.connections.taken(), 0);
+        assert_eq!(one.upstream().usage.pending.taken(), 0);
+    }
+
+    #[test]
+    fn what_who_went_away_was_given_goes_to_the_next() {
+        let registry = Registry::default();
+        let endpoint = registry.endpoint("users", ADDRESS.into());
+        let limits = limits(1, 1);
+        let held = endpoint.place(&limits).unwrap();
+        let mut tickets: Vec<_> = (0..3)
+            .map(|_| endpoint.queue(ADDRESS.into(), None, &limits).unwrap())
+            .collect();
+        drop(tickets.remove(1));
+        drop(held);
+        // It was given the place, and never looks.
+        drop(tickets.remove(0));
+        assert!(!waits(&mut tickets[0]));
+        assert!(endpoint.place(&limits).is_some(), "which was dropped, too");
+    }
+
+    #[test]
+    fn an_idle_connection_goes_to_its_own_pool_unless_another_has_waited_for_long() {
+        let registry = Registry::default();
+        let endpoint = registry.endpoint("users", ADDRESS.into());
+        let limits = limits(1, 1);
+        let _held = endpoint.place(&limits).unwrap();
+        let queue = |pool| endpoint.queue(ADDRESS.into(), Some(pool), &limits).unwrap();
+        assert_eq!(endpoint.idles(1), Idle::Keep);
+        let (_other, mut own) = (queue(2), queue(1));
+        assert_eq!(endpoint.idles(1), Idle::Reserve);
+        assert!(matches!(own.grant.try_recv(), Ok(Grant::Pool)));
+        assert_eq!((endpoint.wanted(1), endpoint.wanted(2)), (1, 0));
+        let _own = queue(1);
+        thread::sleep(OTHERS_WAIT);
+        assert_eq!(endpoint.idles(1), Idle::Close);
+    }
+
+    #[test]
+    fn threads_never_have_more_connections_than_may_be_and_nobody_waits_for_ever() {
+        let registry = Registry::default();
+        let endpoint = registry.endpoint("users", ADDRESS.into());
+        let limits = limits(3, 2);
+        let inside = AtomicU32::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                    for round in 0..5_000 {
+                        let place = endpoint.place(&limits).or_else(|| {
+                            let mut ticket = endpoint.queue(ADDRESS.into(), None, &limits).unwrap();
+                            if round % 7 == 0 {
+                                return None;
+                            }
+                            // Hangs for ever where a place is lost.
+                            match runtime.block_on(&mut ticket.grant).unwrap() {
+                                Grant::Connect(place) => Some(place),
+                                Grant::Pool => None,
+                            }
+                        });
+                        if place.is_some() {
+                            assert!(inside.fetch_add(1, Ordering::SeqCst) < 2, "above the limit");
+                            thread::yield_now();
+                            inside.fetch_sub(1, Ordering::SeqCst);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(endpoint.usage.connections.taken(), 0);
+        assert_eq!(endpoint.upstream().usage.connections.taken(), 0);
+        assert_eq!(endpoint.upstream().usage.pending.taken(), 0);
+        assert!(endpoint.upstream().queue.is_empty());
+    }
+}

@@ -10,7 +10,7 @@ use crate::resilience::limits::{Limit, Limited};
 
 /// A limit is taken to be reached until it was not for so long: so that one that is reached now and then is two events,
 /// not thousands.
-const CALM: Duration = Duration::from_secs(10);
+pub(super) const CALM: Duration = Duration::from_secs(10);
 
 /// What was reached of one upstream, its endpoints included.
 #[derive(Debug, Default)]
@@ -50,14 +50,14 @@ impl UpstreamState {
     }
 
     /// Time passed.
-    pub(super) fn calm_down(&self) {
+    pub(super) fn calm_down(&self, calm: Duration) {
         for (limit, of) in Limit::ALL.into_iter().zip(&self.reached.0) {
             if of.told.load(Ordering::Relaxed) == 0 {
                 continue;
             }
             let calm_ms = self.now_ms().saturating_sub(of.last_ms.load(Ordering::Relaxed));
-            if u128::from(calm_ms) >= CALM.as_millis() && of.told.swap(0, Ordering::Relaxed) == 1 {
-                let why = format!("not reached for {} s", CALM.as_secs());
+            if u128::from(calm_ms) >= calm.as_millis() && of.told.swap(0, Ordering::Relaxed) == 1 {
+                let why = format!("not reached for {} s", calm.as_secs());
                 self.tell_limit(limit, None, ("reached", "free"), why);
             }
         }
@@ -86,5 +86,55 @@ impl UpstreamState {
             line: "limit of an upstream",
             volume: Volume::Warn,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::events::Events;
+    use crate::registry::Registry;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_reached_often_is_one_event_and_one_more_when_it_is_over() {
+        let events = Events::default();
+        let registry = Registry::new(events.clone());
+        let upstream = registry.upstream("users");
+        let endpoint = "192.0.2.1:80".parse().unwrap();
+        let limited = |limit, endpoint| Limited {
+            limit,
+            max: 5,
+            endpoint,
+        };
+        for _ in 0..100 {
+            upstream.limited(limited(Limit::Requests, Some(endpoint)));
+        }
+        upstream.limited(limited(Limit::Pending, None));
+        upstream.calm_down(CALM);
+        upstream.calm_down(Duration::ZERO);
+        upstream.calm_down(Duration::ZERO);
+        upstream.limited(limited(Limit::Requests, None));
+        assert_eq!(upstream.times_limited(Limit::Requests), 101);
+        assert_eq!(upstream.times_limited(Limit::Connections), 0);
+        let told = events.kept();
+        let told: Vec<_> = told
+            .iter()
+            .map(|event| {
+                (
+                    event.why.split(':').next().unwrap(),
+                    event.endpoint,
+                    event.to.as_str(),
+                )
+            })
+            .collect();
+        let expected = [
+            ("requests", Some(endpoint), "reached"),
+            ("pending", None, "reached"),
+            ("pending", None, "free"),
+            ("requests", None, "free"),
+            ("requests", None, "reached"),
+        ];
+        assert_eq!(told, expected);
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::EndpointState;
 use super::calls::{BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
 use super::queue::Queue;
-use super::reached::Reached;
+use super::reached::{self, Reached};
 use crate::events::Events;
 use crate::resilience::breaker::{self, Breaker, Force, Outcome, State, Trial};
 use crate::resilience::limits::{Count, Usage};
@@ -223,7 +223,7 @@ impl UpstreamState {
 
     /// Time passed; a few times a second.
     pub fn tick(&self, endpoints: &[(SocketAddr, &EndpointState)]) {
-        self.calm_down();
+        self.calm_down(reached::CALM);
         if self.guarded.load(Ordering::Relaxed) == 0 {
             return;
         }

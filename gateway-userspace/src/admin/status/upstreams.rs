@@ -10,7 +10,7 @@ use crate::config::snapshot::{self, Kind, Snapshot};
 use crate::health::{KindStatus, Known};
 use crate::registry::{BreakerStatus, Readiness};
 use crate::resilience::breaker::State;
-use crate::resilience::limits::{Limit, Maxima, UNLIMITED};
+use crate::resilience::limits::{Limit, Limits, Maxima, UNLIMITED};
 
 /// `GET /v1/upstreams`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,10 +96,12 @@ impl Used {
     }
 }
 
-fn under_way(maxima: &Maxima, now: impl Fn(Limit) -> u32) -> UnderWay {
+fn under_way(limits: &Limits, maxima: &Maxima, now: impl Fn(Limit) -> u32) -> UnderWay {
+    // Where connections have no limit, nobody waits.
+    let is_bound = |limit| limit != Limit::Pending || limits.bounds_connections();
     let used = |limit| Used {
         now: now(limit),
-        limit: Some(maxima.of(limit)).filter(|max| *max != UNLIMITED),
+        limit: Some(maxima.of(limit)).filter(|max| *max != UNLIMITED && is_bound(limit)),
     };
     UnderWay {
         connections: used(Limit::Connections),
@@ -164,7 +166,9 @@ fn one(upstream: &snapshot::Upstream, known: &Known) -> Upstream {
     Upstream {
         name: upstream.name.clone(),
         breaker: breaker(&breakers, None),
-        under_way: under_way(&upstream.limits.whole, |limit| upstream.under_way(limit)),
+        under_way: under_way(&upstream.limits, &upstream.limits.whole, |limit| {
+            upstream.under_way(limit)
+        }),
         endpoints: members
             .map(|(one, member)| Endpoint {
                 breaker: breaker(&breakers, Some(one.address)),
@@ -197,7 +201,9 @@ fn endpoint(
         ejected: endpoint.state.is_ejected(),
         breaker: None,
         active: endpoint.state.active.load(Relaxed),
-        under_way: under_way(&upstream.limits.endpoint, |limit| endpoint.under_way(limit)),
+        under_way: under_way(&upstream.limits, &upstream.limits.endpoint, |limit| {
+            endpoint.under_way(limit)
+        }),
         requests: endpoint.state.requests.load(Relaxed),
         failures: endpoint.state.failures.load(Relaxed),
         checks: Vec::new(),

@@ -302,6 +302,22 @@ async fn an_exhausted_budget_is_never_exceeded_and_clients_get_the_upstreams_own
 }
 
 #[tokio::test]
+async fn a_retry_does_not_stand_in_its_own_way() {
+    let (failing, asked) = answers(503, None).await;
+    let mut setup = Setup::new(1, &[failing.address]);
+    setup.retry = retries(&["503"]);
+    setup.limits.endpoint.requests = 1;
+    setup.limits.endpoint.connections = 1;
+    setup.limits.whole.requests = 1;
+    let gateway = Gateway::start(&setup);
+    for _ in 0..20 {
+        let answer = ask(&gateway, "GET", "").await;
+        assert_eq!((answer.status, answer.text()), (503, "failed"));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 60);
+}
+
+#[tokio::test]
 async fn limits_of_retries_hold_beside_the_budget_for_the_whole_and_for_each_endpoint() {
     let (server, most, again) = fails_slowly().await;
     for (whole, endpoint, expected) in [(2, 9, 2), (9, 1, 1), (0, 9, 0)] {
