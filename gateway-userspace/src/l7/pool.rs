@@ -8,6 +8,7 @@ mod connect;
 mod held;
 mod http2;
 mod seat;
+mod settle;
 mod stream;
 mod turn;
 
@@ -41,9 +42,7 @@ use held::Held;
 use http2::{Connections, Stream};
 pub(crate) use seat::Seat;
 pub(super) use seat::Try;
-
-/// How long a connection may take to be idle after its response ended; it is closed then.
-const SETTLE_MAX: Duration = Duration::from_secs(1);
+use settle::{SETTLE_MAX, idles};
 
 /// Bytes of an answer that nobody wants and that are read all the same: more costs more than a new connection.
 const DISCARDED_BYTES_MAX: usize = 64 << 10;
@@ -389,26 +388,4 @@ impl Lease {
             idles(line, &seat.pool);
         }
     }
-}
-
-/// HTTP on it is over for now.
-fn idles(line: Option<Line>, pool: &Rc<Pool>) {
-    match line {
-        Some(Line::Http1(line)) if line.sender.is_ready() => pool.put_idle(line),
-        Some(Line::Http1(line)) if !line.sender.is_closed() => settle(line, Rc::clone(pool)),
-        Some(Line::Http1(_) | Line::Http2(_)) | None => {}
-    }
-}
-
-/// The request's body may not have ended, or the connection's task did not run yet: idle only after that.
-fn settle(mut line: Line1, pool: Rc<Pool>) {
-    drop(tokio::task::spawn_local(async move {
-        match timeout(SETTLE_MAX, line.sender.ready()).await {
-            Ok(Ok(())) => pool.put_idle(line),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, endpoint = %pool.address, "a connection closed after its response")
-            }
-            Err(_) => tracing::debug!(endpoint = %pool.address, "a connection was not idle in time; closed"),
-        }
-    }));
 }
