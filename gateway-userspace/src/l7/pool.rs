@@ -11,6 +11,7 @@ mod seat;
 mod settle;
 mod stream;
 mod turn;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -43,6 +44,7 @@ use http2::{Connections, Stream};
 pub(crate) use seat::Seat;
 pub(super) use seat::Try;
 use settle::{SETTLE_MAX, idles};
+use watch::Watcher;
 
 /// Bytes of an answer that nobody wants and that are read all the same: more costs more than a new connection.
 const DISCARDED_BYTES_MAX: usize = 64 << 10;
@@ -109,7 +111,8 @@ pub(crate) struct Pool {
     protocol: UpstreamProtocol,
     terms: Cell<Terms>,
     /// The last used at the back.
-    idle: RefCell<VecDeque<Idle>>,
+    idle: Rc<RefCell<VecDeque<Idle>>>,
+    watcher: RefCell<Option<Watcher>>,
     /// For requests that were told to take one.
     reserved: RefCell<VecDeque<Line1>>,
     http2: Connections,
@@ -130,7 +133,8 @@ impl Pool {
             ends: Arc::default(),
             protocol,
             terms: Cell::new(terms),
-            idle: RefCell::default(),
+            idle: Rc::default(),
+            watcher: RefCell::default(),
             reserved: RefCell::default(),
             http2: Connections::default(),
         }
@@ -201,6 +205,10 @@ impl Pool {
                 if idle.len() < terms.idle_max {
                     let since = Cell::new(None);
                     idle.push_back(Idle { line, since });
+                    drop(idle);
+                    if terms.limits.bounds_connections() {
+                        self.watch();
+                    }
                 }
             }
             IdleUse::Reserve => self.reserved.borrow_mut().push_back(line),

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::sync::oneshot::{Receiver, Sender, channel};
 
 use super::{EndpointState, UpstreamState};
@@ -78,6 +79,8 @@ pub struct Queue {
     waiting: AtomicU32,
     next: AtomicU64,
     waiters: Mutex<VecDeque<Waiter>>,
+    /// Tells those who hold idle connections that somebody waits.
+    wanted: Notify,
 }
 
 #[derive(Debug)]
@@ -170,6 +173,7 @@ impl EndpointState {
         drop(waiters);
         // What was given back before the queue was seen to have somebody in it.
         upstream.serve_queue();
+        upstream.queue.wanted.notify_waiters();
         Ok(Ticket {
             id,
             grant: granted,
@@ -243,6 +247,11 @@ impl EndpointState {
 }
 
 impl UpstreamState {
+    /// Waits until another request has joined the queue. One that did before this was called is not seen.
+    pub fn places_wanted(&self) -> impl Future<Output = ()> {
+        self.queue.wanted.notified()
+    }
+
     /// Gives free places to those who wait, in their order.
     pub(super) fn serve_queue(&self) {
         // Who gives back a place and who joins the queue each write one word and then read the other's: with a fence on
