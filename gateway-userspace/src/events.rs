@@ -53,6 +53,8 @@ pub enum Kind {
     Ejection,
     /// Which way is taken to an endpoint.
     Channel,
+    /// A limit of an upstream or an endpoint.
+    Limit,
 }
 
 impl Kind {
@@ -63,6 +65,7 @@ impl Kind {
             Self::Breaker => "breaker",
             Self::Ejection => "ejection",
             Self::Channel => "channel",
+            Self::Limit => "limit",
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::snapshot::{Snapshot, Upstream};
 use crate::health;
-use crate::registry::{EndpointState, Probe, Reached};
+use crate::registry::{EndpointState, Probe, Reachable};
 
 /// Between two steps of the machines: short against every time that may be configured.
 const TICK: Duration = Duration::from_millis(100);
@@ -37,7 +37,7 @@ impl Driver {
     pub fn apply(&self, snapshot: &Snapshot) {
         for upstream in &snapshot.upstreams {
             upstream.state.guard(&upstream.guards, &endpoints(upstream));
-            upstream.state.reach(upstream.failback, &reached(upstream));
+            upstream.state.reach(upstream.failback, &reachable(upstream));
         }
         *lock(&self.upstreams) = snapshot.upstreams.clone();
     }
@@ -58,12 +58,12 @@ async fn run(upstreams: Arc<Mutex<Vec<Arc<Upstream>>>>) {
         for upstream in upstreams {
             upstream.state.tick(&endpoints(&upstream));
             let has_channels = upstream.endpoints.iter().any(|one| !one.channels.is_empty());
-            let reached = if has_channels {
-                reached(&upstream)
+            let reachable = if has_channels {
+                reachable(&upstream)
             } else {
                 Vec::new()
             };
-            for probe in upstream.state.tick_channels(&reached) {
+            for probe in upstream.state.tick_channels(&reachable) {
                 drop(tokio::spawn(try_first(Arc::clone(&upstream), probe)));
             }
             if is_starting(&upstream) {
@@ -101,10 +101,10 @@ fn endpoints(upstream: &Upstream) -> Vec<(SocketAddr, &EndpointState)> {
         .collect()
 }
 
-fn reached(upstream: &Upstream) -> Vec<Reached<'_>> {
+fn reachable(upstream: &Upstream) -> Vec<Reachable<'_>> {
     let endpoints = upstream.endpoints.iter();
     endpoints
-        .map(|endpoint| Reached {
+        .map(|endpoint| Reachable {
             address: endpoint.address,
             protocol: upstream.protocol,
             others: &endpoint.channels,

@@ -39,6 +39,7 @@ mod pool;
 mod record;
 mod request_ids;
 mod resolved;
+mod seats;
 mod serve;
 mod server;
 mod stream;

@@ -4,6 +4,8 @@
 //! anybody; the machines of an upstream (`registry/upstream.rs`) have a lock, which calls that succeed never take.
 
 mod calls;
+mod queue;
+mod reached;
 mod upstream;
 
 use std::collections::HashMap;
@@ -15,9 +17,11 @@ use std::time::Duration;
 
 use crate::events::Events;
 use crate::resilience::breaker::Outcome;
+use crate::resilience::limits::{UNLIMITED, Usage};
 
 pub use calls::{BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
-pub use upstream::{Blame, Channel, Probe, Reached, Trying, UpstreamState};
+pub use queue::{Grant, Idle, Place, Ticket};
+pub use upstream::{Blame, Channel, Probe, Reachable, Trying, UpstreamState};
 
 /// What is known of an endpoint, from checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +44,10 @@ pub struct EndpointState {
     channel: AtomicU8,
     /// What its breaker lets through.
     gate: AtomicU32,
-    /// Requests under way.
+    /// Requests under way, those that wait for a connection included.
     pub active: AtomicU32,
+    /// What else is under way.
+    pub usage: Usage,
     /// Requests sent to it since the start.
     pub requests: AtomicU64,
     /// Of these, failed before a response head came.
@@ -62,6 +68,7 @@ impl EndpointState {
             channel: AtomicU8::new(0),
             gate: AtomicU32::new(1_000),
             active: AtomicU32::new(0),
+            usage: Usage::default(),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             latency: AtomicU64::new(0),
@@ -134,6 +141,22 @@ impl EndpointState {
     /// A call to it, at that address, that was counted when its answer began broke off in the answer's body.
     pub fn spoil(&self, address: SocketAddr) {
         self.upstream.spoil(address, self);
+    }
+
+    /// One more request is under way, if fewer than `max` are: exact, whatever the threads do.
+    pub fn begins(&self, max: u32) -> bool {
+        if max == UNLIMITED {
+            self.active.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+        let more = |active: u32| if active < max { active.checked_add(1) } else { None };
+        let order = Ordering::Relaxed;
+        self.active.fetch_update(order, order, more).is_ok()
+    }
+
+    /// One that [`EndpointState::begins`] counted is over.
+    pub fn ends(&self) {
+        self.active.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn eject(&self, is_out: bool) {

@@ -9,7 +9,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-pub use upstreams::{CheckStatus, Endpoint, EndpointReadiness, Upstream, Upstreams, upstreams};
+pub use upstreams::{
+    CheckStatus, Endpoint, EndpointReadiness, UnderWay, Upstream, Upstreams, Used, upstreams,
+};
 
 use crate::config::snapshot::{Snapshot, Steering, Transport};
 

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use gateway::balance::Balancer;
-use gateway::config::settings::{ActionSettings, RouteSettings, UpstreamSettings};
+use gateway::config::settings::{ActionSettings, Place, RouteSettings, UpstreamSettings};
 use gateway::config::snapshot::{AdminListen, Health, Respond, Way};
 use gateway::config::{Problem, Settings};
+use gateway::resilience::limits::{Limit, Limits, Maxima, UNLIMITED};
 use gateway::router::{HostPattern, PathPattern};
 use serde_json::json;
 
@@ -112,6 +113,7 @@ fn summary(settings: &Settings, style: Style) -> String {
             balancer(upstream.balancer).into(),
             checks.into(),
             guards(upstream).into(),
+            limits(&upstream.limits).into(),
             connections.into(),
         ]);
     }
@@ -122,9 +124,12 @@ fn summary(settings: &Settings, style: Style) -> String {
         .iter()
         .map(|u| u.endpoints.len().saturating_mul(u.idle_per_endpoint))
         .sum();
-    text.push_str(&format!(
-        "\nworst case of upstream connections: {idle} idle, and one for each request under way\n"
-    ));
+    let bounds: Option<u64> = settings.upstreams.iter().map(|upstream| bound(upstream)).sum();
+    let worst = match bounds {
+        Some(bound) if !settings.upstreams.is_empty() => format!("{bound}, of which {idle} idle"),
+        _ => format!("{idle} idle, and one for each request under way where limits.connections is not set"),
+    };
+    text.push_str(&format!("\nworst case of upstream connections: {worst}\n"));
     text.push_str(&style.paint("the configuration is good\n", Tone::Good));
     text
 }
@@ -168,6 +173,44 @@ fn guards(upstream: &UpstreamSettings) -> String {
         "no guards".to_owned()
     } else {
         guards.join(", ")
+    }
+}
+
+/// Connections to an upstream at most, if they are limited.
+fn bound(upstream: &UpstreamSettings) -> Option<u64> {
+    let limited = |max: u32| (max != UNLIMITED).then(|| u64::from(max));
+    let whole = limited(upstream.limits.whole.connections);
+    // A name may stand for any number of endpoints, and others may register.
+    let is_fixed = upstream.registered_max == 0
+        && upstream
+            .endpoints
+            .iter()
+            .all(|endpoint| matches!(endpoint.place, Place::Address(_)));
+    let count = u64::try_from(upstream.endpoints.len()).unwrap_or(u64::MAX);
+    let each = limited(upstream.limits.endpoint.connections).filter(|_| is_fixed);
+    let each = each.map(|max| max.saturating_mul(count));
+    [whole, each].into_iter().flatten().min()
+}
+
+/// How much may be under way at it, and at each of its endpoints.
+fn limits(limits: &Limits) -> String {
+    let of = |maxima: &Maxima, whose: &str| {
+        let given = Limit::ALL
+            .into_iter()
+            .map(|limit| (limit, maxima.of(limit)))
+            .filter(|(_, max)| *max != UNLIMITED)
+            .filter(|(limit, _)| *limit != Limit::Pending || limits.bounds_connections());
+        let given: Vec<String> = given
+            .map(|(limit, max)| format!("{max} {}", limit.name()))
+            .collect();
+        (!given.is_empty()).then(|| format!("{}{whose}", given.join(", ")))
+    };
+    let both = [of(&limits.whole, ""), of(&limits.endpoint, " each")];
+    let both: Vec<String> = both.into_iter().flatten().collect();
+    if both.is_empty() {
+        "no limits".to_owned()
+    } else {
+        format!("at most {}", both.join("; "))
     }
 }
 

@@ -71,7 +71,7 @@ fn event_text(event: &Event, style: Style) -> String {
         (kind, _) => kind.word(),
     };
     let tone = match event.to.as_str() {
-        "ready" | "closed" | "in" => Tone::Good,
+        "ready" | "closed" | "in" | "free" => Tone::Good,
         "failing" | "open" | "forced-open" | "ejected" => Tone::Bad,
         _ => Tone::Doubtful,
     };

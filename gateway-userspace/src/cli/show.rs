@@ -234,7 +234,7 @@ mod tests {
     use gateway::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
     use gateway::admin::status::{
         AttachedMode, CheckStatus, Dataplane, Endpoint, EndpointReadiness, Interface, Listener, Node,
-        RefusedReload, Upstream, VerdictCount,
+        RefusedReload, UnderWay, Upstream, VerdictCount,
     };
     use gateway::admin::{Answer, Api, ApiError, Token, bind, serve};
     use gateway::config::snapshot::{AdminListen, Kind};
@@ -292,6 +292,7 @@ mod tests {
             upstreams: vec![Upstream {
                 name: "users".to_owned(),
                 breaker: Some(State::Closed),
+                under_way: UnderWay::default(),
                 endpoints: vec![Endpoint {
                     channel: None,
                     address: "10.0.1.1:80".parse().unwrap(),
@@ -301,6 +302,7 @@ mod tests {
                     ejected: true,
                     breaker: Some(State::HalfOpen),
                     active: 0,
+                    under_way: UnderWay::default(),
                     requests: 5,
                     failures: 1,
                     checks: vec![CheckStatus {

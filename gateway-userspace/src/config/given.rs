@@ -25,7 +25,7 @@ use super::snapshot::{AttachMode, Encapsulation, Transport};
 use values::SocketAddress;
 
 pub use channel::{Channel, Failback};
-pub use guard::{CircuitBreaker, Hash, Outlier};
+pub use guard::{CircuitBreaker, EndpointLimits, Hash, Outlier, UpstreamLimits};
 pub use keys::{ListenerKeys, RouteKeys};
 pub use retry::{Fallback, Retry};
 pub use upstream::{Endpoint, RetryBudget, Upstream};

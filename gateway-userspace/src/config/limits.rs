@@ -300,6 +300,11 @@ pub const OUTLIER_EJECTION_MAX: Duration = Duration::from_secs(300);
 /// `outlier.max_ejected_share` where none is given.
 pub const OUTLIER_SHARE_MAX: f64 = 0.5;
 
+/// Any of `upstream.limits` at most: beyond it ports and descriptors run out first.
+pub const LIMIT_MAX: u32 = 1_000_000;
+/// `limits.pending` where none is given.
+pub const PENDING: u32 = crate::resilience::limits::PENDING;
+
 /// Fallbacks of a route at most.
 pub const FALLBACKS_MAX: usize = 4;
 /// Outcomes that lead to a fallback where none are given: whatever is not an answer.

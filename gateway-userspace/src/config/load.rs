@@ -93,6 +93,7 @@ mod tests {
     use super::*;
     use crate::balance::{Balancer, Hashing, Zone, Zones};
     use crate::resilience::channel;
+    use crate::resilience::limits::{Limit, UNLIMITED};
 
     const NODE: &str = "[node]\nname = \"a\"\naddress = \"10.0.0.1\"\n";
     const WEB: &str = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:8080\"\n";
@@ -370,7 +371,7 @@ mod tests {
         let upstream = |rest: &str| {
             format!("{NODE}{WEB}[[upstream]]\nname='u'\nendpoints=[{{address='10.0.0.1:80'}}]\n{rest}\n")
         };
-        let rows: [(&str, &[&str]); 15] = [
+        let rows: [(&str, &[&str]); 18] = [
             ("balancer='fastest'", &["upstream[0].balancer: "]),
             (
                 "balancer='consistent-hash'",
@@ -415,6 +416,23 @@ mod tests {
                 &["retry_budget.share: 'much' is not a number; write a number from"],
             ),
             (
+                "limits={requests=0,connections=5,pending=-1,endpoint={connections=6,retries=1.5}}",
+                &[
+                    "limits.requests: 0",
+                    "limits.pending: ",
+                    "limits.endpoint.retries: ",
+                    "limits.endpoint.connections: is more than all of the upstream may have",
+                ],
+            ),
+            (
+                "limits={requests=9,pending=5}",
+                &["limits.pending: nobody waits where connections have no limit"],
+            ),
+            (
+                "limits={endpoint={pending=5}}",
+                &["limits.endpoint.pending: nobody waits where connections have no limit"],
+            ),
+            (
                 "outlier={base_ejection='6m'}",
                 &["outlier.base_ejection: is longer than max_ejection"],
             ),
@@ -426,8 +444,30 @@ mod tests {
         for (rest, faults) in rows {
             check(&upstream(rest), faults);
         }
+        for (name, is_good) in [
+            ("x-left-ms", true),
+            ("none", true),
+            ("X-Left", false),
+            ("x-request-id", false),
+            ("x-forwarded-for", false),
+            ("host", false),
+            ("content-length", false),
+            ("x left", false),
+        ] {
+            let text = format!("[defaults]\ndeadline_header='{name}'\n{}", upstream(""));
+            match loaded(&text) {
+                Ok(_) => assert!(is_good, "{name}"),
+                Err(refused) => {
+                    assert!(
+                        !is_good && refused.to_string().contains("deadline_header"),
+                        "{name}: {refused}"
+                    );
+                }
+            }
+        }
         let whole = "balancer='consistent-hash'\nhash={cookie='sid',algorithm='ring',load_factor=1.5}\nslow_start='5s'\n\
             panic_threshold=0.3\nretry_budget={share=0.1,min=0}\n\
+            limits={connections=40,pending=0,requests=80,retries=3,endpoint={connections=10,requests=20}}\n\
             circuit_breaker={failure_ratio=0.4,slow_call='1s',slow_ratio=0.6,window='20s',min_calls=7,open_for='3s',\
             open_for_max='9s',half_open_calls=2,ramp='1s'}\n\
             outlier={consecutive_failures=3,failure_ratio=0.5,min_calls=9,interval='5s',base_ejection='2s',\
@@ -456,6 +496,10 @@ mod tests {
             ),
             (100, 0)
         );
+        let (whole, endpoint) = (upstream.limits.whole, upstream.limits.endpoint);
+        assert_eq!(Limit::ALL.map(|limit| whole.of(limit)), [40, 0, 80, 3]);
+        let expected = [10, 1_024, 20, UNLIMITED];
+        assert_eq!(Limit::ALL.map(|limit| endpoint.of(limit)), expected);
         assert_eq!(upstream.slow_call, Some(Duration::from_secs(1)));
         let breaker = upstream.guards.breaker.unwrap();
         assert_eq!(
@@ -656,7 +700,7 @@ mod tests {
             h2_idle_timeout='5s'\nconnection_age='6s'\ntrusted_proxies=['10.0.0.0/8','2001:db8::1']\n\
             h2_streams_max=7\nh2_stream_window_bytes=20000\nh2_connection_window_bytes=80000\n\
             h2_head_bytes_max=8192\n";
-        let route_keys = "timeout='7s'\ntimeout_total='8s'\ntry_timeout='900ms'\nresponse_idle_timeout='10s'\n\
+        let route_keys = "timeout='7s'\ntimeout_total='8s'\ntry_timeout='900ms'\ndeadline_header='x-left-ms'\nresponse_idle_timeout='10s'\n\
             tunnel_idle_timeout='11s'\nbody_bytes_max=0\ngrpc_message_bytes_max=13\nreplay_bytes_max=14\n\
             merge_slashes=false\nencoded_slash='keep'\nexpect='forward'\nupgrades=['websocket','x-tunnel']\n\
             retry={attempts=4,on=['reset','502-504'],backoff='15ms',backoff_max='16ms',retry_after_max='17s'}\n";
@@ -684,6 +728,7 @@ mod tests {
             timeout: Duration::from_secs(7),
             timeout_total: Some(Duration::from_secs(8)),
             try_timeout: Some(Duration::from_millis(900)),
+            deadline_header: Some(http::HeaderName::from_static("x-left-ms")),
             response_idle_timeout: Duration::from_secs(10),
             tunnel_idle_timeout: Duration::from_secs(11),
             body_bytes_max: 0,

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::given::{ListenerKeys, Network, Retry, RouteKeys, Time, TimeOrNone};
 use super::snapshot::{ListenerHttp, MergeSlashes, Networks, Outcomes, Retries, RouteHttp};
 use crate::resilience::backoff::Backoff;
+
+/// In the place of a field's name: no field.
+pub const NO_HEADER: &str = "none";
 
 impl ListenerKeys {
     /// What holds where these keys say something about what held before.
@@ -41,6 +46,13 @@ impl RouteKeys {
             timeout: time(self.timeout, base.timeout),
             timeout_total: time_or_none(self.timeout_total, base.timeout_total),
             try_timeout: time_or_none(self.try_timeout, base.try_timeout),
+            deadline_header: match self.deadline_header.as_deref() {
+                None => base.deadline_header.clone(),
+                // A name that is none was reported by `validate`.
+                Some(name) => HeaderName::from_bytes(name.as_bytes())
+                    .ok()
+                    .filter(|_| name != NO_HEADER),
+            },
             response_idle_timeout: time(self.response_idle_timeout, base.response_idle_timeout),
             tunnel_idle_timeout: time(self.tunnel_idle_timeout, base.tunnel_idle_timeout),
             body_bytes_max: self.body_bytes_max.unwrap_or(base.body_bytes_max),

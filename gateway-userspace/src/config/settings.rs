@@ -20,6 +20,7 @@ use crate::balance::{self, RosterTerms, Zone};
 use crate::registry::{Channel, GuardSettings};
 use crate::resilience::budget::Budget;
 use crate::resilience::channel;
+use crate::resilience::limits::Limits;
 use crate::router::{HostPattern, PathPattern};
 
 pub use super::given::Place;
@@ -111,6 +112,8 @@ pub struct UpstreamSettings {
     pub slow_start: Duration,
     /// What takes endpoints out, and the whole.
     pub guards: GuardSettings,
+    /// How much may be under way.
+    pub limits: Limits,
     /// An answer that takes longer to begin is slow.
     pub slow_call: Option<Duration>,
     /// What is spoken to the endpoints.

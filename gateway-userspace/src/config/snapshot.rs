@@ -7,6 +7,7 @@ mod health;
 mod outcomes;
 mod respond;
 mod rules;
+mod under_way;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::registry::{Channel, EndpointState, GuardSettings, UpstreamState};
 use crate::resilience::budget::Budget;
 use crate::resilience::channel;
+use crate::resilience::limits::Limits;
 use crate::router::Router;
 
 pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
@@ -289,6 +291,8 @@ pub struct Upstream {
     pub balancing: Balancing,
     /// What takes endpoints out, and the whole.
     pub guards: GuardSettings,
+    /// How much may be under way.
+    pub limits: Limits,
     /// An answer that takes longer to begin is slow.
     pub slow_call: Option<Duration>,
     /// Of each configured address: itself, or what its name resolves to.

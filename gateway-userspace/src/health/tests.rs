@@ -56,6 +56,7 @@ fn snapshot(registry: &Registry, addresses: &[SocketAddr], health: Health) -> Sn
                 Duration::ZERO,
             ),
             guards: GuardSettings::default(),
+            limits: crate::resilience::limits::Limits::default(),
             slow_call: None,
             endpoints: endpoints.collect(),
             protocol: UpstreamProtocol::Http1,

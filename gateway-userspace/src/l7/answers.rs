@@ -17,6 +17,9 @@ use super::resolved::ResolvedRoute;
 use super::switch::Switch;
 use crate::config::snapshot::{Filling, Respond};
 
+/// Seconds after which an upstream that had too much to do may have room again.
+const OVERLOADED_RETRY_AFTER: &str = "1";
+
 /// What a request comes to, before it becomes a response.
 pub(super) enum Answer {
     Upstream {
@@ -116,6 +119,12 @@ pub(super) fn refusal(
     headers.insert(headers::REQUEST_ID, request_id);
     if let Some(allow) = allow {
         headers.insert(header::ALLOW, allow);
+    }
+    if error == ProxyError::UpstreamOverloaded {
+        headers.insert(
+            header::RETRY_AFTER,
+            HeaderValue::from_static(OVERLOADED_RETRY_AFTER),
+        );
     }
     if error.closes() && asker.version != Version::HTTP_2 {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

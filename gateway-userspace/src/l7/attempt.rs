@@ -101,14 +101,22 @@ pub(super) async fn attempt(
     }
     loop {
         record.tries(pool);
-        let (mut lease, origin) = match pool.lease(want).await {
+        // It has one, but where the same request goes once more.
+        if record.seat.is_none() {
+            record.seat = pool.seat();
+        }
+        let (mut lease, origin) = match Lease::take(&mut record.seat, want).await {
             Ok(leased) => leased,
             Err(error) => {
+                record.seat = None;
                 return Err(Failed::at(pool, error, Some(outgoing), record));
             }
         };
         if let Origin::Fresh(time) = origin {
             record.connected(time);
+        }
+        if let Some(deadline) = &record.deadline {
+            deadline.tell(&mut outgoing.head.headers);
         }
         let may_repeat = origin == Origin::Reused || route.resends() == Resends::Yes || pool.has_other_ways();
         let (upload, gate, resends) = (outgoing.upload.clone(), outgoing.gate.clone(), outgoing.resends);

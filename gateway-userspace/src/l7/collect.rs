@@ -1,5 +1,6 @@
 //! The counters as metrics text: sums over workers, and what the snapshot's endpoints say of themselves.
 
+mod limits;
 mod upstreams;
 
 use std::fmt;
@@ -26,7 +27,8 @@ impl Collector for L7 {
         self.workers(&mut encoder)?;
         self.inspector(&mut encoder)?;
         self.endpoints(&mut encoder)?;
-        self.guards(&mut encoder)
+        self.guards(&mut encoder)?;
+        self.limits(&mut encoder)
     }
 }
 

@@ -132,6 +132,8 @@ reasons! {
     ConnectionBad = "connection-bad", Downstream, Never, BAD_REQUEST, "the Connection field names a field that must not be removed";
     /// Content-Length is there twice, or is no plain number.
     LengthBad = "length-bad", Downstream, Never, BAD_REQUEST, "the request's Content-Length cannot be read";
+    /// A trusted client's `deadline_header` is no plain number of milliseconds, or is there twice.
+    DeadlineBad = "deadline-bad", Downstream, Never, BAD_REQUEST, "the request's deadline cannot be read";
     /// White space around a value in HTTP/2, or a name that could be taken for one of the gateway's.
     FieldAmbiguous = "field-ambiguous", Downstream, Never, BAD_REQUEST, "the request has a field that can be read in two ways";
     /// No key of the right form in an opening handshake that is to be translated.
@@ -192,6 +194,9 @@ reasons! {
     NoEndpoint = "no-endpoint", Internal, Never, SERVICE_UNAVAILABLE, "the upstream has no endpoint";
     /// The upstream's circuit breaker is open.
     BreakerOpen = "breaker-open", Upstream, Never, SERVICE_UNAVAILABLE, "the upstream fails and is left alone for a while";
+    /// A limit of the upstream, or of all its endpoints that may be asked, is reached (`upstream.limits`); or no connection
+    /// became free within `connect_timeout`.
+    UpstreamOverloaded = "upstream-overloaded", Upstream, Safe, SERVICE_UNAVAILABLE, "the upstream has as much to do as it may have";
     /// Its endpoint was taken out by a reload or by its name, and it went on for longer than `drain_timeout`.
     EndpointRemoved = "endpoint-removed", Internal, Never, SERVICE_UNAVAILABLE, "the upstream's endpoint was taken out";
     /// Of a snapshot so old that eight later ones are alive: it had 30 s more.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Response, header};
 use hyper::body::Incoming;
@@ -14,16 +14,17 @@ use super::attempt::{Answered, Failed, Outgoing, attempt};
 use super::error::{ProxyError, Retry};
 use super::grpc;
 use super::hash_key;
-use super::pool::Pool;
+use super::pool::{Pool, Try};
 use super::record::Record;
 use super::resolved::{Action, ResolvedRoute, ResolvedUpstream};
+use super::seats;
 use super::worker::Worker;
 use crate::balance::Mode;
 use crate::config::limits;
 use crate::config::snapshot::{Failure, Outcomes, Retries};
 use crate::registry::{Blame, Gate, Readiness};
 use crate::resilience::backoff::Wait;
-use crate::resilience::limits::Permit;
+use crate::resilience::limits::{Limit, Limited, Permit};
 
 /// Asks the route's upstream, another endpoint with each try; then those that it falls back to.
 ///
@@ -128,6 +129,7 @@ impl Round {
         upstream: &'u ResolvedUpstream,
         record: &mut Record,
     ) -> Result<&'u Rc<Pool>, ProxyError> {
+        seats::enter(upstream, record)?;
         if self.ways > 0 {
             let picked = usize::try_from(self.picked).ok();
             let endpoint = picked.and_then(|index| upstream.endpoints.get(index));
@@ -142,8 +144,12 @@ impl Round {
             }
             Gate::Share(_) | Gate::Shut => return Err(ProxyError::BreakerOpen),
         }
+        let which = match self.permit {
+            Some(_) => Try::Again,
+            None => Try::First,
+        };
         let index = match self.on_trial(upstream, record) {
-            Some(index) => index,
+            Some(index) => seats::sit(upstream, index, which, record)?,
             None => {
                 let picked = upstream.pick(record.key, &self.tried).or_else(|| {
                     self.tried.clear();
@@ -153,7 +159,8 @@ impl Round {
                 if pick.mode == Mode::Panic {
                     worker.counters.panic_picks.add(1);
                 }
-                pick.index
+                seats::sit(upstream, pick.index, which, record)
+                    .or_else(|_| seats::elsewhere(upstream, pick.index, &self.tried, which, record))?
             }
         };
         self.picked = u32::try_from(index).unwrap_or(u32::MAX);
@@ -174,7 +181,11 @@ impl Round {
             index
                 .and_then(|index| upstream.endpoints.get(index))
                 .map(|endpoint| &endpoint.pool.state)
-                .is_some_and(|state| state.readiness() != Readiness::Failing && !state.is_ejected())
+                .is_some_and(|state| {
+                    let is_free =
+                        state.active.load(Ordering::Relaxed) < upstream.upstream.limits.endpoint.requests;
+                    state.readiness() != Readiness::Failing && !state.is_ejected() && is_free
+                })
         };
         let (address, trying) = state.try_endpoint(may)?;
         record.is_on_trial(state, trying);
@@ -256,12 +267,21 @@ fn may_retry(upstream: &ResolvedUpstream) -> Option<Permit> {
     let live = upstream.endpoints.iter().fold(0_u32, |sum, endpoint| {
         sum.saturating_add(endpoint.pool.state.active.load(Ordering::Relaxed))
     });
-    let permit = upstream
-        .upstream
-        .retry_budget
-        .try_retry(live, &upstream.upstream.state.retrying);
+    let state = &upstream.upstream.state;
+    let (budget, max) = (
+        upstream.upstream.retry_budget.limit(live),
+        upstream.upstream.limits.whole.retries,
+    );
+    let permit = state.usage.retries.try_acquire(budget.min(max));
     if permit.is_none() {
         upstream.counters.retries_denied.add(1);
+        if max <= budget {
+            state.limited(Limited {
+                limit: Limit::Retries,
+                max,
+                endpoint: None,
+            });
+        }
     }
     permit
 }
@@ -273,12 +293,24 @@ pub(super) fn lists(outcomes: &Outcomes, response: &Response<Incoming>) -> bool 
             && grpc::Status::read(response.headers()).is_some_and(|status| outcomes.has_grpc(status.code())))
 }
 
-/// How long the upstream asks to be left alone; a date is not looked at, for clocks differ by more than clients wait.
+/// How long the upstream asks to be left alone. A date is compared with that of the answer itself, so that no two clocks
+/// are: ours counts only where the answer has none.
 ///
 /// Source: RFC 9110, section 10.2.3.
 fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
-    value.parse().ok().map(Duration::from_secs)
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(value).ok()?;
+    let date = response
+        .headers()
+        .get(header::DATE)
+        .and_then(|date| date.to_str().ok());
+    let now = date.and_then(|date| httpdate::parse_http_date(date).ok());
+    let now = now.unwrap_or_else(SystemTime::now);
+    // One that is over asks for nothing.
+    Some(until.duration_since(now).unwrap_or_default())
 }
 
 impl ProxyError {
@@ -289,9 +321,11 @@ impl ProxyError {
             Self::UpstreamClosed => Some(Failure::Reset),
             Self::TryTimeout | Self::Timeout => Some(Failure::Timeout),
             Self::UpstreamProtocol => Some(Failure::BadAnswer),
-            Self::NoEndpoint | Self::EndpointUnresolved | Self::BreakerOpen | Self::SwitchUnsupported => {
-                Some(Failure::Unavailable)
-            }
+            Self::NoEndpoint
+            | Self::EndpointUnresolved
+            | Self::BreakerOpen
+            | Self::UpstreamOverloaded
+            | Self::SwitchUnsupported => Some(Failure::Unavailable),
             _ => None,
         }
     }

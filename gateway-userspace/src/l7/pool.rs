@@ -7,7 +7,11 @@
 mod connect;
 mod held;
 mod http2;
+mod seat;
+mod settle;
 mod stream;
+mod turn;
+mod watch;
 mod ways;
 
 use std::cell::{Cell, RefCell};
@@ -21,11 +25,10 @@ use std::time::Duration;
 
 use futures_util::future::Either;
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::body::RequestBody;
 use super::ends::Ends;
@@ -33,17 +36,16 @@ use super::error::ProxyError;
 use super::tunnel;
 use crate::config::snapshot::{Endpoint, HttpMode, Upstream, UpstreamProtocol};
 use crate::inspect::{Answer, Refusal};
-use crate::registry::{Channel, EndpointState};
+use crate::registry::{Channel, EndpointState, Idle as IdleUse};
+use crate::resilience::limits::Limits;
 use connect::{Freed, Line1};
 use held::Held;
 use http2::{Connections, Stream};
+pub(crate) use seat::Seat;
+pub(super) use seat::Try;
+use settle::idles;
+use watch::Watcher;
 pub(super) use ways::Ways;
-
-/// How long a connection may take to be idle after its response ended; it is closed then.
-const SETTLE_MAX: Duration = Duration::from_secs(1);
-
-/// Bytes of an answer that nobody wants and that are read all the same: more costs more than a new connection.
-const DISCARDED_BYTES_MAX: usize = 64 << 10;
 
 /// Whether a connection carried a request before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +73,8 @@ pub(super) struct Terms {
     age_max: Option<Duration>,
     h2_connections_max: usize,
     h2_streams_max: usize,
+    /// Of the node.
+    limits: Limits,
 }
 
 impl Terms {
@@ -84,6 +88,7 @@ impl Terms {
             age_max: upstream.connection_age,
             h2_connections_max: (upstream.h2_connections_max / workers.max(1)).max(1),
             h2_streams_max: upstream.h2_streams_max,
+            limits: upstream.limits,
         }
     }
 
@@ -108,7 +113,10 @@ pub(crate) struct Pool {
     pub(super) ends: Arc<Ends>,
     terms: Cell<Terms>,
     /// The last used at the back.
-    idle: RefCell<VecDeque<Idle>>,
+    idle: Rc<RefCell<VecDeque<Idle>>>,
+    watcher: RefCell<Option<Watcher>>,
+    /// For requests that were told to take one.
+    reserved: RefCell<VecDeque<Line1>>,
     http2: Connections,
 }
 
@@ -128,7 +136,9 @@ impl Pool {
             state: Arc::clone(&endpoint.state),
             ends: Arc::default(),
             terms: Cell::new(terms),
-            idle: RefCell::default(),
+            idle: Rc::default(),
+            watcher: RefCell::default(),
+            reserved: RefCell::default(),
             http2: Connections::default(),
         }
     }
@@ -151,41 +161,28 @@ impl Pool {
         self.state.failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A connection to send one request on.
-    ///
-    /// # Errors
-    /// None could be made: all of [`Retry::Safe`](super::error::Retry::Safe).
-    ///
-    /// # Cancel safety
-    /// An attempt to connect is given up.
-    pub(super) async fn lease(self: &Rc<Self>, want: Want) -> Result<(Lease, Origin), ProxyError> {
-        let idle = match (want, self.channel.protocol) {
+    /// A connection that is idle, or has room.
+    fn take(&self, want: Want) -> Option<Line> {
+        match (want, self.channel.protocol) {
             (Want::Fresh, _) => None,
             (Want::Any, UpstreamProtocol::Http1) => self.take_idle().map(Line::Http1),
             (Want::Any, UpstreamProtocol::Http2) => self.http2.take(&self.terms.get()).map(Line::Http2),
-        };
-        let (line, origin) = match idle {
-            Some(line) => (line, Origin::Reused),
-            // On the heap: what connects is large, and rare.
-            None => Box::pin(self.connect(want)).await?,
-        };
-        self.state.requests.fetch_add(1, Ordering::Relaxed);
-        self.state.active.fetch_add(1, Ordering::Relaxed);
-        let pool = Rc::clone(self);
-        let retired = false;
-        let line = Some(line);
-        Ok((Lease { line, retired, pool }, origin))
+        }
     }
 
     async fn connect(&self, want: Want) -> Result<(Line, Origin), ProxyError> {
         let terms = self.terms.get();
         match self.channel.protocol {
             UpstreamProtocol::Http1 => {
-                let (line, time) = connect::http1(self.channel.address, &terms).await?;
+                let Some(place) = self.turn(want, &terms).await? else {
+                    let line = self.take_reserved().ok_or(ProxyError::ConnectionLost)?;
+                    return Ok((Line::Http1(line), Origin::Reused));
+                };
+                let (line, time) = connect::http1(self.channel.address, &terms, place).await?;
                 Ok((Line::Http1(line), Origin::Fresh(time)))
             }
             UpstreamProtocol::Http2 => {
-                let (stream, origin) = self.http2.stream(want, self.channel.address, &terms).await?;
+                let (stream, origin) = self.http2.stream(want, self, &terms).await?;
                 Ok((Line::Http2(stream), origin))
             }
         }
@@ -203,12 +200,28 @@ impl Pool {
 
     fn put_idle(&self, line: Line1) {
         let terms = self.terms.get();
-        let is_old = || terms.age_max.is_some() && terms.is_old(line.born, Instant::now());
-        let mut idle = self.idle.borrow_mut();
-        if !line.sender.is_closed() && idle.len() < terms.idle_max && !is_old() {
-            let since = Cell::new(None);
-            idle.push_back(Idle { line, since });
+        if line.sender.is_closed() || terms.age_max.is_some() && terms.is_old(line.born, Instant::now()) {
+            return;
         }
+        match self.state.idles(self.key()) {
+            IdleUse::Keep => {
+                let mut idle = self.idle.borrow_mut();
+                if idle.len() < terms.idle_max {
+                    let since = Cell::new(None);
+                    idle.push_back(Idle { line, since });
+                    drop(idle);
+                    if terms.limits.bounds_connections() {
+                        self.watch();
+                    }
+                }
+            }
+            IdleUse::Reserve => self.reserved.borrow_mut().push_back(line),
+            IdleUse::Close => {}
+        }
+    }
+
+    fn take_reserved(&self) -> Option<Line1> {
+        self.reserved.borrow_mut().pop_front()
     }
 
     /// Closes what was idle for too long, is too old, or was closed by the other side.
@@ -220,8 +233,24 @@ impl Pool {
             idle.since.set(Some(since));
             is_fresh(since) && !terms.is_old(idle.line.born, now) && !idle.line.sender.is_closed()
         });
+        // Where connections are limited, others may wait for those that do nothing here.
+        let wanted = self.state.wanted(self.key());
+        if wanted > 0 {
+            let mut idle = self.idle.borrow_mut();
+            let given_up = wanted.min(idle.len());
+            drop(idle.drain(..given_up));
+            drop(idle);
+            self.http2.give_up_one();
+        }
         self.http2
             .evict(|since, born| is_fresh(since) && !terms.is_old(born, now));
+    }
+}
+
+async fn connect(seat: &Option<Seat>, want: Want) -> Result<(Line, Origin), ProxyError> {
+    match seat {
+        Some(seat) => seat.pool.connect(want).await,
+        None => Err(ProxyError::UpstreamOverloaded),
     }
 }
 
@@ -235,10 +264,33 @@ pub(crate) struct Lease {
     line: Option<Line>,
     /// The connection is not used again.
     retired: bool,
-    pool: Rc<Pool>,
+    seat: Seat,
 }
 
 impl Lease {
+    /// A connection to send one request on, for who has a seat: it is taken once there is a connection.
+    ///
+    /// Its arguments are few, as they live in the future of each request.
+    ///
+    /// # Errors
+    /// None could be made: all of [`Retry::Safe`](super::error::Retry::Safe).
+    ///
+    /// # Cancel safety
+    /// An attempt to connect is given up.
+    pub(super) async fn take(seat: &mut Option<Seat>, want: Want) -> Result<(Self, Origin), ProxyError> {
+        let idle = seat.as_ref().and_then(|seat| seat.pool.take(want));
+        let (line, origin) = match idle {
+            Some(line) => (line, Origin::Reused),
+            // On the heap: what connects is large, and rare.
+            None => Box::pin(connect(seat, want)).await?,
+        };
+        let seat = seat.take().ok_or(ProxyError::UpstreamOverloaded)?;
+        seat.pool.state.requests.fetch_add(1, Ordering::Relaxed);
+        let retired = false;
+        let line = Some(line);
+        Ok((Self { line, retired, seat }, origin))
+    }
+
     /// Sends the request. Not an async function: it would hold the request, too, until the answer comes.
     ///
     /// # Errors
@@ -296,11 +348,11 @@ impl Lease {
                 Some(Line::Http1(Line1 { sender, freed, .. })) => {
                     // The connection's task ends once HTTP on it has.
                     drop(sender);
-                    let Freed { stream, held } = freed.await.map_err(io::Error::other)?;
+                    let Freed { stream, held, place } = freed.await.map_err(io::Error::other)?;
                     Ok((
                         Box::new(Held {
                             stream,
-                            _lease: lease,
+                            _lease: (lease, place),
                         }) as Box<dyn tunnel::Io>,
                         held,
                     ))
@@ -319,48 +371,11 @@ impl Lease {
         })
     }
 
-    /// Nobody wants the answer: what is left of it is read if it is short, so that the connection can be used again.
-    pub(super) fn discard(self, response: Response<Incoming>) {
-        let mut body = Limited::new(response.into_body(), DISCARDED_BYTES_MAX);
-        drop(tokio::task::spawn_local(async move {
-            let read = timeout(SETTLE_MAX, async {
-                while let Some(frame) = body.frame().await {
-                    frame.ok()?;
-                }
-                Some(())
-            });
-            if let Ok(Some(())) = read.await {
-                self.finish();
-            }
-        }));
-    }
-
     /// The response was read to its end: the connection may serve another request.
-    pub(super) fn finish(mut self) {
-        match self.line.take() {
-            _ if self.retired => {}
-            Some(Line::Http1(line)) if line.sender.is_ready() => self.pool.put_idle(line),
-            Some(Line::Http1(line)) if !line.sender.is_closed() => settle(line, Rc::clone(&self.pool)),
-            Some(Line::Http1(_) | Line::Http2(_)) | None => {}
+    pub(super) fn finish(self) {
+        let Self { line, retired, seat } = self;
+        if !retired {
+            idles(line, &seat.pool);
         }
     }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.pool.state.active.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The request's body may not have ended, or the connection's task did not run yet: idle only after that.
-fn settle(mut line: Line1, pool: Rc<Pool>) {
-    drop(tokio::task::spawn_local(async move {
-        match timeout(SETTLE_MAX, line.sender.ready()).await {
-            Ok(Ok(())) => pool.put_idle(line),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, endpoint = %pool.endpoint, "a connection closed after its response")
-            }
-            Err(_) => tracing::debug!(endpoint = %pool.endpoint, "a connection was not idle in time; closed"),
-        }
-    }));
 }

@@ -16,15 +16,17 @@ use tokio::time::Instant;
 
 use super::body::Upload;
 use super::connection::Connection;
+use super::deadline::Deadline;
 use super::error::{Fault, ProxyError};
 use super::exchange::{Exchange, Pace};
 use super::grpc;
 use super::headers::{self, Seen, TraceId};
-use super::pool::Pool;
+use super::pool::{Pool, Seat};
 use super::resolved::{ListenerTag, ResolvedRoute, ResolvedUpstream};
 use super::worker::State;
 use crate::registry::{Trying, UpstreamState};
 use crate::resilience::breaker::Outcome;
+use crate::resilience::limits::Permit;
 use crate::telemetry::access_log::line::Line;
 
 /// What is known of a request so far.
@@ -61,6 +63,14 @@ pub(crate) struct Record {
     trials: Vec<(Arc<UpstreamState>, Trying)>,
     /// What its upstream's balancer tells it apart by.
     pub(super) key: Option<u64>,
+    /// When it must have ended, as endpoints are told.
+    pub(super) deadline: Option<Deadline>,
+    /// Its place at the endpoint of the next try.
+    pub(super) seat: Option<Seat>,
+    /// Its place among the retries there.
+    pub(super) retrying: Option<Permit>,
+    /// Its place at its upstream, where requests are limited.
+    pub(super) place: Option<Permit>,
     connect: Option<Duration>,
     first_byte: Option<Duration>,
     upstream_status: Option<StatusCode>,
@@ -129,6 +139,10 @@ impl Record {
             upload: None,
             status: None,
             tries: 0,
+            deadline: None,
+            seat: None,
+            retrying: None,
+            place: None,
             connect: None,
             first_byte: None,
             upstream_status: None,
@@ -205,6 +219,7 @@ impl Record {
         // A trial call of the one before that was not made: its place is free again.
         self.end_trials(Outcome::Unknown);
         self.upstream = Some(Rc::clone(upstream));
+        (self.seat, self.retrying, self.place) = (None, None, None);
     }
 
     /// The name of its route.

@@ -18,7 +18,7 @@ use super::answers::{Answer, Asker, Short, refusal, respond_with};
 use super::attempt::{Answered, Outgoing, Resends, is_idempotent};
 use super::body::{Bounds, Conversion, Gate, Limits, RequestBody, ResponseBody, Upload};
 use super::connection::Connection;
-use super::deadline::{self, A_DAY, SWEPT_MIN, later};
+use super::deadline::{self, A_DAY, Blames, SWEPT_MIN, later};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{forward, lists};
@@ -122,7 +122,6 @@ fn admit(
     };
 
     // Rewrite.
-    let (conversion, ends_at) = deadline::terms(&mut head, record.start, rules.timeout_total);
     let mut switch = if body.is_end_stream() {
         asked.allowed_by(&rules.upgrades)?
     } else {
@@ -141,6 +140,9 @@ fn admit(
             trusted,
         ));
     }
+    let (conversion, deadline) = deadline::terms(&mut head, record.start, rules, peer)?;
+    let ends_at = deadline.as_ref().map(|deadline| deadline.at);
+    record.deadline = deadline;
     let hop = headers::Hop {
         peer,
         client: connection.client_text.forwarded_for(),
@@ -263,8 +265,14 @@ async fn in_time(connection: &Rc<Connection>, admitted: Admitted, record: &mut R
         }
         Ok(answered) => answered,
         Err(error) => {
-            if matches!(error, ProxyError::Timeout | ProxyError::DeadlineExceeded) {
-                record.endpoint_failed();
+            let blames = record
+                .deadline
+                .as_ref()
+                .map_or(Blames::Endpoint, |deadline| deadline.blames);
+            match error {
+                ProxyError::Timeout => record.endpoint_failed(),
+                ProxyError::DeadlineExceeded if blames == Blames::Endpoint => record.endpoint_failed(),
+                _ => {}
             }
             return match record.body_fault() {
                 Some(fault) => fault.into(),

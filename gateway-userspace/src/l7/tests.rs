@@ -15,6 +15,7 @@ mod server;
 mod spread;
 mod stream;
 mod time;
+mod upstream_limits;
 
 /// A fault in this program, on demand.
 pub(super) fn panic_if_asked<B>(request: &http::Request<B>) {

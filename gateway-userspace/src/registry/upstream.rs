@@ -15,22 +15,30 @@ use std::time::{Duration, Instant};
 
 use super::EndpointState;
 use super::calls::{BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
+use super::queue::Queue;
+use super::reached::{self, Reached};
 use crate::events::Events;
 use crate::resilience::breaker::{self, Breaker, Force, Outcome, State, Trial};
 use crate::resilience::channel::Channels;
-use crate::resilience::limits::Count;
+use crate::resilience::limits::{Count, Usage};
 use crate::resilience::outliers::{self, Action, Outliers};
 
-pub use channels::{Blame, Channel, Probe, Reached};
+pub use channels::{Blame, Channel, Probe, Reachable};
 
 /// One upstream's state.
 #[derive(Debug)]
 pub struct UpstreamState {
-    name: String,
+    pub(super) name: String,
     /// Where changes are told.
-    events: Events,
-    /// Retries under way, back-off included, of requests that were sent already.
-    pub retrying: Count,
+    pub(super) events: Events,
+    /// What is under way, all its endpoints together.
+    pub usage: Usage,
+    /// Requests under way, where they are limited: only those that began under a limit.
+    pub requests: Count,
+    /// Who waits for a connection.
+    pub(super) queue: Queue,
+    /// Limits that were reached.
+    pub(super) reached: Reached,
     /// Changes of what a roster is made of.
     changes: AtomicU32,
     /// [`Gate`] of the whole.
@@ -80,7 +88,10 @@ impl UpstreamState {
         Self {
             name: name.to_owned(),
             events,
-            retrying: Count::default(),
+            usage: Usage::default(),
+            requests: Count::default(),
+            queue: Queue::default(),
+            reached: Reached::default(),
             changes: AtomicU32::new(0),
             gate: AtomicU32::new(1_000),
             trials: AtomicU32::new(0),
@@ -221,6 +232,7 @@ impl UpstreamState {
 
     /// Time passed; a few times a second.
     pub fn tick(&self, endpoints: &[(SocketAddr, &EndpointState)]) {
+        self.calm_down(reached::CALM);
         if self.guarded.load(Ordering::Relaxed) == 0 {
             return;
         }

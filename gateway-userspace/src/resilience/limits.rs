@@ -5,13 +5,17 @@
 //! Source: the thresholds of Envoy's circuit breakers.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// No limit.
 pub const UNLIMITED: u32 = u32::MAX;
 
-/// Limits of one upstream or endpoint, for the whole node; [`UNLIMITED`] where there is none.
+/// Requests that may wait for a connection where nothing is said; nobody waits where connections have no limit.
+pub const PENDING: u32 = 1_024;
+
+/// Limits of one upstream or of one endpoint, for the whole node; [`UNLIMITED`] where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Maxima {
     /// Open connections.
@@ -25,89 +29,129 @@ pub struct Maxima {
 }
 
 impl Default for Maxima {
-    /// Bounded by 1,024, as in Envoy; retries by the budget only, which grows with the load.
+    /// Nothing is bounded but the queue: Envoy's 1,024 would turn away the requests of a busy site whose owner never
+    /// heard of it. Retries are bounded by the budget, which grows with the load.
     fn default() -> Self {
         Self {
-            connections: 1_024,
-            pending: 1_024,
-            requests: 1_024,
+            connections: UNLIMITED,
+            pending: PENDING,
+            requests: UNLIMITED,
             retries: UNLIMITED,
         }
     }
 }
 
-/// What is under way.
+impl Maxima {
+    /// What it allows of that.
+    pub fn of(&self, limit: Limit) -> u32 {
+        match limit {
+            Limit::Connections => self.connections,
+            Limit::Pending => self.pending,
+            Limit::Requests => self.requests,
+            Limit::Retries => self.retries,
+        }
+    }
+}
+
+/// `upstream.limits`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of the upstream, all its endpoints together.
+    pub whole: Maxima,
+    /// Of each of its endpoints.
+    pub endpoint: Maxima,
+}
+
+impl Limits {
+    /// Whether connections are bounded, so that requests may have to wait for one.
+    pub fn bounds_connections(&self) -> bool {
+        self.whole.connections != UNLIMITED || self.endpoint.connections != UNLIMITED
+    }
+}
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Open connections.
+    Connections,
+    /// Requests that wait for a connection.
+    Pending,
+    /// Requests under way.
+    Requests,
+    /// Retries.
+    Retries,
+}
+
+impl Limit {
+    /// All of them, in the order of [`Limit::index`].
+    pub const ALL: [Self; 4] = [Self::Connections, Self::Pending, Self::Requests, Self::Retries];
+
+    /// Position in [`Limit::ALL`].
+    pub fn index(self) -> usize {
+        match self {
+            Self::Connections => 0,
+            Self::Pending => 1,
+            Self::Requests => 2,
+            Self::Retries => 3,
+        }
+    }
+
+    /// The key of the configuration, which metrics and the admin API use, too.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Pending => "pending",
+            Self::Requests => "requests",
+            Self::Retries => "retries",
+        }
+    }
+}
+
+/// A limit that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// Which one.
+    pub limit: Limit,
+    /// What it is.
+    pub max: u32,
+    /// Whose; `None`: the whole upstream's.
+    pub endpoint: Option<SocketAddr>,
+}
+
+impl fmt::Display for Limited {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let max = self.max;
+        match self.limit {
+            Limit::Connections => write!(formatter, "all {max} connections are in use"),
+            Limit::Pending => write!(formatter, "{max} requests wait for a connection already"),
+            Limit::Requests => write!(formatter, "{max} requests are under way already"),
+            Limit::Retries => write!(formatter, "{max} retries are under way already"),
+        }
+    }
+}
+
+/// What is under way at an upstream or an endpoint.
+///
+/// Not its requests: those are counted with each of them, and so where it costs least.
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
     /// Open connections.
     pub connections: Count,
     /// Requests that wait for a connection.
     pub pending: Count,
-    /// Requests under way.
-    pub requests: Count,
-    /// Retries under way or in back-off.
+    /// Retries under way or in back-off, of requests that were sent already.
     pub retries: Count,
 }
 
-/// Which limit was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limited {
-    /// [`Maxima::connections`].
-    Connections(u32),
-    /// [`Maxima::pending`].
-    Pending(u32),
-    /// [`Maxima::requests`].
-    Requests(u32),
-    /// [`Maxima::retries`].
-    Retries(u32),
-}
-
-impl fmt::Display for Limited {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connections(max) => write!(formatter, "all {max} connections are in use"),
-            Self::Pending(max) => write!(formatter, "{max} requests wait for a connection already"),
-            Self::Requests(max) => write!(formatter, "{max} requests are under way already"),
-            Self::Retries(max) => write!(formatter, "{max} retries are under way already"),
-        }
-    }
-}
-
 impl Usage {
-    /// A place for a connection.
-    ///
-    /// # Errors
-    /// The limit is reached.
-    pub fn connection(&self, maxima: &Maxima) -> Result<Permit, Limited> {
-        let max = maxima.connections;
-        self.connections.try_acquire(max).ok_or(Limited::Connections(max))
-    }
-
-    /// A place in the queue for a connection.
-    ///
-    /// # Errors
-    /// The limit is reached.
-    pub fn pending(&self, maxima: &Maxima) -> Result<Permit, Limited> {
-        let max = maxima.pending;
-        self.pending.try_acquire(max).ok_or(Limited::Pending(max))
-    }
-
-    /// A place for a request.
-    ///
-    /// # Errors
-    /// The limit is reached.
-    pub fn request(&self, maxima: &Maxima) -> Result<Permit, Limited> {
-        let max = maxima.requests;
-        self.requests.try_acquire(max).ok_or(Limited::Requests(max))
-    }
-
-    /// A place for a retry.
-    ///
-    /// # Errors
-    /// The limit is reached.
-    pub fn retry(&self, maxima: &Maxima) -> Result<Permit, Limited> {
-        let max = maxima.retries;
-        self.retries.try_acquire(max).ok_or(Limited::Retries(max))
+    /// How much of that is under way; its requests are that many.
+    pub fn of(&self, limit: Limit, requests: u32) -> u32 {
+        match limit {
+            Limit::Connections => self.connections.taken(),
+            Limit::Pending => self.pending.taken(),
+            Limit::Requests => requests,
+            Limit::Retries => self.retries.taken(),
+        }
     }
 }
 
@@ -209,29 +253,23 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_counts_its_own_things_and_says_which_was_reached() {
-        let usage = Usage::default();
+    fn each_limit_has_its_name_its_place_and_its_figure() {
         let maxima = Maxima {
             connections: 1,
             pending: 2,
             requests: 3,
-            retries: 0,
+            retries: 4,
         };
-        let _connection = usage.connection(&maxima).unwrap();
-        let _pending = [usage.pending(&maxima).unwrap(), usage.pending(&maxima).unwrap()];
-        let _requests = [(); 3].map(|()| usage.request(&maxima).unwrap());
-        let rows = [
-            (usage.connection(&maxima), Limited::Connections(1)),
-            (usage.pending(&maxima), Limited::Pending(2)),
-            (usage.request(&maxima), Limited::Requests(3)),
-            (usage.retry(&maxima), Limited::Retries(0)),
-        ];
-        for (result, expected) in rows {
-            assert_eq!(result.unwrap_err(), expected);
+        for (index, limit) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(limit.index(), index);
+            assert_eq!(maxima.of(limit) as usize, index + 1, "{}", limit.name());
+            let limited = Limited {
+                limit,
+                max: 7,
+                endpoint: None,
+            };
+            let told = limited.to_string();
+            assert!(told.contains('7'), "{told}");
         }
-        assert_eq!(
-            Limited::Pending(2).to_string(),
-            "2 requests wait for a connection already"
-        );
     }
 }

@@ -27,5 +27,8 @@ mod flapping;
 #[path = "resilience/edits.rs"]
 mod edits;
 
+#[path = "resilience/told.rs"]
+mod told;
+
 #[path = "resilience/lost_address.rs"]
 mod lost_address;

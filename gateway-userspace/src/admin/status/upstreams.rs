@@ -10,6 +10,7 @@ use crate::config::snapshot::{self, Kind, Snapshot};
 use crate::health::{KindStatus, Known};
 use crate::registry::{BreakerStatus, Readiness};
 use crate::resilience::breaker::State;
+use crate::resilience::limits::{Limit, Limits, Maxima, UNLIMITED};
 
 /// `GET /v1/upstreams`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct Upstream {
     /// Its circuit breaker, the one of the whole; absent: it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker: Option<State>,
+    /// What is under way at all its endpoints together.
+    #[serde(default)]
+    pub under_way: UnderWay,
     /// Its addresses.
     pub endpoints: Vec<Endpoint>,
 }
@@ -53,6 +57,9 @@ pub struct Endpoint {
     pub breaker: Option<State>,
     /// Requests under way.
     pub active: u32,
+    /// What is under way, with the limits.
+    #[serde(default)]
+    pub under_way: UnderWay,
     /// Requests since the start.
     pub requests: u64,
     /// Of these, failed before a response head came.
@@ -60,6 +67,51 @@ pub struct Endpoint {
     /// What each kind of check says; empty where it has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckStatus>,
+}
+
+/// What is under way at an upstream or an endpoint (`upstream.limits`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderWay {
+    /// Open connections.
+    pub connections: Used,
+    /// Requests that wait for one.
+    pub pending: Used,
+    /// Requests.
+    pub requests: Used,
+    /// Retries of requests that were sent already.
+    pub retries: Used,
+}
+
+/// How much of something is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    /// So much.
+    pub now: u32,
+    /// Of so much; absent: there is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+impl Used {
+    /// Whether no more may come.
+    pub fn is_full(&self) -> bool {
+        self.limit.is_some_and(|limit| self.now >= limit)
+    }
+}
+
+fn under_way(limits: &Limits, maxima: &Maxima, now: impl Fn(Limit) -> u32) -> UnderWay {
+    // Where connections have no limit, nobody waits.
+    let is_bound = |limit| limit != Limit::Pending || limits.bounds_connections();
+    let used = |limit| Used {
+        now: now(limit),
+        limit: Some(maxima.of(limit)).filter(|max| *max != UNLIMITED && is_bound(limit)),
+    };
+    UnderWay {
+        connections: used(Limit::Connections),
+        pending: used(Limit::Pending),
+        requests: used(Limit::Requests),
+        retries: used(Limit::Retries),
+    }
 }
 
 /// What one kind of check says of an endpoint.
@@ -117,6 +169,9 @@ fn one(upstream: &snapshot::Upstream, known: &Known) -> Upstream {
     Upstream {
         name: upstream.name.clone(),
         breaker: breaker(&breakers, None),
+        under_way: under_way(&upstream.limits, &upstream.limits.whole, |limit| {
+            upstream.under_way(limit)
+        }),
         endpoints: members
             .map(|(one, member)| Endpoint {
                 breaker: breaker(&breakers, Some(one.address)),
@@ -154,6 +209,9 @@ fn endpoint(
         },
         breaker: None,
         active: endpoint.state.active.load(Relaxed),
+        under_way: under_way(&upstream.limits, &upstream.limits.endpoint, |limit| {
+            endpoint.under_way(limit)
+        }),
         requests: endpoint.state.requests.load(Relaxed),
         failures: endpoint.state.failures.load(Relaxed),
         checks: Vec::new(),

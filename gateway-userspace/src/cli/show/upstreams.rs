@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway::admin::status::{Endpoint, EndpointReadiness, Upstream};
+use gateway::admin::status::{Endpoint, EndpointReadiness, UnderWay, Upstream};
 use gateway::resilience::breaker::State;
 
 use super::super::table::{Cell, Table, Tone};
@@ -15,13 +15,14 @@ pub fn table(upstreams: &[Upstream]) -> Table {
     let mut rows = Vec::new();
     for upstream in upstreams {
         // Its own breaker has a row only while it is not as it should be.
-        if let Some(note) = note(None, upstream.breaker) {
+        if let Some(note) = note(None, upstream.breaker, &upstream.under_way) {
             let mut row = vec![(&upstream.name).into(), WHOLE.into()];
             row.resize(COLUMNS.len(), "".into());
             rows.push((row, Some(note)));
         }
         for endpoint in &upstream.endpoints {
-            rows.push((row(upstream, endpoint), note(Some(endpoint), endpoint.breaker)));
+            let note = note(Some(endpoint), endpoint.breaker, &endpoint.under_way);
+            rows.push((row(upstream, endpoint), note));
         }
     }
     let is_any = rows.iter().any(|(_, note)| note.is_some());
@@ -68,8 +69,8 @@ fn row(upstream: &Upstream, endpoint: &Endpoint) -> Vec<Cell> {
     ]
 }
 
-/// What passive health and a breaker have to say, where it is not that all is well.
-fn note(endpoint: Option<&Endpoint>, breaker: Option<State>) -> Option<Cell> {
+/// What passive health, a breaker and limits have to say, where it is not that all is well.
+fn note(endpoint: Option<&Endpoint>, breaker: Option<State>, under_way: &UnderWay) -> Option<Cell> {
     let is_ejected = endpoint.is_some_and(|endpoint| endpoint.ejected);
     let ejected = is_ejected.then(|| ("ejected".to_owned(), Tone::Bad));
     let tone = match breaker {
@@ -82,8 +83,22 @@ fn note(endpoint: Option<&Endpoint>, breaker: Option<State>) -> Option<Cell> {
     let channel = endpoint.and_then(|endpoint| endpoint.channel.as_ref());
     let channel = channel.map(|channel| (format!("over {channel}"), Tone::Doubtful));
     // The worst comes first, and lends its tone.
-    let (texts, tones): (Vec<_>, Vec<_>) = [ejected, breaker, channel].into_iter().flatten().unzip();
+    let notes = [ejected, breaker, full(under_way), channel].into_iter().flatten();
+    let (texts, tones): (Vec<_>, Vec<_>) = notes.unzip();
     tones.first().map(|tone| Cell(texts.join(", "), *tone))
+}
+
+/// The limits that are reached now.
+fn full(under_way: &UnderWay) -> Option<(String, Tone)> {
+    let of = [
+        ("connections", under_way.connections),
+        ("pending", under_way.pending),
+        ("requests", under_way.requests),
+        ("retries", under_way.retries),
+    ];
+    let full = of.into_iter().filter(|(_, used)| used.is_full());
+    let full: Vec<String> = full.map(|(what, used)| format!("{} {what}", used.now)).collect();
+    (!full.is_empty()).then(|| (format!("at its limit: {}", full.join(", ")), Tone::Doubtful))
 }
 
 fn readiness_cell(readiness: EndpointReadiness) -> Cell {
@@ -122,6 +137,8 @@ pub fn checks(upstreams: &[Upstream]) -> Option<Table> {
 #[cfg(test)]
 mod tests {
     use super::super::super::table::Style;
+    use gateway::admin::status::Used;
+
     use super::*;
 
     fn endpoint(is_ejected: &str, breaker: Option<State>) -> Endpoint {
@@ -134,10 +151,35 @@ mod tests {
             channel: None,
             breaker,
             active: 0,
+            under_way: UnderWay::default(),
             requests: 0,
             failures: 0,
             checks: Vec::new(),
         }
+    }
+
+    #[test]
+    fn limits_that_are_reached_are_named_and_no_others() {
+        let mut upstream = Upstream {
+            name: "u".to_owned(),
+            breaker: None,
+            under_way: UnderWay::default(),
+            endpoints: vec![endpoint("in", None)],
+        };
+        upstream.under_way.requests = Used {
+            now: 8,
+            limit: Some(9),
+        };
+        let text = |upstream: &Upstream| table(std::slice::from_ref(upstream)).text(Style::Plain);
+        assert!(!text(&upstream).contains("limit"), "{}", text(&upstream));
+        upstream.under_way.requests.now = 9;
+        upstream.endpoints[0].under_way.connections = Used {
+            now: 3,
+            limit: Some(3),
+        };
+        let text = text(&upstream);
+        assert!(text.contains("at its limit: 9 requests"), "{text}");
+        assert!(text.contains("at its limit: 3 connections"), "{text}");
     }
 
     #[test]
@@ -170,6 +212,7 @@ mod tests {
             let upstream = Upstream {
                 name: "u".to_owned(),
                 breaker: *whole,
+                under_way: UnderWay::default(),
                 endpoints: vec![endpoint(is_ejected, *breaker)],
             };
             let text = table(&[upstream]).text(Style::Plain);

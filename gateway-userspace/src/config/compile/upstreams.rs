@@ -45,6 +45,7 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
             settings.slow_start,
         ),
         guards: settings.guards.clone(),
+        limits: settings.limits,
         slow_call: settings.slow_call,
         endpoints,
         missing,

@@ -1,4 +1,5 @@
-//! `upstream.hash`, `upstream.circuit_breaker` and `upstream.outlier` as given: who is picked, and who is left alone.
+//! `upstream.hash`, `upstream.limits`, `upstream.circuit_breaker` and `upstream.outlier` as given: who is picked, how much
+//! may be under way, and who is left alone.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -34,6 +35,48 @@ pub struct Hash {
     /// on the ring is asked.
     #[schemars(range(min = limits::LOAD_FACTOR_MIN, max = limits::LOAD_FACTOR_MAX), extend("default" = limits::LOAD_FACTOR))]
     pub load_factor: Option<f64>,
+}
+
+/// How much may be under way on this node, all workers together: exact. There is no limit but what is written here, so
+/// that a busy site is not cut at a figure that nobody chose. Where one is reached, the request gets 503
+/// (`upstream-overloaded`), or the route's fallback if `fallback_on` has `unavailable`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamLimits {
+    /// Open connections to all its endpoints. A request that would need one more waits, at most for `connect_timeout`. Default: no
+    /// limit.
+    #[schemars(range(min = 1, max = limits::LIMIT_MAX), extend("examples" = [1000]))]
+    pub connections: Option<u32>,
+    /// Requests that wait for a connection because `connections` is reached; one more gets 503.
+    #[schemars(range(min = 0, max = limits::LIMIT_MAX), extend("default" = limits::PENDING))]
+    pub pending: Option<u32>,
+    /// Requests under way, from the choice of an endpoint to the end of the answer, those that wait included. One more gets 503. Default: no limit.
+    #[schemars(range(min = 1, max = limits::LIMIT_MAX), extend("examples" = [5000]))]
+    pub requests: Option<u32>,
+    /// Retries under way or in back-off, of requests that were sent already; `retry_budget` counts beside it. Default: no limit.
+    #[schemars(range(min = 0, max = limits::LIMIT_MAX), extend("examples" = [50]))]
+    pub retries: Option<u32>,
+    /// Of each endpoint.
+    pub endpoint: Option<EndpointLimits>,
+}
+
+/// How much may be under way at each endpoint on this node.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointLimits {
+    /// Open connections to it. A request that would need one more waits, at most for `connect_timeout`. Default: no
+    /// limit.
+    #[schemars(range(min = 1, max = limits::LIMIT_MAX), extend("examples" = [100]))]
+    pub connections: Option<u32>,
+    /// Requests that wait for a connection because `connections` is reached; one more gets 503.
+    #[schemars(range(min = 0, max = limits::LIMIT_MAX), extend("default" = limits::PENDING))]
+    pub pending: Option<u32>,
+    /// Requests under way, from the choice of it to the end of the answer, those that wait included. One that has as many is passed over while another has room. Default: no limit.
+    #[schemars(range(min = 1, max = limits::LIMIT_MAX), extend("examples" = [200]))]
+    pub requests: Option<u32>,
+    /// Retries under way at it, of requests that were sent already; `retry_budget` counts beside it. Default: no limit.
+    #[schemars(range(min = 0, max = limits::LIMIT_MAX), extend("examples" = [5]))]
+    pub retries: Option<u32>,
 }
 
 /// When an upstream, or an endpoint of it, is left alone for a while. Both have a breaker of their own, with these figures.

@@ -114,6 +114,12 @@ macro_rules! route_keys {
                 "x-range" = [time_text(limits::TIME_MIN), time_text(limits::TIMEOUT_MAX)]
             ))]
             try_timeout: TimeOrNone,
+            /// The field by which clients say how many milliseconds they will wait, to the response's last byte. It can only
+            /// shorten what else holds; then the client gets 504. With each try the upstream is told by the same field what is
+            /// left, or is left of `timeout_total`. One that is no plain number gives a trusted proxy 400, and is deleted else.
+            /// A gRPC call's own `grpc-timeout` counts in any case. `"none"`: there is no such field.
+            #[schemars(extend("default" = "none", "examples" = ["x-request-deadline-ms"]))]
+            deadline_header: String,
             /// How long an upstream may be silent inside a response's body. Not for event streams and gRPC.
             #[schemars(extend(
                 "default" = time_text(limits::RESPONSE_IDLE_TIMEOUT),

@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::health::{Health, Registration};
-use super::{Channel, CircuitBreaker, Failback, Hash, Outlier, Place, Time, TimeOrNone, limits, time_text};
+use super::{
+    Channel, CircuitBreaker, Failback, Hash, Outlier, Place, Time, TimeOrNone, UpstreamLimits, limits,
+    time_text,
+};
 use crate::config::snapshot::{Balancer, HttpMode, UpstreamProtocol};
 
 /// A backend service.
@@ -80,6 +83,8 @@ pub struct Upstream {
     pub failback: Option<Failback>,
     /// How many retries may be under way, so that they do not multiply an outage. Tries of which nothing was sent do not count.
     pub retry_budget: Option<RetryBudget>,
+    /// How much may be under way at it and at each of its endpoints. Without this table nothing is bounded.
+    pub limits: Option<UpstreamLimits>,
     /// When it, or an endpoint, is left alone. Without this table never.
     pub circuit_breaker: Option<CircuitBreaker>,
     /// Which endpoints are taken out by what their calls show. Without this table none.

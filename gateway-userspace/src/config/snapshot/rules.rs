@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use http::HeaderName;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,8 @@ pub struct RouteHttp {
     pub timeout_total: Option<Duration>,
     /// Of one try, from its beginning to the response's head.
     pub try_timeout: Option<Duration>,
+    /// The field by which clients say how many milliseconds are left.
+    pub deadline_header: Option<HeaderName>,
     /// The upstream is silent inside a response's body; not for event streams and gRPC.
     pub response_idle_timeout: Duration,
     /// Neither side of a tunnel (WebSocket) says anything.
@@ -160,6 +163,7 @@ impl Default for RouteHttp {
             timeout: limits::TIMEOUT,
             timeout_total: None,
             try_timeout: None,
+            deadline_header: None,
             response_idle_timeout: limits::RESPONSE_IDLE_TIMEOUT,
             tunnel_idle_timeout: limits::TUNNEL_IDLE_TIMEOUT,
             body_bytes_max: limits::BODY_BYTES_MAX,

@@ -1,4 +1,5 @@
-//! How an upstream's requests are spread, and what takes endpoints out: `balancer`, `hash`, `circuit_breaker`, `outlier`.
+//! How an upstream's requests are spread, how much may be under way, and what takes endpoints out: `balancer`, `hash`,
+//! `limits`, `circuit_breaker`, `outlier`.
 
 use http::HeaderName;
 
@@ -10,6 +11,7 @@ use crate::config::precedence::{time, time_or_none};
 use crate::config::problem::Problems;
 use crate::config::snapshot::{self, HashAlgorithm, HashBy};
 use crate::registry::GuardSettings;
+use crate::resilience::limits::{Limit, Limits, Maxima, UNLIMITED};
 use crate::resilience::{breaker, outliers};
 
 /// The balancer, and what it goes by.
@@ -169,6 +171,51 @@ pub fn guards(given: &given::Upstream, path: &KeyPath, problems: &mut Problems<'
             .as_ref()
             .map(|given| outlier(given, &path.key("outlier"), problems)),
     }
+}
+
+/// How much may be under way at it, and at each of its endpoints.
+pub fn under_way(
+    given: Option<&given::UpstreamLimits>,
+    path: &KeyPath,
+    problems: &mut Problems<'_>,
+) -> Limits {
+    let Some(given) = given else {
+        return Limits::default();
+    };
+    let whole = Maxima {
+        connections: given.connections.unwrap_or(UNLIMITED),
+        pending: given.pending.unwrap_or(limits::PENDING),
+        requests: given.requests.unwrap_or(UNLIMITED),
+        retries: given.retries.unwrap_or(UNLIMITED),
+    };
+    let own = given.endpoint.as_ref();
+    let endpoint = Maxima {
+        connections: own.and_then(|own| own.connections).unwrap_or(UNLIMITED),
+        pending: own.and_then(|own| own.pending).unwrap_or(limits::PENDING),
+        requests: own.and_then(|own| own.requests).unwrap_or(UNLIMITED),
+        retries: own.and_then(|own| own.retries).unwrap_or(UNLIMITED),
+    };
+    let of_endpoint = path.key("endpoint");
+    for limit in Limit::ALL {
+        let (one, all) = (endpoint.of(limit), whole.of(limit));
+        let is_given = one != Maxima::default().of(limit) && all != Maxima::default().of(limit);
+        if is_given && one > all {
+            let fault = "is more than all of the upstream may have";
+            let remedy = format!("write {all} or less here, or a higher limit for the upstream");
+            problems.add(&of_endpoint.key(limit.name()), fault, remedy);
+        }
+    }
+    let bounded = Limits { whole, endpoint };
+    let asks = given.pending.is_some() || own.is_some_and(|own| own.pending.is_some());
+    if asks && !bounded.bounds_connections() {
+        let at = match given.pending {
+            Some(_) => path.key("pending"),
+            None => of_endpoint.key("pending"),
+        };
+        let fault = "nobody waits where connections have no limit";
+        problems.add(&at, fault, "add connections, or remove it");
+    }
+    bounded
 }
 
 fn breaker(given: &given::CircuitBreaker, path: &KeyPath, problems: &mut Problems<'_>) -> breaker::Settings {

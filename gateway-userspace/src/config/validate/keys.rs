@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use crate::config::given::{Given, ListenerKeys, Network, RouteKeys, Time, TimeOrNone};
 use crate::config::limits;
 use crate::config::path::KeyPath;
+use crate::config::precedence::NO_HEADER;
 use crate::config::problem::Problems;
 use crate::config::snapshot::{Failure, Outcomes};
 
@@ -76,6 +77,39 @@ fn misleading(network: &IpNet) -> Option<(String, String)> {
     })
 }
 
+/// Why no deadline can be read from the field of that name.
+fn unfit(name: &str) -> Option<String> {
+    if name == NO_HEADER {
+        return None;
+    }
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name.len() > limits::NAME_CHARS_MAX || !name.bytes().all(is_plain) {
+        return Some(format!("\"{name}\" is no name of a field in lower case"));
+    }
+    // Standard fields, and what the gateway writes or reads itself.
+    let is_own = !name.contains('-')
+        || TAKEN.contains(&name)
+        || TAKEN_PREFIXES.iter().any(|taken| name.starts_with(taken));
+    is_own.then(|| format!("{name} has a meaning of its own"))
+}
+
+const TAKEN: [&str; 3] = ["x-real-ip", "x-request-id", "x-gateway-node"];
+const TAKEN_PREFIXES: [&str; 13] = [
+    "accept-",
+    "access-",
+    "cache-",
+    "content-",
+    "grpc-",
+    "if-",
+    "keep-",
+    "last-",
+    "proxy-",
+    "sec-",
+    "transfer-",
+    "user-",
+    "x-forwarded-",
+];
+
 /// Keys of a route. Two that do not go together are named where one table has both: what is inherited gives way.
 pub fn route_keys(keys: &RouteKeys, path: &KeyPath, problems: &mut Problems<'_>) {
     let limit = |given: Option<TimeOrNone>| given.and_then(|TimeOrNone(time)| time);
@@ -91,6 +125,12 @@ pub fn route_keys(keys: &RouteKeys, path: &KeyPath, problems: &mut Problems<'_>)
     };
     ordered("try_timeout", limit(keys.try_timeout), "timeout", timeout);
     ordered("timeout", timeout, "timeout_total", limit(keys.timeout_total));
+    if let Some(name) = &keys.deadline_header
+        && let Some(fault) = unfit(name)
+    {
+        let remedy = "write a name of your own, as in \"x-request-deadline-ms\", or \"none\"";
+        problems.add(&path.key("deadline_header"), fault, remedy);
+    }
     if let Some(retry) = &keys.retry {
         let path = path.key("retry");
         let on = outcomes(retry.on.as_deref().unwrap_or_default(), &path.key("on"), problems);

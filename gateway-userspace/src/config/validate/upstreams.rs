@@ -52,6 +52,7 @@ pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<Upstream
             terms,
             slow_start: time(upstream.slow_start, Duration::ZERO),
             guards,
+            limits: balancing::under_way(upstream.limits.as_ref(), &path.key("limits"), problems),
             slow_call,
             protocol,
             connect_timeout: time(upstream.connect_timeout, limits::CONNECT_TIMEOUT),

@@ -19,6 +19,7 @@ use super::{RequestBody, Terms};
 use crate::config::snapshot::HttpMode;
 use crate::inspect::{Inspected, Mode, Report, Rules};
 use crate::l7::error::ProxyError;
+use crate::registry::Place;
 
 /// Bytes buffered per HTTP/1 connection, which bounds a response's head too.
 const BUFFER_BYTES_MAX: usize = 72 * 1024;
@@ -49,10 +50,16 @@ pub(super) struct Line1 {
 pub(super) struct Freed {
     pub(super) stream: TcpStream,
     pub(super) held: Vec<u8>,
+    /// Where it is counted.
+    pub(super) place: Place,
 }
 
 /// A new HTTP/1 connection, and how long it took.
-pub(super) async fn http1(address: SocketAddr, terms: &Terms) -> Result<(Line1, Duration), ProxyError> {
+pub(super) async fn http1(
+    address: SocketAddr,
+    terms: &Terms,
+    place: Place,
+) -> Result<(Line1, Duration), ProxyError> {
     let (stream, time) = tcp(address, terms.connect_timeout).await?;
     let report = Rc::<Report>::default();
     let rules = Rules {
@@ -73,7 +80,7 @@ pub(super) async fn http1(address: SocketAddr, terms: &Terms) -> Result<(Line1, 
         let (endpoint, held) = connection.into_parts().io.into_inner().into_inner();
         let stream = endpoint.stream;
         // Somebody waits for it only after a switch of protocols; else it closes here.
-        drop(free.send(Freed { stream, held }));
+        drop(free.send(Freed { stream, held, place }));
     }));
     let born = Instant::now();
     let line = Line1 {
@@ -98,6 +105,7 @@ fn mode(mode: HttpMode) -> Mode {
 pub(super) async fn http2(
     address: SocketAddr,
     limit: Duration,
+    place: Place,
 ) -> Result<(http2::SendRequest<RequestBody>, Rc<Cell<usize>>, Duration), ProxyError> {
     let (stream, time) = tcp(address, limit).await?;
     let handshake = http2::Builder::new(Local)
@@ -122,6 +130,7 @@ pub(super) async fn http2(
         if let Err(error) = end.await {
             tracing::debug!(%error, endpoint = %address, "a connection to an endpoint ended");
         }
+        drop(place);
     }));
     Ok((sender, allowed, time))
 }

@@ -12,8 +12,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::connect;
-use super::{Origin, RequestBody, Terms, Want};
+use super::{Origin, Pool, RequestBody, Terms, Want};
 use crate::l7::error::ProxyError;
+use crate::registry::Place;
 
 /// All connections to one endpoint.
 #[derive(Default)]
@@ -50,7 +51,7 @@ impl Connections {
     pub(super) async fn stream(
         &self,
         want: Want,
-        address: SocketAddr,
+        pool: &Pool,
         terms: &Terms,
     ) -> Result<(Stream, Origin), ProxyError> {
         loop {
@@ -61,7 +62,30 @@ impl Connections {
             }
             let held = self.open.borrow().len();
             if self.connecting.get() == 0 && (held < terms.h2_connections_max || want == Want::Fresh) {
-                return self.connect(address, terms.connect_timeout).await;
+                let place = match pool.state.place(&terms.limits) {
+                    Some(place) => place,
+                    // A stream too many waits at the endpoint, which it does not when no connection may be had.
+                    None if want == Want::Any && held > 0 => match self.least_used() {
+                        Some(open) => return Ok((Stream::new(open), Origin::Reused)),
+                        None => continue,
+                    },
+                    None => match pool.turn(want, terms).await? {
+                        Some(place) => place,
+                        None => continue,
+                    },
+                };
+                if want == Want::Any
+                    && let Some(stream) = self.take(terms)
+                {
+                    return Ok((stream, Origin::Reused));
+                }
+                let made = self
+                    .connect(pool.channel.address, terms.connect_timeout, place)
+                    .await;
+                if made.is_ok() {
+                    pool.state.shares(pool.key());
+                }
+                return made;
             }
             if self.connecting.get() == 0
                 && let Some(open) = self.least_used()
@@ -77,9 +101,14 @@ impl Connections {
         }
     }
 
-    async fn connect(&self, address: SocketAddr, limit: Duration) -> Result<(Stream, Origin), ProxyError> {
+    async fn connect(
+        &self,
+        address: SocketAddr,
+        limit: Duration,
+        place: Place,
+    ) -> Result<(Stream, Origin), ProxyError> {
         let _connecting = Connecting::begin(self);
-        match connect::http2(address, limit).await {
+        match connect::http2(address, limit, place).await {
             Ok((sender, allowed, time)) => {
                 let born = Instant::now();
                 let (streams, since) = (Cell::new(0), Cell::new(born));
@@ -113,6 +142,13 @@ impl Connections {
             .iter()
             .min_by_key(|one| one.streams.get())
             .cloned()
+    }
+
+    /// The least used takes no more streams, and ends with its last: its place is wanted elsewhere.
+    pub(super) fn give_up_one(&self) {
+        if let Some(least) = self.least_used() {
+            self.open.borrow_mut().retain(|one| !Rc::ptr_eq(one, &least));
+        }
     }
 
     /// Closes connections without streams that are not to be kept, by when they were used last and when they were

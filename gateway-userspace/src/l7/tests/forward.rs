@@ -179,10 +179,7 @@ async fn metrics_add_up_over_workers() {
     }
     get(gateway.address(), "/none").await;
     gateway.lines(11).await;
-    let mut registry = prometheus_client::registry::Registry::default();
-    crate::l7::register_metrics(&mut registry, &gateway.shared);
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let text = gateway.metrics();
     for line in [
         "gateway_requests_total{listener=\"web-0\",route=\"all\",status=\"2xx\"} 10".to_owned(),
         "gateway_requests_total{listener=\"web-0\",route=\"-\",status=\"4xx\"} 1".to_owned(),

@@ -16,14 +16,15 @@ use crate::balance::{self, Member, RosterTerms};
 use crate::config::limits;
 use crate::config::snapshot::{
     Admin, AdminListen, Balancing, Endpoint, Fallback, HashBy, HttpMode, Listener, ListenerHttp, Missing,
-    Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot, Upstream,
-    UpstreamProtocol,
+    Networks, Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot,
+    Upstream, UpstreamProtocol,
 };
 use crate::guards::Driver;
 use crate::l7::{Shared, Workers};
 use crate::registry::{Channel, EndpointState, GuardSettings, Registry};
 use crate::resilience::budget::Budget;
 use crate::resilience::channel;
+use crate::resilience::limits::Limits;
 use crate::router::{HostPattern, PathPattern, RouteIndex, Router};
 use crate::telemetry::access_log::AccessLog;
 
@@ -97,12 +98,15 @@ pub(super) struct Setup {
     pub(super) response_idle_timeout: Duration,
     pub(super) timeout_total: Option<Duration>,
     pub(super) try_timeout: Option<Duration>,
+    pub(super) deadline_header: Option<&'static str>,
+    pub(super) trusted_proxies: Networks,
     pub(super) connections_per_client_max: Option<usize>,
     pub(super) connect_timeout: Duration,
     pub(super) idle_per_endpoint: usize,
     pub(super) balancer: balance::Balancer,
     pub(super) hash_by: HashBy,
     pub(super) guards: GuardSettings,
+    pub(super) limits: Limits,
     pub(super) slow_call: Option<Duration>,
     pub(super) slow_start: Duration,
     /// Of the endpoints in their order; absent: 0.
@@ -135,12 +139,15 @@ impl Setup {
             response_idle_timeout: SOON,
             timeout_total: None,
             try_timeout: None,
+            deadline_header: None,
+            trusted_proxies: Networks::default(),
             connections_per_client_max: None,
             connect_timeout: Duration::from_secs(2),
             idle_per_endpoint: 8,
             balancer: balance::Balancer::RoundRobin,
             hash_by: HashBy::Nothing,
             guards: GuardSettings::default(),
+            limits: Limits::default(),
             slow_call: None,
             slow_start: Duration::ZERO,
             priorities: Vec::new(),
@@ -188,6 +195,7 @@ impl Setup {
                     self.slow_start,
                 ),
                 guards: self.guards.clone(),
+                limits: self.limits,
                 slow_call: self.slow_call,
                 endpoints: endpoints.iter().map(endpoint).collect(),
                 missing: Missing::Nothing,
@@ -229,6 +237,7 @@ impl Setup {
                     response_idle_timeout: self.response_idle_timeout,
                     timeout_total: self.timeout_total,
                     try_timeout: self.try_timeout,
+                    deadline_header: self.deadline_header.map(http::HeaderName::from_static),
                     ..RouteHttp::default()
                 },
             })
@@ -257,6 +266,7 @@ impl Setup {
                     stalled_timeout: self.stalled_timeout,
                     first_byte_timeout: self.first_byte_timeout,
                     head_timeout: self.head_timeout,
+                    trusted_proxies: self.trusted_proxies.clone(),
                     ..ListenerHttp::default()
                 },
                 router,
@@ -345,6 +355,15 @@ impl Gateway {
 
     pub(super) fn state(&self, endpoint: SocketAddr) -> Arc<EndpointState> {
         self.registry.endpoint("users", endpoint)
+    }
+
+    /// What a scrape gets.
+    pub(super) fn metrics(&self) -> String {
+        let mut registry = prometheus_client::registry::Registry::default();
+        crate::l7::register_metrics(&mut registry, &self.shared);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
     }
 
     pub(super) fn log(&self) -> Log {

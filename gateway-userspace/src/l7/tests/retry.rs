@@ -1,8 +1,9 @@
 //! What is sent again, what is not, and what a client gets where an upstream fails for good.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{Response, StatusCode};
@@ -162,6 +163,182 @@ async fn retry_after_is_waited_for_within_its_bound_and_else_is_the_clients() {
         let answer = ask(&gateway, "GET", "").await;
         assert_eq!(answer.header("retry-after"), Some(value), "{why}");
         assert_eq!(asked.load(Ordering::Relaxed), expected, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_date_to_retry_after_counts_from_the_answers_own_date_and_else_from_now() {
+    const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let soon = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(600));
+    let rows: [(&str, Option<&str>, &str, usize); 6] = [
+        ("its own date", Some(DATE), DATE, 3),
+        (
+            "a second after it",
+            Some(DATE),
+            "Sun, 06 Nov 1994 08:49:38 GMT",
+            3,
+        ),
+        (
+            "two seconds after it",
+            Some(DATE),
+            "Sun, 06 Nov 1994 08:49:39 GMT",
+            1,
+        ),
+        ("before it", Some(DATE), "Sun, 06 Nov 1994 08:00:00 GMT", 3),
+        ("long ago, without a date", None, DATE, 3),
+        ("in ten minutes, without a date", None, &soon, 1),
+    ];
+    for (why, date, until, expected) in rows {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let address = dated(date, until, &asked).await;
+        let mut setup = Setup::new(1, &[address]);
+        setup.retry = retries(&["429"]);
+        let gateway = Gateway::start(&setup);
+        let begin = tokio::time::Instant::now();
+        assert_eq!(ask(&gateway, "GET", "").await.status, 429, "{why}");
+        assert_eq!(asked.load(Ordering::Relaxed), expected, "{why}");
+        if why == "a second after it" {
+            assert!(begin.elapsed() >= Duration::from_secs(2), "twice");
+        }
+    }
+}
+
+/// Answers 429 with these dates, which a server of hyper would not let be.
+async fn dated(date: Option<&str>, until: &str, asked: &Arc<AtomicUsize>) -> SocketAddr {
+    let date = date.map(|date| format!("date: {date}\r\n")).unwrap_or_default();
+    let answer = format!("HTTP/1.1 429 Later\r\n{date}retry-after: {until}\r\ncontent-length: 0\r\n\r\n");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::clone(asked);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (answer, asked) = (answer.clone(), Arc::clone(&asked));
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                while stream.read(&mut head).await.unwrap() > 0 {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Fails each request, and knows how many that it has seen before it has at once.
+async fn fails_slowly() -> (Server, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let (most, retries) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::new(Mutex::new(HashSet::new()));
+    let again = Arc::new(AtomicUsize::new(0));
+    let (most_seen, all) = (Arc::clone(&most), Arc::clone(&retries));
+    let server = Server::start(move |request: http::Request<hyper::body::Incoming>| {
+        let id = request.headers()["x-request-id"].clone();
+        let is_again = !seen.lock().unwrap().insert(id);
+        let again = Arc::clone(&again);
+        if is_again {
+            all.fetch_add(1, Ordering::SeqCst);
+            let now = again.fetch_add(1, Ordering::SeqCst) + 1;
+            most_seen.fetch_max(now, Ordering::SeqCst);
+        }
+        async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if is_again {
+                again.fetch_sub(1, Ordering::SeqCst);
+            }
+            Response::builder()
+                .status(503)
+                .body(full("its own words"))
+                .unwrap()
+        }
+    });
+    (server.await, most, retries)
+}
+
+#[tokio::test]
+async fn an_exhausted_budget_is_never_exceeded_and_clients_get_the_upstreams_own_answer() {
+    for workers in [1, 2, 4] {
+        let (server, most, again) = fails_slowly().await;
+        let mut setup = Setup::new(workers, &[server.address]);
+        setup.retry = retries(&["503"]);
+        setup.retry_budget = Budget {
+            share_per_mille: 0,
+            retries_min: 3,
+        };
+        let gateway = Gateway::start(&setup);
+        let clients = (0..40).map(|_| {
+            let address = gateway.address();
+            tokio::spawn(async move {
+                let mut client = Client::http1(address).await;
+                for _ in 0..5 {
+                    let answer = client.get("/up").await.unwrap();
+                    assert_eq!((answer.status, answer.text()), (503, "its own words"));
+                }
+            })
+        });
+        for client in clients.collect::<Vec<_>>() {
+            client.await.unwrap();
+        }
+        assert_eq!(
+            most.load(Ordering::SeqCst),
+            3,
+            "{workers} workers: all of the budget, and no more"
+        );
+        let metrics = gateway.metrics();
+        let counted = |name: &str| {
+            let label = format!("{name}{{upstream=\"users\"}} ");
+            let line = metrics.lines().find_map(|line| line.strip_prefix(&label));
+            line.unwrap().parse::<usize>().unwrap()
+        };
+        let again = again.load(Ordering::SeqCst);
+        assert_eq!(counted("gateway_upstream_retries_total"), again);
+        assert!(
+            counted("gateway_upstream_retries_denied_total") >= 200 - again,
+            "{metrics}"
+        );
+        let state = gateway.state(server.address);
+        wait_until("given back", || state.upstream().usage.retries.taken() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_retry_does_not_stand_in_its_own_way() {
+    let (failing, asked) = answers(503, None).await;
+    let mut setup = Setup::new(1, &[failing.address]);
+    setup.retry = retries(&["503"]);
+    setup.limits.endpoint.requests = 1;
+    setup.limits.endpoint.connections = 1;
+    setup.limits.whole.requests = 1;
+    let gateway = Gateway::start(&setup);
+    for _ in 0..20 {
+        let answer = ask(&gateway, "GET", "").await;
+        assert_eq!((answer.status, answer.text()), (503, "failed"));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 60);
+}
+
+#[tokio::test]
+async fn limits_of_retries_hold_beside_the_budget_for_the_whole_and_for_each_endpoint() {
+    let (server, most, again) = fails_slowly().await;
+    for (whole, endpoint, expected) in [(2, 9, 2), (9, 1, 1), (0, 9, 0)] {
+        most.store(0, Ordering::SeqCst);
+        again.store(0, Ordering::SeqCst);
+        let mut setup = Setup::new(2, &[server.address]);
+        setup.retry = retries(&["503"]);
+        setup.retry_budget.retries_min = 100;
+        setup.limits.whole.retries = whole;
+        setup.limits.endpoint.retries = endpoint;
+        let gateway = Gateway::start(&setup);
+        let clients: Vec<_> = (0..20)
+            .map(|_| {
+                let address = gateway.address();
+                tokio::spawn(async move { get(address, "/up").await })
+            })
+            .collect();
+        for client in clients {
+            assert_eq!(client.await.unwrap().status, 503);
+        }
+        assert_eq!(most.load(Ordering::SeqCst), expected, "{whole}, {endpoint}");
     }
 }
 

@@ -265,3 +265,162 @@ async fn a_connection_that_rested_goes_on_as_before() {
     let lines = gateway.lines(4).await;
     assert!(lines[3].contains("reason=host-repeated"), "{lines:#?}");
 }
+
+/// What an endpoint was told of a deadline.
+fn told<'a>(answer: &'a Answer, field: &str) -> Option<&'a str> {
+    let lines = answer.text().lines();
+    lines
+        .filter_map(|line| line.strip_prefix(field)?.strip_prefix(": "))
+        .next()
+}
+
+async fn ask_with(gateway: &Gateway, fields: &[(&str, &str)]) -> Answer {
+    let mut client = Client::http1(gateway.address()).await;
+    let mut request = client.request("GET", "/up");
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    client.ask(request.body(full("")).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_clients_deadline_goes_on_shortened_and_only_if_it_can_be_read() {
+    let echo = Server::echo().await;
+    let local = crate::config::snapshot::Networks(vec!["127.0.0.0/8".parse().unwrap()]);
+    const FIELD: &str = "x-left-ms";
+    for is_trusted in [false, true] {
+        let mut setup = Setup::new(1, &[echo.address]);
+        setup.deadline_header = Some(FIELD);
+        if is_trusted {
+            setup.trusted_proxies = local.clone();
+        }
+        let gateway = Gateway::start(&setup);
+        let answer = ask_with(&gateway, &[(FIELD, "5000")]).await;
+        let left: u64 = told(&answer, FIELD).unwrap().parse().unwrap();
+        assert!((3_000..5_000).contains(&left), "{left}");
+        let none = ask_with(&gateway, &[]).await;
+        assert_eq!((none.status, told(&none, FIELD)), (200, None));
+        for fields in [&[(FIELD, "soon")][..], &[(FIELD, "5"), (FIELD, "5000")]] {
+            let answer = ask_with(&gateway, fields).await;
+            if is_trusted {
+                assert_eq!(answer.status, 400, "{fields:?}");
+                assert!(answer.text().starts_with("deadline-bad: "), "{answer:?}");
+            } else {
+                assert_eq!((answer.status, told(&answer, FIELD)), (200, None), "{fields:?}");
+            }
+        }
+        assert_eq!(ask_with(&gateway, &[(FIELD, "0")]).await.status, 504);
+    }
+    // Where nothing reads it, it is a field as any other.
+    let gateway = Gateway::start(&Setup::new(1, &[echo.address]));
+    let answer = ask_with(&gateway, &[(FIELD, "soon")]).await;
+    assert_eq!(told(&answer, FIELD), Some("soon"));
+}
+
+#[tokio::test]
+async fn a_clients_deadline_only_shortens_and_a_strangers_blames_no_endpoint() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let local = crate::config::snapshot::Networks(vec!["127.0.0.0/8".parse().unwrap()]);
+    let none = crate::config::snapshot::Networks::default();
+    let rows = [
+        ("a stranger's", none.clone(), None, "100", "deadline-exceeded", 0),
+        (
+            "a trusted one's",
+            local.clone(),
+            None,
+            "100",
+            "deadline-exceeded",
+            1,
+        ),
+        (
+            "longer than the whole may take",
+            none.clone(),
+            Some(SHORT),
+            "60000",
+            "deadline-exceeded",
+            1,
+        ),
+        ("longer than the route's", none, None, "60000", "timeout", 1),
+    ];
+    for (why, trusted_proxies, timeout_total, left, reason, failures) in rows {
+        let setup = Setup {
+            deadline_header: Some("x-left-ms"),
+            trusted_proxies,
+            timeout_total,
+            timeout: Duration::from_millis(400),
+            ..Setup::new(1, &[address])
+        };
+        let gateway = Gateway::start(&setup);
+        let begin = tokio::time::Instant::now();
+        let answer = ask_with(&gateway, &[("x-left-ms", left)]).await;
+        assert_eq!(answer.status, 504, "{why}");
+        assert!(
+            answer.text().starts_with(&format!("{reason}: ")),
+            "{why}: {answer:?}"
+        );
+        assert!(begin.elapsed() < SOON / 2, "{why}");
+        let state = gateway.state(address);
+        let counted = state.failures.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(counted, failures, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn each_try_is_told_what_is_left() {
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = seen.clone();
+    let server = Server::start(move |request: Request<Incoming>| {
+        let field = |name: &str| {
+            request
+                .headers()
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
+        told.lock()
+            .unwrap()
+            .push((field("x-left-ms"), field("grpc-timeout")));
+        async move {
+            tokio::time::sleep(SHORT).await;
+            let builder = Response::builder().header("content-type", "application/grpc");
+            builder.header("grpc-status", "14").body(full("")).unwrap()
+        }
+    });
+    let server = server.await;
+    let mut setup = Setup::new(1, &[server.address]);
+    setup.protocol = crate::config::snapshot::UpstreamProtocol::Http2;
+    setup.deadline_header = Some("x-left-ms");
+    setup.retry.attempts = 1;
+    setup.retry.on = crate::config::snapshot::Outcomes::default();
+    setup.retry.on.add("grpc-unavailable").unwrap();
+    let gateway = Gateway::start(&setup);
+    let mut client = Client::http2(gateway.address()).await;
+    let request = client
+        .request("POST", "/up")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-timeout", "5S")
+        .header("x-left-ms", "9000");
+    let answer = client.ask(request.body(full("\0\0\0\0\u{1}x")).unwrap()).await;
+    assert_eq!(answer.unwrap().header("grpc-status"), Some("14"));
+    let seen = seen.lock().unwrap();
+    let left: Vec<u64> = seen
+        .iter()
+        .map(|(left, _)| left.as_ref().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(left.len(), 2);
+    assert!(left[0] < 5_000 && left[1] <= left[0] - 100, "{left:?}");
+    let called: Vec<u64> = seen
+        .iter()
+        .map(|(_, called)| {
+            called
+                .as_ref()
+                .unwrap()
+                .strip_suffix('u')
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    assert!(called[1] + 100_000 <= called[0], "{called:?}");
+}

@@ -32,7 +32,7 @@ impl fmt::Display for Channel {
 
 /// An endpoint with all ways to it.
 #[derive(Clone, Debug)]
-pub struct Reached<'e> {
+pub struct Reachable<'e> {
     /// Its address, which is that of the first way.
     pub address: SocketAddr,
     /// What the first way speaks.
@@ -43,7 +43,7 @@ pub struct Reached<'e> {
     pub state: &'e Arc<EndpointState>,
 }
 
-impl Reached<'_> {
+impl Reachable<'_> {
     fn first(&self) -> Channel {
         Channel {
             address: self.address,
@@ -74,7 +74,7 @@ pub struct Probe {
 
 impl UpstreamState {
     /// Takes over what a snapshot says of the ways to its endpoints, and keeps the state of what stays.
-    pub fn reach(&self, settings: Settings, endpoints: &[Reached<'_>]) {
+    pub fn reach(&self, settings: Settings, endpoints: &[Reachable<'_>]) {
         let now = self.now();
         let mut machines = self.machines();
         let channels = &mut machines.channels;
@@ -114,7 +114,7 @@ impl UpstreamState {
     }
 
     /// Time passed, a few times a second; what is to be probed.
-    pub fn tick_channels(&self, endpoints: &[Reached<'_>]) -> Vec<Probe> {
+    pub fn tick_channels(&self, endpoints: &[Reachable<'_>]) -> Vec<Probe> {
         let now = self.now();
         let mut machines = self.machines();
         let mut probes = Vec::new();

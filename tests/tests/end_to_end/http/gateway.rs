@@ -270,6 +270,23 @@ impl Gateway {
         );
     }
 
+    /// A command of the program that asks this gateway: its arguments, then how to reach it.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(gateway_program().expect("the gateway's program"));
+        command.args(arguments);
+        command
+            .arg("--admin")
+            .arg(format!("unix:{}", self.directory.join("admin").display()));
+        command.arg("--token-file").arg(self.directory.join("token"));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        // SAFETY: `die_with_parent` makes one system call and touches no memory: that is allowed after a fork.
+        unsafe { command.pre_exec(die_with_parent) };
+        command
+    }
+
     /// One exchange with the admin API: status and body.
     fn ask(&self, method: &str, path: &str, token: &str) -> std::io::Result<(u16, String)> {
         let mut stream = UnixStream::connect(self.directory.join("admin"))?;
