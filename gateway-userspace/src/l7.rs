@@ -40,6 +40,7 @@ mod request_ids;
 mod resolved;
 mod serve;
 mod server;
+mod sticky;
 mod stream;
 mod switch;
 mod target;

@@ -9,6 +9,7 @@ mod guard;
 mod keys;
 pub mod health;
 mod retry;
+mod sticky;
 mod upstream;
 mod values;
 
@@ -26,6 +27,7 @@ use values::SocketAddress;
 pub use guard::{CircuitBreaker, Hash, Outlier};
 pub use keys::{ListenerKeys, RouteKeys};
 pub use retry::{Fallback, Retry};
+pub use sticky::Sticky;
 pub use upstream::{Endpoint, RetryBudget, Upstream};
 pub use values::{Network, Place, Time, TimeOrNone, time_text};
 

@@ -183,7 +183,7 @@ mod tests {
         let weight = weight.unwrap();
         assert_eq!(
             (&weight["minimum"], &weight["maximum"], &weight["default"]),
-            (&1.into(), &1000.into(), &1.into())
+            (&0.into(), &1000.into(), &1.into())
         );
         let vip = schema_at(&KeyPath::top("vip").index(0)).unwrap();
         assert_eq!(vip["additionalProperties"], false);

@@ -14,7 +14,7 @@ use super::given::RouteKeys;
 use super::loops::Own;
 use super::snapshot::{
     Admin, Cluster, Dataplane, HashBy, Health, HttpMode, ListenerHttp, Node, Outcomes, Respond, RouteHttp,
-    UpstreamProtocol, Vip,
+    StickySettings, UpstreamProtocol, Vip,
 };
 use crate::balance::{self, RosterTerms, Zone};
 use crate::registry::GuardSettings;
@@ -106,6 +106,8 @@ pub struct UpstreamSettings {
     pub hash_by: HashBy,
     /// How priorities, zones and panic work.
     pub terms: RosterTerms,
+    /// The cookie by which clients stay with an endpoint.
+    pub sticky: Option<StickySettings>,
     /// How long the share of an endpoint that comes back grows.
     pub slow_start: Duration,
     /// What takes endpoints out, and the whole.
@@ -145,7 +147,7 @@ pub struct UpstreamSettings {
 pub struct EndpointSettings {
     /// An address, or a name that stands for some.
     pub place: Place,
-    /// 1 to 1000.
+    /// 0 to 1000; 0: no new requests.
     pub weight: u32,
     /// Lower ones first.
     pub priority: u8,

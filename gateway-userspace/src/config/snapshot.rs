@@ -7,6 +7,7 @@ mod health;
 mod outcomes;
 mod respond;
 mod rules;
+mod sticky;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub use health::{Check, CheckMethod, Health, Heartbeat, HttpCheck, Kind, Pushed,
 pub use outcomes::{Failure, Outcomes, Retries};
 pub use respond::{Filling, Piece, Respond};
 pub use rules::{EncodedSlash, Expect, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp};
+pub use sticky::{SameSite, Sticky, StickySettings};
 
 /// One immutable, numbered, compiled configuration.
 #[derive(Debug)]
@@ -286,6 +288,8 @@ pub struct Upstream {
     pub name: String,
     /// Which endpoint takes a request.
     pub balancing: Balancing,
+    /// The cookies by which clients stay with an endpoint.
+    pub sticky: Option<Box<Sticky>>,
     /// What takes endpoints out, and the whole.
     pub guards: GuardSettings,
     /// An answer that takes longer to begin is slow.

@@ -79,8 +79,8 @@ impl Controller {
             )));
         }
         let weight = renewal.weight.unwrap_or(limits::WEIGHT);
-        if !(limits::WEIGHT_MIN..=limits::WEIGHT_MAX).contains(&weight) {
-            let (least, most) = (limits::WEIGHT_MIN, limits::WEIGHT_MAX);
+        if !(limits::ENDPOINT_WEIGHT_MIN..=limits::WEIGHT_MAX).contains(&weight) {
+            let (least, most) = (limits::ENDPOINT_WEIGHT_MIN, limits::WEIGHT_MAX);
             return Err(ApiError::Invalid(format!(
                 "weight must be {least} to {most}, not {weight}."
             )));

@@ -53,6 +53,7 @@ fn snapshot(registry: &Registry, addresses: &[SocketAddr], health: Health) -> Sn
                 HashBy::Nothing,
                 Duration::ZERO,
             ),
+            sticky: None,
             guards: GuardSettings::default(),
             slow_call: None,
             endpoints: endpoints.collect(),

@@ -17,8 +17,9 @@ use super::hash_key;
 use super::pool::Pool;
 use super::record::Record;
 use super::resolved::{Action, ResolvedRoute, ResolvedUpstream};
+use super::sticky;
 use super::worker::Worker;
-use crate::balance::Mode;
+use crate::balance::{Mode, Pick};
 use crate::config::snapshot::{Failure, Outcomes, Retries};
 use crate::registry::{Gate, Readiness};
 use crate::resilience::backoff::Wait;
@@ -38,7 +39,7 @@ pub(super) async fn forward(
         return Err(ProxyError::NoEndpoint);
     };
     let mut round = Round::default();
-    enter(upstream, &outgoing, record);
+    enter(upstream, &mut outgoing, record);
     loop {
         let outcome = match round.pick(worker, upstream, record) {
             Ok(pool) => attempt(worker, pool, route, outgoing, record).await,
@@ -56,14 +57,14 @@ pub(super) async fn forward(
                 };
                 match falls_back(route, outcome) {
                     ControlFlow::Break(outcome) => return outcome,
-                    ControlFlow::Continue(again) => {
+                    ControlFlow::Continue(mut again) => {
                         upstream.counters.fallbacks.add(1);
                         upstream = next;
                         round = Round {
                             fallbacks: round.fallbacks + 1,
                             ..Round::default()
                         };
-                        enter(upstream, &again, record);
+                        enter(upstream, &mut again, record);
                         (again, Duration::ZERO)
                     }
                 }
@@ -76,9 +77,13 @@ pub(super) async fn forward(
 }
 
 /// It is that upstream's turn.
-fn enter(upstream: &Rc<ResolvedUpstream>, outgoing: &Outgoing, record: &mut Record) {
+fn enter(upstream: &Rc<ResolvedUpstream>, outgoing: &mut Outgoing, record: &mut Record) {
     record.goes_to(upstream);
     record.key = hash_key::key(&upstream.upstream.balancing.by, &outgoing.head, record.client());
+    record.stays_at = match &upstream.upstream.sticky {
+        Some(sticky) => sticky::take(&mut outgoing.head.headers, sticky),
+        None => None,
+    };
 }
 
 /// The request for the next upstream, if that outcome leads there.
@@ -118,7 +123,7 @@ struct Round {
 }
 
 impl Round {
-    /// An endpoint that was not asked, while one is left; one with trial calls first.
+    /// An endpoint that was not asked, while one is left: that of the client's cookie, then one with trial calls.
     ///
     /// # Errors
     /// Why nobody may be asked.
@@ -137,41 +142,51 @@ impl Round {
             }
             Gate::Share(_) | Gate::Shut => return Err(ProxyError::BreakerOpen),
         }
-        let index = match self.on_trial(upstream, record) {
-            Some(index) => index,
-            None => {
-                let picked = upstream.pick(record.key, &self.tried).or_else(|| {
-                    self.tried.clear();
-                    upstream.pick(record.key, &[])
-                });
-                let pick = picked.ok_or_else(|| upstream.missing())?;
-                if pick.mode == Mode::Panic {
-                    worker.counters.panic_picks.add(1);
+        let index = match self.stays(upstream, record) {
+            Some(pick) => picked(worker, pick),
+            None => match self.on_trial(upstream, record) {
+                Some(index) => index,
+                None => {
+                    let pick = upstream.pick(record.key, &self.tried).or_else(|| {
+                        self.tried.clear();
+                        upstream.pick(record.key, &[])
+                    });
+                    picked(worker, pick.ok_or_else(|| upstream.missing())?)
                 }
-                pick.index
-            }
+            },
         };
         self.picked = u32::try_from(index).unwrap_or(u32::MAX);
         let endpoint = upstream.endpoints.get(index).ok_or(ProxyError::NoEndpoint)?;
         Ok(&endpoint.pool)
     }
 
-    /// An endpoint whose breaker wants to know whether it is well again.
+    /// The endpoint that the client's cookie names, if it may be asked and was not.
+    fn stays(&self, upstream: &ResolvedUpstream, record: &Record) -> Option<Pick> {
+        let named = record.stays_at.filter(|index| !self.tried.contains(index))?;
+        upstream.admits(named)
+    }
+
+    /// An endpoint whose breaker wants to know whether it is well again; that of the client's cookie before others.
     fn on_trial(&self, upstream: &ResolvedUpstream, record: &mut Record) -> Option<usize> {
         let state = &upstream.upstream.state;
         if !state.has_trials() {
             return None;
         }
         // What checks or ejection keep out is not asked to find out whether its breaker may close.
-        let may = |address: &SocketAddr| {
+        let may = |address: &SocketAddr, wanted: &dyn Fn(usize) -> bool| {
             let position = upstream.position(*address);
-            let index = position.filter(|index| !self.tried.contains(index));
+            let index = position.filter(|index| wanted(*index) && !self.tried.contains(index));
             index
                 .and_then(|index| upstream.endpoints.get(index))
                 .map(|endpoint| &endpoint.pool.state)
                 .is_some_and(|state| state.readiness() != Readiness::Failing && !state.is_ejected())
         };
-        let (address, trying) = state.try_endpoint(may)?;
+        let named = record.stays_at.and_then(|named| {
+            let is_named = |index| index == named;
+            state.try_endpoint(|address| may(address, &is_named))
+        });
+        let takes_new = |index| upstream.takes_new(index);
+        let (address, trying) = named.or_else(|| state.try_endpoint(|address| may(address, &takes_new)))?;
         record.is_on_trial(state, trying);
         upstream.position(address)
     }
@@ -232,6 +247,13 @@ impl Round {
         upstream.counters.retries.add(1);
         ControlFlow::Continue((again, wait))
     }
+}
+
+fn picked(worker: &Worker, pick: Pick) -> usize {
+    if pick.mode == Mode::Panic {
+        worker.counters.panic_picks.add(1);
+    }
+    pick.index
 }
 
 /// The right to one more retry of a request that was sent already; exact for the node.

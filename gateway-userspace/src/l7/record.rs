@@ -61,6 +61,8 @@ pub(crate) struct Record {
     trials: Vec<(Arc<UpstreamState>, Trying)>,
     /// What its upstream's balancer tells it apart by.
     pub(super) key: Option<u64>,
+    /// The endpoint of its upstream that the client's cookie names.
+    pub(super) stays_at: Option<usize>,
     connect: Option<Duration>,
     first_byte: Option<Duration>,
     upstream_status: Option<StatusCode>,
@@ -116,6 +118,7 @@ impl Record {
             call: Call::Counted,
             trials: Vec::new(),
             key: None,
+            stays_at: None,
             method: request.method().clone(),
             version: request.version(),
             host: request.headers().get(http::header::HOST).cloned(),
@@ -231,6 +234,21 @@ impl Record {
     /// Where it was last tried.
     pub(super) fn endpoint(&self) -> Option<&Rc<Pool>> {
         self.endpoint.as_ref()
+    }
+
+    /// The cookie by which the client is to stay where it was last tried, if it has not got that already.
+    pub(super) fn new_cookie(&self) -> Option<&HeaderValue> {
+        let upstream = self.upstream.as_ref()?;
+        let sticky = upstream.upstream.sticky.as_ref()?;
+        let asked = self.endpoint.as_ref()?;
+        let is_asked = |index: &usize| {
+            let endpoint = upstream.endpoints.get(*index);
+            endpoint.is_some_and(|endpoint| Rc::ptr_eq(&endpoint.pool, asked))
+        };
+        match self.stays_at.filter(is_asked) {
+            Some(_) => None,
+            None => sticky.set_cookie((0..upstream.endpoints.len()).find(is_asked)?),
+        }
     }
 
     pub(super) fn connected(&mut self, time: Duration) {

@@ -12,6 +12,7 @@ mod reasons;
 mod retry;
 mod server;
 mod spread;
+mod sticky;
 mod stream;
 mod time;
 

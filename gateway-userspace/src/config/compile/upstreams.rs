@@ -10,7 +10,7 @@ use crate::config::answers::Answers;
 use crate::config::limits;
 use crate::config::loops::{Own, Owner};
 use crate::config::settings::{Place, UpstreamSettings};
-use crate::config::snapshot::{Balancing, Endpoint, Missing, Upstream};
+use crate::config::snapshot::{Balancing, Endpoint, Missing, Sticky, Upstream};
 use crate::registry::Registry;
 
 /// What endpoints are made of, beside the upstream's own settings.
@@ -44,6 +44,10 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
             settings.hash_by.clone(),
             settings.slow_start,
         ),
+        sticky: settings.sticky.as_ref().map(|sticky| {
+            let addresses = endpoints.iter().map(|endpoint| endpoint.address);
+            Box::new(Sticky::new(sticky, &settings.name, addresses))
+        }),
         guards: settings.guards.clone(),
         slow_call: settings.slow_call,
         endpoints,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::health::{Health, Registration};
-use super::{CircuitBreaker, Hash, Outlier, Place, Time, TimeOrNone, limits, time_text};
+use super::{CircuitBreaker, Hash, Outlier, Place, Sticky, Time, TimeOrNone, limits, time_text};
 use crate::config::snapshot::{Balancer, HttpMode, UpstreamProtocol};
 
 /// A backend service.
@@ -20,6 +20,8 @@ pub struct Upstream {
     pub balancer: Option<Balancer>,
     /// What the hashing balancers go by.
     pub hash: Option<Hash>,
+    /// How clients stay with the endpoint that answered them first. Without this table they do not.
+    pub sticky: Option<Sticky>,
     /// How long the share of an endpoint that comes back grows from a tenth to all. Default: it has all at once.
     #[schemars(extend("x-range" = [time_text(limits::TIME_MIN), time_text(limits::BREAKER_TIME_MAX)]))]
     pub slow_start: Option<Time>,
@@ -107,8 +109,9 @@ pub struct Endpoint {
     /// while none comes.
     #[schemars(extend("examples" = ["10.0.1.1:8080"]))]
     pub address: Option<Place>,
-    /// Share of requests against the other endpoints of its upstream. Each address of a name gets as much.
-    #[schemars(range(min = limits::WEIGHT_MIN, max = limits::WEIGHT_MAX), extend("default" = limits::WEIGHT))]
+    /// Share of requests against the other endpoints of its upstream. Each address of a name gets as much. 0: no new
+    /// requests; clients whose cookie names it (`sticky`) stay.
+    #[schemars(range(min = limits::ENDPOINT_WEIGHT_MIN, max = limits::WEIGHT_MAX), extend("default" = limits::WEIGHT))]
     pub weight: Option<u32>,
     /// Endpoints of a higher number get traffic where those of lower ones cannot bear it all: from 71% of their weight on
     /// they can.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::balancing;
 use super::health;
 use super::names::Names;
+use super::sticky::{self, DefaultKey};
 use crate::balance::Zone;
 use crate::config::given::{self, Given, Place};
 use crate::config::limits;
@@ -15,11 +16,20 @@ use crate::config::path::KeyPath;
 use crate::config::precedence::{time, time_or_none};
 use crate::config::problem::Problems;
 use crate::config::settings::{EndpointSettings, UpstreamSettings};
-use crate::config::snapshot::{HttpMode, UpstreamProtocol, Vip};
+use crate::config::snapshot::{Cluster, HttpMode, UpstreamProtocol, Vip};
 use crate::resilience::budget::Budget;
 
 /// `[[upstream]]`.
-pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<UpstreamSettings>> {
+pub fn upstreams(
+    given: &Given,
+    cluster: Option<&Cluster>,
+    problems: &mut Problems<'_>,
+) -> Vec<Arc<UpstreamSettings>> {
+    let default_key = match (cluster, &given.cluster) {
+        (Some(cluster), _) => DefaultKey::Cluster(&cluster.key),
+        (None, Some(_)) => DefaultKey::Broken,
+        (None, None) => DefaultKey::Missing,
+    };
     let mut names = Names::new("upstream");
     let zone = given.node.as_ref().and_then(|node| node.zone.as_ref());
     let mut upstreams = Vec::new();
@@ -34,6 +44,7 @@ pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<Upstream
         let registered_max = health::registered_max(upstream, &health, &path, problems);
         let (balancer, hash_by) = balancing::balancer(upstream, &path, problems);
         let terms = balancing::terms(upstream, zone, &path, problems);
+        let sticky = sticky::sticky(upstream, default_key, &path, problems);
         let guards = balancing::guards(upstream, &path, problems);
         let slow_call = upstream
             .circuit_breaker
@@ -45,6 +56,7 @@ pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<Upstream
             balancer,
             hash_by,
             terms,
+            sticky,
             slow_start: time(upstream.slow_start, Duration::ZERO),
             guards,
             slow_call,

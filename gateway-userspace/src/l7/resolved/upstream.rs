@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::balance::{Loads, Member, Pick, Picker, Roster, Standing, mix, slow_start};
+use crate::balance::{Intake, Loads, Member, Pick, Picker, Roster, Standing, mix, slow_start};
 use crate::config::snapshot::{Missing, Upstream, UpstreamProtocol};
 use crate::l7::error::ProxyError;
 use crate::l7::metrics::UpstreamCounters;
@@ -65,12 +65,30 @@ impl ResolvedUpstream {
 
     /// Which endpoint takes a request of that key; `tried` are left out.
     pub(in crate::l7) fn pick(&self, key: Option<u64>, tried: &[usize]) -> Option<Pick> {
+        self.renew_roster();
+        let held = self.roster.borrow();
+        self.picker.pick(&held.1, self, key, tried, self.random())
+    }
+
+    /// Whether a client that stays with that endpoint may go on there.
+    pub(in crate::l7) fn admits(&self, index: usize) -> Option<Pick> {
+        self.renew_roster();
+        let mode = self.roster.borrow().1.admits(index)?;
+        Some(Pick { index, mode })
+    }
+
+    /// Whether that endpoint takes requests of clients that stay nowhere.
+    pub(in crate::l7) fn takes_new(&self, index: usize) -> bool {
+        let member = self.upstream.balancing.members.get(index);
+        member.is_some_and(|member| member.intake == Intake::All)
+    }
+
+    fn renew_roster(&self) {
         let changes = self.upstream.state.changes();
         let mut held = self.roster.borrow_mut();
         if held.0 != changes {
             *held = (changes, roster(&self.upstream));
         }
-        self.picker.pick(&held.1, self, key, tried, self.random())
     }
 
     /// 64 fresh bits, of no use to anybody who wants secrets.

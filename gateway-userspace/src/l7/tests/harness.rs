@@ -15,8 +15,8 @@ use crate::balance::{self, Member, RosterTerms};
 use crate::config::limits;
 use crate::config::snapshot::{
     Admin, AdminListen, Balancing, Endpoint, Fallback, HashBy, HttpMode, Listener, ListenerHttp, Missing,
-    Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot, Upstream,
-    UpstreamProtocol,
+    Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot, Sticky,
+    StickySettings, Upstream, UpstreamProtocol,
 };
 use crate::guards::Driver;
 use crate::l7::{Shared, Workers};
@@ -96,6 +96,9 @@ pub(super) struct Setup {
     pub(super) slow_start: Duration,
     /// Of the endpoints in their order; absent: 0.
     pub(super) priorities: Vec<u8>,
+    /// Of the endpoints in their order; absent: 1.
+    pub(super) weights: Vec<u32>,
+    pub(super) sticky: Option<StickySettings>,
     pub(super) retry: Retries,
     pub(super) retry_budget: Budget,
     /// Endpoints of the upstream `backup`, which the route falls back to; none: it does not.
@@ -129,6 +132,8 @@ impl Setup {
             slow_call: None,
             slow_start: Duration::ZERO,
             priorities: Vec::new(),
+            weights: Vec::new(),
+            sticky: None,
             retry: Retries::default(),
             retry_budget: Budget::default(),
             backup: Vec::new(),
@@ -154,7 +159,7 @@ impl Setup {
                         .enumerate()
                         .map(|(index, address)| Member {
                             priority: self.priorities.get(index).copied().unwrap_or(0),
-                            ..Balancing::member(*address, 1)
+                            ..Balancing::member(*address, self.weights.get(index).copied().unwrap_or(1))
                         })
                         .collect(),
                     RosterTerms {
@@ -164,6 +169,10 @@ impl Setup {
                     self.hash_by.clone(),
                     self.slow_start,
                 ),
+                sticky: self
+                    .sticky
+                    .as_ref()
+                    .map(|settings| Box::new(Sticky::new(settings, name, endpoints.iter().copied()))),
                 guards: self.guards.clone(),
                 slow_call: self.slow_call,
                 endpoints: endpoints.iter().map(endpoint).collect(),
