@@ -295,6 +295,7 @@ mod tests {
                 endpoints: vec![Endpoint {
                     address: "10.0.1.1:80".parse().unwrap(),
                     host: None,
+                    metadata: Default::default(),
                     weight: 1,
                     readiness: EndpointReadiness::Failing,
                     ejected: true,

@@ -257,6 +257,13 @@ pub const TRIALS_MAX: u32 = 1_000;
 pub const BREAKER_TIME_MIN: Duration = Duration::from_millis(500);
 /// Longest of these.
 pub const BREAKER_TIME_MAX: Duration = Duration::from_secs(3600);
+/// Names that are said of an endpoint at most.
+pub const METADATA_MAX: usize = 16;
+/// Characters of such a value: what a header that chooses by it may well have.
+pub const METADATA_CHARS_MAX: usize = 128;
+/// Subsets of an upstream at most: each has a table of the balancer's and a roster for each worker.
+pub const SUBSETS_MAX: usize = 32;
+
 /// Where clients send a sticky cookie with their requests.
 pub const STICKY_PATH: &str = "/";
 /// Shortest life of a sticky cookie: cookies count in seconds.

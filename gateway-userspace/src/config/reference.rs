@@ -147,6 +147,7 @@ fn kind(schema: &Value) -> String {
             Some(max) => format!("list, at most {max}"),
             None => "list".to_owned(),
         },
+        _ if schema.get("properties").is_none() => "table of text".to_owned(),
         _ => "table, see below".to_owned(),
     };
     match schema.pointer("/examples/0") {

@@ -57,7 +57,11 @@ fn inherit(schema: &mut Value, place: &str) {
 /// The part of the schema that a value must follow; `None` where the schema knows no such value.
 pub fn schema_at(path: &KeyPath) -> Option<&'static Value> {
     path.steps().iter().try_fold(schema(), |schema, step| match step {
-        Step::Key(key) => schema.get("properties")?.get(key),
+        Step::Key(key) => match schema.get("properties") {
+            Some(known) => known.get(key),
+            // A table whose keys are free.
+            None => schema.get("additionalProperties"),
+        },
         Step::Index(_) => schema.get("items"),
     })
 }

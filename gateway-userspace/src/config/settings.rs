@@ -12,9 +12,10 @@ use http::Method;
 
 use super::given::RouteKeys;
 use super::loops::Own;
+use super::metadata::Metadata;
 use super::snapshot::{
     Admin, Cluster, Dataplane, HashBy, Health, HttpMode, ListenerHttp, Node, Outcomes, Respond, RouteHttp,
-    StickySettings, UpstreamProtocol, Vip,
+    StickySettings, SubsetBy, SubsetFallback, UpstreamProtocol, Vip,
 };
 use crate::balance::{self, RosterTerms, Zone};
 use crate::registry::GuardSettings;
@@ -76,6 +77,8 @@ pub struct RouteSettings {
     pub methods: Vec<Method>,
     /// What happens to a request.
     pub action: ActionSettings,
+    /// Which subset of its upstream it goes to: an index.
+    pub subset: Option<usize>,
     /// Further upstreams that are asked where the first fails, in order.
     pub fallbacks: Vec<Arc<UpstreamSettings>>,
     /// What is answered where those fail, too.
@@ -106,6 +109,8 @@ pub struct UpstreamSettings {
     pub hash_by: HashBy,
     /// How priorities, zones and panic work.
     pub terms: RosterTerms,
+    /// Parts of its endpoints.
+    pub subsets: SubsetsSettings,
     /// The cookie by which clients stay with an endpoint.
     pub sticky: Option<StickySettings>,
     /// How long the share of an endpoint that comes back grows.
@@ -142,6 +147,26 @@ pub struct UpstreamSettings {
     pub retry_budget: Budget,
 }
 
+/// `upstream.subsets`, with who chooses among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubsetsSettings {
+    /// Names unique, no two with the same match.
+    pub all: Vec<SubsetSettings>,
+    /// `subset_by`.
+    pub by: Option<SubsetBy>,
+    /// `subset_fallback`.
+    pub fallback: SubsetFallback,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubsetSettings {
+    /// Unique in its upstream.
+    pub name: String,
+    /// What its endpoints have; not empty.
+    pub matching: Metadata,
+}
+
 /// `upstream.endpoints`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSettings {
@@ -153,6 +178,8 @@ pub struct EndpointSettings {
     pub priority: u8,
     /// Whether it stands in this node's zone.
     pub zone: Zone,
+    /// What is said of it.
+    pub metadata: Arc<Metadata>,
 }
 
 impl Settings {

@@ -15,6 +15,7 @@ mod node;
 mod patterns;
 mod routes;
 mod sticky;
+mod subsets;
 mod upstreams;
 
 pub use node::admin_listen;

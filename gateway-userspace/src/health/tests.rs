@@ -17,6 +17,7 @@ fn snapshot(registry: &Registry, addresses: &[SocketAddr], health: Health) -> Sn
     let endpoints = addresses.iter().map(|&address| Endpoint {
         address,
         host: None,
+        metadata: Arc::default(),
         state: registry.endpoint("users", address),
     });
     Snapshot {
@@ -53,6 +54,7 @@ fn snapshot(registry: &Registry, addresses: &[SocketAddr], health: Health) -> Sn
                 HashBy::Nothing,
                 Duration::ZERO,
             ),
+            subsets: Default::default(),
             sticky: None,
             guards: GuardSettings::default(),
             slow_call: None,

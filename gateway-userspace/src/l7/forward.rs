@@ -20,7 +20,7 @@ use super::resolved::{Action, ResolvedRoute, ResolvedUpstream};
 use super::sticky;
 use super::worker::Worker;
 use crate::balance::{Mode, Pick};
-use crate::config::snapshot::{Failure, Outcomes, Retries};
+use crate::config::snapshot::{Choice, Failure, Outcomes, Retries};
 use crate::registry::{Gate, Readiness};
 use crate::resilience::backoff::Wait;
 use crate::resilience::limits::Permit;
@@ -39,7 +39,7 @@ pub(super) async fn forward(
         return Err(ProxyError::NoEndpoint);
     };
     let mut round = Round::default();
-    enter(upstream, &mut outgoing, record);
+    enter(upstream, route.subset(), &mut outgoing, record);
     loop {
         let outcome = match round.pick(worker, upstream, record) {
             Ok(pool) => attempt(worker, pool, route, outgoing, record).await,
@@ -49,7 +49,7 @@ pub(super) async fn forward(
             })),
         };
         let wait;
-        (outgoing, wait) = match round.again(upstream, &route.http().retry, outcome) {
+        (outgoing, wait) = match round.again(upstream, record.choice, &route.http().retry, outcome) {
             ControlFlow::Continue(next) => next,
             ControlFlow::Break(outcome) => {
                 let Some(next) = route.fallbacks().get(usize::from(round.fallbacks)) else {
@@ -64,7 +64,7 @@ pub(super) async fn forward(
                             fallbacks: round.fallbacks + 1,
                             ..Round::default()
                         };
-                        enter(upstream, &mut again, record);
+                        enter(upstream, None, &mut again, record);
                         (again, Duration::ZERO)
                     }
                 }
@@ -77,8 +77,14 @@ pub(super) async fn forward(
 }
 
 /// It is that upstream's turn.
-fn enter(upstream: &Rc<ResolvedUpstream>, outgoing: &mut Outgoing, record: &mut Record) {
+fn enter(
+    upstream: &Rc<ResolvedUpstream>,
+    subset: Option<usize>,
+    outgoing: &mut Outgoing,
+    record: &mut Record,
+) {
     record.goes_to(upstream);
+    record.choice = upstream.upstream.subsets.choose(subset, &outgoing.head.headers);
     record.key = hash_key::key(&upstream.upstream.balancing.by, &outgoing.head, record.client());
     record.stays_at = match &upstream.upstream.sticky {
         Some(sticky) => sticky::take(&mut outgoing.head.headers, sticky),
@@ -147,9 +153,10 @@ impl Round {
             None => match self.on_trial(upstream, record) {
                 Some(index) => index,
                 None => {
-                    let pick = upstream.pick(record.key, &self.tried).or_else(|| {
+                    let pick = upstream.pick(record.choice, record.key, &self.tried);
+                    let pick = pick.or_else(|| {
                         self.tried.clear();
-                        upstream.pick(record.key, &[])
+                        upstream.pick(record.choice, record.key, &[])
                     });
                     picked(worker, pick.ok_or_else(|| upstream.missing())?)
                 }
@@ -163,7 +170,7 @@ impl Round {
     /// The endpoint that the client's cookie names, if it may be asked and was not.
     fn stays(&self, upstream: &ResolvedUpstream, record: &Record) -> Option<Pick> {
         let named = record.stays_at.filter(|index| !self.tried.contains(index))?;
-        upstream.admits(named)
+        upstream.admits(record.choice, named)
     }
 
     /// An endpoint whose breaker wants to know whether it is well again; that of the client's cookie before others.
@@ -181,11 +188,12 @@ impl Round {
                 .map(|endpoint| &endpoint.pool.state)
                 .is_some_and(|state| state.readiness() != Readiness::Failing && !state.is_ejected())
         };
+        let choice = record.choice;
         let named = record.stays_at.and_then(|named| {
-            let is_named = |index| index == named;
+            let is_named = |index| index == named && upstream.takes(choice, index);
             state.try_endpoint(|address| may(address, &is_named))
         });
-        let takes_new = |index| upstream.takes_new(index);
+        let takes_new = |index| upstream.takes_new(choice, index);
         let (address, trying) = named.or_else(|| state.try_endpoint(|address| may(address, &takes_new)))?;
         record.is_on_trial(state, trying);
         upstream.position(address)
@@ -195,6 +203,7 @@ impl Round {
     fn again(
         &mut self,
         upstream: &ResolvedUpstream,
+        choice: Choice,
         rules: &Retries,
         mut outcome: Result<Answered, Box<Failed>>,
     ) -> ControlFlow<Result<Answered, Box<Failed>>, (Box<Outgoing>, Duration)> {
@@ -237,7 +246,7 @@ impl Round {
             answered.discard();
         }
         self.tried.extend(usize::try_from(self.picked));
-        let is_another_left = self.tried.len() < upstream.endpoints.len();
+        let is_another_left = self.tried.len() < upstream.takers(choice);
         let wait = if !is_sent && is_another_left {
             Duration::ZERO
         } else {

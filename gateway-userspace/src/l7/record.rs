@@ -23,6 +23,7 @@ use super::headers::{self, Seen, TraceId};
 use super::pool::Pool;
 use super::resolved::{ListenerTag, ResolvedRoute, ResolvedUpstream};
 use super::worker::State;
+use crate::config::snapshot::Choice;
 use crate::registry::{Trying, UpstreamState};
 use crate::resilience::breaker::Outcome;
 use crate::telemetry::access_log::line::Line;
@@ -63,6 +64,8 @@ pub(crate) struct Record {
     pub(super) key: Option<u64>,
     /// The endpoint of its upstream that the client's cookie names.
     pub(super) stays_at: Option<usize>,
+    /// Whom of its upstream it may go to.
+    pub(super) choice: Choice,
     connect: Option<Duration>,
     first_byte: Option<Duration>,
     upstream_status: Option<StatusCode>,
@@ -119,6 +122,7 @@ impl Record {
             trials: Vec::new(),
             key: None,
             stays_at: None,
+            choice: Choice::Whole,
             method: request.method().clone(),
             version: request.version(),
             host: request.headers().get(http::header::HOST).cloned(),

@@ -14,6 +14,7 @@ mod server;
 mod spread;
 mod sticky;
 mod stream;
+mod subsets;
 mod time;
 
 /// A fault in this program, on demand.

@@ -127,6 +127,7 @@ mod tests {
         Endpoint {
             address: "10.0.1.1:80".parse().unwrap(),
             host: None,
+            metadata: Default::default(),
             weight: 1,
             readiness: EndpointReadiness::Ready,
             ejected: is_ejected == "ejected",

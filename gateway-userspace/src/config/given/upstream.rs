@@ -4,8 +4,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::health::{Health, Registration};
-use super::{CircuitBreaker, Hash, Outlier, Place, Sticky, Time, TimeOrNone, limits, time_text};
-use crate::config::snapshot::{Balancer, HttpMode, UpstreamProtocol};
+use super::{
+    CircuitBreaker, Hash, Outlier, Place, Sticky, Subset, SubsetBy, Time, TimeOrNone, limits, time_text,
+};
+use crate::config::metadata::Metadata;
+use crate::config::snapshot::{Balancer, HttpMode, SubsetPolicy, UpstreamProtocol};
 
 /// A backend service.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -20,6 +23,17 @@ pub struct Upstream {
     pub balancer: Option<Balancer>,
     /// What the hashing balancers go by.
     pub hash: Option<Hash>,
+    /// Parts of its endpoints that requests may be sent to, by the endpoints' `metadata`.
+    #[schemars(length(min = 1, max = limits::SUBSETS_MAX))]
+    pub subsets: Option<Vec<Subset>>,
+    /// A request header that chooses among them, where the route names none.
+    pub subset_by: Option<SubsetBy>,
+    /// Who is asked where none of a subset may be picked, or where a header chooses one that is not there.
+    #[schemars(extend("default" = SubsetPolicy::Any))]
+    pub subset_fallback: Option<SubsetPolicy>,
+    /// The subset of `subset_fallback = "default"`, and of requests that choose none.
+    #[schemars(extend("examples" = ["stable"]))]
+    pub subset_default: Option<String>,
     /// How clients stay with the endpoint that answered them first. Without this table they do not.
     pub sticky: Option<Sticky>,
     /// How long the share of an endpoint that comes back grows from a tenth to all. Default: it has all at once.
@@ -120,4 +134,7 @@ pub struct Endpoint {
     /// The zone that it stands in.
     #[schemars(extend("examples" = ["rack-1"]))]
     pub zone: Option<String>,
+    /// What is said of it, for `subsets` to go by: names and values. All addresses of a name have it.
+    #[schemars(extend("examples" = [{ "version": "v2" }]))]
+    pub metadata: Option<Metadata>,
 }

@@ -8,6 +8,7 @@ use super::balancing;
 use super::health;
 use super::names::Names;
 use super::sticky::{self, DefaultKey};
+use super::subsets;
 use crate::balance::Zone;
 use crate::config::given::{self, Given, Place};
 use crate::config::limits;
@@ -44,6 +45,7 @@ pub fn upstreams(
         let registered_max = health::registered_max(upstream, &health, &path, problems);
         let (balancer, hash_by) = balancing::balancer(upstream, &path, problems);
         let terms = balancing::terms(upstream, zone, &path, problems);
+        let subsets = subsets::subsets(upstream, &path, problems);
         let sticky = sticky::sticky(upstream, default_key, &path, problems);
         let guards = balancing::guards(upstream, &path, problems);
         let slow_call = upstream
@@ -56,6 +58,7 @@ pub fn upstreams(
             balancer,
             hash_by,
             terms,
+            subsets,
             sticky,
             slow_start: time(upstream.slow_start, Duration::ZERO),
             guards,
@@ -96,7 +99,9 @@ fn endpoints(
 ) -> Vec<EndpointSettings> {
     let mut endpoints: Vec<EndpointSettings> = Vec::new();
     for (index, endpoint) in upstream.endpoints.iter().flatten().enumerate() {
-        let path = path.index(index).key("address");
+        let path = path.index(index);
+        let metadata = subsets::metadata(endpoint.metadata.as_ref(), &path.key("metadata"), problems);
+        let path = path.key("address");
         let Some(place) = &endpoint.address else { continue };
         match place {
             Place::Address(address) if address.ip().is_unspecified() || address.ip().is_multicast() => {
@@ -131,6 +136,7 @@ fn endpoints(
             } else {
                 Zone::Other
             },
+            metadata: Arc::new(metadata),
         });
     }
     endpoints
