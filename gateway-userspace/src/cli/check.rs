@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use gateway::balance::Balancer;
-use gateway::config::settings::{ActionSettings, RouteSettings};
+use gateway::config::settings::{ActionSettings, RouteSettings, UpstreamSettings};
 use gateway::config::snapshot::{AdminListen, Health, Respond, Way};
 use gateway::config::{Problem, Settings};
 use gateway::registry::GuardSettings;
@@ -86,7 +86,17 @@ fn summary(settings: &Settings, style: Style) -> String {
     let mut routes = Table::bare();
     for route in &settings.routes {
         let action = match &route.action {
-            ActionSettings::Upstream(upstream) => format!("→ {}{}", upstream.name, fallbacks(route)),
+            ActionSettings::Upstream(upstream) => {
+                let subsets = &upstream.subsets.all;
+                let subset = route.subset.and_then(|subset| subsets.get(subset));
+                let subset = subset.map(|subset| format!(" ({})", subset.name));
+                format!(
+                    "→ {}{}{}",
+                    upstream.name,
+                    subset.unwrap_or_default(),
+                    fallbacks(route)
+                )
+            }
             ActionSettings::Respond(Respond { status, .. }) => format!("answers {}", status.as_u16()),
         };
         routes.row([
@@ -113,6 +123,7 @@ fn summary(settings: &Settings, style: Style) -> String {
             balancer(upstream.balancer).into(),
             checks.into(),
             guards(&upstream.guards).into(),
+            choices(upstream).into(),
             connections.into(),
         ]);
     }
@@ -161,6 +172,18 @@ fn guards(guards: &GuardSettings) -> &'static str {
         (false, true) => "outlier",
         (true, true) => "breaker, outlier",
     }
+}
+
+/// What else chooses an endpoint, beside the balancer.
+fn choices(upstream: &UpstreamSettings) -> String {
+    let sticky = upstream.sticky.iter();
+    let sticky = sticky.map(|sticky| format!("sticky by {}", sticky.cookie));
+    let subsets = match upstream.subsets.all.len() {
+        0 => None,
+        1 => Some("1 subset".to_owned()),
+        count => Some(format!("{count} subsets")),
+    };
+    sticky.chain(subsets).collect::<Vec<_>>().join(", ")
 }
 
 /// How the endpoints of an upstream are watched, in one line.

@@ -88,6 +88,15 @@ pub fn choices(schema: &Value) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// A value as it stands in a file.
+pub fn as_written(value: &Value) -> String {
+    let pairs = value.as_object().map(|members| {
+        let pair = |(key, value): (&String, &Value)| format!("{key} = {value}");
+        members.iter().map(pair).collect::<Vec<_>>().join(", ")
+    });
+    pairs.map_or_else(|| value.to_string(), |pairs| format!("{{ {pairs} }}"))
+}
+
 /// A schema without the `null`s and formats that stand for `Option` and the widths of Rust's numbers.
 fn simplified(schema: Value) -> Value {
     match schema {

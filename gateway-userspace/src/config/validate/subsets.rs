@@ -270,7 +270,7 @@ mod tests {
                 V2,
                 "subsets=[{name='new'}]",
                 "",
-                &["subsets[0].match: is missing"],
+                &["subsets[0].match: is missing; add match = { version = \"v2\" }"],
             ),
             (
                 V2,
@@ -333,7 +333,11 @@ mod tests {
             for fault in *faults {
                 assert!(text.contains(fault), "{upstream} {route}: {fault}\n{text}");
             }
-            assert_eq!(refused.problems().len(), faults.len(), "{upstream} {route}: {text}");
+            assert_eq!(
+                refused.problems().len(),
+                faults.len(),
+                "{upstream} {route}: {text}"
+            );
         }
         let registers = format!("{SUBSETS}\nregistration={{}}\nhealth={{heartbeat={{pushed=true}}}}");
         load("", &registers, "").unwrap();
