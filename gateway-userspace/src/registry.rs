@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::events::Events;
 use crate::resilience::breaker::Outcome;
 
-pub use calls::{BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
+pub use calls::{Age, Begun, BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
 pub use upstream::{Trying, UpstreamState};
 
 /// What is known of an endpoint, from checks.
@@ -38,6 +38,8 @@ pub struct EndpointState {
     ejected: AtomicU8,
     /// What its breaker lets through.
     gate: AtomicU32,
+    /// Changes of its breaker.
+    era: AtomicU32,
     /// Requests under way.
     pub active: AtomicU32,
     /// Requests sent to it since the start.
@@ -58,6 +60,7 @@ impl EndpointState {
             readiness: AtomicU8::new(0),
             ejected: AtomicU8::new(0),
             gate: AtomicU32::new(1_000),
+            era: AtomicU32::new(0),
             active: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -113,14 +116,22 @@ impl EndpointState {
         self.upstream.now().saturating_sub(since)
     }
 
+    /// A call to it begins: what is to be told when its outcome is.
+    pub fn begins(&self) -> Begun {
+        Begun {
+            endpoint: self.era.load(Ordering::Relaxed),
+            whole: self.upstream.era(),
+        }
+    }
+
     /// Counts a call to it, at that address.
-    pub fn count(&self, address: SocketAddr, outcome: Outcome) {
-        self.upstream.count(address, self, outcome);
+    pub fn count(&self, address: SocketAddr, begun: Begun, outcome: Outcome) {
+        self.upstream.count(address, self, begun, outcome);
     }
 
     /// A call to it, at that address, that was counted when its answer began broke off in the answer's body.
-    pub fn spoil(&self, address: SocketAddr) {
-        self.upstream.spoil(address, self);
+    pub fn spoil(&self, address: SocketAddr, begun: Begun) {
+        self.upstream.spoil(address, self, begun);
     }
 
     fn eject(&self, is_out: bool) {
@@ -131,6 +142,12 @@ impl EndpointState {
             }
             self.upstream.changed();
         }
+    }
+
+    /// Calls that began before are late.
+    fn set_era(&self, era: u64) {
+        // It wraps after 4 billion changes.
+        self.era.store(era as u32, Ordering::Relaxed);
     }
 
     fn set_gate(&self, word: u32) {

@@ -24,7 +24,7 @@ use super::pool::Pool;
 use super::resolved::{ListenerTag, ResolvedRoute, ResolvedUpstream};
 use super::worker::State;
 use crate::config::snapshot::Choice;
-use crate::registry::{Trying, UpstreamState};
+use crate::registry::{Begun, Trying, UpstreamState};
 use crate::resilience::breaker::Outcome;
 use crate::telemetry::access_log::line::Line;
 
@@ -58,6 +58,7 @@ pub(crate) struct Record {
     /// When the last one began.
     try_start: Instant,
     call: Call,
+    begun: Begun,
     /// Owed to breakers: the outcome of the last try.
     trials: Vec<(Arc<UpstreamState>, Trying)>,
     /// What its upstream's balancer tells it apart by.
@@ -119,6 +120,7 @@ impl Record {
             start,
             try_start: start,
             call: Call::Counted,
+            begun: Begun::default(),
             trials: Vec::new(),
             key: None,
             stays_at: None,
@@ -227,6 +229,7 @@ impl Record {
             self.try_start = Instant::now();
         }
         self.call = Call::Open;
+        self.begun = pool.state.begins();
         self.tries += 1;
     }
 

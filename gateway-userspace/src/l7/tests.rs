@@ -5,6 +5,7 @@ mod drain;
 mod fail;
 mod forward;
 mod framing;
+mod grpc;
 mod guarded;
 mod harness;
 mod limits;

@@ -53,7 +53,7 @@ impl Record {
         let (Some(pool), Some(upstream)) = (&self.endpoint, &self.upstream) else {
             return;
         };
-        pool.state.count(pool.address, outcome);
+        pool.state.count(pool.address, self.begun, outcome);
         if let Some(ewma) = upstream.upstream.balancing.ewma {
             let took_us = u32::try_from(self.try_start.elapsed().as_micros()).unwrap_or(u32::MAX);
             let now_ms = u64::try_from(upstream.upstream.state.now().as_millis()).unwrap_or(u64::MAX);
@@ -75,10 +75,23 @@ impl Record {
             Call::Counted => {
                 self.call = Call::Failed;
                 if let Some(pool) = &self.endpoint {
-                    pool.state.spoil(pool.address);
+                    pool.state.spoil(pool.address, self.begun);
                 }
             }
             Call::Failed => {}
+        }
+    }
+
+    /// The answer is whole. One to a gRPC call that never said how it went is a failure, where its status does not tell
+    /// otherwise.
+    pub(in crate::l7) fn ended(&mut self, is_call: IsCall) {
+        if is_call == IsCall::No || self.call != Call::Open {
+            return;
+        }
+        let status = self.upstream_status.unwrap_or_default();
+        match grpc::Status::of_http(status).is_failure() {
+            true => self.endpoint_failed(),
+            false => self.call_ended(Outcome::Passed),
         }
     }
 
