@@ -72,7 +72,8 @@ mod tests {
         let long = "x".repeat(129);
         let many: Vec<String> = (0..17).map(|index| format!("n{index}")).collect();
         let many: Vec<_> = many.iter().map(|name| (name.as_str(), "v")).collect();
-        let rows: &[(&[(&str, &str)], &[&str])] = &[
+        type Row<'r> = (&'r [(&'r str, &'r str)], &'r [&'r str]);
+        let rows: &[Row<'_>] = &[
             (&[("version", "v2"), ("app.example/stage", "a b")], &[]),
             (&[("", "v")], &["\"\" will not do as a name"]),
             (&[("a b", "v")], &["\"a b\" will not do as a name"]),

@@ -106,7 +106,8 @@ mod tests {
     fn cookie_is_read_and_goes_no_further() {
         let sticky = sticky();
         let [one, two] = [0, 1].map(|endpoint| pair(&sticky, endpoint));
-        let rows: &[(&[&str], Option<usize>, &[&str], &str)] = &[
+        type Row<'r> = (&'r [&'r str], Option<usize>, &'r [&'r str], &'r str);
+        let rows: &[Row<'_>] = &[
             (&[], None, &[], "no cookies"),
             (&["a=1; b=2"], None, &["a=1; b=2"], "others stay as they are"),
             (&["a=1;b=2;"], None, &["a=1;b=2;"], "to the letter"),

@@ -89,9 +89,10 @@ impl Record {
             return;
         }
         let status = self.upstream_status.unwrap_or_default();
-        match grpc::Status::of_http(status).is_failure() {
-            true => self.endpoint_failed(),
-            false => self.call_ended(Outcome::Passed),
+        if grpc::Status::of_http(status).is_failure() {
+            self.endpoint_failed();
+        } else {
+            self.call_ended(Outcome::Passed);
         }
     }
 
