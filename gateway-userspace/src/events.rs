@@ -51,6 +51,8 @@ pub enum Kind {
     Breaker,
     /// Whether passive health has taken an endpoint out.
     Ejection,
+    /// Which way is taken to an endpoint.
+    Channel,
 }
 
 impl Kind {
@@ -60,6 +62,7 @@ impl Kind {
             Self::Check => "check",
             Self::Breaker => "breaker",
             Self::Ejection => "ejection",
+            Self::Channel => "channel",
         }
     }
 }
@@ -76,9 +79,9 @@ pub struct Told<'t> {
     /// The endpoint; `None`: the whole upstream.
     pub endpoint: Option<SocketAddr>,
     /// What it was.
-    pub from: &'static str,
+    pub from: &'t str,
     /// What it is.
-    pub to: &'static str,
+    pub to: &'t str,
     /// Stable, one of few; may be empty.
     pub code: &'static str,
     /// The reason, for people.

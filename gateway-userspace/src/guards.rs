@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::snapshot::{Snapshot, Upstream};
-use crate::registry::EndpointState;
+use crate::health;
+use crate::registry::{EndpointState, Probe, Reached};
 
 /// Between two steps of the machines: short against every time that may be configured.
 const TICK: Duration = Duration::from_millis(100);
@@ -36,6 +37,7 @@ impl Driver {
     pub fn apply(&self, snapshot: &Snapshot) {
         for upstream in &snapshot.upstreams {
             upstream.state.guard(&upstream.guards, &endpoints(upstream));
+            upstream.state.reach(upstream.failback, &reached(upstream));
         }
         *lock(&self.upstreams) = snapshot.upstreams.clone();
     }
@@ -55,11 +57,29 @@ async fn run(upstreams: Arc<Mutex<Vec<Arc<Upstream>>>>) {
         let upstreams = lock(&upstreams).clone();
         for upstream in upstreams {
             upstream.state.tick(&endpoints(&upstream));
+            let has_channels = upstream.endpoints.iter().any(|one| !one.channels.is_empty());
+            let reached = if has_channels {
+                reached(&upstream)
+            } else {
+                Vec::new()
+            };
+            for probe in upstream.state.tick_channels(&reached) {
+                drop(tokio::spawn(try_first(Arc::clone(&upstream), probe)));
+            }
             if is_starting(&upstream) {
                 upstream.state.changed();
             }
         }
     }
+}
+
+/// Whether the first way to an endpoint works again. It ends within the machine's own limit, so few are under way.
+async fn try_first(upstream: Arc<Upstream>, probe: Probe) {
+    let mut endpoints = upstream.endpoints.iter();
+    let endpoint = endpoints.find(|endpoint| endpoint.address == probe.endpoint);
+    let host = endpoint.and_then(|endpoint| endpoint.host.as_deref());
+    let passed = health::reaches(probe.channel, host, upstream.failback.probe_timeout).await;
+    upstream.state.channel_probed(&probe, passed);
 }
 
 /// Whether the share of an endpoint still grows.
@@ -78,6 +98,18 @@ fn endpoints(upstream: &Upstream) -> Vec<(SocketAddr, &EndpointState)> {
     let endpoints = upstream.endpoints.iter();
     endpoints
         .map(|endpoint| (endpoint.address, &*endpoint.state))
+        .collect()
+}
+
+fn reached(upstream: &Upstream) -> Vec<Reached<'_>> {
+    let endpoints = upstream.endpoints.iter();
+    endpoints
+        .map(|endpoint| Reached {
+            address: endpoint.address,
+            protocol: upstream.protocol,
+            others: &endpoint.channels,
+            state: &endpoint.state,
+        })
         .collect()
 }
 

@@ -34,6 +34,7 @@ use probe::Question;
 use record::Record;
 use watch::{Asking, Listening};
 
+pub use probe::reaches;
 pub use status::{KindStatus, Known};
 
 /// Longest wait of [`Checks::first_round_done`].
@@ -278,6 +279,8 @@ fn plans(upstream: &Upstream, endpoint: &Endpoint) -> Vec<(Kind, Plan)> {
             upstream: upstream.name.clone(),
             endpoint: endpoint.address,
             host: endpoint.host.as_deref().map(str::to_owned),
+            protocol: upstream.protocol,
+            channels: Arc::clone(&endpoint.channels),
             kind,
             check: check.clone(),
         };

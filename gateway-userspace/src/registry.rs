@@ -17,7 +17,7 @@ use crate::events::Events;
 use crate::resilience::breaker::Outcome;
 
 pub use calls::{Age, Begun, BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
-pub use upstream::{Trying, UpstreamState};
+pub use upstream::{Blame, Channel, Probe, Reached, Trying, UpstreamState};
 
 /// What is known of an endpoint, from checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum Readiness {
 pub struct EndpointState {
     readiness: AtomicU8,
     ejected: AtomicU8,
+    /// Which way is taken to it.
+    channel: AtomicU8,
     /// What its breaker lets through.
     gate: AtomicU32,
     /// Changes of its breaker.
@@ -59,6 +61,7 @@ impl EndpointState {
         Self {
             readiness: AtomicU8::new(0),
             ejected: AtomicU8::new(0),
+            channel: AtomicU8::new(0),
             gate: AtomicU32::new(1_000),
             era: AtomicU32::new(0),
             active: AtomicU32::new(0),
@@ -108,6 +111,16 @@ impl EndpointState {
     /// What its breaker lets through.
     pub fn gate(&self) -> Gate {
         Gate::read(&self.gate)
+    }
+
+    /// Which way is taken to it: 0 is the first, then the others in the snapshot's order.
+    pub fn channel(&self) -> usize {
+        self.channel.load(Ordering::Relaxed).into()
+    }
+
+    /// Communication with it, at that address, failed over that way.
+    pub fn channel_failed(&self, address: SocketAddr, channel: Channel) -> Blame {
+        self.upstream.channel_failed(address, self, channel)
     }
 
     /// How long it has been getting traffic since it last came back.

@@ -7,7 +7,6 @@ use gateway::balance::Balancer;
 use gateway::config::settings::{ActionSettings, RouteSettings, UpstreamSettings};
 use gateway::config::snapshot::{AdminListen, Health, Respond, Way};
 use gateway::config::{Problem, Settings};
-use gateway::registry::GuardSettings;
 use gateway::router::{HostPattern, PathPattern};
 use serde_json::json;
 
@@ -122,7 +121,7 @@ fn summary(settings: &Settings, style: Style) -> String {
             count.into(),
             balancer(upstream.balancer).into(),
             checks.into(),
-            guards(&upstream.guards).into(),
+            guards(upstream).into(),
             choices(upstream).into(),
             connections.into(),
         ]);
@@ -164,13 +163,22 @@ fn balancer(balancer: Balancer) -> &'static str {
     }
 }
 
-/// What takes endpoints out beside checks.
-fn guards(guards: &GuardSettings) -> &'static str {
-    match (guards.breaker.is_some(), guards.outliers.is_some()) {
-        (false, false) => "no guards",
-        (true, false) => "breaker",
-        (false, true) => "outlier",
-        (true, true) => "breaker, outlier",
+/// What takes endpoints out beside checks, and what is done before that.
+fn guards(upstream: &UpstreamSettings) -> String {
+    let own = upstream.endpoints.iter().any(|one| !one.channels.is_empty());
+    let guards = [
+        (upstream.guards.breaker.is_some(), "breaker"),
+        (upstream.guards.outliers.is_some(), "outlier"),
+        (own || !upstream.channels.is_empty(), "channels"),
+    ];
+    let guards: Vec<_> = guards
+        .into_iter()
+        .filter_map(|(is_on, name)| is_on.then_some(name))
+        .collect();
+    if guards.is_empty() {
+        "no guards".to_owned()
+    } else {
+        guards.join(", ")
     }
 }
 

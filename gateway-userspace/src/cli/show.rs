@@ -293,6 +293,7 @@ mod tests {
                 name: "users".to_owned(),
                 breaker: Some(State::Closed),
                 endpoints: vec![Endpoint {
+                    channel: None,
                     address: "10.0.1.1:80".parse().unwrap(),
                     host: None,
                     metadata: Default::default(),

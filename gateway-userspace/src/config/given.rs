@@ -4,6 +4,7 @@
 //! schema, and `validate` turns this into [`Settings`](super::Settings). The doc comments are the text of the
 //! reference in `docs/configuration.md` and of the JSON schema.
 
+mod channel;
 mod guard;
 #[macro_use]
 mod keys;
@@ -25,6 +26,7 @@ use super::snapshot::{Announce, EncodedSlash, Expect, HttpMode, Steering};
 use super::snapshot::{AttachMode, Encapsulation, Transport};
 use values::SocketAddress;
 
+pub use channel::{Channel, Failback};
 pub use guard::{CircuitBreaker, Hash, Outlier};
 pub use keys::{ListenerKeys, RouteKeys};
 pub use retry::{Fallback, Retry};

@@ -202,6 +202,22 @@ pub const PATH_BYTES_MAX: usize = 4096;
 pub const UPSTREAMS_MAX: usize = 4096;
 /// Endpoints of one upstream at most.
 pub const ENDPOINTS_MAX: usize = 1024;
+/// Other channels of an endpoint at most: each keeps connections of its own.
+pub const CHANNELS_MAX: usize = 4;
+/// Good probes in a row before the first channel is taken again, where none is given.
+pub const FAILBACK_RISE: u32 = 3;
+/// Most of them.
+pub const FAILBACK_RISE_MAX: u32 = 100;
+/// Least time away from the first channel, where none is given.
+pub const FAILBACK_STAY: Duration = Duration::from_secs(5);
+/// What that time may grow to, where none is given.
+pub const FAILBACK_STAY_MAX: Duration = Duration::from_secs(60);
+/// Time between probes of the first channel, where none is given.
+pub const FAILBACK_INTERVAL: Duration = Duration::from_secs(1);
+/// What that time may grow to, where none is given.
+pub const FAILBACK_INTERVAL_MAX: Duration = Duration::from_secs(30);
+/// A probe of the first channel fails after this, where none is given.
+pub const FAILBACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of a route's own answer: longer ones belong on a web server.
 pub const RESPOND_BODY_BYTES_MAX: usize = 64 << 10;
 

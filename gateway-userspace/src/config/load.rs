@@ -84,6 +84,7 @@ mod tests {
     use std::path::PathBuf;
     use std::time::Duration;
 
+    use super::super::settings::ChannelSettings;
     use super::super::snapshot::HashBy;
     use super::super::snapshot::{
         AdminListen, EncodedSlash, Expect, Failure, HttpMode, ListenerHttp, MergeSlashes, Networks, Outcomes,
@@ -91,6 +92,7 @@ mod tests {
     };
     use super::*;
     use crate::balance::{Balancer, Hashing, Zone, Zones};
+    use crate::resilience::channel;
 
     const NODE: &str = "[node]\nname = \"a\"\naddress = \"10.0.0.1\"\n";
     const WEB: &str = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:8080\"\n";
@@ -544,11 +546,9 @@ mod tests {
                 &["fallback_on: the route has no fallback"],
             ),
             (
+                // Another protocol is no fault.
                 "fallback=[{upstream='u'},{upstream='two'}]",
-                &[
-                    "fallback[0].upstream: \"u\" is asked already",
-                    "fallback[1].upstream: \"two\" does not speak",
-                ],
+                &["fallback[0].upstream: \"u\" is asked already"],
             ),
             (
                 "fallback=[{respond={status=503}},{upstream='v'}]",
@@ -570,6 +570,115 @@ mod tests {
             "{NODE}{WEB}[[route]]\nname='r'\nlisteners=['web']\nmatch={{path='/'}}\nrespond={{status=200}}\nfallback=[{{respond={{status=503}}}}]\n"
         );
         check(&own, &["fallback: the route asks no upstream that could fail"]);
+    }
+
+    #[test]
+    fn channels_are_resolved_against_the_first_way() {
+        let text = format!(
+            "{NODE}{WEB}[[upstream]]\nname='u'\nprotocol='http2'\nchannels=[{{protocol='http1'}},{{port=81}}]\n\
+            endpoints=[{{address='10.0.0.1:80'}},{{address='10.0.0.2:80',channels=[{{address='192.168.0.2:90'}}]}}]\n\
+            failback={{rise=2,stay='3s',stay_max='4s',interval='5s',interval_max='6s',timeout='7s'}}\n"
+        );
+        let settings = loaded(&text).unwrap();
+        let upstream = &settings.upstreams[0];
+        let to = |channels: &[ChannelSettings], endpoint: &str| -> Vec<String> {
+            let endpoint = endpoint.parse().unwrap();
+            let channels = channels.iter();
+            channels
+                .map(|channel| channel.to(endpoint, upstream.protocol).to_string())
+                .collect()
+        };
+        assert_eq!(
+            to(&upstream.channels, "10.0.0.1:80"),
+            ["10.0.0.1:80 (http1)", "10.0.0.1:81 (http2)"]
+        );
+        assert!(upstream.endpoints[0].channels.is_empty());
+        assert_eq!(
+            to(&upstream.endpoints[1].channels, "10.0.0.2:80"),
+            ["192.168.0.2:90 (http2)"]
+        );
+        let seconds = Duration::from_secs;
+        assert_eq!(
+            upstream.failback,
+            channel::Settings {
+                rise: 2,
+                stay_min: seconds(3),
+                stay_max: seconds(4),
+                probe_interval: seconds(5),
+                probe_interval_max: seconds(6),
+                probe_timeout: seconds(7),
+            }
+        );
+    }
+
+    #[test]
+    fn faults_of_channels_are_named() {
+        let upstream = |keys: &str, endpoint: &str| {
+            format!("{NODE}{WEB}[[upstream]]\nname='u'\nendpoints=[{{{endpoint}}}]\n{keys}\n")
+        };
+        let one = "address='10.0.0.1:80'";
+        let rows: [(&str, &str, &[&str]); 10] = [
+            (
+                "channels=[{}]",
+                one,
+                &["channels[0]: nothing says in what it differs"],
+            ),
+            (
+                "channels=[{protocol='http1'}]",
+                one,
+                &["channels[0]: it is the same way as one before it"],
+            ),
+            (
+                "channels=[{port=81},{port=81}]",
+                one,
+                &["channels[1]: it is the same way as one before it"],
+            ),
+            (
+                "channels=[{address='10.0.0.2:80'}]",
+                one,
+                &["channels[0].address: all endpoints would be reached at one address"],
+            ),
+            (
+                "failback={rise=2}",
+                one,
+                &["failback: there is no other way to come back from"],
+            ),
+            (
+                "channels=[{port=81}]\nfailback={stay='9s',stay_max='1s',interval='31s'}",
+                one,
+                &[
+                    "failback.stay: is longer than stay_max",
+                    "failback.interval: is longer than interval_max",
+                ],
+            ),
+            (
+                "",
+                "address='10.0.0.1:80',channels=[{address='10.0.0.1:81',port=82},{address='0.0.0.0:1'},{address='10.0.0.9:0'}]",
+                &[
+                    "channels[0].port: it stands beside an address",
+                    "channels[1].address: nobody can be connected to at 0.0.0.0",
+                    "channels[2].address: 10.0.0.9:0 has no port",
+                ],
+            ),
+            (
+                "",
+                "address='10.0.0.1:80',channels=[{address='10.0.0.1:80'}]",
+                &["endpoints[0].channels[0]: it is the same way"],
+            ),
+            (
+                "",
+                "address='a.example:80',channels=[{address='10.0.0.1:80'}]",
+                &["channels[0].address: a.example may stand for several addresses"],
+            ),
+            (
+                "",
+                "address='127.0.0.1:80',channels=[{port=8080}]",
+                &["channels[0].port: 127.0.0.1:8080 is listener \"web\""],
+            ),
+        ];
+        for (keys, endpoint, faults) in rows {
+            check(&upstream(keys, endpoint), faults);
+        }
     }
 
     #[test]

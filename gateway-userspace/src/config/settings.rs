@@ -18,8 +18,9 @@ use super::snapshot::{
     StickySettings, SubsetBy, SubsetFallback, UpstreamProtocol, Vip,
 };
 use crate::balance::{self, RosterTerms, Zone};
-use crate::registry::GuardSettings;
+use crate::registry::{Channel, GuardSettings};
 use crate::resilience::budget::Budget;
+use crate::resilience::channel;
 use crate::router::{HostPattern, PathPattern};
 
 pub use super::given::Place;
@@ -139,6 +140,10 @@ pub struct UpstreamSettings {
     pub h2_streams_max: usize,
     /// Places distinct; empty only where endpoints may register.
     pub endpoints: Vec<EndpointSettings>,
+    /// Other ways to each endpoint that has none of its own.
+    pub channels: Vec<ChannelSettings>,
+    /// `failback`.
+    pub failback: channel::Settings,
     /// `health`.
     pub health: Health,
     /// `registration.endpoints_max`; 0: none may register.
@@ -180,6 +185,42 @@ pub struct EndpointSettings {
     pub zone: Zone,
     /// What is said of it.
     pub metadata: Arc<Metadata>,
+    /// Other ways to it.
+    pub channels: Vec<ChannelSettings>,
+}
+
+/// `channels`, of an endpoint or an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelSettings {
+    /// Where it leads.
+    pub target: ChannelTarget,
+    /// What is spoken there; `None`: what is spoken to the endpoint.
+    pub protocol: Option<UpstreamProtocol>,
+}
+
+/// Where a channel leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelTarget {
+    /// To the endpoint's own address and port.
+    Same,
+    /// To another port of it.
+    Port(u16),
+    /// To another address.
+    Address(SocketAddr),
+}
+
+impl ChannelSettings {
+    /// That way to the endpoint at an address, in an upstream that speaks a protocol.
+    pub fn to(&self, endpoint: SocketAddr, protocol: UpstreamProtocol) -> Channel {
+        Channel {
+            address: match self.target {
+                ChannelTarget::Same => endpoint,
+                ChannelTarget::Port(port) => SocketAddr::new(endpoint.ip(), port),
+                ChannelTarget::Address(address) => address,
+            },
+            protocol: self.protocol.unwrap_or(protocol),
+        }
+    }
 }
 
 impl Settings {

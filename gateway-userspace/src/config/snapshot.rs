@@ -19,8 +19,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
-use crate::registry::{EndpointState, GuardSettings, UpstreamState};
+use crate::registry::{Channel, EndpointState, GuardSettings, UpstreamState};
 use crate::resilience::budget::Budget;
+use crate::resilience::channel;
 use crate::router::Router;
 
 pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
@@ -329,6 +330,8 @@ pub struct Upstream {
     pub registered_max: usize,
     /// Retries that may be under way.
     pub retry_budget: Budget,
+    /// How the first channel of an endpoint is taken again.
+    pub failback: channel::Settings,
     /// Its state cell, which outlives snapshots.
     pub state: Arc<UpstreamState>,
 }
@@ -365,6 +368,8 @@ pub struct Endpoint {
     pub host: Option<Arc<str>>,
     /// What is said of it.
     pub metadata: Arc<Metadata>,
+    /// Other ways to it, in the order in which they are taken.
+    pub channels: Arc<[Channel]>,
     /// Its state cell, which outlives snapshots.
     pub state: Arc<EndpointState>,
 }

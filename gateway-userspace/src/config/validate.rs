@@ -4,6 +4,7 @@
 //! nobody complains a second time. One file for each kind of table; the order is that of [`Settings`].
 
 mod balancing;
+mod channels;
 mod cluster;
 mod dataplane;
 mod fallback;

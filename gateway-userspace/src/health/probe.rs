@@ -7,6 +7,7 @@ mod grpc;
 mod http;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::StatusCode;
@@ -15,7 +16,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::reason::Reason;
-use crate::config::snapshot::{Check, Kind, Way};
+use crate::config::snapshot::{Check, CheckMethod, HttpCheck, Kind, Statuses, UpstreamProtocol, Way};
+use crate::registry::Channel;
 
 /// Who is asked, and what for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +26,39 @@ pub(super) struct Question {
     pub(super) endpoint: SocketAddr,
     /// The host name that the endpoint came from.
     pub(super) host: Option<String>,
+    /// What is spoken to it over the first way.
+    pub(super) protocol: UpstreamProtocol,
+    /// Other ways to it.
+    pub(super) channels: Arc<[Channel]>,
     pub(super) kind: Kind,
     pub(super) check: Check,
+}
+
+impl Question {
+    /// The way in that place: 0 is the first.
+    pub(super) fn channel(&self, position: usize) -> Channel {
+        let other = position.checked_sub(1).and_then(|index| self.channels.get(index));
+        other.copied().unwrap_or(Channel {
+            address: self.endpoint,
+            protocol: self.protocol,
+        })
+    }
+
+    /// The same, asked over another way than the first; `None`: over the first, or not over the endpoint's ways at all.
+    fn over(&self, channel: Channel) -> Option<Self> {
+        let is_first = channel == self.channel(0);
+        if is_first || matches!(self.check.way, Way::Command { .. }) {
+            return None;
+        }
+        let mut question = self.clone();
+        question.endpoint = channel.address;
+        if let Way::Http(check) = &mut question.check.way
+            && check.protocol == self.protocol
+        {
+            check.protocol = channel.protocol;
+        }
+        Some(question)
+    }
 }
 
 /// Why an endpoint did not pass.
@@ -74,6 +107,11 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// Whether the way to the endpoint may be at fault: there was no answer at all.
+    pub(super) fn is_of_communication(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Http(_) | Self::Timeout(_))
+    }
+
     /// For people and for counters.
     pub(super) fn reason(&self) -> Reason {
         let code = match self {
@@ -92,11 +130,53 @@ impl Fault {
     }
 }
 
-/// Asks that endpoint once.
+/// Whether an endpoint can be reached over that way: any answer to `OPTIONS *` will do, for it is the communication that is
+/// asked about, not the service.
+///
+/// # Errors
+/// Why not.
+///
+/// # Cancel safety
+/// May be dropped: the connection closes.
+pub async fn reaches(channel: Channel, host: Option<&str>, limit: Duration) -> Result<(), String> {
+    let check = HttpCheck {
+        path: "*".to_owned(),
+        method: CheckMethod::Options,
+        host: None,
+        statuses: Statuses(vec![(0, u16::MAX)]),
+        protocol: channel.protocol,
+    };
+    let question = Question {
+        upstream: String::new(),
+        endpoint: channel.address,
+        host: host.map(str::to_owned),
+        protocol: channel.protocol,
+        channels: Arc::default(),
+        kind: Kind::Heartbeat,
+        check: Check {
+            way: Way::Http(check),
+            port: None,
+            interval: limit,
+            timeout: limit,
+            rise: 1,
+            fall: 1,
+        },
+    };
+    probe(&question).await.map_err(|fault| fault.to_string())
+}
+
+/// Asks that endpoint once, over that way.
 ///
 /// # Cancel safety
 /// May be dropped: connections close, and a command is killed.
-pub(super) async fn probe(question: &Question) -> Result<(), Fault> {
+pub(super) async fn probe_over(question: &Question, channel: Channel) -> Result<(), Fault> {
+    match question.over(channel) {
+        Some(other) => probe(&other).await,
+        None => probe(question).await,
+    }
+}
+
+async fn probe(question: &Question) -> Result<(), Fault> {
     let limit = question.check.timeout;
     let asked = async {
         match &question.check.way {

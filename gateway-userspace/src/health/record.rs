@@ -72,6 +72,11 @@ impl Record {
         }
     }
 
+    /// From which workers read.
+    pub(super) fn cell(&self) -> &EndpointState {
+        &self.cell
+    }
+
     /// Takes over which kinds of check there are.
     pub(super) fn configure(&self, health: &Health) {
         let mut verdict = self.verdict();

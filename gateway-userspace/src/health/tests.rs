@@ -15,6 +15,7 @@ use crate::registry::{GuardSettings, Registry};
 /// A snapshot of one upstream, `users`, of those endpoints.
 fn snapshot(registry: &Registry, addresses: &[SocketAddr], health: Health) -> Snapshot {
     let endpoints = addresses.iter().map(|&address| Endpoint {
+        channels: Arc::default(),
         address,
         host: None,
         metadata: Arc::default(),
@@ -43,6 +44,7 @@ fn snapshot(registry: &Registry, addresses: &[SocketAddr], health: Health) -> Sn
         vips: Vec::new(),
         listeners: Vec::new(),
         upstreams: vec![Arc::new(Upstream {
+            failback: crate::resilience::channel::Settings::default(),
             name: "users".into(),
             balancing: Balancing::new(
                 crate::balance::Balancer::RoundRobin,

@@ -7,14 +7,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::lease::{Lease, Renewal};
-use super::probe::{self, Question};
+use super::probe::{self, Fault, Question};
 use super::reason::Reason;
 use super::record::Record;
 use super::startup::Starting;
 use super::state::{Action, Check, Event};
 use super::{FirstProbe, Shared};
 use crate::config::snapshot::{Kind, Pushed, Way};
-use crate::registry::Readiness;
+use crate::registry::{Blame, Readiness};
 
 /// A check that asks.
 pub(super) struct Asking {
@@ -93,7 +93,7 @@ impl Asking {
         };
         // The semaphore is never closed; without a permit the probe runs all the same.
         let permit = permits.acquire().await.ok();
-        let outcome = probe::probe(&self.question).await;
+        let outcome = self.ask().await;
         drop(permit);
         match outcome {
             Ok(()) => {
@@ -107,6 +107,26 @@ impl Asking {
                 let is_excused = kind != Kind::Startup && self.record.is_starting();
                 if is_excused { Event::Excused } else { Event::Failed }
             }
+        }
+    }
+
+    /// Asks over the way that is taken now; where the way fails and another is left, over that, so that what counts is the
+    /// endpoint's own doing.
+    async fn ask(&self) -> Result<(), Fault> {
+        let question = &self.question;
+        let cell = self.record.cell();
+        let mut ways_left = question.channels.len();
+        loop {
+            let channel = question.channel(cell.channel());
+            let outcome = probe::probe_over(question, channel).await;
+            // What is asked at a port of its own says nothing of the endpoint's.
+            let is_of_way = ways_left > 0
+                && question.check.port.is_none()
+                && outcome.as_ref().is_err_and(Fault::is_of_communication);
+            if !is_of_way || cell.channel_failed(question.endpoint, channel) == Blame::Endpoint {
+                return outcome;
+            }
+            ways_left -= 1;
         }
     }
 

@@ -16,7 +16,9 @@ use super::grpc;
 use super::pool::{Lease, Origin, Pool, Want};
 use super::record::{IsCall, Record};
 use super::resolved::ResolvedRoute;
+use super::target;
 use super::worker::Worker;
+use crate::registry::Blame;
 
 /// A request as an upstream gets it, for as many tries as it takes.
 pub(super) struct Outgoing {
@@ -54,6 +56,28 @@ impl Answered {
 pub(super) struct Failed {
     pub(super) error: ProxyError,
     pub(super) again: Option<Box<Outgoing>>,
+    /// Where it is the way's, the same endpoint may be asked over another one.
+    pub(super) blame: Blame,
+}
+
+impl Failed {
+    /// Nobody was asked, or it is no failure of communication.
+    pub(super) fn new(error: ProxyError, again: Option<Box<Outgoing>>) -> Box<Self> {
+        Box::new(Self {
+            error,
+            again,
+            blame: Blame::Endpoint,
+        })
+    }
+
+    /// A try at that endpoint; the record is told, if it was the endpoint that failed.
+    fn at(pool: &Pool, error: ProxyError, again: Option<Box<Outgoing>>, record: &mut Record) -> Box<Self> {
+        let blame = pool.blame(error);
+        if blame == Blame::Endpoint && error.fault() == Fault::Upstream {
+            record.endpoint_failed();
+        }
+        Box::new(Self { error, again, blame })
+    }
 }
 
 /// Asks that endpoint.
@@ -72,22 +96,21 @@ pub(super) async fn attempt(
 ) -> Result<Answered, Box<Failed>> {
     let mut want = Want::Any;
     let try_timeout = route.http().try_timeout;
+    if let Err(error) = target::speak(&mut outgoing, pool.channel.protocol) {
+        return Err(Failed::new(error, Some(outgoing)));
+    }
     loop {
         record.tries(pool);
         let (mut lease, origin) = match pool.lease(want).await {
             Ok(leased) => leased,
             Err(error) => {
-                if error.fault() == Fault::Upstream {
-                    record.endpoint_failed();
-                }
-                let again = Some(outgoing);
-                return Err(Box::new(Failed { error, again }));
+                return Err(Failed::at(pool, error, Some(outgoing), record));
             }
         };
         if let Origin::Fresh(time) = origin {
             record.connected(time);
         }
-        let may_repeat = origin == Origin::Reused || route.resends() == Resends::Yes;
+        let may_repeat = origin == Origin::Reused || route.resends() == Resends::Yes || pool.has_other_ways();
         let (upload, gate, resends) = (outgoing.upload.clone(), outgoing.gate.clone(), outgoing.resends);
         let is_call = outgoing.is_call;
         let (head, spare) =
@@ -104,10 +127,8 @@ pub(super) async fn attempt(
                     Ok(answer) => answer,
                     Err(_) => {
                         record.endpoint_failed();
-                        return Err(Box::new(Failed {
-                            error: ProxyError::TryTimeout,
-                            again: spare.filter(|_| repeats(upload.as_ref())),
-                        }));
+                        let again = spare.filter(|_| repeats(upload.as_ref()));
+                        return Err(Failed::new(ProxyError::TryTimeout, again));
                     }
                 },
             }
@@ -157,10 +178,7 @@ pub(super) async fn attempt(
                 want = Want::Fresh;
             }
             (_, again) => {
-                if error.fault() == Fault::Upstream {
-                    record.endpoint_failed();
-                }
-                return Err(Box::new(Failed { error, again }));
+                return Err(Failed::at(pool, error, again, record));
             }
         }
     }
@@ -190,7 +208,7 @@ pub(super) fn is_idempotent(method: &Method) -> bool {
 }
 
 fn classify(error: &hyper::Error, unsent: Option<&Parts>, lease: &Lease, record: &Record) -> ProxyError {
-    let endpoint = record.endpoint().map(|pool| pool.address);
+    let endpoint = record.endpoint().map(|pool| pool.endpoint);
     let refusal = lease.refusal();
     tracing::debug!(%error, ?endpoint, ?refusal, "an attempt failed after it had a connection");
     if let Some(fault) = record.body_fault() {

@@ -162,6 +162,8 @@ reasons! {
     ConnectionLost = "connection-lost", Upstream, Safe, BAD_GATEWAY, "the connection to the upstream was lost before the request was sent";
     /// The connection was closed or reset after the request was written, before an answer.
     UpstreamClosed = "upstream-closed", Upstream, IfIdempotent, BAD_GATEWAY, "the upstream closed the connection without an answer";
+    /// An upgrade, asked for in the words of another protocol than the way to the upstream speaks.
+    SwitchUnsupported = "switch-unsupported", Upstream, Safe, BAD_GATEWAY, "the upstream cannot be asked for this upgrade now";
     /// The answer is not HTTP as agreed.
     UpstreamProtocol = "upstream-protocol", Upstream, Never, BAD_GATEWAY, "the upstream's answer cannot be read";
     /// The client's body is larger than the route's `body_bytes_max`.

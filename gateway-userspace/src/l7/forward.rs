@@ -20,8 +20,9 @@ use super::resolved::{Action, ResolvedRoute, ResolvedUpstream};
 use super::sticky;
 use super::worker::Worker;
 use crate::balance::{Mode, Pick};
+use crate::config::limits;
 use crate::config::snapshot::{Choice, Failure, Outcomes, Retries};
-use crate::registry::{Gate, Readiness};
+use crate::registry::{Blame, Gate, Readiness};
 use crate::resilience::backoff::Wait;
 use crate::resilience::limits::Permit;
 
@@ -43,10 +44,7 @@ pub(super) async fn forward(
     loop {
         let outcome = match round.pick(worker, upstream, record) {
             Ok(pool) => attempt(worker, pool, route, outgoing, record).await,
-            Err(error) => Err(Box::new(Failed {
-                error,
-                again: Some(outgoing),
-            })),
+            Err(error) => Err(Failed::new(error, Some(outgoing))),
         };
         let wait;
         (outgoing, wait) = match round.again(upstream, record.choice, &route.http().retry, outcome) {
@@ -118,7 +116,9 @@ fn falls_back(
 #[derive(Default)]
 struct Round {
     /// Upstreams that failed before it.
-    fallbacks: u16,
+    fallbacks: u8,
+    /// Other ways to the same endpoint that were taken since it was picked.
+    ways: u8,
     retries: u16,
     /// Endpoints asked since each was asked once; no memory while the first one answers.
     tried: Vec<usize>,
@@ -139,6 +139,11 @@ impl Round {
         upstream: &'u ResolvedUpstream,
         record: &mut Record,
     ) -> Result<&'u Rc<Pool>, ProxyError> {
+        if self.ways > 0 {
+            let picked = usize::try_from(self.picked).ok();
+            let endpoint = picked.and_then(|index| upstream.endpoints.get(index));
+            return Ok(endpoint.ok_or(ProxyError::NoEndpoint)?.taken());
+        }
         let state = &upstream.upstream.state;
         match state.gate() {
             Gate::Share(1_000) => {}
@@ -164,7 +169,7 @@ impl Round {
         };
         self.picked = u32::try_from(index).unwrap_or(u32::MAX);
         let endpoint = upstream.endpoints.get(index).ok_or(ProxyError::NoEndpoint)?;
-        Ok(&endpoint.pool)
+        Ok(endpoint.taken())
     }
 
     /// The endpoint that the client's cookie names, if it may be asked and was not.
@@ -207,6 +212,18 @@ impl Round {
         rules: &Retries,
         mut outcome: Result<Answered, Box<Failed>>,
     ) -> ControlFlow<Result<Answered, Box<Failed>>, (Box<Outgoing>, Duration)> {
+        // It was the way that failed: the endpoint is asked over the one that is taken now. No load that multiplies, for
+        // what comes after this request takes that way at once.
+        if let Err(failed) = &mut outcome
+            && failed.blame == Blame::Channel
+            && usize::from(self.ways) < limits::CHANNELS_MAX
+            && let Some(again) = failed.again.take()
+        {
+            self.ways += 1;
+            upstream.counters.reroutes.add(1);
+            return ControlFlow::Continue((again, Duration::ZERO));
+        }
+        self.ways = 0;
         let (is_listed, is_sent, asked) = match &outcome {
             Ok(answered) => {
                 let listed = lists(&rules.on, &answered.response);
@@ -303,7 +320,9 @@ impl ProxyError {
             Self::UpstreamClosed => Some(Failure::Reset),
             Self::TryTimeout | Self::Timeout => Some(Failure::Timeout),
             Self::UpstreamProtocol => Some(Failure::BadAnswer),
-            Self::NoEndpoint | Self::EndpointUnresolved | Self::BreakerOpen => Some(Failure::Unavailable),
+            Self::NoEndpoint | Self::EndpointUnresolved | Self::BreakerOpen | Self::SwitchUnsupported => {
+                Some(Failure::Unavailable)
+            }
             _ => None,
         }
     }

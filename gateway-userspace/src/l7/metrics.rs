@@ -104,6 +104,8 @@ pub(crate) struct UpstreamCounters {
     pub(crate) retries_denied: Cell64,
     /// Requests that went on to the next fallback.
     pub(crate) fallbacks: Cell64,
+    /// Tries over another way to the same endpoint.
+    pub(crate) reroutes: Cell64,
 }
 
 impl UpstreamCounters {

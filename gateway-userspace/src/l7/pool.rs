@@ -8,6 +8,7 @@ mod connect;
 mod held;
 mod http2;
 mod stream;
+mod ways;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -32,10 +33,11 @@ use super::error::ProxyError;
 use super::tunnel;
 use crate::config::snapshot::{Endpoint, HttpMode, Upstream, UpstreamProtocol};
 use crate::inspect::{Answer, Refusal};
-use crate::registry::EndpointState;
+use crate::registry::{Channel, EndpointState};
 use connect::{Freed, Line1};
 use held::Held;
 use http2::{Connections, Stream};
+pub(super) use ways::Ways;
 
 /// How long a connection may take to be idle after its response ended; it is closed then.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
@@ -93,13 +95,17 @@ impl Terms {
 
 /// One worker's connections to one endpoint.
 pub(crate) struct Pool {
-    pub(super) address: SocketAddr,
-    /// The same as log lines have it.
+    /// The endpoint's own address, which it is known by.
+    pub(super) endpoint: SocketAddr,
+    /// The way to it that these connections take.
+    pub(super) channel: Channel,
+    /// What failures of communication mean.
+    ways: Ways,
+    /// The channel's address as log lines have it.
     pub(super) address_text: Box<str>,
     pub(super) state: Arc<EndpointState>,
     /// By when its requests must have ended, once no snapshot in force has it.
     pub(super) ends: Arc<Ends>,
-    protocol: UpstreamProtocol,
     terms: Cell<Terms>,
     /// The last used at the back.
     idle: RefCell<VecDeque<Idle>>,
@@ -113,23 +119,25 @@ struct Idle {
 }
 
 impl Pool {
-    pub(super) fn new(endpoint: &Endpoint, protocol: UpstreamProtocol, terms: Terms) -> Self {
+    pub(super) fn new(endpoint: &Endpoint, channel: Channel, ways: Ways, terms: Terms) -> Self {
         Self {
-            address: endpoint.address,
-            address_text: endpoint.address.to_string().into(),
+            endpoint: endpoint.address,
+            channel,
+            ways,
+            address_text: channel.address.to_string().into(),
             state: Arc::clone(&endpoint.state),
             ends: Arc::default(),
-            protocol,
             terms: Cell::new(terms),
             idle: RefCell::default(),
             http2: Connections::default(),
         }
     }
 
-    /// Whether it can serve that endpoint.
-    pub(super) fn is_for(&self, endpoint: &Endpoint, protocol: UpstreamProtocol) -> bool {
-        self.address == endpoint.address
-            && self.protocol == protocol
+    /// Whether it can serve that endpoint over that way.
+    pub(super) fn is_for(&self, endpoint: &Endpoint, channel: Channel, ways: Ways) -> bool {
+        self.endpoint == endpoint.address
+            && self.channel == channel
+            && self.ways == ways
             && Arc::ptr_eq(&self.state, &endpoint.state)
     }
 
@@ -151,7 +159,7 @@ impl Pool {
     /// # Cancel safety
     /// An attempt to connect is given up.
     pub(super) async fn lease(self: &Rc<Self>, want: Want) -> Result<(Lease, Origin), ProxyError> {
-        let idle = match (want, self.protocol) {
+        let idle = match (want, self.channel.protocol) {
             (Want::Fresh, _) => None,
             (Want::Any, UpstreamProtocol::Http1) => self.take_idle().map(Line::Http1),
             (Want::Any, UpstreamProtocol::Http2) => self.http2.take(&self.terms.get()).map(Line::Http2),
@@ -171,13 +179,13 @@ impl Pool {
 
     async fn connect(&self, want: Want) -> Result<(Line, Origin), ProxyError> {
         let terms = self.terms.get();
-        match self.protocol {
+        match self.channel.protocol {
             UpstreamProtocol::Http1 => {
-                let (line, time) = connect::http1(self.address, &terms).await?;
+                let (line, time) = connect::http1(self.channel.address, &terms).await?;
                 Ok((Line::Http1(line), Origin::Fresh(time)))
             }
             UpstreamProtocol::Http2 => {
-                let (stream, origin) = self.http2.stream(want, self.address, &terms).await?;
+                let (stream, origin) = self.http2.stream(want, self.channel.address, &terms).await?;
                 Ok((Line::Http2(stream), origin))
             }
         }
@@ -350,9 +358,9 @@ fn settle(mut line: Line1, pool: Rc<Pool>) {
         match timeout(SETTLE_MAX, line.sender.ready()).await {
             Ok(Ok(())) => pool.put_idle(line),
             Ok(Err(error)) => {
-                tracing::debug!(%error, endpoint = %pool.address, "a connection closed after its response")
+                tracing::debug!(%error, endpoint = %pool.endpoint, "a connection closed after its response")
             }
-            Err(_) => tracing::debug!(endpoint = %pool.address, "a connection was not idle in time; closed"),
+            Err(_) => tracing::debug!(endpoint = %pool.endpoint, "a connection was not idle in time; closed"),
         }
     }));
 }

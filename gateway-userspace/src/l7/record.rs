@@ -250,7 +250,7 @@ impl Record {
         let asked = self.endpoint.as_ref()?;
         let is_asked = |index: &usize| {
             let endpoint = upstream.endpoints.get(*index);
-            endpoint.is_some_and(|endpoint| Rc::ptr_eq(&endpoint.pool, asked))
+            endpoint.is_some_and(|endpoint| endpoint.pool.endpoint == asked.endpoint)
         };
         match self.stays_at.filter(is_asked) {
             Some(_) => None,

@@ -140,13 +140,13 @@ impl Resolved {
 
     /// Gives the requests at endpoints that `next` has no more a time to end by.
     pub(super) fn replaced_by(&self, next: &Self, now: Instant) {
-        let pool = |endpoint: &ResolvedEndpoint| Rc::as_ptr(&endpoint.pool);
         let staying = next.upstreams.values().flat_map(|upstream| &upstream.endpoints);
-        let staying: HashSet<_> = staying.map(pool).collect();
+        let staying = staying.flat_map(ResolvedEndpoint::pools);
+        let staying: HashSet<_> = staying.map(Rc::as_ptr).collect();
         for upstream in self.upstreams.values() {
-            for endpoint in &upstream.endpoints {
-                if !staying.contains(&pool(endpoint)) {
-                    endpoint.pool.ends.by(now + upstream.upstream.drain_timeout);
+            for pool in upstream.endpoints.iter().flat_map(ResolvedEndpoint::pools) {
+                if !staying.contains(&Rc::as_ptr(pool)) {
+                    pool.ends.by(now + upstream.upstream.drain_timeout);
                 }
             }
         }
@@ -164,8 +164,8 @@ impl Resolved {
     /// Closes what was idle for too long.
     pub(super) fn evict(&self, now: Instant) {
         for upstream in self.upstreams.values() {
-            for endpoint in &upstream.endpoints {
-                endpoint.pool.evict(now);
+            for pool in upstream.endpoints.iter().flat_map(ResolvedEndpoint::pools) {
+                pool.evict(now);
             }
         }
     }

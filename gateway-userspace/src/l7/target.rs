@@ -2,9 +2,12 @@
 
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Uri, Version, header, uri};
+use http::{HeaderValue, Method, Uri, Version, header, uri};
 
+use super::attempt::Outgoing;
+use super::body::RequestBody;
 use super::error::ProxyError;
+use super::headers;
 use crate::config::snapshot::UpstreamProtocol;
 
 /// Turns the target into what the upstream's protocol wants: path alone with Host, or the whole with an authority.
@@ -29,6 +32,49 @@ pub(super) fn address(
             head.uri = Uri::from_parts(parts).map_err(|_| ProxyError::PathBad)?;
             head.headers.remove(header::HOST);
             head.version = Version::HTTP_2;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the request what a protocol wants that is not the one it was made for: another way to an endpoint, or another
+/// upstream, may speak another.
+///
+/// # Errors
+/// [`ProxyError::SwitchUnsupported`]: it switches protocols, which it asks for in the words of one of them.
+pub(super) fn speak(outgoing: &mut Outgoing, protocol: UpstreamProtocol) -> Result<(), ProxyError> {
+    let head = &mut outgoing.head;
+    let speaks = match head.version {
+        Version::HTTP_2 => UpstreamProtocol::Http2,
+        _ => UpstreamProtocol::Http1,
+    };
+    if speaks == protocol {
+        return Ok(());
+    }
+    if head.headers.contains_key(header::UPGRADE) || head.method == Method::CONNECT {
+        return Err(ProxyError::SwitchUnsupported);
+    }
+    let authority = head
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
+    let host = match (authority, head.headers.get(header::HOST)) {
+        (Some(authority), _) => HeaderValue::from_bytes(authority).map_err(|_| ProxyError::HostBad)?,
+        (None, Some(host)) => host.clone(),
+        (None, None) => return Err(ProxyError::HostBad),
+    };
+    address(head, host, protocol)?;
+    match protocol {
+        UpstreamProtocol::Http1 => {
+            if outgoing.upload.is_some() {
+                headers::frame(&mut head.headers, &RequestBody::new(outgoing.upload.as_ref()));
+            }
+        }
+        UpstreamProtocol::Http2 => {
+            // Who waits for 100 does so on the way that is gone: the body follows at once.
+            outgoing.gate = None;
+            head.headers.remove(header::EXPECT);
+            head.headers.remove(header::TRANSFER_ENCODING);
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! Workers read atomics. The machines lie behind a lock, which is taken after a failure, for a trial call, and by the
 //! control thread ten times a second.
 
+mod channels;
 mod publish;
 mod tell;
 #[cfg(test)]
@@ -18,8 +19,11 @@ use super::EndpointState;
 use super::calls::{Age, Begun, BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
 use crate::events::Events;
 use crate::resilience::breaker::{self, Breaker, Force, Outcome, State, Trial};
+use crate::resilience::channel::Channels;
 use crate::resilience::limits::Count;
 use crate::resilience::outliers::{self, Action, Outliers};
+
+pub use channels::{Blame, Channel, Probe, Reached};
 
 /// One upstream's state.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub struct UpstreamState {
     pub openings: AtomicU64,
     /// Times that an endpoint was ejected.
     pub ejections: AtomicU64,
+    /// Times that another way to an endpoint was taken.
+    pub switches: AtomicU64,
     /// When time began for the machines.
     began: Instant,
     machines: Mutex<Machines>,
@@ -54,6 +60,8 @@ struct Machines {
     whole: Option<Breaker>,
     endpoints: BTreeMap<SocketAddr, Breaker>,
     outliers: Option<Outliers<SocketAddr>>,
+    /// Of endpoints that have more than one.
+    channels: BTreeMap<SocketAddr, Channels<Channel>>,
 }
 
 /// A trial call, which owes its outcome: [`UpstreamState::trial_ended`].
@@ -85,6 +93,7 @@ impl UpstreamState {
             calls: Calls::default(),
             openings: AtomicU64::new(0),
             ejections: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
             began: Instant::now(),
             machines: Mutex::default(),
         }

@@ -130,6 +130,16 @@ impl<K: Clone + Eq> Channels<K> {
         &self.at(self.current).key
     }
 
+    /// Its place: 0 is the first, then the others in their order.
+    pub fn position(&self) -> usize {
+        self.current
+    }
+
+    /// Whether the current one did not fail lately: so that what failed was a way, not the service behind it.
+    pub fn is_hopeful(&self) -> bool {
+        !self.suspect(self.current)
+    }
+
     /// Whether that is the first.
     pub fn is_first(&self) -> bool {
         self.current == 0

@@ -12,6 +12,9 @@ use crate::load::journal::{Failure, Record, Step};
 /// Within this the other nodes must have noticed a death.
 pub const DETECTION_MAX: Duration = Duration::from_secs(1);
 
+/// Failures that are told one by one: enough to see what they have in common.
+pub const QUOTED_MAX: usize = 20;
+
 /// A node that died: its process was killed or its cable cut.
 #[derive(Clone, Debug)]
 pub struct Death {
@@ -55,6 +58,8 @@ pub struct Tally {
     pub per_node: BTreeMap<String, u64>,
     /// Connections that lived on a node when it died, by node.
     pub lost_with: BTreeMap<String, u64>,
+    /// The first of what nothing excuses, one line each: [`QUOTED_MAX`] at most.
+    pub quoted: Vec<String>,
 }
 
 /// Counts and judges all records.
@@ -89,6 +94,9 @@ pub fn tally(records: &[Record], deaths: &[Death]) -> Tally {
             tally.attempts_failed += 1;
         }
         if judgement == Judgement::Unexcused {
+            if tally.quoted.len() < QUOTED_MAX {
+                tally.quoted.push(quote(record, failure, deaths, records));
+            }
             match record.step {
                 Step::Connect => tally.unexcused_attempts += 1,
                 Step::Request | Step::Idle => tally.unexcused_requests += 1,
@@ -113,6 +121,25 @@ pub fn tally(records: &[Record], deaths: &[Death]) -> Tally {
         *tally.lost_with.entry(node).or_default() += 1;
     }
     tally
+}
+
+/// What failed, on which node, and when: counted from the first death, else from the first record.
+fn quote(record: &Record, failure: &Failure, deaths: &[Death], records: &[Record]) -> String {
+    let deaths = deaths.iter().map(|death| death.at).min();
+    let origin = deaths.or_else(|| records.iter().map(|record| record.opened).min());
+    let origin = origin.unwrap_or(record.opened);
+    let after = |at: Instant| match at.checked_duration_since(origin) {
+        Some(time) => format!("+{:.3}", time.as_secs_f64()),
+        None => format!("-{:.3}", (origin - at).as_secs_f64()),
+    };
+    format!(
+        "{:?} on {}: opened {} s, begun {} s, {failure} {} s",
+        record.step,
+        record.node.as_deref().unwrap_or("a node that is not known"),
+        after(record.opened),
+        after(record.started),
+        after(record.ended),
+    )
 }
 
 /// Judges one failed record.

@@ -29,7 +29,7 @@ pub const READY_TIMEOUT: Duration = Duration::from_secs(20);
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Last lines of a node's standard error that an error message quotes.
-const QUOTED_LINES: usize = 12;
+const QUOTED_LINES: usize = 60;
 
 /// A node, running or not.
 #[derive(Debug)]

@@ -52,7 +52,24 @@ fn end(lab: &Lab, load: Load, deaths: &[Death]) -> Tally {
     }
     let mut records = journal.since(0);
     name_nodes(lab, &mut records).expect("access logs");
-    tally(&records, deaths)
+    let counted = tally(&records, deaths);
+    if !counted.quoted.is_empty() {
+        // When they happened is told against this moment, which the nodes' own words are next to.
+        eprintln!(
+            "{:#?}, told at {:?}",
+            counted.quoted,
+            std::time::SystemTime::now()
+        );
+        for death in deaths {
+            eprintln!(
+                "{} died {:.3} s ago",
+                death.node,
+                death.at.elapsed().as_secs_f64()
+            );
+        }
+        lab.nodes().iter().for_each(|node| eprintln!("{}", node.quote()));
+    }
+    counted
 }
 
 /// Which node something happens to.

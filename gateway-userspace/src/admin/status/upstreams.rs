@@ -49,6 +49,9 @@ pub struct Endpoint {
     /// Whether its failures have taken it out (`upstream.outlier`).
     #[serde(default)]
     pub ejected: bool,
+    /// The way that is taken to it, where it is not the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
     /// Its circuit breaker; absent: the upstream has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker: Option<State>,
@@ -149,6 +152,11 @@ fn endpoint(
             endpoint.state.readiness().into()
         },
         ejected: endpoint.state.is_ejected(),
+        channel: {
+            let other = endpoint.state.channel().checked_sub(1);
+            let other = other.and_then(|index| endpoint.channels.get(index));
+            other.map(ToString::to_string)
+        },
         breaker: None,
         active: endpoint.state.active.load(Relaxed),
         requests: endpoint.state.requests.load(Relaxed),

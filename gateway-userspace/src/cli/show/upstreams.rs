@@ -81,10 +81,11 @@ fn note(endpoint: Option<&Endpoint>, breaker: Option<State>) -> Option<Cell> {
     };
     let breaker = breaker.zip(tone);
     let breaker = breaker.map(|(state, tone)| (format!("breaker {state}"), tone));
-    match (ejected, breaker) {
-        (Some((ejected, tone)), Some((breaker, _))) => Some(Cell(format!("{ejected}, {breaker}"), tone)),
-        (one, other) => one.or(other).map(|(text, tone)| Cell(text, tone)),
-    }
+    let channel = endpoint.and_then(|endpoint| endpoint.channel.as_ref());
+    let channel = channel.map(|channel| (format!("over {channel}"), Tone::Doubtful));
+    // The worst comes first, and lends its tone.
+    let (texts, tones): (Vec<_>, Vec<_>) = [ejected, breaker, channel].into_iter().flatten().unzip();
+    tones.first().map(|tone| Cell(texts.join(", "), *tone))
 }
 
 fn readiness_cell(readiness: EndpointReadiness) -> Cell {
@@ -133,6 +134,7 @@ mod tests {
             weight: 1,
             readiness: EndpointReadiness::Ready,
             ejected: is_ejected == "ejected",
+            channel: None,
             breaker,
             active: 0,
             requests: 0,

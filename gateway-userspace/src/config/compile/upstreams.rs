@@ -10,9 +10,9 @@ use crate::config::answers::{Answers, Registered};
 use crate::config::limits;
 use crate::config::loops::{Own, Owner};
 use crate::config::metadata::has_all;
-use crate::config::settings::{Place, SubsetSettings, UpstreamSettings};
+use crate::config::settings::{ChannelSettings, Place, SubsetSettings, UpstreamSettings};
 use crate::config::snapshot::{Balancing, Endpoint, Missing, Sticky, Subset, Subsets, Upstream};
-use crate::registry::Registry;
+use crate::registry::{Channel, Registry};
 
 /// What endpoints are made of, beside the upstream's own settings.
 pub(super) struct Sources<'s> {
@@ -67,6 +67,7 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
         health: settings.health.clone(),
         registered_max: settings.registered_max,
         retry_budget: settings.retry_budget,
+        failback: settings.failback,
         state: sources.registry.upstream(&settings.name),
     }
 }
@@ -145,6 +146,7 @@ fn endpoints(settings: &UpstreamSettings, sources: &Sources<'_>) -> (Vec<Endpoin
                     address,
                     host: host.clone(),
                     metadata: Arc::clone(&given.metadata),
+                    channels: channels(settings, &given.channels, address),
                     state: sources.registry.endpoint(&settings.name, address),
                 });
                 members.push(Member {
@@ -165,6 +167,7 @@ fn endpoints(settings: &UpstreamSettings, sources: &Sources<'_>) -> (Vec<Endpoin
                 address: *address,
                 host: None,
                 metadata: Arc::clone(metadata),
+                channels: channels(settings, &[], *address),
                 state: sources.registry.endpoint(&settings.name, *address),
             });
             members.push(Balancing::member(*address, *weight));
@@ -177,4 +180,13 @@ fn endpoints(settings: &UpstreamSettings, sources: &Sources<'_>) -> (Vec<Endpoin
         (true, false, _) => Missing::Loop,
     };
     (endpoints, members, missing)
+}
+
+/// Other ways to an endpoint: its own, else those of its upstream.
+fn channels(upstream: &UpstreamSettings, own: &[ChannelSettings], endpoint: SocketAddr) -> Arc<[Channel]> {
+    let given = if own.is_empty() { &upstream.channels } else { own };
+    let channels = given.iter();
+    channels
+        .map(|channel| channel.to(endpoint, upstream.protocol))
+        .collect()
 }

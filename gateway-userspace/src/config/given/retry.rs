@@ -44,7 +44,7 @@ pub struct Retry {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fallback {
-    /// Name of another upstream, which speaks the same protocol as the first.
+    /// Name of another upstream. It may speak another protocol than the first; upgrades are asked of those of the same.
     #[schemars(extend("examples" = ["users-backup"]))]
     pub upstream: Option<String>,
     /// An answer; it comes last.

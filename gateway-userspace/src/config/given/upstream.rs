@@ -5,7 +5,8 @@ use serde::Deserialize;
 
 use super::health::{Health, Registration};
 use super::{
-    CircuitBreaker, Hash, Outlier, Place, Sticky, Subset, SubsetBy, Time, TimeOrNone, limits, time_text,
+    Channel, CircuitBreaker, Failback, Hash, Outlier, Place, Sticky, Subset, SubsetBy, Time, TimeOrNone,
+    limits, time_text,
 };
 use crate::config::metadata::Metadata;
 use crate::config::snapshot::{Balancer, HttpMode, SubsetPolicy, UpstreamProtocol};
@@ -89,6 +90,11 @@ pub struct Upstream {
     /// Its addresses. Required, but where endpoints may register themselves.
     #[schemars(length(min = 1, max = limits::ENDPOINTS_MAX))]
     pub endpoints: Option<Vec<Endpoint>>,
+    /// Other ways to each endpoint that names none itself, in the order in which they are taken.
+    #[schemars(length(min = 1, max = limits::CHANNELS_MAX))]
+    pub channels: Option<Vec<Channel>>,
+    /// How the first way is taken again.
+    pub failback: Option<Failback>,
     /// How many retries may be under way, so that they do not multiply an outage. Tries of which nothing was sent do not count.
     pub retry_budget: Option<RetryBudget>,
     /// When it, or an endpoint, is left alone. Without this table never.
@@ -137,4 +143,7 @@ pub struct Endpoint {
     /// What is said of it, for `subsets` to go by: names and values. All addresses of a name have it.
     #[schemars(extend("examples" = [{ "version": "v2" }]))]
     pub metadata: Option<Metadata>,
+    /// Other ways to it, in the order in which they are taken.
+    #[schemars(length(min = 1, max = limits::CHANNELS_MAX))]
+    pub channels: Option<Vec<Channel>>,
 }

@@ -71,9 +71,6 @@ pub fn fallback(
                         format!("\"{name}\" is asked already"),
                         "name another upstream",
                     );
-                } else if first.is_some_and(|first| first.protocol != upstream.protocol) {
-                    let fault = format!("\"{name}\" does not speak the protocol of the route's upstream");
-                    problems.add(&path, fault, "name an upstream with the same protocol");
                 } else {
                     ladder.upstreams.push(Arc::clone(upstream));
                 }

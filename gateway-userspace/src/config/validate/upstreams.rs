@@ -1,10 +1,12 @@
 //! `[[upstream]]`.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::balancing;
+use super::channels::{self, Of};
 use super::health;
 use super::names::Names;
 use super::sticky::{self, DefaultKey};
@@ -37,11 +39,14 @@ pub fn upstreams(
     for (index, upstream) in given.upstream.iter().flatten().enumerate() {
         let path = KeyPath::top("upstream").index(index);
         let name = names.declare(upstream.name.as_ref(), &path.key("name"), problems);
+        let protocol = upstream.protocol.unwrap_or(UpstreamProtocol::Http1);
         let endpoints = endpoints(upstream, zone, &path.key("endpoints"), problems);
-        let health = {
-            let protocol = upstream.protocol.unwrap_or(UpstreamProtocol::Http1);
-            health::health(upstream.health.as_ref(), protocol, &path.key("health"), problems)
+        let channels = {
+            let given = upstream.channels.as_ref();
+            channels::channels(given, Of::Upstream, protocol, &path.key("channels"), problems)
         };
+        let failback = channels::failback(upstream, &path, problems);
+        let health = { health::health(upstream.health.as_ref(), protocol, &path.key("health"), problems) };
         let registered_max = health::registered_max(upstream, &health, &path, problems);
         let (balancer, hash_by) = balancing::balancer(upstream, &path, problems);
         let terms = balancing::terms(upstream, zone, &path, problems);
@@ -63,7 +68,7 @@ pub fn upstreams(
             slow_start: time(upstream.slow_start, Duration::ZERO),
             guards,
             slow_call,
-            protocol: upstream.protocol.unwrap_or(UpstreamProtocol::Http1),
+            protocol,
             connect_timeout: time(upstream.connect_timeout, limits::CONNECT_TIMEOUT),
             mode: upstream.mode.unwrap_or(HttpMode::Strict),
             idle_per_endpoint: upstream.idle_per_endpoint.unwrap_or(limits::IDLE_PER_ENDPOINT),
@@ -73,6 +78,8 @@ pub fn upstreams(
             h2_connections_max: upstream.h2_connections_max.unwrap_or(limits::H2_CONNECTIONS_MAX),
             h2_streams_max: upstream.h2_streams_max.unwrap_or(limits::H2_UPSTREAM_STREAMS_MAX),
             endpoints,
+            channels,
+            failback,
             health,
             registered_max,
             retry_budget: retry_budget(upstream.retry_budget.as_ref()),
@@ -99,10 +106,17 @@ fn endpoints(
 ) -> Vec<EndpointSettings> {
     let mut endpoints: Vec<EndpointSettings> = Vec::new();
     for (index, endpoint) in upstream.endpoints.iter().flatten().enumerate() {
-        let path = path.index(index);
-        let metadata = subsets::metadata(endpoint.metadata.as_ref(), &path.key("metadata"), problems);
-        let path = path.key("address");
+        let own = path.index(index);
+        let metadata = subsets::metadata(endpoint.metadata.as_ref(), &own.key("metadata"), problems);
+        let path = own.key("address");
         let Some(place) = &endpoint.address else { continue };
+        let channels = channels::channels(
+            endpoint.channels.as_ref(),
+            Of::Endpoint(place),
+            upstream.protocol.unwrap_or(UpstreamProtocol::Http1),
+            &own.key("channels"),
+            problems,
+        );
         match place {
             Place::Address(address) if address.ip().is_unspecified() || address.ip().is_multicast() => {
                 let remedy = "write the address of the machine that serves";
@@ -137,6 +151,7 @@ fn endpoints(
                 Zone::Other
             },
             metadata: Arc::new(metadata),
+            channels,
         });
     }
     endpoints
@@ -176,33 +191,55 @@ pub fn lead_elsewhere(given: &Given, vips: &[Vip], problems: &mut Problems<'_>) 
     for (index, upstream) in upstreams {
         let path = KeyPath::top("upstream").index(index).key("endpoints");
         for (index, endpoint) in upstream.endpoints.iter().flatten().enumerate() {
-            let Some(Place::Address(address)) = &endpoint.address else {
-                continue;
+            let path = path.index(index);
+            let first = match &endpoint.address {
+                Some(Place::Address(address)) => Some((*address, path.key("address"))),
+                Some(Place::Name(..)) | None => None,
             };
-            let Some(owner) = own.owner(*address) else {
-                continue;
-            };
-            let whose = match owner {
-                Owner::Listener(position) => {
-                    let listeners = given.listener.iter().flatten().enumerate();
-                    let mut listeners = listeners.filter(|(_, listener)| listener.address.is_some());
-                    listeners
-                        .nth(position)
-                        .map(|(index, listener)| {
-                            let path = KeyPath::top("listener").index(index);
-                            let line = problems.document().line(&path.key("address"));
-                            let name = listener.name.as_deref().unwrap_or_default();
-                            format!("listener \"{name}\" (line {line}) of this node")
-                        })
-                        .unwrap_or_default()
-                }
-                Owner::Vip(name) => format!("VIP \"{name}\""),
-            };
-            problems.add(
-                &path.index(index).key("address"),
-                format!("{address} is {whose}: its requests would come back here"),
-                "write the address of the server behind it, or remove the endpoint",
-            );
+            let channels = endpoint.channels.iter().flatten().enumerate();
+            let others = channels.filter_map(|(index, channel)| {
+                let ip = first.as_ref().map(|(address, _)| address.ip());
+                let (address, key) = match (channel.address, channel.port, ip) {
+                    (Some(address), ..) => (address, "address"),
+                    (None, Some(port), Some(ip)) => (SocketAddr::new(ip, port), "port"),
+                    _ => return None,
+                };
+                Some((address, path.key("channels").index(index).key(key)))
+            });
+            for (address, path) in first.clone().into_iter().chain(others) {
+                leads_elsewhere(given, &own, address, &path, problems);
+            }
         }
     }
+}
+
+fn leads_elsewhere(
+    given: &Given,
+    own: &Own<'_>,
+    address: SocketAddr,
+    path: &KeyPath,
+    problems: &mut Problems<'_>,
+) {
+    let Some(owner) = own.owner(address) else { return };
+    let whose = match owner {
+        Owner::Listener(position) => {
+            let listeners = given.listener.iter().flatten().enumerate();
+            let mut listeners = listeners.filter(|(_, listener)| listener.address.is_some());
+            listeners
+                .nth(position)
+                .map(|(index, listener)| {
+                    let path = KeyPath::top("listener").index(index);
+                    let line = problems.document().line(&path.key("address"));
+                    let name = listener.name.as_deref().unwrap_or_default();
+                    format!("listener \"{name}\" (line {line}) of this node")
+                })
+                .unwrap_or_default()
+        }
+        Owner::Vip(name) => format!("VIP \"{name}\""),
+    };
+    problems.add(
+        path,
+        format!("{address} is {whose}: its requests would come back here"),
+        "write the address of the server behind it, or remove the endpoint",
+    );
 }

@@ -339,3 +339,41 @@ async fn metrics_name_upstream_endpoint_and_kind() {
         assert!(text.contains(&line), "{line} is not in:\n{text}");
     }
 }
+
+#[tokio::test]
+async fn a_check_goes_over_the_way_that_works() {
+    let registry = Registry::default();
+    let works = serve(Speaks::Http1, |_, _| status(200)).await;
+    // Nobody listens there any more.
+    let first = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = first.local_addr().unwrap();
+    drop(first);
+    let other = crate::registry::Channel {
+        address: works,
+        protocol: UpstreamProtocol::Http1,
+    };
+    let health = Health {
+        readiness: Some(check(Way::Http(http()))),
+        ..Health::default()
+    };
+    let mut snapshot = snapshot(&registry, &[address], health);
+    let upstream = Arc::get_mut(&mut snapshot.upstreams[0]).unwrap();
+    upstream.endpoints[0].channels = Arc::new([other]);
+    let driver = crate::guards::Driver::start(&Handle::current());
+    driver.apply(&snapshot);
+    let checks = Checks::start(Handle::current(), Events::default());
+    checks.apply(&snapshot);
+    let state = registry.endpoint("users", address);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while state.readiness() != Readiness::Ready {
+        assert!(Instant::now() < deadline, "it is reached over the other way");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(state.channel(), 1);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(
+        state.readiness(),
+        Readiness::Ready,
+        "the way failed, not the endpoint"
+    );
+}

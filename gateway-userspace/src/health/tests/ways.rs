@@ -7,13 +7,15 @@ use tokio::net::TcpListener;
 
 use super::servers::{Speaks, grpc, grpc_error, serve, status};
 use super::*;
-use crate::health::probe::{Fault, probe};
+use crate::health::probe::{Fault, probe_over};
 
 fn question(endpoint: SocketAddr, way: Way) -> Question {
     Question {
         upstream: "users".into(),
         endpoint,
         host: None,
+        protocol: UpstreamProtocol::Http1,
+        channels: Arc::default(),
         kind: Kind::Readiness,
         check: check(way),
     }
@@ -21,7 +23,7 @@ fn question(endpoint: SocketAddr, way: Way) -> Question {
 
 /// The code and text of the outcome; nothing where it passed.
 async fn outcome(question: &Question) -> (String, String) {
-    match probe(question).await {
+    match probe_over(question, question.channel(0)).await {
         Ok(()) => (String::new(), String::new()),
         Err(fault) => {
             let reason = fault.reason();
@@ -352,7 +354,8 @@ async fn every_way_ends_with_its_timeout() {
         host: None,
     };
     for way in [Way::Http(http()), Way::Http(http2), grpc] {
-        let fault = probe(&question(address, way.clone())).await.unwrap_err();
+        let question = question(address, way.clone());
+        let fault = probe_over(&question, question.channel(0)).await.unwrap_err();
         assert!(matches!(fault, Fault::Timeout(_)), "{way:?}: {fault}");
     }
 }

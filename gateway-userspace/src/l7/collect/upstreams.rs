@@ -34,7 +34,7 @@ impl L7 {
                 counter(&mut metric, &labels, sum(cells, &|one| one.classes.get(index)))?;
             }
         }
-        let rows: [(&str, &str, OfUpstream); 3] = [
+        let rows: [(&str, &str, OfUpstream); 4] = [
             (
                 "gateway_upstream_retries",
                 "Tries after a request's first",
@@ -49,6 +49,11 @@ impl L7 {
                 "gateway_upstream_fallbacks",
                 "Requests that went on to the next fallback, as the upstream failed",
                 |one| &one.fallbacks,
+            ),
+            (
+                "gateway_upstream_reroutes",
+                "Tries over another way to the same endpoint, as the communication failed",
+                |one| &one.reroutes,
             ),
         ];
         for (name, help, cell) in rows {
@@ -194,6 +199,16 @@ impl L7 {
         )?;
         for upstream in &snapshot.upstreams {
             let value = upstream.state.ejections.load(Ordering::Relaxed);
+            counter(&mut metric, &[("upstream", upstream.name.as_str())], value)?;
+        }
+        let mut metric = encoder.encode_descriptor(
+            "gateway_channel_switches",
+            "Times that another way to an endpoint was taken",
+            None,
+            MetricType::Counter,
+        )?;
+        for upstream in &snapshot.upstreams {
+            let value = upstream.state.switches.load(Ordering::Relaxed);
             counter(&mut metric, &[("upstream", upstream.name.as_str())], value)?;
         }
         Ok(())

@@ -53,7 +53,7 @@ impl Record {
         let (Some(pool), Some(upstream)) = (&self.endpoint, &self.upstream) else {
             return;
         };
-        pool.state.count(pool.address, self.begun, outcome);
+        pool.state.count(pool.endpoint, self.begun, outcome);
         if let Some(ewma) = upstream.upstream.balancing.ewma {
             let took_us = u32::try_from(self.try_start.elapsed().as_micros()).unwrap_or(u32::MAX);
             let now_ms = u64::try_from(upstream.upstream.state.now().as_millis()).unwrap_or(u64::MAX);
@@ -75,7 +75,7 @@ impl Record {
             Call::Counted => {
                 self.call = Call::Failed;
                 if let Some(pool) = &self.endpoint {
-                    pool.state.spoil(pool.address, self.begun);
+                    pool.state.spoil(pool.endpoint, self.begun);
                 }
             }
             Call::Failed => {}
@@ -99,7 +99,7 @@ impl Record {
     pub(super) fn end_trials(&mut self, outcome: Outcome) {
         for (upstream, trying) in self.trials.drain(..) {
             let asked = self.endpoint.as_ref();
-            let asked = asked.filter(|pool| Some(pool.address) == trying.endpoint());
+            let asked = asked.filter(|pool| Some(pool.endpoint) == trying.endpoint());
             upstream.trial_ended(&trying, asked.map(|pool| &*pool.state), outcome);
         }
     }

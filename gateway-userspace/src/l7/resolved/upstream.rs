@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::balance::{Intake, Loads, Member, Pick, Picker, Plan, Roster, Standing, mix, slow_start};
-use crate::config::snapshot::{Choice, Missing, SubsetFallback, Upstream, UpstreamProtocol};
+use crate::config::snapshot::{Choice, Endpoint, Missing, SubsetFallback, Upstream, UpstreamProtocol};
 use crate::l7::error::ProxyError;
 use crate::l7::metrics::UpstreamCounters;
-use crate::l7::pool::{Pool, Terms};
-use crate::registry::{Gate, Readiness};
+use crate::l7::pool::{Pool, Terms, Ways};
+use crate::registry::{Channel, Gate, Readiness};
 
 /// An upstream with this worker's turn and pools.
 pub(crate) struct ResolvedUpstream {
@@ -36,7 +36,45 @@ struct Part {
 
 /// An endpoint with this worker's pool.
 pub(crate) struct ResolvedEndpoint {
+    /// Over the first way.
     pub(in crate::l7) pool: Rc<Pool>,
+    /// Over the others, in their order.
+    others: Box<[Rc<Pool>]>,
+}
+
+impl ResolvedEndpoint {
+    /// The pool of the way that is taken now.
+    pub(in crate::l7) fn taken(&self) -> &Rc<Pool> {
+        if self.others.is_empty() {
+            return &self.pool;
+        }
+        let other = self.pool.state.channel().checked_sub(1);
+        // A snapshot that is not in force any more may have other ways.
+        let other = other.and_then(|index| self.others.get(index));
+        other.unwrap_or(&self.pool)
+    }
+
+    /// The pools of all ways.
+    pub(in crate::l7) fn pools(&self) -> impl Iterator<Item = &Rc<Pool>> {
+        std::iter::once(&self.pool).chain(&self.others)
+    }
+
+    /// The same as one that was held before has them, else new ones.
+    fn new(endpoint: &Endpoint, protocol: UpstreamProtocol, held: Option<&Self>, terms: Terms) -> Self {
+        let ways = Ways::of(endpoint, protocol);
+        let pool = |channel: Channel| {
+            let of = |pool: &&Rc<Pool>| pool.is_for(endpoint, channel, ways);
+            let same = held.and_then(|held| held.pools().find(of)).map(Rc::clone);
+            let pool = same.unwrap_or_else(|| Rc::new(Pool::new(endpoint, channel, ways, terms)));
+            pool.set_terms(terms);
+            pool
+        };
+        let address = endpoint.address;
+        Self {
+            pool: pool(Channel { address, protocol }),
+            others: endpoint.channels.iter().copied().map(pool).collect(),
+        }
+    }
 }
 
 impl ResolvedUpstream {
@@ -52,13 +90,9 @@ impl ResolvedUpstream {
             .endpoints
             .iter()
             .map(|endpoint| {
-                let same = held.and_then(|held| {
-                    let of = |other: &&ResolvedEndpoint| other.pool.is_for(endpoint, upstream.protocol);
-                    held.endpoints.iter().find(of).map(|found| Rc::clone(&found.pool))
-                });
-                let pool = same.unwrap_or_else(|| Rc::new(Pool::new(endpoint, upstream.protocol, terms)));
-                pool.set_terms(terms);
-                ResolvedEndpoint { pool }
+                let of = |other: &&ResolvedEndpoint| other.pool.endpoint == endpoint.address;
+                let held = held.and_then(|held| held.endpoints.iter().find(of));
+                ResolvedEndpoint::new(endpoint, upstream.protocol, held, terms)
             })
             .collect();
         let part = |plan: &Arc<Plan>, members: &[Member]| Part {
@@ -174,7 +208,7 @@ impl ResolvedUpstream {
     pub(in crate::l7) fn position(&self, address: SocketAddr) -> Option<usize> {
         self.endpoints
             .iter()
-            .position(|endpoint| endpoint.pool.address == address)
+            .position(|endpoint| endpoint.pool.endpoint == address)
     }
 
     pub(in crate::l7) fn protocol(&self) -> UpstreamProtocol {

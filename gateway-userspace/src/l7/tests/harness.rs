@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use tokio::net::TcpListener;
 
 use crate::balance::{self, Member, RosterTerms};
@@ -20,8 +21,9 @@ use crate::config::snapshot::{
 };
 use crate::guards::Driver;
 use crate::l7::{Shared, Workers};
-use crate::registry::{EndpointState, GuardSettings, Registry};
+use crate::registry::{Channel, EndpointState, GuardSettings, Registry};
 use crate::resilience::budget::Budget;
+use crate::resilience::channel;
 use crate::router::{HostPattern, PathPattern, RouteIndex, Router};
 use crate::telemetry::access_log::AccessLog;
 
@@ -35,6 +37,15 @@ pub(super) const SOON: Duration = Duration::from_secs(20);
 
 pub(super) fn full(text: impl Into<Bytes>) -> Body {
     Full::new(text.into()).map_err(|never| match never {}).boxed()
+}
+
+/// A body of unknown length.
+pub(super) fn in_pieces(pieces: &[&'static str]) -> Body {
+    let frames: Vec<_> = pieces
+        .iter()
+        .map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))))
+        .collect();
+    StreamBody::new(futures_util::stream::iter(frames)).boxed()
 }
 
 pub(super) async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -108,6 +119,10 @@ pub(super) struct Setup {
     pub(super) retry_budget: Budget,
     /// Endpoints of the upstream `backup`, which the route falls back to; none: it does not.
     pub(super) backup: Vec<SocketAddr>,
+    pub(super) backup_protocol: UpstreamProtocol,
+    /// Other ways to each endpoint of `users`.
+    pub(super) channels: Vec<Channel>,
+    pub(super) failback: channel::Settings,
     pub(super) fallback_on: Outcomes,
     pub(super) fallback_respond: Option<Respond>,
 }
@@ -145,6 +160,9 @@ impl Setup {
             retry: Retries::default(),
             retry_budget: Budget::default(),
             backup: Vec::new(),
+            backup_protocol: UpstreamProtocol::Http1,
+            channels: Vec::new(),
+            failback: channel::Settings::default(),
             fallback_on: Outcomes::of(&limits::FALLBACK_ON),
             fallback_respond: None,
         }
@@ -184,6 +202,11 @@ impl Setup {
                 address: *address,
                 host: None,
                 metadata: Arc::default(),
+                channels: if name == "users" {
+                    self.channels.clone().into()
+                } else {
+                    Arc::default()
+                },
                 state: registry.endpoint(name, *address),
             };
             Arc::new(Upstream {
@@ -204,7 +227,12 @@ impl Setup {
                 slow_call: self.slow_call,
                 endpoints: endpoints.iter().map(endpoint).collect(),
                 missing: Missing::Nothing,
-                protocol: self.protocol,
+                protocol: if name == "backup" {
+                    self.backup_protocol
+                } else {
+                    self.protocol
+                },
+                failback: self.failback,
                 mode: HttpMode::Strict,
                 idle_timeout: Duration::from_secs(60),
                 connection_age: None,

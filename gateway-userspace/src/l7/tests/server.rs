@@ -15,6 +15,25 @@ use tokio::net::TcpListener;
 
 use super::harness::{Body, full};
 
+/// Which versions of HTTP a server understands.
+#[derive(Clone, Copy)]
+pub(super) enum Speaks {
+    Both,
+    Http1,
+}
+
+/// What a request was, as a text.
+pub(super) async fn echo(request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let mut text = format!("{} {} {:?}\n", head.method, head.uri, head.version);
+    for (name, value) in &head.headers {
+        text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+    }
+    text.push_str(&format!("body {}\n", bytes.len()));
+    Response::new(full(text))
+}
+
 /// A server that counts its connections.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
@@ -28,6 +47,14 @@ impl Server {
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(listener, Speaks::Both, handler)
+    }
+
+    pub(super) fn start_on<H, F>(listener: TcpListener, speaks: Speaks, handler: H) -> Self
+    where
+        H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);
@@ -43,6 +70,10 @@ impl Server {
                         async move { Ok::<_, Infallible>(answer.await) }
                     });
                     let builder = auto::Builder::new(TokioExecutor::new());
+                    let builder = match speaks {
+                        Speaks::Both => builder,
+                        Speaks::Http1 => builder.http1_only(),
+                    };
                     let served = builder.serve_connection(TokioIo::new(stream), service).await;
                     drop(served.map_err(|error| error.to_string()));
                 });
@@ -53,17 +84,7 @@ impl Server {
 
     /// Answers with what it got: method, target, fields, and the length of the body.
     pub(super) async fn echo() -> Self {
-        Self::start(|request: Request<Incoming>| async move {
-            let (head, body) = request.into_parts();
-            let bytes = body.collect().await.unwrap().to_bytes();
-            let mut text = format!("{} {} {:?}\n", head.method, head.uri, head.version);
-            for (name, value) in &head.headers {
-                text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
-            }
-            text.push_str(&format!("body {}\n", bytes.len()));
-            Response::new(full(text))
-        })
-        .await
+        Self::start(echo).await
     }
 
     /// An answer that says who gave it.

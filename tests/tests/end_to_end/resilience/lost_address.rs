@@ -9,7 +9,7 @@ use crate::http::gateway::{Gateway, Setup};
 use crate::support::{one_at_a_time, plan_without_nodes};
 
 use super::load::{CLIENTS, Load, Seen, assert_all_well};
-use super::scene::{BUDGET, CHECKS, Findings, OUTLIER, RETRIES, setup, until};
+use super::scene::{BUDGET, CHECKS, Findings, OUTLIER, RETRIES, setup, setup_of, until};
 
 /// The upstream that loses its address.
 const FIRST: usize = 0;
@@ -24,8 +24,9 @@ fn change(lab: &Lab, change: fn(&str, std::net::IpAddr, u8) -> anyhow::Result<()
     changed.expect("a namespace").expect("a changed address");
 }
 
-/// A load that meets the loss, and the return; what its clients saw.
-fn lose(lab: &Lab, setup: &Setup, found: fn(&Findings) -> bool) -> Vec<Seen> {
+/// A load that meets the loss, and the return; what its clients saw. `found` says whether the loss was found out, `is_over`
+/// whether all is as before.
+fn lose(lab: &Lab, setup: &Setup, found: fn(&Findings) -> bool, is_over: fn(&Findings) -> bool) -> Vec<Seen> {
     let first = lab.upstreams().get(FIRST).expect("an upstream");
     let node = lab.nodes().first().expect("a node").namespace();
     let started = setup.clone();
@@ -60,11 +61,7 @@ fn lose(lab: &Lab, setup: &Setup, found: fn(&Findings) -> bool) -> Vec<Seen> {
         until("its loss is found out", || found(&Findings::of(&gateway))).await;
         load.pass(3 * CLIENTS).await;
         change(lab, add_address);
-        until("it is back", || {
-            let findings = Findings::of(&gateway);
-            findings.ejected == 0 && findings.ready == 3
-        })
-        .await;
+        until("it is back", || is_over(&Findings::of(&gateway))).await;
         let before = first.requests();
         until("it is asked again", || first.requests() >= before + 10).await;
     });
@@ -81,18 +78,49 @@ fn root_an_upstream_that_loses_its_address_is_left_alone_until_it_has_it_again()
         .iter()
         .map(|upstream| upstream.address())
         .collect();
+    let all_in: fn(&Findings) -> bool = |found| found.ejected == 0 && found.ready == 3;
     let ejected = OUTLIER.replace("failures = 5", "failures = 5, base_ejection = \"1s\"");
     let common = format!("{BUDGET}connect_timeout = \"300ms\"\n");
     let seen = lose(
         &lab,
         &setup(&addresses, RETRIES, &format!("{common}{ejected}")),
         |found| found.ejected == 1,
+        all_in,
     );
     assert_all_well("found out by its calls", &seen);
     let seen = lose(
         &lab,
         &setup(&addresses, RETRIES, &format!("{common}{CHECKS}")),
         |found| found.ready == 2,
+        all_in,
     );
     assert_all_well("found out by checks", &seen);
+}
+
+#[test]
+fn root_an_upstream_that_loses_one_of_two_addresses_is_asked_at_the_other() {
+    let _turn = one_at_a_time();
+    let lab = Lab::raise_with(&plan_without_nodes(), Switch::Plain).expect("a lab");
+    let endpoints: Vec<_> = lab
+        .upstreams()
+        .iter()
+        .enumerate()
+        .map(|(index, upstream)| {
+            let first = upstream.address();
+            let other = std::net::SocketAddr::new(addresses::upstream(index).v6.into(), first.port());
+            format!("{{ address = \"{first}\", channels = [{{ address = \"{other}\" }}] }}")
+        })
+        .collect();
+    let lines = format!(
+        "{BUDGET}connect_timeout = \"300ms\"\n{OUTLIER}{CHECKS}\
+         failback = {{ rise = 2, stay = \"1s\", interval = \"500ms\", timeout = \"300ms\" }}\n"
+    );
+    let seen = lose(
+        &lab,
+        &setup_of(&endpoints, RETRIES, &lines),
+        // Nobody takes it out: it is asked at its other address.
+        |found| found.switches == 1 && found.ejections == 0 && found.ready == 3,
+        |found| found.switches == 2 && found.ejections == 0 && found.ready == 3,
+    );
+    assert_all_well("asked at its other address", &seen);
 }

@@ -65,21 +65,33 @@ pub async fn three() -> [Sick; 3] {
 
 /// Every request to one upstream of these endpoints.
 pub fn setup(endpoints: &[SocketAddr], route_lines: &str, upstream_lines: &str) -> Setup {
+    setup_of(&tables(endpoints), route_lines, upstream_lines)
+}
+
+/// Every request to one upstream of these endpoints, given as tables.
+pub fn setup_of(endpoints: &[String], route_lines: &str, upstream_lines: &str) -> Setup {
     Setup {
         workers: 1,
         listener: String::new(),
         defaults: String::new(),
         tables: route("all", "path_prefix = \"/\"", "pool", route_lines)
-            + &pool("pool", endpoints, upstream_lines),
+            + &pool_of("pool", endpoints, upstream_lines),
     }
 }
 
 /// An upstream of these endpoints.
 pub fn pool(name: &str, endpoints: &[SocketAddr], lines: &str) -> String {
-    let endpoints: Vec<_> = endpoints
-        .iter()
+    pool_of(name, &tables(endpoints), lines)
+}
+
+fn tables(endpoints: &[SocketAddr]) -> Vec<String> {
+    let endpoints = endpoints.iter();
+    endpoints
         .map(|address| format!("{{ address = \"{address}\" }}"))
-        .collect();
+        .collect()
+}
+
+fn pool_of(name: &str, endpoints: &[String], lines: &str) -> String {
     format!(
         "\n[[upstream]]\nname = \"{name}\"\nendpoints = [{}]\n{lines}",
         endpoints.join(", ")
@@ -108,6 +120,8 @@ pub struct Findings {
     pub openings: u64,
     /// Endpoints that may get traffic.
     pub ready: u64,
+    /// Times that another way to an endpoint was taken.
+    pub switches: u64,
     /// Changes of what checks say so far.
     pub transitions: u64,
 }
@@ -124,6 +138,7 @@ impl Findings {
             whole: sum(&metrics, "gateway_breaker{upstream=\"pool\",endpoint=\"all\"}"),
             openings: of("gateway_breaker_openings_total"),
             ready: of("gateway_endpoint_ready"),
+            switches: of("gateway_channel_switches_total"),
             transitions: of("gateway_check_transitions_total"),
         }
     }
