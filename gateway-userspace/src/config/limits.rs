@@ -2,9 +2,13 @@
 //!
 //! The schema takes its `default`, `minimum` and `maximum` from here, and so do the checks and the reference.
 
+mod choices;
+
 use std::time::Duration;
 
 use super::snapshot::Failure;
+
+pub use choices::*;
 
 /// Largest configuration file read, in bytes: some 10,000 routes, and small enough to parse in a blink.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -20,8 +24,6 @@ pub const WEIGHT: u32 = 1;
 pub const WEIGHT_MIN: u32 = 1;
 /// Largest share: 1000 to 1 still leaves the lightest of a few nodes its slots among 65,537.
 pub const WEIGHT_MAX: u32 = 1000;
-/// Smallest share of an endpoint: it drains.
-pub const ENDPOINT_WEIGHT_MIN: u32 = 0;
 /// Worker threads at most: no machine in sight has more cores that one process should keep busy.
 pub const WORKERS_MAX: usize = 256;
 
@@ -273,20 +275,6 @@ pub const TRIALS_MAX: u32 = 1_000;
 pub const BREAKER_TIME_MIN: Duration = Duration::from_millis(500);
 /// Longest of these.
 pub const BREAKER_TIME_MAX: Duration = Duration::from_secs(3600);
-/// Names that are said of an endpoint at most.
-pub const METADATA_MAX: usize = 16;
-/// Characters of such a value: what a header that chooses by it may well have.
-pub const METADATA_CHARS_MAX: usize = 128;
-/// Subsets of an upstream at most: each has a table of the balancer's and a roster for each worker.
-pub const SUBSETS_MAX: usize = 32;
-
-/// Where clients send a sticky cookie with their requests.
-pub const STICKY_PATH: &str = "/";
-/// Shortest life of a sticky cookie: cookies count in seconds.
-pub const STICKY_TTL_MIN: Duration = Duration::from_secs(1);
-/// Longest life of a sticky cookie: browsers keep none longer (the draft after RFC 6265, section 5.5).
-pub const STICKY_TTL_MAX: Duration = Duration::from_secs(400 * 86_400);
-
 /// `circuit_breaker.failure_ratio` where none is given.
 pub const BREAKER_FAILURE_RATIO: f64 = 0.5;
 /// `circuit_breaker.slow_ratio` where none is given.
