@@ -6,8 +6,8 @@
 //! split over priorities and zones), and a [`Picker`] for each worker, which picks.
 //!
 //! Left to the caller: what makes an endpoint ready or failing, when a roster is out of date, which part of a request
-//! is its key, sticky cookies ([`Roster::admits`] tells whether the endpoint they name may be used), and subsets (a
-//! plan and a roster for each).
+//! is its key, which endpoint a sticky cookie names ([`Roster::admits`] tells whether it may be used), and what belongs
+//! to a subset ([`Intake::None`] leaves the others out: each subset has a plan and a roster of its own).
 
 mod choices;
 mod ewma;
@@ -27,7 +27,7 @@ mod tests;
 mod turn;
 
 pub use ewma::Ewma;
-pub use member::{MEMBERS_MAX, Member, SHARE_WHOLE, Standing, Zone};
+pub use member::{Intake, MEMBERS_MAX, Member, SHARE_WHOLE, Standing, Zone};
 pub use mix::mix;
 pub use picker::{Pick, Picker, Plan};
 pub use roster::{LevelLoad, Roster, RosterTerms, Zones};

@@ -10,6 +10,7 @@ pub mod given;
 pub mod limits;
 pub mod load;
 pub mod loops;
+pub mod metadata;
 pub mod path;
 pub mod precedence;
 pub mod problem;

@@ -42,6 +42,7 @@ mod resolved;
 mod seats;
 mod serve;
 mod server;
+mod sticky;
 mod stream;
 mod switch;
 mod target;

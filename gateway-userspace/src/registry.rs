@@ -19,7 +19,7 @@ use crate::events::Events;
 use crate::resilience::breaker::Outcome;
 use crate::resilience::limits::{UNLIMITED, Usage};
 
-pub use calls::{BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
+pub use calls::{Age, Begun, BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
 pub use queue::{Grant, Idle, Place, Ticket};
 pub use upstream::{Blame, Channel, Probe, Reachable, Trying, UpstreamState};
 
@@ -44,6 +44,8 @@ pub struct EndpointState {
     channel: AtomicU8,
     /// What its breaker lets through.
     gate: AtomicU32,
+    /// Changes of its breaker.
+    era: AtomicU32,
     /// Requests under way, those that wait for a connection included.
     pub active: AtomicU32,
     /// What else is under way.
@@ -67,6 +69,7 @@ impl EndpointState {
             ejected: AtomicU8::new(0),
             channel: AtomicU8::new(0),
             gate: AtomicU32::new(1_000),
+            era: AtomicU32::new(0),
             active: AtomicU32::new(0),
             usage: Usage::default(),
             requests: AtomicU64::new(0),
@@ -133,18 +136,26 @@ impl EndpointState {
         self.upstream.now().saturating_sub(since)
     }
 
+    /// A call to it begins: what is to be told when its outcome is.
+    pub fn begins(&self) -> Begun {
+        Begun {
+            endpoint: self.era.load(Ordering::Relaxed),
+            whole: self.upstream.era(),
+        }
+    }
+
     /// Counts a call to it, at that address.
-    pub fn count(&self, address: SocketAddr, outcome: Outcome) {
-        self.upstream.count(address, self, outcome);
+    pub fn count(&self, address: SocketAddr, begun: Begun, outcome: Outcome) {
+        self.upstream.count(address, self, begun, outcome);
     }
 
     /// A call to it, at that address, that was counted when its answer began broke off in the answer's body.
-    pub fn spoil(&self, address: SocketAddr) {
-        self.upstream.spoil(address, self);
+    pub fn spoil(&self, address: SocketAddr, begun: Begun) {
+        self.upstream.spoil(address, self, begun);
     }
 
     /// One more request is under way, if fewer than `max` are: exact, whatever the threads do.
-    pub fn begins(&self, max: u32) -> bool {
+    pub fn enters(&self, max: u32) -> bool {
         if max == UNLIMITED {
             self.active.fetch_add(1, Ordering::Relaxed);
             return true;
@@ -154,8 +165,8 @@ impl EndpointState {
         self.active.fetch_update(order, order, more).is_ok()
     }
 
-    /// One that [`EndpointState::begins`] counted is over.
-    pub fn ends(&self) {
+    /// One that [`EndpointState::enters`] counted is over.
+    pub fn leaves(&self) {
         self.active.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -167,6 +178,12 @@ impl EndpointState {
             }
             self.upstream.changed();
         }
+    }
+
+    /// Calls that began before are late.
+    fn set_era(&self, era: u64) {
+        // It wraps after 4 billion changes.
+        self.era.store(era as u32, Ordering::Relaxed);
     }
 
     fn set_gate(&self, word: u32) {

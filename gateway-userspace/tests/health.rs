@@ -198,7 +198,9 @@ fn endpoints_register_renew_lapse_and_go() {
     let rows = [
         (r#"{ "ttl": "2m" }"#, 400),
         (r#"{ "ttl": "10ms" }"#, 400),
-        (r#"{ "ttl": "10s", "weight": 0 }"#, 400),
+        (r#"{ "ttl": "10s", "weight": 1001 }"#, 400),
+        (r#"{ "ttl": "10s", "metadata": { "version": "" } }"#, 400),
+        (r#"{ "ttl": "10s", "metadata": { "version": 2 } }"#, 400),
         (r#"{}"#, 400),
     ];
     for (body, status) in rows {
@@ -219,6 +221,43 @@ fn endpoints_register_renew_lapse_and_go() {
     assert_eq!(gateway.admin("DELETE", &path, "").0, 404);
     assert_eq!(gateway.renew(three, r#"{ "ttl": "1m" }"#).0, 200);
     wait_until("the third has its place", || gateway.get() == "three");
+}
+
+#[test]
+fn endpoints_that_register_join_the_subsets_of_their_metadata_and_drain_by_weight_0() {
+    let upstream = "subsets = [{ name = 'canary', match = { version = 'v2' } }]\nsubset_fallback = 'default'\n\
+        subset_default = 'canary'\nhealth = { heartbeat = { pushed = true, ttl_max = '1m' } }\nregistration = {}";
+    let gateway = Gateway::start("subsets", upstream);
+    let (one, two) = (server("one"), server("two"));
+    let renew = |endpoint, version: &str, weight: u32| {
+        let body = json!({ "ttl": "1m", "weight": weight, "metadata": { "version": version } });
+        assert_eq!(gateway.renew(endpoint, &body.to_string()).0, 200);
+        wait_until("a snapshot that has it", || {
+            let endpoint = gateway.endpoint(endpoint);
+            endpoint["metadata"]["version"] == version && endpoint["weight"] == weight
+        });
+    };
+    renew(one, "v1", 1);
+    renew(two, "v2", 1);
+    wait_until("the one of the subset", || gateway.get() == "two");
+    for _ in 0..5 {
+        assert_eq!(
+            gateway.get(),
+            "two",
+            "requests that choose nothing go to the default"
+        );
+    }
+    let status = gateway.command(&["status"]);
+    assert!(
+        status.contains("metadata") && status.contains("version=v2"),
+        "{status}"
+    );
+    renew(one, "v2", 1);
+    renew(two, "v2", 0);
+    wait_until("another one", || gateway.get() == "one");
+    for _ in 0..5 {
+        assert_eq!(gateway.get(), "one", "who drains gets nothing new");
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
+use crate::config::metadata::{Metadata, faults};
+
 /// An endpoint of an upstream, as the path names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -22,6 +24,8 @@ pub struct Renewal {
     pub ttl: Duration,
     /// The share it wants; counts for endpoints that the configuration does not list.
     pub weight: Option<u32>,
+    /// What is said of it, for subsets; counts for those, too.
+    pub metadata: Metadata,
 }
 
 /// What can be asked of one endpoint.
@@ -115,6 +119,8 @@ pub fn renewal(body: &[u8]) -> Result<Renewal, String> {
     struct Body {
         ttl: String,
         weight: Option<u32>,
+        #[serde(default)]
+        metadata: Metadata,
     }
     let body: Body = serde_json::from_slice(body)
         .map_err(|error| format!("The body must be as {{ \"ttl\": \"10s\", \"weight\": 1 }}: {error}."))?;
@@ -124,9 +130,14 @@ pub fn renewal(body: &[u8]) -> Result<Renewal, String> {
             body.ttl
         )
     })?;
+    if let Some((name, fault, remedy)) = faults(&body.metadata).into_iter().next() {
+        let place = name.map_or_else(String::new, |name| format!(".{name}"));
+        return Err(format!("metadata{place}: {fault}; {remedy}."));
+    }
     Ok(Renewal {
         ttl,
         weight: body.weight,
+        metadata: body.metadata,
     })
 }
 

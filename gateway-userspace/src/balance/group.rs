@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Member, Zone, Zones};
+use super::{Intake, Member, Zone, Zones};
 
 /// The members of one level.
 #[derive(Debug)]
@@ -15,10 +15,11 @@ pub(super) struct Group {
 }
 
 /// The levels in the order in which they get traffic. It depends on nothing but what is configured, so that plans and
-/// rosters agree on it.
+/// rosters agree on it. Who takes no new requests is in none of them.
 pub(super) fn group(members: &[Member], zones: Zones) -> Vec<Group> {
     let mut groups: BTreeMap<(u8, Option<Zone>), Vec<usize>> = BTreeMap::new();
-    for (index, member) in members.iter().enumerate() {
+    let members = members.iter().enumerate();
+    for (index, member) in members.filter(|(_, member)| member.intake == Intake::All) {
         let zone = match zones {
             Zones::Equal => None,
             Zones::LocalFirst => Some(member.zone),

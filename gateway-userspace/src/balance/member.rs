@@ -11,8 +11,10 @@ pub const SHARE_WHOLE: u16 = 1000;
 pub struct Member {
     /// A hash of what it is (its address), the same on all nodes and in all snapshots: its place in hash tables.
     pub identity: u64,
-    /// 1 to 1000, as configured.
+    /// 1 to 1000, as configured; of those that take no new requests it does not matter.
     pub weight: u32,
+    /// Which requests it takes.
+    pub intake: Intake,
     /// Lower ones first.
     pub priority: u8,
     /// Where it is.
@@ -27,11 +29,16 @@ pub struct Member {
 }
 
 impl Member {
-    /// A ready one of that identity and weight, of the first priority and the local zone.
+    /// A ready one of that identity and weight, of the first priority and the local zone. With a weight of 0 it keeps
+    /// its sessions and takes no new requests.
     pub fn new(identity: u64, weight: u32) -> Self {
         Self {
             identity,
             weight,
+            intake: match weight {
+                0 => Intake::Sessions,
+                _ => Intake::All,
+            },
             priority: 0,
             zone: Zone::Local,
             share: SHARE_WHOLE,
@@ -48,6 +55,17 @@ impl Member {
     pub(super) fn configured_weight(&self) -> u32 {
         self.weight.clamp(1, 1000)
     }
+}
+
+/// Which requests a member takes, as configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intake {
+    /// All that it is picked for.
+    All,
+    /// Only those that name it ([`Roster::admits`](super::Roster::admits)): it is never picked.
+    Sessions,
+    /// None: it is not of this subset.
+    None,
 }
 
 /// Checks, ejections and breakers in one word.

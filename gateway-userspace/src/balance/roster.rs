@@ -6,7 +6,7 @@ use super::group::{Group, group};
 use super::level::{Entry, Level};
 use super::mix::below;
 use super::split::{Load, Strength, split};
-use super::{Member, Mode, SHARE_WHOLE, Standing, Zone};
+use super::{Intake, Member, Mode, SHARE_WHOLE, Standing, Zone};
 
 /// How levels are made and used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct Roster {
     planned: usize,
     /// The level that gets all traffic, if one does.
     only: Option<usize>,
+    /// Whether somebody may be picked who is known or presumed good.
+    has_good: bool,
     /// By member.
     seats: Box<[Seat]>,
 }
@@ -62,6 +64,14 @@ pub(super) struct Seat {
     /// Per mille of the greatest share in its level, so that all start quickly where all start.
     pub(super) share: u16,
     mode: Mode,
+    /// Whether sessions that name it may go on, though it is not to be picked.
+    keeps: Keeps,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeps {
+    Nothing,
+    Sessions,
 }
 
 /// What one level gets, for people.
@@ -87,14 +97,15 @@ impl Roster {
     /// members of one level stand to each other, and all of them starting is no reason to go elsewhere.
     pub fn new(members: &[Member], terms: &RosterTerms) -> Self {
         let groups = group(members, terms.zones);
-        let is_any_ready = members.iter().any(|member| member.standing == Standing::Ready);
+        let is_ready = |member: &Member| member.intake == Intake::All && member.standing == Standing::Ready;
+        let is_any_ready = members.iter().any(is_ready);
         let rank = |index: &usize| rank(members.get(*index), is_any_ready);
         let strengths: Vec<Strength> = groups
             .iter()
             .map(|group| strength(group, members, rank))
             .collect();
         let loads = split(&strengths, terms);
-        let mut seats = vec![Seat::NONE; members.len()];
+        let mut seats: Vec<Seat> = members.iter().map(Seat::empty).collect();
         let mut levels = Vec::with_capacity(groups.len() + 2);
         let mut until = 0;
         for (group, Load { load, mode }) in groups.iter().zip(loads) {
@@ -120,7 +131,8 @@ impl Roster {
         let without = |wanted: Rank| -> Vec<usize> {
             let seats = seats.iter().enumerate();
             let without = seats.filter(|(index, seat)| seat.weight == 0 && rank(index) == wanted);
-            without.map(|(index, _)| index).collect()
+            let takes = |index: &usize| members.get(*index).is_some_and(|one| one.intake == Intake::All);
+            without.map(|(index, _)| index).filter(takes).collect()
         };
         let mut spares = vec![(Mode::Normal, without(Rank::Waiting))];
         if terms.panic_below_per_cent > 0 {
@@ -145,6 +157,7 @@ impl Roster {
             levels: levels.into(),
             planned,
             only,
+            has_good: strengths.iter().any(|strength| strength.available > 0),
             seats: seats.into(),
         }
     }
@@ -161,9 +174,18 @@ impl Roster {
         })
     }
 
-    /// Whether that member may be picked, and whether out of panic; for who names one, as a sticky cookie does.
+    /// Whether a session that names that member, as a sticky cookie does, may go on there, and whether out of panic.
+    ///
+    /// More than picks allow: also one that takes no new requests, and one that is not checked yet. Never one that fails
+    /// (but in panic), or that is not of this subset.
     pub fn admits(&self, index: usize) -> Option<Mode> {
-        self.seat(index).map(|seat| seat.mode)
+        let seat = self.seats.get(index)?;
+        (seat.weight > 0 || seat.keeps == Keeps::Sessions).then_some(seat.mode)
+    }
+
+    /// Whether somebody may be picked who is known or presumed good: else picks are made in panic, or not at all.
+    pub fn has_good(&self) -> bool {
+        self.has_good
     }
 
     /// The seat of a member that may be picked.
@@ -194,11 +216,18 @@ impl Roster {
 }
 
 impl Seat {
-    const NONE: Self = Self {
-        weight: 0,
-        share: 0,
-        mode: Mode::Normal,
-    };
+    fn empty(member: &Member) -> Self {
+        let keeps = match (member.intake, member.standing) {
+            (Intake::None, _) | (_, Standing::Failing) => Keeps::Nothing,
+            (Intake::All | Intake::Sessions, Standing::Ready | Standing::Unknown) => Keeps::Sessions,
+        };
+        Self {
+            weight: 0,
+            share: 0,
+            mode: Mode::Normal,
+            keeps,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,6 +287,7 @@ fn take_seats(seats: &mut [Seat], members: &[Member], chosen: &[usize], mode: Mo
                 weight: member.effective_weight(),
                 share: u16::try_from(relative).unwrap_or(SHARE_WHOLE),
                 mode,
+                keeps: seat.keeps,
             };
         }
     }

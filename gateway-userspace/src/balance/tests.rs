@@ -1,5 +1,6 @@
 //! Balancing as a whole: weights, levels, keys and loads, each over rows, with seeded random numbers.
 
+mod intake;
 mod keys;
 mod levels;
 mod loads;

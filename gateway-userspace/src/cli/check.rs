@@ -86,7 +86,17 @@ fn summary(settings: &Settings, style: Style) -> String {
     let mut routes = Table::bare();
     for route in &settings.routes {
         let action = match &route.action {
-            ActionSettings::Upstream(upstream) => format!("→ {}{}", upstream.name, fallbacks(route)),
+            ActionSettings::Upstream(upstream) => {
+                let subsets = &upstream.subsets.all;
+                let subset = route.subset.and_then(|subset| subsets.get(subset));
+                let subset = subset.map(|subset| format!(" ({})", subset.name));
+                format!(
+                    "→ {}{}{}",
+                    upstream.name,
+                    subset.unwrap_or_default(),
+                    fallbacks(route)
+                )
+            }
             ActionSettings::Respond(Respond { status, .. }) => format!("answers {}", status.as_u16()),
         };
         routes.row([
@@ -114,6 +124,7 @@ fn summary(settings: &Settings, style: Style) -> String {
             checks.into(),
             guards(upstream).into(),
             limits(&upstream.limits).into(),
+            choices(upstream).into(),
             connections.into(),
         ]);
     }
@@ -212,6 +223,18 @@ fn limits(limits: &Limits) -> String {
     } else {
         format!("at most {}", both.join("; "))
     }
+}
+
+/// What else chooses an endpoint, beside the balancer.
+fn choices(upstream: &UpstreamSettings) -> String {
+    let sticky = upstream.sticky.iter();
+    let sticky = sticky.map(|sticky| format!("sticky by {}", sticky.cookie));
+    let subsets = match upstream.subsets.all.len() {
+        0 => None,
+        1 => Some("1 subset".to_owned()),
+        count => Some(format!("{count} subsets")),
+    };
+    sticky.chain(subsets).collect::<Vec<_>>().join(", ")
 }
 
 /// How the endpoints of an upstream are watched, in one line.

@@ -297,6 +297,7 @@ mod tests {
                     channel: None,
                     address: "10.0.1.1:80".parse().unwrap(),
                     host: None,
+                    metadata: Default::default(),
                     weight: 1,
                     readiness: EndpointReadiness::Failing,
                     ejected: true,

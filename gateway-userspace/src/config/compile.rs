@@ -104,6 +104,7 @@ impl Joined<'_> {
         let route = Arc::new(Route {
             name: settings.name.clone(),
             action,
+            subset: settings.subset,
             fallback,
             http,
         });
@@ -181,7 +182,9 @@ fn segment_bytes_max(dataplane: &Dataplane, node: &Node, address: SocketAddr) ->
 mod tests {
     use std::path::{Path, PathBuf};
 
+    use super::super::answers::Registered;
     use super::super::load::load_text;
+    use super::super::metadata::Metadata;
     use super::super::snapshot::{Endpoint, Expect, Missing};
     use super::super::surroundings::Surroundings;
     use super::*;
@@ -458,23 +461,31 @@ mod tests {
         let first = compile(&settings, &registry, &answers, 1);
         assert_eq!(first.upstreams[1].missing, Missing::Unregistered);
         let weights = [("10.0.1.1:80", 9), ("10.0.1.2:80", 3), ("10.0.1.3:80", 4)];
-        let weights = weights.map(|(address, weight)| (address.parse().unwrap(), weight));
+        let weights = weights.map(|(address, weight)| {
+            let metadata = Metadata::from([("version".to_owned(), weight.to_string())]).into();
+            (address.parse().unwrap(), Registered { weight, metadata })
+        });
         for name in ["mixed", "closed"] {
-            answers.registered.insert(name.to_owned(), weights.into());
+            answers.registered.insert(name.to_owned(), weights.clone().into());
         }
         let next = compile(&settings, &registry, &answers, 2);
         let seen = |index: usize| {
             let upstream = &next.upstreams[index];
             let endpoints = upstream.endpoints.iter().zip(&upstream.balancing.members);
             let one = |(endpoint, member): (&Endpoint, &crate::balance::Member)| {
-                format!("{} {}", endpoint.address, member.weight)
+                let metadata: Vec<_> = endpoint
+                    .metadata
+                    .values()
+                    .map(|value| format!(" v{value}"))
+                    .collect();
+                format!("{} {}{}", endpoint.address, member.weight, metadata.concat())
             };
             endpoints.map(one).collect::<Vec<_>>()
         };
         assert_eq!(
             seen(0),
-            ["10.0.1.1:80 2", "10.0.1.2:80 3"],
-            "the file's weight, and within the bound"
+            ["10.0.1.1:80 2", "10.0.1.2:80 3 v3"],
+            "the file's weight and metadata, and within the bound"
         );
         assert_eq!(seen(1), [""; 0]);
         assert_eq!(seen(2), ["10.0.1.1:80 1"], "none may register there");

@@ -10,6 +10,8 @@ mod guard;
 mod keys;
 pub mod health;
 mod retry;
+mod sticky;
+mod subsets;
 mod upstream;
 mod values;
 
@@ -28,6 +30,8 @@ pub use channel::{Channel, Failback};
 pub use guard::{CircuitBreaker, EndpointLimits, Hash, Outlier, UpstreamLimits};
 pub use keys::{ListenerKeys, RouteKeys};
 pub use retry::{Fallback, Retry};
+pub use sticky::Sticky;
+pub use subsets::{Subset, SubsetBy};
 pub use upstream::{Endpoint, RetryBudget, Upstream};
 pub use values::{Network, Place, Time, TimeOrNone, time_text};
 
@@ -289,6 +293,9 @@ route_keys! { table! {
         /// Name of the upstream that requests are sent to. Exactly one of `upstream` and `respond`.
         #[schemars(extend("examples" = ["users"]))]
         pub upstream: Option<String>,
+        /// Name of the upstream's subset that they are sent to. It does not hold for `fallback`.
+        #[schemars(extend("examples" = ["canary"]))]
+        pub subset: Option<String>,
         /// An answer without any upstream. Exactly one of `upstream` and `respond`.
         pub respond: Option<Respond>,
         /// What is done, in this order, where the upstream fails for good, retries included. A request goes on to an upstream

@@ -371,7 +371,7 @@ mod tests {
         let upstream = |rest: &str| {
             format!("{NODE}{WEB}[[upstream]]\nname='u'\nendpoints=[{{address='10.0.0.1:80'}}]\n{rest}\n")
         };
-        let rows: [(&str, &[&str]); 18] = [
+        let rows: [(&str, &[&str]); 22] = [
             ("balancer='fastest'", &["upstream[0].balancer: "]),
             (
                 "balancer='consistent-hash'",
@@ -411,6 +411,38 @@ mod tests {
                 ],
             ),
             ("panic_threshold=nan", &["panic_threshold: "]),
+            (
+                "sticky={}",
+                &[
+                    "sticky.cookie",
+                    "sticky: there is no key to make the cookie's values with",
+                ],
+            ),
+            (
+                "sticky={cookie='a b',key_file='none',ttl='1500ms',path='a;b',same_site='none'}",
+                &[
+                    "sticky.cookie: \"a b\" is no name of a cookie",
+                    "sticky.ttl: clients count whole seconds; write 2 s",
+                    "sticky.path: \"a;b\" is no path of a cookie",
+                    "sticky.same_site: browsers drop such a cookie that is not secure",
+                    "sticky.key_file: ",
+                ],
+            ),
+            (
+                "sticky={cookie='__Host-srv',path='/app',secure=true,ttl='401days'}",
+                &[
+                    "sticky.cookie: browsers drop \"__Host-srv\" with a path but \"/\"",
+                    "sticky.ttl: ",
+                    "sticky: there is no key",
+                ],
+            ),
+            (
+                "sticky={cookie='__secure-srv'}",
+                &[
+                    "sticky.cookie: browsers drop \"__secure-srv\" where it is not secure",
+                    "sticky: there is no key",
+                ],
+            ),
             (
                 "retry_budget={share='much'}",
                 &["retry_budget.share: 'much' is not a number; write a number from"],

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::schema::{choices, is_inherited, schema};
+use super::schema::{as_written, choices, is_inherited, schema};
 
 /// What stands before the tables.
 const HEAD: &str = r#"# Configuration
@@ -147,9 +147,11 @@ fn kind(schema: &Value) -> String {
             Some(max) => format!("list, at most {max}"),
             None => "list".to_owned(),
         },
+        _ if schema.get("properties").is_none() => "table of text".to_owned(),
         _ => "table, see below".to_owned(),
     };
     match schema.pointer("/examples/0") {
+        Some(example @ Value::Object(_)) => format!("{kind}, as in `{}`", as_written(example)),
         Some(example) => format!("{kind}, as in `{}`", example.to_string().replace(',', ", ")),
         None => kind,
     }

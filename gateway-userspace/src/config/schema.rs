@@ -57,7 +57,11 @@ fn inherit(schema: &mut Value, place: &str) {
 /// The part of the schema that a value must follow; `None` where the schema knows no such value.
 pub fn schema_at(path: &KeyPath) -> Option<&'static Value> {
     path.steps().iter().try_fold(schema(), |schema, step| match step {
-        Step::Key(key) => schema.get("properties")?.get(key),
+        Step::Key(key) => match schema.get("properties") {
+            Some(known) => known.get(key),
+            // A table whose keys are free.
+            None => schema.get("additionalProperties"),
+        },
         Step::Index(_) => schema.get("items"),
     })
 }
@@ -82,6 +86,15 @@ pub fn choices(schema: &Value) -> Vec<(&str, &str)> {
             ))
         })
         .collect()
+}
+
+/// A value as it stands in a file.
+pub fn as_written(value: &Value) -> String {
+    let pairs = value.as_object().map(|members| {
+        let pair = |(key, value): (&String, &Value)| format!("{key} = {value}");
+        members.iter().map(pair).collect::<Vec<_>>().join(", ")
+    });
+    pairs.map_or_else(|| value.to_string(), |pairs| format!("{{ {pairs} }}"))
 }
 
 /// A schema without the `null`s and formats that stand for `Option` and the widths of Rust's numbers.
@@ -183,7 +196,7 @@ mod tests {
         let weight = weight.unwrap();
         assert_eq!(
             (&weight["minimum"], &weight["maximum"], &weight["default"]),
-            (&1.into(), &1000.into(), &1.into())
+            (&0.into(), &1000.into(), &1.into())
         );
         let vip = schema_at(&KeyPath::top("vip").index(0)).unwrap();
         assert_eq!(vip["additionalProperties"], false);

@@ -12,9 +12,10 @@ use http::Method;
 
 use super::given::RouteKeys;
 use super::loops::Own;
+use super::metadata::Metadata;
 use super::snapshot::{
     Admin, Cluster, Dataplane, HashBy, Health, HttpMode, ListenerHttp, Node, Outcomes, Respond, RouteHttp,
-    UpstreamProtocol, Vip,
+    StickySettings, SubsetBy, SubsetFallback, UpstreamProtocol, Vip,
 };
 use crate::balance::{self, RosterTerms, Zone};
 use crate::registry::{Channel, GuardSettings};
@@ -78,6 +79,8 @@ pub struct RouteSettings {
     pub methods: Vec<Method>,
     /// What happens to a request.
     pub action: ActionSettings,
+    /// Which subset of its upstream it goes to: an index.
+    pub subset: Option<usize>,
     /// Further upstreams that are asked where the first fails, in order.
     pub fallbacks: Vec<Arc<UpstreamSettings>>,
     /// What is answered where those fail, too.
@@ -108,6 +111,10 @@ pub struct UpstreamSettings {
     pub hash_by: HashBy,
     /// How priorities, zones and panic work.
     pub terms: RosterTerms,
+    /// Parts of its endpoints.
+    pub subsets: SubsetsSettings,
+    /// The cookie by which clients stay with an endpoint.
+    pub sticky: Option<StickySettings>,
     /// How long the share of an endpoint that comes back grows.
     pub slow_start: Duration,
     /// What takes endpoints out, and the whole.
@@ -148,17 +155,39 @@ pub struct UpstreamSettings {
     pub retry_budget: Budget,
 }
 
+/// `upstream.subsets`, with who chooses among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubsetsSettings {
+    /// Names unique, no two with the same match.
+    pub all: Vec<SubsetSettings>,
+    /// `subset_by`.
+    pub by: Option<SubsetBy>,
+    /// `subset_fallback`.
+    pub fallback: SubsetFallback,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubsetSettings {
+    /// Unique in its upstream.
+    pub name: String,
+    /// What its endpoints have; not empty.
+    pub matching: Metadata,
+}
+
 /// `upstream.endpoints`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSettings {
     /// An address, or a name that stands for some.
     pub place: Place,
-    /// 1 to 1000.
+    /// 0 to 1000; 0: no new requests.
     pub weight: u32,
     /// Lower ones first.
     pub priority: u8,
     /// Whether it stands in this node's zone.
     pub zone: Zone,
+    /// What is said of it.
+    pub metadata: Arc<Metadata>,
     /// Other ways to it.
     pub channels: Vec<ChannelSettings>,
 }

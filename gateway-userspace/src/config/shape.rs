@@ -10,7 +10,7 @@ use super::given::Given;
 use super::limits;
 use super::path::{KeyPath, Step};
 use super::problem::{Problems, listed, nearest};
-use super::schema::{choices, schema, schema_at};
+use super::schema::{as_written, choices, schema, schema_at};
 
 /// Reads the values of a file; what is wrong with them stands in `problems` afterwards.
 ///
@@ -278,6 +278,7 @@ fn addition(key: &str, schema: &Value) -> String {
         schema.get("type").and_then(Value::as_str),
         schema.pointer("/examples/0"),
     ) {
+        (Some("object"), Some(example)) => format!("add {key} = {}", as_written(example)),
         (Some("object"), _) if key == "match" => {
             "add match = { path_prefix = \"/\" }, or a narrower one".to_owned()
         }

@@ -7,6 +7,8 @@ mod health;
 mod outcomes;
 mod respond;
 mod rules;
+mod sticky;
+mod subsets;
 mod under_way;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,6 +19,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::metadata::Metadata;
 use crate::registry::{Channel, EndpointState, GuardSettings, UpstreamState};
 use crate::resilience::budget::Budget;
 use crate::resilience::channel;
@@ -28,6 +31,8 @@ pub use health::{Check, CheckMethod, Health, Heartbeat, HttpCheck, Kind, Pushed,
 pub use outcomes::{Failure, Outcomes, Retries};
 pub use respond::{Filling, Piece, Respond};
 pub use rules::{EncodedSlash, Expect, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp};
+pub use sticky::{SameSite, Sticky, StickySettings};
+pub use subsets::{Choice, Subset, SubsetBy, SubsetFallback, SubsetPolicy, Subsets};
 
 /// One immutable, numbered, compiled configuration.
 #[derive(Debug)]
@@ -256,6 +261,8 @@ pub struct Route {
     pub name: String,
     /// What happens to a request.
     pub action: RouteAction,
+    /// Which subset of its upstream it goes to: an index. Not of those that it falls back to.
+    pub subset: Option<usize>,
     /// What happens where that fails.
     pub fallback: Fallback,
     /// What holds for its requests.
@@ -289,6 +296,10 @@ pub struct Upstream {
     pub name: String,
     /// Which endpoint takes a request.
     pub balancing: Balancing,
+    /// Parts of its endpoints.
+    pub subsets: Subsets,
+    /// The cookies by which clients stay with an endpoint.
+    pub sticky: Option<Box<Sticky>>,
     /// What takes endpoints out, and the whole.
     pub guards: GuardSettings,
     /// How much may be under way.
@@ -359,6 +370,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// The host name that it came from, in lower case and without a dot at its end; `None`: the file has the address.
     pub host: Option<Arc<str>>,
+    /// What is said of it.
+    pub metadata: Arc<Metadata>,
     /// Other ways to it, in the order in which they are taken.
     pub channels: Arc<[Channel]>,
     /// Its state cell, which outlives snapshots.

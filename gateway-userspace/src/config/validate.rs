@@ -15,6 +15,8 @@ mod names;
 mod node;
 mod patterns;
 mod routes;
+mod sticky;
+mod subsets;
 mod upstreams;
 
 pub use node::admin_listen;
@@ -35,7 +37,7 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
     let vips = dataplane::vips(given, problems);
     let dns_servers = node::dns_servers(given, problems);
     let cluster = cluster::cluster(given, problems);
-    let upstreams = upstreams::upstreams(given, problems);
+    let upstreams = upstreams::upstreams(given, cluster.as_ref(), problems);
     keys::defaults(given, problems);
     let mut listeners = listeners::listeners(given, problems);
     let routes = routes::routes(given, &upstreams, &mut listeners, problems);

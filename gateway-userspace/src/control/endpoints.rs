@@ -1,12 +1,14 @@
 //! Endpoints that speak for themselves: renewals of pushed heartbeats, registrations, and their ends.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::controller::Controller;
 use crate::admin::ApiError;
 use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
 use crate::admin::status::NodeState;
+use crate::config::answers::Registered;
 use crate::config::limits;
 use crate::config::settings::UpstreamSettings;
 
@@ -79,8 +81,8 @@ impl Controller {
             )));
         }
         let weight = renewal.weight.unwrap_or(limits::WEIGHT);
-        if !(limits::WEIGHT_MIN..=limits::WEIGHT_MAX).contains(&weight) {
-            let (least, most) = (limits::WEIGHT_MIN, limits::WEIGHT_MAX);
+        if !(limits::ENDPOINT_WEIGHT_MIN..=limits::WEIGHT_MAX).contains(&weight) {
+            let (least, most) = (limits::ENDPOINT_WEIGHT_MIN, limits::WEIGHT_MAX);
             return Err(ApiError::Invalid(format!(
                 "weight must be {least} to {most}, not {weight}."
             )));
@@ -96,7 +98,11 @@ impl Controller {
             )));
         }
         let until = Instant::now() + renewal.ttl;
-        let registered = self.registrations.register(name, address, weight, until, most);
+        let says = Registered {
+            weight,
+            metadata: Arc::new(renewal.metadata.clone()),
+        };
+        let registered = self.registrations.register(name, address, says, until, most);
         registered.map_err(|_| {
             ApiError::Conflict(format!(
                 "Upstream \"{name}\" has {most} registered endpoints, which is its registration.endpoints_max."
@@ -116,7 +122,7 @@ impl Controller {
         (!is_registered).then_some(member.weight)
     }
 
-    fn upstream_settings(&self, place: &Place) -> Result<std::sync::Arc<UpstreamSettings>, ApiError> {
+    fn upstream_settings(&self, place: &Place) -> Result<Arc<UpstreamSettings>, ApiError> {
         if self.state == NodeState::Leaving {
             return Err(ApiError::Conflict("The node is stopping.".to_owned()));
         }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::config::Settings;
+use crate::config::answers::Registered;
 use crate::config::settings::Place;
 
 /// How long an endpoint whose time is over is kept, and shown as failing: an operator sees that it is gone, and one that
@@ -18,12 +19,12 @@ pub const KEPT: Duration = Duration::from_secs(600);
 pub struct Registrations {
     /// One more with each change that a snapshot must follow.
     number: u64,
-    by_upstream: BTreeMap<String, BTreeMap<SocketAddr, Registered>>,
+    by_upstream: BTreeMap<String, BTreeMap<SocketAddr, Held>>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Registered {
-    weight: u32,
+#[derive(Debug)]
+struct Held {
+    says: Registered,
     until: Instant,
 }
 
@@ -45,19 +46,17 @@ impl Registrations {
         &mut self,
         upstream: &str,
         address: SocketAddr,
-        weight: u32,
+        says: Registered,
         until: Instant,
         most: usize,
     ) -> Result<(), Full> {
         let endpoints = self.by_upstream.entry(upstream.to_owned()).or_default();
-        let known = endpoints.get(&address).copied();
+        let known = endpoints.get(&address);
         if known.is_none() && endpoints.len() >= most {
             return Err(Full);
         }
-        endpoints.insert(address, Registered { weight, until });
-        if known.is_none_or(|known| known.weight != weight) {
-            self.number += 1;
-        }
+        self.number += u64::from(known.is_none_or(|known| known.says != says));
+        endpoints.insert(address, Held { says, until });
         Ok(())
     }
 
@@ -79,7 +78,7 @@ impl Registrations {
     pub fn forget(&mut self, now: Instant) {
         for endpoints in self.by_upstream.values_mut() {
             let before = endpoints.len();
-            endpoints.retain(|_, registered| now < registered.until + KEPT);
+            endpoints.retain(|_, held| now < held.until + KEPT);
             self.number += u64::from(endpoints.len() < before);
         }
     }
@@ -100,12 +99,12 @@ impl Registrations {
         self.by_upstream.retain(|_, endpoints| !endpoints.is_empty());
     }
 
-    /// The weights, as a snapshot takes them.
-    pub fn weights(&self) -> BTreeMap<String, BTreeMap<SocketAddr, u32>> {
-        let of = |endpoints: &BTreeMap<SocketAddr, Registered>| {
-            let weights = endpoints.iter();
-            weights
-                .map(|(address, registered)| (*address, registered.weight))
+    /// All, as a snapshot takes them.
+    pub fn all(&self) -> BTreeMap<String, BTreeMap<SocketAddr, Registered>> {
+        let of = |endpoints: &BTreeMap<SocketAddr, Held>| {
+            let endpoints = endpoints.iter();
+            endpoints
+                .map(|(address, held)| (*address, held.says.clone()))
                 .collect()
         };
         let all = self.by_upstream.iter();
@@ -116,6 +115,8 @@ impl Registrations {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -123,17 +124,21 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let address = |port: u16| SocketAddr::from(([192, 0, 2, 1], port));
+        let says = |weight| Registered {
+            weight,
+            metadata: Arc::default(),
+        };
         let mut all = Registrations::default();
-        assert_eq!(all.register("u", address(1), 1, at(10), 2), Ok(()));
+        assert_eq!(all.register("u", address(1), says(1), at(10), 2), Ok(()));
         assert_eq!(all.number(), 1, "a new one");
-        assert_eq!(all.register("u", address(1), 1, at(20), 2), Ok(()));
+        assert_eq!(all.register("u", address(1), says(1), at(20), 2), Ok(()));
         assert_eq!(all.number(), 1, "a renewal is no change");
-        assert_eq!(all.register("u", address(1), 5, at(20), 2), Ok(()));
+        assert_eq!(all.register("u", address(1), says(5), at(20), 2), Ok(()));
         assert_eq!(all.number(), 2, "another weight");
-        assert_eq!(all.register("u", address(2), 1, at(700), 2), Ok(()));
-        assert_eq!(all.register("u", address(3), 1, at(20), 2), Err(Full));
+        assert_eq!(all.register("u", address(2), says(1), at(700), 2), Ok(()));
+        assert_eq!(all.register("u", address(3), says(1), at(20), 2), Err(Full));
         assert_eq!(
-            all.register("other", address(3), 1, at(700), 2),
+            all.register("other", address(3), says(1), at(700), 2),
             Ok(()),
             "its own bound"
         );
@@ -142,9 +147,16 @@ mod tests {
         assert_eq!(all.number(), 4, "gone, and kept for a while");
         all.forget(at(620));
         assert_eq!(all.number(), 5);
-        assert_eq!(all.weights()["u"], BTreeMap::from([(address(2), 1)]));
+        assert_eq!(all.all()["u"], BTreeMap::from([(address(2), says(1))]));
+        let canary = Registered {
+            metadata: Arc::new([("version".to_owned(), "v2".to_owned())].into()),
+            ..says(1)
+        };
+        assert_eq!(all.register("u", address(2), canary.clone(), at(700), 2), Ok(()));
+        assert_eq!(all.number(), 6, "other metadata");
+        assert_eq!(all.all()["u"], BTreeMap::from([(address(2), canary)]));
         assert!(all.remove("u", address(2)));
         assert!(!all.remove("u", address(2)), "only once");
-        assert_eq!(all.number(), 6);
+        assert_eq!(all.number(), 7);
     }
 }

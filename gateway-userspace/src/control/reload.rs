@@ -66,7 +66,7 @@ impl Controller {
     pub(super) async fn put_in_force(&mut self, settings: &Settings) -> Result<Arc<Snapshot>, ApiError> {
         let old = self.snapshot();
         let mut answers = self.parts.names.answers();
-        answers.registered = self.registrations.weights();
+        answers.registered = self.registrations.all();
         let registered = self.registrations.number();
         let next = config::compile(settings, &self.parts.registry, &answers, old.number + 1);
         let next = Arc::new(next);

@@ -18,6 +18,7 @@ fn snapshot(registry: &Registry, addresses: &[SocketAddr], health: Health) -> Sn
         channels: Arc::default(),
         address,
         host: None,
+        metadata: Arc::default(),
         state: registry.endpoint("users", address),
     });
     Snapshot {
@@ -55,6 +56,8 @@ fn snapshot(registry: &Registry, addresses: &[SocketAddr], health: Health) -> Sn
                 HashBy::Nothing,
                 Duration::ZERO,
             ),
+            subsets: Default::default(),
+            sticky: None,
             guards: GuardSettings::default(),
             limits: crate::resilience::limits::Limits::default(),
             slow_call: None,

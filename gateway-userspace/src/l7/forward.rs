@@ -18,10 +18,11 @@ use super::pool::{Pool, Try};
 use super::record::Record;
 use super::resolved::{Action, ResolvedRoute, ResolvedUpstream};
 use super::seats;
+use super::sticky;
 use super::worker::Worker;
-use crate::balance::Mode;
+use crate::balance::{Mode, Pick};
 use crate::config::limits;
-use crate::config::snapshot::{Failure, Outcomes, Retries};
+use crate::config::snapshot::{Choice, Failure, Outcomes, Retries};
 use crate::registry::{Blame, Gate, Readiness};
 use crate::resilience::backoff::Wait;
 use crate::resilience::limits::{Limit, Limited, Permit};
@@ -40,14 +41,14 @@ pub(super) async fn forward(
         return Err(ProxyError::NoEndpoint);
     };
     let mut round = Round::default();
-    enter(upstream, &outgoing, record);
+    enter(upstream, route.subset(), &mut outgoing, record);
     loop {
         let outcome = match round.pick(worker, upstream, record) {
             Ok(pool) => attempt(worker, pool, route, outgoing, record).await,
             Err(error) => Err(Failed::new(error, Some(outgoing))),
         };
         let wait;
-        (outgoing, wait) = match round.again(upstream, &route.http().retry, outcome) {
+        (outgoing, wait) = match round.again(upstream, record.choice, &route.http().retry, outcome) {
             ControlFlow::Continue(next) => next,
             ControlFlow::Break(outcome) => {
                 let Some(next) = route.fallbacks().get(usize::from(round.fallbacks)) else {
@@ -55,14 +56,14 @@ pub(super) async fn forward(
                 };
                 match falls_back(route, outcome) {
                     ControlFlow::Break(outcome) => return outcome,
-                    ControlFlow::Continue(again) => {
+                    ControlFlow::Continue(mut again) => {
                         upstream.counters.fallbacks.add(1);
                         upstream = next;
                         round = Round {
                             fallbacks: round.fallbacks + 1,
                             ..Round::default()
                         };
-                        enter(upstream, &again, record);
+                        enter(upstream, None, &mut again, record);
                         (again, Duration::ZERO)
                     }
                 }
@@ -75,9 +76,19 @@ pub(super) async fn forward(
 }
 
 /// It is that upstream's turn.
-fn enter(upstream: &Rc<ResolvedUpstream>, outgoing: &Outgoing, record: &mut Record) {
+fn enter(
+    upstream: &Rc<ResolvedUpstream>,
+    subset: Option<usize>,
+    outgoing: &mut Outgoing,
+    record: &mut Record,
+) {
     record.goes_to(upstream);
+    record.choice = upstream.upstream.subsets.choose(subset, &outgoing.head.headers);
     record.key = hash_key::key(&upstream.upstream.balancing.by, &outgoing.head, record.client());
+    record.stays_at = match &upstream.upstream.sticky {
+        Some(sticky) => sticky::take(&mut outgoing.head.headers, sticky),
+        None => None,
+    };
 }
 
 /// The request for the next upstream, if that outcome leads there.
@@ -119,7 +130,7 @@ struct Round {
 }
 
 impl Round {
-    /// An endpoint that was not asked, while one is left; one with trial calls first.
+    /// An endpoint that was not asked, while one is left: that of the client's cookie, then one with trial calls.
     ///
     /// # Errors
     /// Why nobody may be asked.
@@ -148,36 +159,58 @@ impl Round {
             Some(_) => Try::Again,
             None => Try::First,
         };
-        let index = match self.on_trial(upstream, record) {
-            Some(index) => seats::sit(upstream, index, which, record)?,
-            None => {
-                let picked = upstream.pick(record.key, &self.tried).or_else(|| {
-                    self.tried.clear();
-                    upstream.pick(record.key, &[])
-                });
-                let pick = picked.ok_or_else(|| upstream.missing())?;
-                if pick.mode == Mode::Panic {
-                    worker.counters.panic_picks.add(1);
+        let index = match self.stays(upstream, record) {
+            Some(pick) => self.seated(worker, upstream, pick, which, record)?,
+            None => match self.on_trial(upstream, record) {
+                Some(index) => seats::sit(upstream, index, which, record)?,
+                None => {
+                    let pick = upstream.pick(record.choice, record.key, &self.tried);
+                    let pick = pick.or_else(|| {
+                        self.tried.clear();
+                        upstream.pick(record.choice, record.key, &[])
+                    });
+                    let pick = pick.ok_or_else(|| upstream.missing())?;
+                    self.seated(worker, upstream, pick, which, record)?
                 }
-                seats::sit(upstream, pick.index, which, record)
-                    .or_else(|_| seats::elsewhere(upstream, pick.index, &self.tried, which, record))?
-            }
+            },
         };
         self.picked = u32::try_from(index).unwrap_or(u32::MAX);
         let endpoint = upstream.endpoints.get(index).ok_or(ProxyError::NoEndpoint)?;
         Ok(endpoint.taken())
     }
 
-    /// An endpoint whose breaker wants to know whether it is well again.
+    /// A place at the endpoint that was picked, else, where that has none, at another.
+    fn seated(
+        &self,
+        worker: &Worker,
+        upstream: &ResolvedUpstream,
+        pick: Pick,
+        which: Try,
+        record: &mut Record,
+    ) -> Result<usize, ProxyError> {
+        if pick.mode == Mode::Panic {
+            worker.counters.panic_picks.add(1);
+        }
+        seats::sit(upstream, pick.index, which, record)
+            .or_else(|_| seats::elsewhere(upstream, pick.index, &self.tried, which, record))
+    }
+
+    /// The endpoint that the client's cookie names, if it may be asked and was not.
+    fn stays(&self, upstream: &ResolvedUpstream, record: &Record) -> Option<Pick> {
+        let named = record.stays_at.filter(|index| !self.tried.contains(index))?;
+        upstream.admits(record.choice, named)
+    }
+
+    /// An endpoint whose breaker wants to know whether it is well again; that of the client's cookie before others.
     fn on_trial(&self, upstream: &ResolvedUpstream, record: &mut Record) -> Option<usize> {
         let state = &upstream.upstream.state;
         if !state.has_trials() {
             return None;
         }
         // What checks or ejection keep out is not asked to find out whether its breaker may close.
-        let may = |address: &SocketAddr| {
+        let may = |address: &SocketAddr, wanted: &dyn Fn(usize) -> bool| {
             let position = upstream.position(*address);
-            let index = position.filter(|index| !self.tried.contains(index));
+            let index = position.filter(|index| wanted(*index) && !self.tried.contains(index));
             index
                 .and_then(|index| upstream.endpoints.get(index))
                 .map(|endpoint| &endpoint.pool.state)
@@ -187,7 +220,13 @@ impl Round {
                     state.readiness() != Readiness::Failing && !state.is_ejected() && is_free
                 })
         };
-        let (address, trying) = state.try_endpoint(may)?;
+        let choice = record.choice;
+        let named = record.stays_at.and_then(|named| {
+            let is_named = |index| index == named && upstream.takes(choice, index);
+            state.try_endpoint(|address| may(address, &is_named))
+        });
+        let takes_new = |index| upstream.takes_new(choice, index);
+        let (address, trying) = named.or_else(|| state.try_endpoint(|address| may(address, &takes_new)))?;
         record.is_on_trial(state, trying);
         upstream.position(address)
     }
@@ -196,6 +235,7 @@ impl Round {
     fn again(
         &mut self,
         upstream: &ResolvedUpstream,
+        choice: Choice,
         rules: &Retries,
         mut outcome: Result<Answered, Box<Failed>>,
     ) -> ControlFlow<Result<Answered, Box<Failed>>, (Box<Outgoing>, Duration)> {
@@ -250,7 +290,7 @@ impl Round {
             answered.discard();
         }
         self.tried.extend(usize::try_from(self.picked));
-        let is_another_left = self.tried.len() < upstream.endpoints.len();
+        let is_another_left = self.tried.len() < upstream.takers(choice);
         let wait = if !is_sent && is_another_left {
             Duration::ZERO
         } else {

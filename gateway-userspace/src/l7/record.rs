@@ -24,7 +24,8 @@ use super::headers::{self, Seen, TraceId};
 use super::pool::{Pool, Seat};
 use super::resolved::{ListenerTag, ResolvedRoute, ResolvedUpstream};
 use super::worker::State;
-use crate::registry::{Trying, UpstreamState};
+use crate::config::snapshot::Choice;
+use crate::registry::{Begun, Trying, UpstreamState};
 use crate::resilience::breaker::Outcome;
 use crate::resilience::limits::Permit;
 use crate::telemetry::access_log::line::Line;
@@ -59,6 +60,7 @@ pub(crate) struct Record {
     /// When the last one began.
     try_start: Instant,
     call: Call,
+    begun: Begun,
     /// Owed to breakers: the outcome of the last try.
     trials: Vec<(Arc<UpstreamState>, Trying)>,
     /// What its upstream's balancer tells it apart by.
@@ -71,6 +73,10 @@ pub(crate) struct Record {
     pub(super) retrying: Option<Permit>,
     /// Its place at its upstream, where requests are limited.
     pub(super) place: Option<Permit>,
+    /// The endpoint of its upstream that the client's cookie names.
+    pub(super) stays_at: Option<usize>,
+    /// Whom of its upstream it may go to.
+    pub(super) choice: Choice,
     connect: Option<Duration>,
     first_byte: Option<Duration>,
     upstream_status: Option<StatusCode>,
@@ -124,8 +130,11 @@ impl Record {
             start,
             try_start: start,
             call: Call::Counted,
+            begun: Begun::default(),
             trials: Vec::new(),
             key: None,
+            stays_at: None,
+            choice: Choice::Whole,
             method: request.method().clone(),
             version: request.version(),
             host: request.headers().get(http::header::HOST).cloned(),
@@ -227,25 +236,24 @@ impl Record {
         self.route.as_ref().map_or("-", |route| route.name())
     }
 
-    /// Another try, at that endpoint.
-    pub(super) fn tries(&mut self, pool: &Rc<Pool>) {
-        self.exchange.asks(&pool.ends);
-        self.endpoint = Some(Rc::clone(pool));
-        if self.tries > 0 {
-            self.try_start = Instant::now();
-        }
-        self.call = Call::Open;
-        self.tries += 1;
-    }
-
-    /// The next try is a trial call.
-    pub(super) fn is_on_trial(&mut self, upstream: &Arc<UpstreamState>, trying: Trying) {
-        self.trials.push((Arc::clone(upstream), trying));
-    }
-
     /// Where it was last tried.
     pub(super) fn endpoint(&self) -> Option<&Rc<Pool>> {
         self.endpoint.as_ref()
+    }
+
+    /// The cookie by which the client is to stay where it was last tried, if it has not got that already.
+    pub(super) fn new_cookie(&self) -> Option<&HeaderValue> {
+        let upstream = self.upstream.as_ref()?;
+        let sticky = upstream.upstream.sticky.as_ref()?;
+        let asked = self.endpoint.as_ref()?;
+        let is_asked = |index: &usize| {
+            let endpoint = upstream.endpoints.get(*index);
+            endpoint.is_some_and(|endpoint| endpoint.pool.endpoint == asked.endpoint)
+        };
+        match self.stays_at.filter(is_asked) {
+            Some(_) => None,
+            None => sticky.set_cookie((0..upstream.endpoints.len()).find(is_asked)?),
+        }
     }
 
     pub(super) fn connected(&mut self, time: Duration) {

@@ -236,6 +236,11 @@ impl ResolvedRoute {
         &self.route.name
     }
 
+    /// Which subset of its upstream it goes to.
+    pub(super) fn subset(&self) -> Option<usize> {
+        self.route.subset
+    }
+
     /// Upstreams that are asked where its own fails.
     pub(super) fn fallbacks(&self) -> &[Rc<ResolvedUpstream>] {
         &self.fallbacks

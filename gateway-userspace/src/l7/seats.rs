@@ -69,6 +69,7 @@ pub(super) fn elsewhere(
     record: &mut Record,
 ) -> Result<usize, ProxyError> {
     let limits = &upstream.upstream.limits.endpoint;
+    let choice = record.choice;
     let members = upstream
         .endpoints
         .iter()
@@ -81,7 +82,8 @@ pub(super) fn elsewhere(
             let is_well = state.readiness() != Readiness::Failing
                 && !state.is_ejected()
                 && matches!(state.gate(), Gate::Share(1..));
-            (index != full && is_well && active < limits.requests)
+            let is_taken = upstream.takes_new(choice, index);
+            (index != full && is_taken && is_well && active < limits.requests)
                 .then(|| (tried.contains(&index), member.priority, active, index))
         })
         .collect();

@@ -28,6 +28,7 @@ use super::host::Host;
 use super::path;
 use super::record::{IsCall, Record};
 use super::resolved::{Action, ResolvedRoute};
+use super::sticky;
 use super::switch::{self, Switch};
 use super::target;
 use super::tunnel::Tunnel;
@@ -320,6 +321,9 @@ fn respond(
             match headers::to_downstream(&mut head.headers, head.version) {
                 Ok(()) => {
                     head.version = Version::HTTP_11;
+                    if let Some(cookie) = record.new_cookie() {
+                        sticky::set(&mut head.headers, cookie);
+                    }
                     record.status(head.status);
                     if conversion == Conversion::Grpc {
                         record.grpc_status(grpc::Status::read(&head.headers));
@@ -343,7 +347,10 @@ fn respond(
             switch,
             route,
         } => match switch.tell_client(&response) {
-            Ok(head) => {
+            Ok(mut head) => {
+                if let Some(cookie) = record.new_cookie() {
+                    sticky::set(&mut head.headers, cookie);
+                }
                 record.status(head.status);
                 let tunnel = Box::new(Tunnel {
                     upstream: lease.into_tunnel(response),

@@ -6,6 +6,7 @@ mod drain;
 mod fail;
 mod forward;
 mod framing;
+mod grpc;
 mod guarded;
 mod harness;
 mod limits;
@@ -13,7 +14,9 @@ mod reasons;
 mod retry;
 mod server;
 mod spread;
+mod sticky;
 mod stream;
+mod subsets;
 mod time;
 mod upstream_limits;
 

@@ -30,22 +30,32 @@ pub struct Calls {
     calls: AtomicU64,
     failures: AtomicU64,
     slow: AtomicU64,
+    /// Of all these, those that began before the breaker's last change.
+    late: Figures,
+}
+
+#[derive(Debug, Default)]
+struct Figures {
+    calls: AtomicU64,
+    failures: AtomicU64,
+    slow: AtomicU64,
 }
 
 impl Calls {
     /// Counts a call.
-    pub fn add(&self, outcome: Outcome) {
-        match outcome {
-            Outcome::Failed => drop(self.failures.fetch_add(1, Ordering::Relaxed)),
-            Outcome::Slow => drop(self.slow.fetch_add(1, Ordering::Relaxed)),
-            Outcome::Passed => {}
-            Outcome::Unknown => return,
+    pub fn add(&self, outcome: Outcome, age: Age) {
+        // Before the whole, so that nobody sees a late call as one that is not.
+        if age == Age::Late {
+            count(&self.late.calls, &self.late.failures, &self.late.slow, outcome);
         }
-        self.calls.fetch_add(1, Ordering::Release);
+        count(&self.calls, &self.failures, &self.slow, outcome);
     }
 
     /// A call that was counted as it began to be answered failed after all.
-    pub fn spoil(&self) {
+    pub fn spoil(&self, age: Age) {
+        if age == Age::Late {
+            self.late.failures.fetch_add(1, Ordering::Release);
+        }
         self.failures.fetch_add(1, Ordering::Release);
     }
 
@@ -53,8 +63,56 @@ impl Calls {
     pub fn totals(&self) -> Totals {
         Totals {
             calls: self.calls.load(Ordering::Acquire),
-            failures: self.failures.load(Ordering::Relaxed),
-            slow: self.slow.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Acquire),
+            slow: self.slow.load(Ordering::Acquire),
+        }
+    }
+
+    /// Of these, what a breaker goes by: calls that began since its last change. While others count, a reading may lack
+    /// some, which the next one has.
+    pub fn timely(&self) -> Totals {
+        let mut totals = self.totals();
+        totals -= Totals {
+            calls: self.late.calls.load(Ordering::Relaxed),
+            failures: self.late.failures.load(Ordering::Relaxed),
+            slow: self.late.slow.load(Ordering::Relaxed),
+        };
+        totals
+    }
+}
+
+fn count(calls: &AtomicU64, failures: &AtomicU64, slow: &AtomicU64, outcome: Outcome) {
+    match outcome {
+        Outcome::Failed => drop(failures.fetch_add(1, Ordering::Release)),
+        Outcome::Slow => drop(slow.fetch_add(1, Ordering::Release)),
+        Outcome::Passed => {}
+        Outcome::Unknown => return,
+    }
+    calls.fetch_add(1, Ordering::Release);
+}
+
+/// When a call began, by the changes of the breakers that it is counted for until then.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Begun {
+    pub(super) endpoint: u32,
+    pub(super) whole: u32,
+}
+
+/// Whether a call began since its breaker's last change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// It did.
+    Timely,
+    /// It says nothing about what is now.
+    Late,
+}
+
+impl Age {
+    pub(super) fn of(begun: u32, era: &AtomicU32) -> Self {
+        if begun == era.load(Ordering::Relaxed) {
+            Self::Timely
+        } else {
+            Self::Late
         }
     }
 }

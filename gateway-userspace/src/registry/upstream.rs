@@ -6,6 +6,8 @@
 mod channels;
 mod publish;
 mod tell;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::EndpointState;
-use super::calls::{BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
+use super::calls::{Age, Begun, BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
 use super::queue::Queue;
 use super::reached::{self, Reached};
 use crate::events::Events;
@@ -43,6 +45,8 @@ pub struct UpstreamState {
     changes: AtomicU32,
     /// [`Gate`] of the whole.
     gate: AtomicU32,
+    /// Changes of the whole's breaker.
+    era: AtomicU32,
     /// Endpoints with trial calls left.
     trials: AtomicU32,
     /// Whether calls are counted.
@@ -94,6 +98,7 @@ impl UpstreamState {
             reached: Reached::default(),
             changes: AtomicU32::new(0),
             gate: AtomicU32::new(1_000),
+            era: AtomicU32::new(0),
             trials: AtomicU32::new(0),
             guarded: AtomicU8::new(0),
             calls: Calls::default(),
@@ -120,6 +125,10 @@ impl UpstreamState {
         Gate::read(&self.gate)
     }
 
+    pub(super) fn era(&self) -> u32 {
+        self.era.load(Ordering::Relaxed)
+    }
+
     /// Whether an endpoint has trial calls left.
     pub fn has_trials(&self) -> bool {
         self.trials.load(Ordering::Relaxed) > 0
@@ -131,32 +140,32 @@ impl UpstreamState {
     }
 
     /// Counts a call to one of its endpoints; after a failure the machines look at once.
-    pub fn count(&self, endpoint: SocketAddr, state: &EndpointState, outcome: Outcome) {
+    pub fn count(&self, endpoint: SocketAddr, state: &EndpointState, begun: Begun, outcome: Outcome) {
         if self.guarded.load(Ordering::Relaxed) == 0 {
             return;
         }
-        state.calls.add(outcome);
-        self.calls.add(outcome);
+        state.calls.add(outcome, Age::of(begun.endpoint, &state.era));
+        self.calls.add(outcome, Age::of(begun.whole, &self.era));
         if outcome == Outcome::Failed {
             self.look_at(endpoint, state);
         }
     }
 
     /// A call that was counted when its answer began broke off in the answer's body: it failed.
-    pub fn spoil(&self, endpoint: SocketAddr, state: &EndpointState) {
+    pub fn spoil(&self, endpoint: SocketAddr, state: &EndpointState, begun: Begun) {
         if self.guarded.load(Ordering::Relaxed) == 0 {
             return;
         }
-        state.calls.spoil();
-        self.calls.spoil();
+        state.calls.spoil(Age::of(begun.endpoint, &state.era));
+        self.calls.spoil(Age::of(begun.whole, &self.era));
         self.look_at(endpoint, state);
     }
 
     fn look_at(&self, endpoint: SocketAddr, state: &EndpointState) {
         let now = self.now();
         let mut machines = self.machines();
-        let totals = state.calls.totals();
         if let Some(outliers) = &mut machines.outliers {
+            let totals = state.calls.totals();
             for action in outliers.step(outliers::Event::Sample(endpoint, totals), now) {
                 // One that is not this endpoint is told with the next tick, which knows them all.
                 if let Action::Eject { key, .. } = &action
@@ -168,11 +177,11 @@ impl UpstreamState {
             }
         }
         if let Some(breaker) = machines.endpoints.get_mut(&endpoint) {
-            let change = breaker.step(breaker::Event::Sample(totals), now);
+            let change = breaker.step(breaker::Event::Sample(state.calls.timely()), now);
             self.publish_endpoint(endpoint, state, breaker, change, now);
         }
         if let Some(breaker) = &mut machines.whole {
-            let change = breaker.step(breaker::Event::Sample(self.calls.totals()), now);
+            let change = breaker.step(breaker::Event::Sample(self.calls.timely()), now);
             self.publish_whole(breaker, change, now);
         }
         self.publish_trials(&machines, now);
@@ -207,14 +216,14 @@ impl UpstreamState {
         machines
             .endpoints
             .retain(|address, _| settings.is_some() && members.iter().any(|(member, _)| member == address));
-        for (address, totals) in &members {
+        for (address, state) in endpoints {
             let Some(settings) = settings else { break };
             match machines.endpoints.get_mut(address) {
                 Some(breaker) => breaker.set(settings, now),
                 None => drop(
                     machines
                         .endpoints
-                        .insert(*address, Breaker::new(settings, *totals, now)),
+                        .insert(*address, Breaker::new(settings, state.calls.timely(), now)),
                 ),
             }
         }
@@ -223,7 +232,7 @@ impl UpstreamState {
                 breaker.set(settings, now);
                 breaker
             }
-            None => Breaker::new(settings, self.calls.totals(), now),
+            None => Breaker::new(settings, self.calls.timely(), now),
         });
         self.guarded.store(u8::from(guards.is_any()), Ordering::Relaxed);
         self.publish_all(&mut machines, endpoints, now);

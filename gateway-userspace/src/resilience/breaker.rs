@@ -209,8 +209,9 @@ impl Breaker {
         }
     }
 
-    /// Changes of state so far. A call that began in another era says nothing about this one: a caller that remembers
-    /// the era of a call's beginning does not count it, so that what hung before does not spoil the recovery.
+    /// Changes of state so far, but for the one from ramp to all calls, which is the same flow of calls. A call that
+    /// began in another era says nothing about this one: a caller that remembers the era of a call's beginning does not
+    /// count it, so that what hung before does not spoil the recovery.
     pub fn era(&self) -> u64 {
         self.era
     }
@@ -326,9 +327,9 @@ impl Breaker {
         // From the ramp to all calls the window goes on: it is the same flow of calls.
         if !matches!(self.phase, Phase::Ramping { .. }) || !matches!(phase, Phase::Closed { .. }) {
             self.window.clear();
+            self.era = self.era.saturating_add(1);
         }
         self.phase = phase;
-        self.era = self.era.saturating_add(1);
         Change {
             from,
             to: self.state(),

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::{Deserialize, Serialize};
 
 use crate::balance;
+use crate::config::metadata::Metadata;
 use crate::config::snapshot::{self, Kind, Snapshot};
 use crate::health::{KindStatus, Known};
 use crate::registry::{BreakerStatus, Readiness};
@@ -42,7 +43,10 @@ pub struct Endpoint {
     /// The host name that it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Its share.
+    /// What is said of it, for subsets.
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
+    /// Its share; 0: no new requests.
     pub weight: u32,
     /// What the checks know of it.
     pub readiness: EndpointReadiness,
@@ -195,6 +199,7 @@ fn endpoint(
     Endpoint {
         address: endpoint.address,
         host: endpoint.host.as_deref().map(str::to_owned),
+        metadata: Metadata::clone(&endpoint.metadata),
         weight: member.weight,
         readiness: if upstream.health.is_empty() {
             EndpointReadiness::Unchecked

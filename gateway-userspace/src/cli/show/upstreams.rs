@@ -10,7 +10,7 @@ use super::super::table::{Cell, Table, Tone};
 /// What stands in the place of an address where the whole upstream is meant, as in the log.
 const WHOLE: &str = "all";
 
-/// Every endpoint; with a column of what keeps traffic away, where something does.
+/// Every endpoint; with columns of metadata, and of what keeps traffic away, where something has any.
 pub fn table(upstreams: &[Upstream]) -> Table {
     let mut rows = Vec::new();
     for upstream in upstreams {
@@ -18,16 +18,21 @@ pub fn table(upstreams: &[Upstream]) -> Table {
         if let Some(note) = note(None, upstream.breaker, &upstream.under_way) {
             let mut row = vec![(&upstream.name).into(), WHOLE.into()];
             row.resize(COLUMNS.len(), "".into());
-            rows.push((row, Some(note)));
+            rows.push((row, String::new(), Some(note)));
         }
         for endpoint in &upstream.endpoints {
             let note = note(Some(endpoint), endpoint.breaker, &endpoint.under_way);
-            rows.push((row(upstream, endpoint), note));
+            rows.push((row(upstream, endpoint), metadata(endpoint), note));
         }
     }
-    let is_any = rows.iter().any(|(_, note)| note.is_some());
-    let mut table = Table::new(if is_any { &COLUMNS_NOTED } else { &COLUMNS });
-    for (mut row, note) in rows {
+    let has_metadata = rows.iter().any(|(_, metadata, _)| !metadata.is_empty());
+    let has_notes = rows.iter().any(|(_, _, note)| note.is_some());
+    let mut columns = COLUMNS.to_vec();
+    columns.extend(has_metadata.then_some("metadata"));
+    columns.extend(has_notes.then_some("held back"));
+    let mut table = Table::new(&columns);
+    for (mut row, metadata, note) in rows {
+        row.extend(has_metadata.then(|| metadata.into()));
         row.extend(note);
         table.line(row);
     }
@@ -43,16 +48,12 @@ const COLUMNS: [&str; 7] = [
     "requests",
     "failures",
 ];
-const COLUMNS_NOTED: [&str; 8] = [
-    "upstream",
-    "endpoint",
-    "readiness",
-    "weight",
-    "active",
-    "requests",
-    "failures",
-    "held back",
-];
+
+fn metadata(endpoint: &Endpoint) -> String {
+    let pairs = endpoint.metadata.iter();
+    let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.join(", ")
+}
 
 fn row(upstream: &Upstream, endpoint: &Endpoint) -> Vec<Cell> {
     vec![
@@ -145,6 +146,7 @@ mod tests {
         Endpoint {
             address: "10.0.1.1:80".parse().unwrap(),
             host: None,
+            metadata: Default::default(),
             weight: 1,
             readiness: EndpointReadiness::Ready,
             ejected: is_ejected == "ejected",
@@ -229,5 +231,33 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn metadata_have_a_column_where_there_are_any() {
+        let mut with = endpoint("ejected", None);
+        with.metadata = [("stage", "b"), ("version", "v2")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let upstream = Upstream {
+            under_way: UnderWay::default(),
+            name: "u".to_owned(),
+            breaker: None,
+            endpoints: vec![with, endpoint("in", None)],
+        };
+        let text = table(&[upstream]).text(Style::Plain);
+        let mut lines = text.lines().map(str::trim_end);
+        assert!(
+            lines
+                .next()
+                .unwrap()
+                .ends_with("failures  metadata             held back"),
+            "{text}"
+        );
+        assert!(
+            lines.next().unwrap().ends_with("stage=b, version=v2  ejected"),
+            "{text}"
+        );
+        assert!(lines.next().unwrap().ends_with('0'), "{text}");
     }
 }

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::balance::Member;
-use crate::config::answers::Answers;
+use crate::config::answers::{Answers, Registered};
 use crate::config::limits;
 use crate::config::loops::{Own, Owner};
-use crate::config::settings::{ChannelSettings, Place, UpstreamSettings};
-use crate::config::snapshot::{Balancing, Endpoint, Missing, Upstream};
+use crate::config::metadata::has_all;
+use crate::config::settings::{ChannelSettings, Place, SubsetSettings, UpstreamSettings};
+use crate::config::snapshot::{Balancing, Endpoint, Missing, Sticky, Subset, Subsets, Upstream};
 use crate::registry::{Channel, Registry};
 
 /// What endpoints are made of, beside the upstream's own settings.
@@ -35,8 +36,10 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
         ),
         Missing::Unregistered => tracing::warn!(upstream = settings.name, "no endpoint: none has registered"),
     }
+    let subsets = subsets(settings, &endpoints, &members);
     Upstream {
         name: settings.name.clone(),
+        subsets,
         balancing: Balancing::new(
             settings.balancer,
             members,
@@ -44,6 +47,10 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
             settings.hash_by.clone(),
             settings.slow_start,
         ),
+        sticky: settings.sticky.as_ref().map(|sticky| {
+            let addresses = endpoints.iter().map(|endpoint| endpoint.address);
+            Box::new(Sticky::new(sticky, &settings.name, addresses))
+        }),
         guards: settings.guards.clone(),
         limits: settings.limits,
         slow_call: settings.slow_call,
@@ -63,6 +70,32 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
         retry_budget: settings.retry_budget,
         failback: settings.failback,
         state: sources.registry.upstream(&settings.name),
+    }
+}
+
+/// The subsets with their tables; of those that are empty now, as registrations and names may make them, the log says so.
+fn subsets(settings: &UpstreamSettings, endpoints: &[Endpoint], members: &[Member]) -> Subsets {
+    let subset = |subset: &SubsetSettings| {
+        let is_in = |endpoint: &Endpoint| has_all(&endpoint.metadata, &subset.matching);
+        if !endpoints.iter().any(is_in) {
+            tracing::warn!(
+                upstream = settings.name,
+                subset = subset.name,
+                "the subset has no endpoint now"
+            );
+        }
+        Subset::new(
+            &subset.name,
+            settings.balancer,
+            members,
+            &settings.terms,
+            |index| endpoints.get(index).is_some_and(is_in),
+        )
+    };
+    Subsets {
+        all: settings.subsets.all.iter().map(subset).collect(),
+        by: settings.subsets.by.clone(),
+        fallback: settings.subsets.fallback,
     }
 }
 
@@ -113,6 +146,7 @@ fn endpoints(settings: &UpstreamSettings, sources: &Sources<'_>) -> (Vec<Endpoin
                 endpoints.push(Endpoint {
                     address,
                     host: host.clone(),
+                    metadata: Arc::clone(&given.metadata),
                     channels: channels(settings, &given.channels, address),
                     state: sources.registry.endpoint(&settings.name, address),
                 });
@@ -126,11 +160,14 @@ fn endpoints(settings: &UpstreamSettings, sources: &Sources<'_>) -> (Vec<Endpoin
     }
     // Addresses were checked and bounded when they registered; one that the file lists is that one.
     let registered = sources.answers.registered.get(&settings.name);
-    for (address, weight) in registered.into_iter().flatten().take(settings.registered_max) {
+    for (address, Registered { weight, metadata }) in
+        registered.into_iter().flatten().take(settings.registered_max)
+    {
         if taken.insert(*address) {
             endpoints.push(Endpoint {
                 address: *address,
                 host: None,
+                metadata: Arc::clone(metadata),
                 channels: channels(settings, &[], *address),
                 state: sources.registry.endpoint(&settings.name, *address),
             });

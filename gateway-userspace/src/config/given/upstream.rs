@@ -5,10 +5,11 @@ use serde::Deserialize;
 
 use super::health::{Health, Registration};
 use super::{
-    Channel, CircuitBreaker, Failback, Hash, Outlier, Place, Time, TimeOrNone, UpstreamLimits, limits,
-    time_text,
+    Channel, CircuitBreaker, Failback, Hash, Outlier, Place, Sticky, Subset, SubsetBy, Time, TimeOrNone,
+    UpstreamLimits, limits, time_text,
 };
-use crate::config::snapshot::{Balancer, HttpMode, UpstreamProtocol};
+use crate::config::metadata::Metadata;
+use crate::config::snapshot::{Balancer, HttpMode, SubsetPolicy, UpstreamProtocol};
 
 /// A backend service.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -23,6 +24,19 @@ pub struct Upstream {
     pub balancer: Option<Balancer>,
     /// What the hashing balancers go by.
     pub hash: Option<Hash>,
+    /// Parts of its endpoints that requests may be sent to, by the endpoints' `metadata`.
+    #[schemars(length(min = 1, max = limits::SUBSETS_MAX))]
+    pub subsets: Option<Vec<Subset>>,
+    /// A request header that chooses among them, where the route names none.
+    pub subset_by: Option<SubsetBy>,
+    /// Who is asked where none of a subset may be picked, or where a header chooses one that is not there.
+    #[schemars(extend("default" = SubsetPolicy::Any))]
+    pub subset_fallback: Option<SubsetPolicy>,
+    /// The subset of `subset_fallback = "default"`, and of requests that choose none.
+    #[schemars(extend("examples" = ["stable"]))]
+    pub subset_default: Option<String>,
+    /// How clients stay with the endpoint that answered them first. Without this table they do not.
+    pub sticky: Option<Sticky>,
     /// How long the share of an endpoint that comes back grows from a tenth to all. Default: it has all at once.
     #[schemars(extend("x-range" = [time_text(limits::TIME_MIN), time_text(limits::BREAKER_TIME_MAX)]))]
     pub slow_start: Option<Time>,
@@ -117,8 +131,9 @@ pub struct Endpoint {
     /// while none comes.
     #[schemars(extend("examples" = ["10.0.1.1:8080"]))]
     pub address: Option<Place>,
-    /// Share of requests against the other endpoints of its upstream. Each address of a name gets as much.
-    #[schemars(range(min = limits::WEIGHT_MIN, max = limits::WEIGHT_MAX), extend("default" = limits::WEIGHT))]
+    /// Share of requests against the other endpoints of its upstream. Each address of a name gets as much. 0: no new
+    /// requests; clients whose cookie names it (`sticky`) stay.
+    #[schemars(range(min = limits::ENDPOINT_WEIGHT_MIN, max = limits::WEIGHT_MAX), extend("default" = limits::WEIGHT))]
     pub weight: Option<u32>,
     /// Endpoints of a higher number get traffic where those of lower ones cannot bear it all: from 71% of their weight on
     /// they can.
@@ -127,6 +142,9 @@ pub struct Endpoint {
     /// The zone that it stands in.
     #[schemars(extend("examples" = ["rack-1"]))]
     pub zone: Option<String>,
+    /// What is said of it, for `subsets` to go by: names and values. All addresses of a name have it.
+    #[schemars(extend("examples" = [{ "version": "v2" }]))]
+    pub metadata: Option<Metadata>,
     /// Other ways to it, in the order in which they are taken.
     #[schemars(length(min = 1, max = limits::CHANNELS_MAX))]
     pub channels: Option<Vec<Channel>>,

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::node::{existing_name, no_host};
 use crate::config::given::{self, Given};
@@ -15,7 +15,7 @@ use crate::config::snapshot::{Announce, Cluster, ClusterKey};
 /// Bytes read of a key file at most: a key in base64 or hexadecimal has fewer than 100.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
 /// Command that makes a key file, with what a stock Debian has.
-const KEY_COMMAND: &str = "od -An -v -tx1 -N32 /dev/urandom | tr -d ' \\n'";
+pub(super) const KEY_COMMAND: &str = "od -An -v -tx1 -N32 /dev/urandom | tr -d ' \\n'";
 
 /// `[cluster]`.
 pub fn cluster(given: &Given, problems: &mut Problems<'_>) -> Option<Cluster> {
@@ -23,18 +23,8 @@ pub fn cluster(given: &Given, problems: &mut Problems<'_>) -> Option<Cluster> {
     let cluster = given.cluster.as_ref()?;
     let listen = listen(cluster, given, &path.key("listen"), problems);
     let seeds = seeds(cluster, listen, &path.key("seeds"), problems);
-    let key_path = path.key("key_file");
-    let key_file = cluster
-        .key_file
-        .as_ref()
-        .and_then(|file| existing_name(file, &key_path, problems));
-    let key = key_file.and_then(|file| match read_key(&file) {
-        Ok(key) => Some(key),
-        Err((fault, remedy)) => {
-            problems.add(&key_path, format!("{} {fault}", file.display()), remedy);
-            None
-        }
-    });
+    let key_file = cluster.key_file.as_ref();
+    let key = key_file.and_then(|file| key(file, &path.key("key_file"), problems));
     let announce = cluster.announce.unwrap_or(Announce::Vip);
     Some(Cluster {
         listen: listen?,
@@ -42,6 +32,18 @@ pub fn cluster(given: &Given, problems: &mut Problems<'_>) -> Option<Cluster> {
         key: key?,
         announce,
     })
+}
+
+/// The key in a file.
+pub(super) fn key(file: &PathBuf, path: &KeyPath, problems: &mut Problems<'_>) -> Option<ClusterKey> {
+    let file = existing_name(file, path, problems)?;
+    match read_key(&file) {
+        Ok(key) => Some(key),
+        Err((fault, remedy)) => {
+            problems.add(path, format!("{} {fault}", file.display()), remedy);
+            None
+        }
+    }
 }
 
 fn listen(

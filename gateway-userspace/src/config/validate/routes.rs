@@ -9,6 +9,7 @@ use super::fallback;
 use super::keys;
 use super::names::{Names, Resolution};
 use super::patterns::{self, Wrong};
+use super::subsets;
 use crate::config::given::{self, Given, Time};
 use crate::config::limits;
 use crate::config::path::KeyPath;
@@ -39,6 +40,9 @@ pub fn routes(
             .and_then(|m| matching(m, &path.key("match"), problems));
         let keys = route.route_keys();
         keys::route_keys(&keys, &path, problems);
+        let own = route.upstream.as_ref();
+        let own = own.and_then(|name| upstreams.iter().find(|upstream| upstream.name == *name));
+        let subset = subsets::of_route(route, own.map(|own| &own.subsets), &path, problems);
         let ladder = fallback::fallback(route, upstreams, &references.upstreams, &path, problems);
         let (Some(name), Some((hosts, pattern, methods)), Some(action)) = (name, matching, action) else {
             continue;
@@ -49,6 +53,7 @@ pub fn routes(
             path: pattern,
             methods,
             action,
+            subset,
             fallbacks: ladder.upstreams,
             fallback_respond: ladder.respond,
             fallback_on: ladder.on,

@@ -9,6 +9,8 @@ use super::balancing;
 use super::channels::{self, Of};
 use super::health;
 use super::names::Names;
+use super::sticky::{self, DefaultKey};
+use super::subsets;
 use crate::balance::Zone;
 use crate::config::given::{self, Given, Place};
 use crate::config::limits;
@@ -17,11 +19,20 @@ use crate::config::path::KeyPath;
 use crate::config::precedence::{time, time_or_none};
 use crate::config::problem::Problems;
 use crate::config::settings::{EndpointSettings, UpstreamSettings};
-use crate::config::snapshot::{HttpMode, UpstreamProtocol, Vip};
+use crate::config::snapshot::{Cluster, HttpMode, UpstreamProtocol, Vip};
 use crate::resilience::budget::Budget;
 
 /// `[[upstream]]`.
-pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<UpstreamSettings>> {
+pub fn upstreams(
+    given: &Given,
+    cluster: Option<&Cluster>,
+    problems: &mut Problems<'_>,
+) -> Vec<Arc<UpstreamSettings>> {
+    let default_key = match (cluster, &given.cluster) {
+        (Some(cluster), _) => DefaultKey::Cluster(&cluster.key),
+        (None, Some(_)) => DefaultKey::Broken,
+        (None, None) => DefaultKey::Missing,
+    };
     let mut names = Names::new("upstream");
     let zone = given.node.as_ref().and_then(|node| node.zone.as_ref());
     let mut upstreams = Vec::new();
@@ -39,6 +50,8 @@ pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<Upstream
         let registered_max = health::registered_max(upstream, &health, &path, problems);
         let (balancer, hash_by) = balancing::balancer(upstream, &path, problems);
         let terms = balancing::terms(upstream, zone, &path, problems);
+        let subsets = subsets::subsets(upstream, &path, problems);
+        let sticky = sticky::sticky(upstream, default_key, &path, problems);
         let guards = balancing::guards(upstream, &path, problems);
         let slow_call = upstream
             .circuit_breaker
@@ -50,6 +63,8 @@ pub fn upstreams(given: &Given, problems: &mut Problems<'_>) -> Vec<Arc<Upstream
             balancer,
             hash_by,
             terms,
+            subsets,
+            sticky,
             slow_start: time(upstream.slow_start, Duration::ZERO),
             guards,
             limits: balancing::under_way(upstream.limits.as_ref(), &path.key("limits"), problems),
@@ -93,6 +108,7 @@ fn endpoints(
     let mut endpoints: Vec<EndpointSettings> = Vec::new();
     for (index, endpoint) in upstream.endpoints.iter().flatten().enumerate() {
         let own = path.index(index);
+        let metadata = subsets::metadata(endpoint.metadata.as_ref(), &own.key("metadata"), problems);
         let path = own.key("address");
         let Some(place) = &endpoint.address else { continue };
         let channels = channels::channels(
@@ -135,6 +151,7 @@ fn endpoints(
             } else {
                 Zone::Other
             },
+            metadata: Arc::new(metadata),
             channels,
         });
     }

@@ -19,7 +19,7 @@ use crate::l7::exchange::Exchange;
 use crate::l7::grpc;
 use crate::l7::headers;
 use crate::l7::pool::Lease;
-use crate::l7::record::Record;
+use crate::l7::record::{IsCall, Record};
 
 /// How the end of a body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,9 @@ impl ResponseBody {
         if this.is_end_stream() {
             // Nobody will poll it. The record stays until hyper took the head.
             this.release();
+            let is_call = this.is_call();
             if let Some(record) = &mut this.record {
+                record.ended(is_call);
                 record.complete();
             }
         }
@@ -123,7 +125,15 @@ impl ResponseBody {
     fn ended(&mut self) {
         self.release();
         if let Some(mut record) = self.record.take() {
+            record.ended(self.is_call());
             record.complete();
+        }
+    }
+
+    fn is_call(&self) -> IsCall {
+        match &self.source {
+            Source::Upstream(upstream) if upstream.conversion == Conversion::Grpc => IsCall::Yes,
+            _ => IsCall::No,
         }
     }
 

@@ -40,7 +40,7 @@ impl Seat {
             }
         };
         // Last, as it is what must be given back by hand until there is a seat.
-        if !pool.state.begins(maxima.requests) {
+        if !pool.state.enters(maxima.requests) {
             return Err(limited(Limit::Requests));
         }
         let seat = Self {
@@ -66,6 +66,6 @@ impl Pool {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.pool.state.ends();
+        self.pool.state.leaves();
     }
 }

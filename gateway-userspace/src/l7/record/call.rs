@@ -1,5 +1,7 @@
-//! How a try ended, for what guards and balances its upstream: each is counted once, as soon as its outcome is known.
+//! A try from its beginning to how it ended, for what guards and balances its upstream: each is counted once, as soon as its outcome is known.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::StatusCode;
@@ -7,9 +9,28 @@ use tokio::time::Instant;
 
 use super::{Call, IsCall, Record};
 use crate::l7::grpc;
+use crate::l7::pool::Pool;
+use crate::registry::{Trying, UpstreamState};
 use crate::resilience::breaker::Outcome;
 
 impl Record {
+    /// Another try, at that endpoint.
+    pub(in crate::l7) fn tries(&mut self, pool: &Rc<Pool>) {
+        self.exchange.asks(&pool.ends);
+        self.endpoint = Some(Rc::clone(pool));
+        if self.tries > 0 {
+            self.try_start = Instant::now();
+        }
+        self.call = Call::Open;
+        self.begun = pool.state.begins();
+        self.tries += 1;
+    }
+
+    /// The next try is a trial call.
+    pub(in crate::l7) fn is_on_trial(&mut self, upstream: &Arc<UpstreamState>, trying: Trying) {
+        self.trials.push((Arc::clone(upstream), trying));
+    }
+
     /// The upstream's response head came.
     ///
     /// Of gRPC, the outcome is in the trailers, unless the head has it.
@@ -53,7 +74,7 @@ impl Record {
         let (Some(pool), Some(upstream)) = (&self.endpoint, &self.upstream) else {
             return;
         };
-        pool.state.count(pool.endpoint, outcome);
+        pool.state.count(pool.endpoint, self.begun, outcome);
         if let Some(ewma) = upstream.upstream.balancing.ewma {
             let took_us = u32::try_from(self.try_start.elapsed().as_micros()).unwrap_or(u32::MAX);
             let now_ms = u64::try_from(upstream.upstream.state.now().as_millis()).unwrap_or(u64::MAX);
@@ -75,10 +96,24 @@ impl Record {
             Call::Counted => {
                 self.call = Call::Failed;
                 if let Some(pool) = &self.endpoint {
-                    pool.state.spoil(pool.endpoint);
+                    pool.state.spoil(pool.endpoint, self.begun);
                 }
             }
             Call::Failed => {}
+        }
+    }
+
+    /// The answer is whole. One to a gRPC call that never said how it went is a failure, where its status does not tell
+    /// otherwise.
+    pub(in crate::l7) fn ended(&mut self, is_call: IsCall) {
+        if is_call == IsCall::No || self.call != Call::Open {
+            return;
+        }
+        let status = self.upstream_status.unwrap_or_default();
+        if grpc::Status::of_http(status).is_failure() {
+            self.endpoint_failed();
+        } else {
+            self.call_ended(Outcome::Passed);
         }
     }
 

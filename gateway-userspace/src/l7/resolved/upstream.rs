@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::balance::{Loads, Member, Pick, Picker, Roster, Standing, mix, slow_start};
-use crate::config::snapshot::{Endpoint, Missing, Upstream, UpstreamProtocol};
+use crate::balance::{Intake, Loads, Member, Pick, Picker, Plan, Roster, Standing, mix, slow_start};
+use crate::config::snapshot::{Choice, Endpoint, Missing, SubsetFallback, Upstream, UpstreamProtocol};
 use crate::l7::error::ProxyError;
 use crate::l7::metrics::UpstreamCounters;
 use crate::l7::pool::{Pool, Terms, Ways};
@@ -17,11 +17,21 @@ use crate::registry::{Channel, Gate, Readiness};
 pub(crate) struct ResolvedUpstream {
     pub(in crate::l7) upstream: Arc<Upstream>,
     pub(in crate::l7) counters: Arc<UpstreamCounters>,
+    /// All endpoints.
+    whole: Part,
+    /// In the order of the upstream's.
+    subsets: Vec<Part>,
+    random: Cell<u64>,
+    pub(in crate::l7) endpoints: Vec<ResolvedEndpoint>,
+}
+
+/// Endpoints among which one is picked.
+struct Part {
     picker: Picker,
     /// Who may be picked, by what was known at that many changes.
     roster: RefCell<(u32, Roster)>,
-    random: Cell<u64>,
-    pub(in crate::l7) endpoints: Vec<ResolvedEndpoint>,
+    /// How many take new requests.
+    takers: usize,
 }
 
 /// An endpoint with this worker's pool.
@@ -85,11 +95,20 @@ impl ResolvedUpstream {
                 ResolvedEndpoint::new(endpoint, upstream.protocol, held, terms)
             })
             .collect();
-        let changes = upstream.state.changes();
-        let roster = roster(upstream);
+        let part = |plan: &Arc<Plan>, members: &[Member]| Part {
+            picker: Picker::new(Arc::clone(plan), worker),
+            roster: RefCell::new((upstream.state.changes(), roster(upstream, members))),
+            takers: members
+                .iter()
+                .filter(|member| member.intake == Intake::All)
+                .count(),
+        };
+        let subsets = upstream.subsets.all.iter();
         Self {
-            picker: Picker::new(Arc::clone(&upstream.balancing.plan), worker),
-            roster: RefCell::new((changes, roster)),
+            whole: part(&upstream.balancing.plan, &upstream.balancing.members),
+            subsets: subsets
+                .map(|subset| part(&subset.plan, &subset.members))
+                .collect(),
             random: Cell::new(rand::random()),
             counters,
             endpoints,
@@ -97,14 +116,85 @@ impl ResolvedUpstream {
         }
     }
 
-    /// Which endpoint takes a request of that key; `tried` are left out.
-    pub(in crate::l7) fn pick(&self, key: Option<u64>, tried: &[usize]) -> Option<Pick> {
-        let changes = self.upstream.state.changes();
-        let mut held = self.roster.borrow_mut();
-        if held.0 != changes {
-            *held = (changes, roster(&self.upstream));
+    /// Which endpoint of that choice takes a request of that key; `tried` are left out.
+    pub(in crate::l7) fn pick(&self, choice: Choice, key: Option<u64>, tried: &[usize]) -> Option<Pick> {
+        let part = self.asked(choice)?;
+        part.picker
+            .pick(&part.roster.borrow().1, self, key, tried, self.random())
+    }
+
+    /// Whether a client that stays with that endpoint may go on there.
+    pub(in crate::l7) fn admits(&self, choice: Choice, index: usize) -> Option<Pick> {
+        let admits = |part: &Part| part.roster.borrow().1.admits(index);
+        // One that drains is among its own, even where the others of its subset are gone.
+        let mode = self
+            .chosen(choice)
+            .and_then(admits)
+            .or_else(|| self.asked(choice).and_then(admits))?;
+        Some(Pick { index, mode })
+    }
+
+    /// Whether that endpoint takes requests of that choice by clients that stay nowhere.
+    pub(in crate::l7) fn takes_new(&self, choice: Choice, index: usize) -> bool {
+        self.intake(choice, index) == Intake::All
+    }
+
+    /// Whether that endpoint takes any requests of that choice.
+    pub(in crate::l7) fn takes(&self, choice: Choice, index: usize) -> bool {
+        self.intake(choice, index) != Intake::None
+    }
+
+    /// How many endpoints take requests of that choice.
+    pub(in crate::l7) fn takers(&self, choice: Choice) -> usize {
+        self.asked(choice).map_or(0, |part| part.takers)
+    }
+
+    fn intake(&self, choice: Choice, index: usize) -> Intake {
+        let members = match choice {
+            Choice::Whole => Some(&self.upstream.balancing.members),
+            Choice::Subset(subset) => self
+                .upstream
+                .subsets
+                .all
+                .get(subset)
+                .map(|subset| &subset.members),
+            Choice::Nobody => None,
+        };
+        let member = members.and_then(|members| members.get(index));
+        member.map_or(Intake::None, |member| member.intake)
+    }
+
+    /// Who is asked for a choice: those of it while there are good ones, else those that it falls back to.
+    fn asked(&self, choice: Choice) -> Option<&Part> {
+        let chosen = self.chosen(choice)?;
+        if choice == Choice::Whole || chosen.roster.borrow().1.has_good() {
+            return Some(chosen);
         }
-        self.picker.pick(&held.1, self, key, tried, self.random())
+        let other = match self.upstream.subsets.fallback {
+            SubsetFallback::Any => self.chosen(Choice::Whole),
+            SubsetFallback::Subset(subset) => self.chosen(Choice::Subset(subset)),
+            SubsetFallback::None => None,
+        };
+        let other = other.filter(|other| chosen.takers == 0 || other.roster.borrow().1.has_good());
+        other.or(Some(chosen))
+    }
+
+    /// A choice as it is now.
+    fn chosen(&self, choice: Choice) -> Option<&Part> {
+        let (part, members) = match choice {
+            Choice::Whole => (&self.whole, &self.upstream.balancing.members),
+            Choice::Subset(subset) => {
+                let members = &self.upstream.subsets.all.get(subset)?.members;
+                (self.subsets.get(subset)?, members)
+            }
+            Choice::Nobody => return None,
+        };
+        let changes = self.upstream.state.changes();
+        let mut held = part.roster.borrow_mut();
+        if held.0 != changes {
+            *held = (changes, roster(&self.upstream, members));
+        }
+        Some(part)
     }
 
     /// 64 fresh bits, of no use to anybody who wants secrets.
@@ -151,11 +241,11 @@ impl Loads for ResolvedUpstream {
     }
 }
 
-/// Who of an upstream may be picked now.
-fn roster(upstream: &Upstream) -> Roster {
+/// Who of an upstream's members may be picked now.
+fn roster(upstream: &Upstream, members: &[Member]) -> Roster {
     let balancing = &upstream.balancing;
     let slow_start_ms = u64::try_from(balancing.slow_start.as_millis()).unwrap_or(u64::MAX);
-    let members = balancing.members.iter().zip(&upstream.endpoints);
+    let members = members.iter().zip(&upstream.endpoints);
     let members: Vec<Member> = members
         .map(|(member, endpoint)| {
             let state = &endpoint.state;

@@ -264,3 +264,56 @@ async fn an_endpoint_that_fails_its_checks_gets_no_trial_calls() {
     client.get("/up").await.unwrap();
     assert_eq!(bad.take_asked(), 1);
 }
+
+#[tokio::test]
+async fn calls_that_hung_before_a_breaker_opened_do_not_open_it_once_it_closed() {
+    let (released, _) = tokio::sync::watch::channel(());
+    let (asked, status) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU16::new(500)));
+    let (hangs, hung, now) = (released.clone(), Arc::clone(&asked), Arc::clone(&status));
+    let server = Server::start(move |request: http::Request<_>| {
+        let mut hangs = hangs.subscribe();
+        let status = now.load(Ordering::Relaxed);
+        let hung = Arc::clone(&hung);
+        async move {
+            if request.uri().path() != "/up/hang" {
+                return Response::builder().status(status).body(full("now")).unwrap();
+            }
+            hung.fetch_add(1, Ordering::Relaxed);
+            hangs.changed().await.unwrap();
+            Response::builder().status(500).body(full("late")).unwrap()
+        }
+    })
+    .await;
+    let mut setup = Setup::new(1, &[server.address]);
+    setup.guards.breaker = Some(breaker());
+    let gateway = Gateway::start(&setup);
+    let late: Vec<_> = (0..30)
+        .map(|_| tokio::spawn(get(gateway.address(), "/up/hang")))
+        .collect();
+    wait_until("calls that hang", || asked.load(Ordering::Relaxed) == 30).await;
+    let mut client = Client::http1(gateway.address()).await;
+    let state = gateway.state(server.address);
+    while state.gate() == Gate::Share(1_000) {
+        client.get("/up").await.unwrap();
+    }
+    status.store(200, Ordering::Relaxed);
+    let upstream = state.upstream();
+    let openings = upstream.openings.load(Ordering::Relaxed);
+    let deadline = tokio::time::Instant::now() + SOON;
+    while (state.gate(), upstream.gate()) != (Gate::Share(1_000), Gate::Share(1_000)) {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "waited for closed breakers"
+        );
+        client.get("/up").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    released.send(()).unwrap();
+    for late in late {
+        assert_eq!(late.await.unwrap().status, 500);
+    }
+    for _ in 0..5 {
+        assert_eq!(client.get("/up").await.unwrap().status, 200);
+    }
+    assert_eq!(upstream.openings.load(Ordering::Relaxed), openings);
+}

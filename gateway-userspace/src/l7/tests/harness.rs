@@ -16,8 +16,8 @@ use crate::balance::{self, Member, RosterTerms};
 use crate::config::limits;
 use crate::config::snapshot::{
     Admin, AdminListen, Balancing, Endpoint, Fallback, HashBy, HttpMode, Listener, ListenerHttp, Missing,
-    Networks, Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot,
-    Upstream, UpstreamProtocol,
+    Networks, Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot, Sticky,
+    StickySettings, Subset, SubsetBy, SubsetFallback, Subsets, Upstream, UpstreamProtocol,
 };
 use crate::guards::Driver;
 use crate::l7::{Shared, Workers};
@@ -111,6 +111,14 @@ pub(super) struct Setup {
     pub(super) slow_start: Duration,
     /// Of the endpoints in their order; absent: 0.
     pub(super) priorities: Vec<u8>,
+    /// Of the endpoints in their order; absent: 1.
+    pub(super) weights: Vec<u32>,
+    pub(super) sticky: Option<StickySettings>,
+    /// Of each subset, which endpoints are in it; the header `x-version` chooses by the subset's number.
+    pub(super) subsets: Vec<Vec<usize>>,
+    pub(super) subset_fallback: SubsetFallback,
+    /// Which one the route goes to.
+    pub(super) subset: Option<usize>,
     pub(super) retry: Retries,
     pub(super) retry_budget: Budget,
     /// Endpoints of the upstream `backup`, which the route falls back to; none: it does not.
@@ -151,6 +159,11 @@ impl Setup {
             slow_call: None,
             slow_start: Duration::ZERO,
             priorities: Vec::new(),
+            weights: Vec::new(),
+            sticky: None,
+            subsets: Vec::new(),
+            subset_fallback: SubsetFallback::Any,
+            subset: None,
             retry: Retries::default(),
             retry_budget: Budget::default(),
             backup: Vec::new(),
@@ -164,10 +177,38 @@ impl Setup {
 
     /// Routes: everything under `/` goes to the upstream, `/own` is answered, `/post` takes POST alone.
     pub(super) fn snapshot(&self, number: u64, registry: &Registry) -> Snapshot {
+        let terms = RosterTerms {
+            panic_below_per_cent: 1,
+            ..RosterTerms::default()
+        };
         let upstream = |name: &str, endpoints: &[SocketAddr]| {
+            let members: Vec<Member> = endpoints
+                .iter()
+                .enumerate()
+                .map(|(index, address)| Member {
+                    priority: self.priorities.get(index).copied().unwrap_or(0),
+                    ..Balancing::member(*address, self.weights.get(index).copied().unwrap_or(1))
+                })
+                .collect();
+            let subset = |(number, chosen): (usize, &Vec<usize>)| {
+                let name = format!("subset-{number}");
+                Subset::new(&name, self.balancer, &members, &terms, |index| {
+                    chosen.contains(&index)
+                })
+            };
+            let numbers = (0..self.subsets.len()).map(|number| (number.to_string(), number));
+            let subsets = Subsets {
+                all: self.subsets.iter().enumerate().map(subset).collect(),
+                by: (!self.subsets.is_empty()).then(|| SubsetBy {
+                    header: http::HeaderName::from_static("x-version"),
+                    subsets: numbers.collect(),
+                }),
+                fallback: self.subset_fallback,
+            };
             let endpoint = |address: &SocketAddr| Endpoint {
                 address: *address,
                 host: None,
+                metadata: Arc::default(),
                 channels: if name == "users" {
                     self.channels.clone().into()
                 } else {
@@ -179,21 +220,16 @@ impl Setup {
                 name: name.into(),
                 balancing: Balancing::new(
                     self.balancer,
-                    endpoints
-                        .iter()
-                        .enumerate()
-                        .map(|(index, address)| Member {
-                            priority: self.priorities.get(index).copied().unwrap_or(0),
-                            ..Balancing::member(*address, 1)
-                        })
-                        .collect(),
-                    RosterTerms {
-                        panic_below_per_cent: 1,
-                        ..RosterTerms::default()
-                    },
+                    members,
+                    terms,
                     self.hash_by.clone(),
                     self.slow_start,
                 ),
+                subsets,
+                sticky: self
+                    .sticky
+                    .as_ref()
+                    .map(|settings| Box::new(Sticky::new(settings, name, endpoints.iter().copied()))),
                 guards: self.guards.clone(),
                 limits: self.limits,
                 slow_call: self.slow_call,
@@ -225,6 +261,7 @@ impl Setup {
             Arc::new(Route {
                 name: name.into(),
                 action,
+                subset: self.subset,
                 fallback: Fallback {
                     on: self.fallback_on,
                     upstreams: backup.clone().into_iter().collect(),

@@ -19,7 +19,7 @@ impl UpstreamState {
         for (address, state) in endpoints {
             match machines.endpoints.get_mut(address) {
                 Some(breaker) => {
-                    let change = breaker.step(breaker::Event::Sample(state.calls.totals()), now);
+                    let change = breaker.step(breaker::Event::Sample(state.calls.timely()), now);
                     self.publish_endpoint(*address, state, breaker, change, now);
                 }
                 None => state.set_gate(1_000),
@@ -27,7 +27,7 @@ impl UpstreamState {
         }
         match &mut machines.whole {
             Some(breaker) => {
-                let change = breaker.step(breaker::Event::Sample(self.calls.totals()), now);
+                let change = breaker.step(breaker::Event::Sample(self.calls.timely()), now);
                 self.publish_whole(breaker, change, now);
             }
             None => self.gate.store(1_000, Ordering::Relaxed),
@@ -43,6 +43,8 @@ impl UpstreamState {
         change: Option<Change>,
         now: Duration,
     ) {
+        // Who is let in by the new gate has the new era, or an older one, which counts for less and never for more.
+        state.set_era(breaker.era());
         state.set_gate(Gate::word(breaker.admits(now)));
         if let Some(change) = change {
             self.tell_breaker(Some(address), &change);
@@ -50,6 +52,7 @@ impl UpstreamState {
     }
 
     pub(super) fn publish_whole(&self, breaker: &Breaker, change: Option<Change>, now: Duration) {
+        self.era.store(breaker.era() as u32, Ordering::Relaxed);
         self.gate
             .store(Gate::word(breaker.admits(now)), Ordering::Relaxed);
         if let Some(change) = change {

@@ -519,3 +519,16 @@ fn flapping_twice_a_second_does_not_make_the_breaker_oscillate() {
         );
     }
 }
+
+#[test]
+fn an_era_is_as_long_as_one_flow_of_calls() {
+    let mut driven = Driven::new(settings());
+    let mut eras = vec![driven.breaker.era()];
+    // Open; half-open; ramping; closed; forced open; half-open.
+    for script in ["ffff", "ww", "ttttPPPP", "www", "O", "R"] {
+        driven.run(script);
+        eras.push(driven.breaker.era());
+    }
+    assert_eq!(driven.breaker.state(), State::HalfOpen);
+    assert_eq!(eras, [0, 1, 2, 3, 3, 4, 5]);
+}

@@ -4,6 +4,8 @@
 mod curl;
 #[path = "programs/load.rs"]
 mod load;
+#[path = "programs/sticky.rs"]
+mod sticky;
 
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
