@@ -108,7 +108,11 @@ impl AsyncWrite for Tampered {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         if tampering != Tampering::Surplus {
-            self.ending = Some((Box::pin(sleep(BEFORE_THE_END)), tampering));
+            let mut time = Box::pin(sleep(BEFORE_THE_END));
+            // hyper has read before it writes, and reads again only when it is woken.
+            let is_pending = time.as_mut().poll(context).is_pending();
+            debug_assert!(is_pending);
+            self.ending = Some((time, tampering));
         }
         Poll::Ready(Ok(bytes.len()))
     }
