@@ -188,7 +188,7 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Response<Body>
             false
         }
         Health::Lies => {
-            order.set(if number % 2 == 0 {
+            order.set(if number.is_multiple_of(2) {
                 Tampering::End
             } else {
                 Tampering::Surplus

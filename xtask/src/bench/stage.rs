@@ -14,7 +14,7 @@ use super::scenario::{Generator, Scenario};
 use crate::{programs, release, steps, workspace};
 
 /// Open files that the bench and each subject need at least: 8,000 held connections, and some to spare.
-const OPEN_FILES_MIN: u64 = 10_000;
+pub const OPEN_FILES_MIN: u64 = 10_000;
 /// Open files that training needs: some hundred connections, each with one to an upstream.
 const OPEN_FILES_TRAINING_MIN: u64 = 1_024;
 
@@ -172,8 +172,11 @@ pub fn cores() -> Result<(Option<usize>, Option<usize>)> {
     Ok((cores.next(), cores.next()))
 }
 
-/// The limit is inherited by all that is started.
-fn raise_open_files(least: u64) -> Result<()> {
+/// Raises this process's limit of open files to what is allowed; all that is started inherits it.
+///
+/// # Errors
+/// When fewer than `least` are.
+pub fn raise_open_files(least: u64) -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if hard < least {
         bail!("{least} open files are needed, and `ulimit -Hn` allows {hard}");

@@ -94,14 +94,7 @@ fn a_client_sees_what_is_promised_of_each_fault() {
             conn.reset();
         })
         .await;
-        let resets_in_body = Recorder::start(|mut conn: Conn| async move {
-            conn.request().await;
-            conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
-                .await;
-            conn.peer_took_all().await;
-            conn.reset();
-        })
-        .await;
+        let resets_in_body = Sick::start(Health::Resets).await.expect("a server");
         let longer = Recorder::start(|mut conn: Conn| async move {
             conn.request().await;
             conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")

@@ -14,7 +14,7 @@ use super::envoy;
 use super::fault::Fault;
 use super::figures::Figures;
 use crate::bench::process::{self, Orphan, Output, Process, Scratch};
-use crate::bench::stage::{BINDING, Cores, cores};
+use crate::bench::stage::{BINDING, Cores, OPEN_FILES_MIN, cores, raise_open_files};
 use crate::{demo, privilege, programs, release, workspace};
 
 /// How much longer than asked a turn may take: the proxy starts, there is a warm-up, and answers may be late.
@@ -83,6 +83,8 @@ impl Lab {
         let (Some(subject), Some(generator)) = cores()? else {
             bail!("two cores are needed: one for the proxy alone, one for clients and servers");
         };
+        // A proxy that stalls leaves some thousand connections open.
+        raise_open_files(OPEN_FILES_MIN)?;
         let mut set = CpuSet::new();
         set.set(generator)?;
         sched_setaffinity(Pid::from_raw(0), &set).context("binding the bench to a core")?;
