@@ -2,7 +2,7 @@
 //!
 //! Reading order: `scenario` (what is measured), `subject` (who), `stage` (where), then how: `load`, `memory`,
 //! `instructions`; `targets` judges, `report` says it. How each figure is taken, and why so, is told in
-//! `docs/performance.md`. `training` is the load by which `release` makes a profile, with the same means.
+//! `docs/performance.md`. `resilience` is another measurement with the same report. `training` is the load by which `release` makes a profile, with the same means.
 
 mod accounts;
 mod backend;
@@ -14,6 +14,7 @@ mod memory;
 mod process;
 mod profile;
 mod report;
+mod resilience;
 mod scenario;
 mod stage;
 mod statistics;
@@ -55,6 +56,10 @@ pub enum What {
     /// Takes some 45 minutes on a quiet machine, and some 20 more where the release is not built yet. Exits with 1 when a target is missed, with 2 when something could not
     /// be measured or is inconclusive.
     L7(Options),
+    /// What clients see of faults of upstream servers, beside haproxy and envoy: failed requests, and latency (needs root)
+    ///
+    /// Takes some 60 minutes on a quiet machine, and some 20 more where the release is not built yet. Exits as `l7` does.
+    Resilience(resilience::Options),
 }
 
 /// How it is measured.
@@ -110,11 +115,17 @@ impl Options {
 /// # Errors
 /// When nothing can be measured here. A scenario that fails is told, and the others go on.
 pub fn bench(what: &What) -> Result<ExitCode> {
-    let What::L7(options) = what;
     let root = workspace::root()?;
+    match what {
+        What::L7(options) => l7(&root, options),
+        What::Resilience(options) => resilience::bench(&root, options),
+    }
+}
+
+fn l7(root: &Path, options: &Options) -> Result<ExitCode> {
     let start = Instant::now();
     let scenarios = options.scenarios();
-    let stage = Stage::set(&root, &scenarios, options.gateway.as_deref())?;
+    let stage = Stage::set(root, &scenarios, options.gateway.as_deref())?;
     let mut measured = Measured::default();
     let mut failures = 0;
     for scenario in &scenarios {
@@ -132,7 +143,8 @@ pub fn bench(what: &What) -> Result<ExitCode> {
         write(path, &report)?;
     }
     steps::note(&format!("all of it took {:.0} s", start.elapsed().as_secs_f64()));
-    Ok(ExitCode::from(code(&report, &scenarios, failures)))
+    let asked = |name: &str| scenarios.iter().any(|scenario| scenario.name() == name);
+    Ok(ExitCode::from(code(&report, asked, failures)))
 }
 
 fn write(path: &Path, report: &Report) -> Result<()> {
@@ -140,8 +152,7 @@ fn write(path: &Path, report: &Report) -> Result<()> {
 }
 
 /// Counts only the targets of what was asked for.
-fn code(report: &Report, scenarios: &[Scenario], failures: usize) -> u8 {
-    let asked = |name: &str| scenarios.iter().any(|scenario| scenario.name() == name);
+fn code(report: &Report, asked: impl Fn(&str) -> bool, failures: usize) -> u8 {
     let verdicts: Vec<Verdict> = report
         .targets
         .iter()
@@ -215,7 +226,9 @@ mod tests {
 
     fn options(line: &str) -> Options {
         let words = std::iter::once("bench").chain(line.split_whitespace());
-        let What::L7(options) = Line::try_parse_from(words).unwrap().what;
+        let What::L7(options) = Line::try_parse_from(words).unwrap().what else {
+            panic!("another measurement");
+        };
         options
     }
 
@@ -302,7 +315,8 @@ mod tests {
             ),
         ];
         for (report, scenarios, failures, expected, description) in rows {
-            assert_eq!(code(&report, scenarios, failures), expected, "{description}");
+            let asked = |name: &str| scenarios.iter().any(|scenario| scenario.name() == name);
+            assert_eq!(code(&report, asked, failures), expected, "{description}");
         }
     }
 }

@@ -23,13 +23,24 @@ const JOBS_MAX: usize = 64;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A named network namespace, with one thread that lives in it.
+/// Whether a namespace can be found by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    /// In [`NETNS_DIRECTORY`], until it is removed there.
+    Yes,
+    /// Not at all.
+    No,
+}
+
+/// A network namespace, with one thread that lives in it.
 ///
 /// Processes and threads started from within [`Namespace::run`] live there too. The thread ends with the
 /// `Namespace`, not before: a child with a parent-death signal is tied to the thread that started it.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
+    path: PathBuf,
+    named: Named,
     jobs: Option<mpsc::SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -43,12 +54,31 @@ impl Namespace {
         let path = path_of(name);
         fs::create_dir_all(NETNS_DIRECTORY).with_context(|| format!("create {NETNS_DIRECTORY}"))?;
         File::create_new(&path).with_context(|| format!("create {}", path.display()))?;
+        Self::make(name, Named::Yes, path)
+    }
+
+    /// Makes a new namespace that only this process knows: whatever becomes of the process, nothing of it is left.
+    ///
+    /// `label` is the name of its thread.
+    ///
+    /// # Errors
+    /// Without the rights of root.
+    pub fn create_nameless(label: &str) -> Result<Self> {
+        Self::make(label, Named::No, PathBuf::new())
+    }
+
+    fn make(name: &str, named: Named, path: PathBuf) -> Result<Self> {
         let (jobs, inbox) = mpsc::sync_channel::<Job>(JOBS_MAX);
         let (made, outcome) = mpsc::sync_channel(1);
         let thread = thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                let entered = unshare_and_name(&path);
+                let entered = match named {
+                    Named::Yes => unshare_and_name(&path).map(|()| path),
+                    Named::No => unshare(CloneFlags::CLONE_NEWNET)
+                        .context("unshare the network")
+                        .map(|()| path_of_thread()),
+                };
                 let failed = entered.is_err();
                 if made.send(entered).is_err() || failed {
                     return;
@@ -58,12 +88,14 @@ impl Namespace {
                 }
             })
             .with_context(|| format!("start the thread of namespace {name}"))?;
-        let namespace = Self {
+        let mut namespace = Self {
             name: name.to_owned(),
+            path: PathBuf::new(),
+            named,
             jobs: Some(jobs),
             thread: Some(thread),
         };
-        outcome
+        namespace.path = outcome
             .recv()
             .map_err(|_| anyhow!("the thread of namespace {name} ended early"))?
             .with_context(|| format!("create network namespace {name} (are you root?)"))?;
@@ -77,7 +109,7 @@ impl Namespace {
 
     /// The file that stands for it.
     pub fn path(&self) -> PathBuf {
-        path_of(&self.name)
+        self.path.clone()
     }
 
     /// Runs `job` on the namespace's own thread and waits for it.
@@ -137,7 +169,9 @@ impl Drop for Namespace {
             // A job's panic was handed to its caller already.
             drop(thread.join());
         }
-        if let Err(error) = remove(&self.name) {
+        if self.named == Named::Yes
+            && let Err(error) = remove(&self.name)
+        {
             eprintln!("lab: {error:#}");
         }
     }
@@ -207,6 +241,11 @@ pub fn names_with(prefix: &str) -> Result<Vec<String>> {
 
 fn path_of(name: &str) -> PathBuf {
     Path::new(NETNS_DIRECTORY).join(name)
+}
+
+/// The file that stands for the namespace of the calling thread, as long as that lives.
+fn path_of_thread() -> PathBuf {
+    PathBuf::from(format!("/proc/self/task/{}/ns/net", nix::unistd::gettid()))
 }
 
 fn unshare_and_name(path: &Path) -> Result<()> {

@@ -9,8 +9,6 @@
 mod load;
 #[path = "resilience/scene.rs"]
 mod scene;
-#[path = "resilience/sick.rs"]
-mod sick;
 
 #[path = "resilience/faults.rs"]
 mod faults;

@@ -26,9 +26,9 @@ const WARM_UP_SECONDS: u64 = 2;
 const GENERATOR_SLACK: Duration = Duration::from_secs(30);
 /// Largest share of a core that other work may take beside a run. The ticks by which a core's time is told apart
 /// are off by some 2% over ten seconds.
-const FOREIGN_MAX: f64 = 0.05;
+pub const FOREIGN_MAX: f64 = 0.05;
 /// A scenario is given up after this many times the rounds that were asked for.
-const TRIES_PER_ROUND: usize = 2;
+pub const TRIES_PER_ROUND: usize = 2;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]

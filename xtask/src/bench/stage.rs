@@ -14,18 +14,19 @@ use super::scenario::{Generator, Scenario};
 use crate::{programs, release, steps, workspace};
 
 /// Open files that the bench and each subject need at least: 8,000 held connections, and some to spare.
-const OPEN_FILES_MIN: u64 = 10_000;
+pub const OPEN_FILES_MIN: u64 = 10_000;
 /// Open files that training needs: some hundred connections, each with one to an upstream.
 const OPEN_FILES_TRAINING_MIN: u64 = 1_024;
 
 /// A program, its Debian package, and what it is for.
-type Program = (&'static str, &'static str, &'static str);
+pub type Program = (&'static str, &'static str, &'static str);
 
 const PEERS: [Program; 2] = [
     ("nginx", "nginx", "is a peer that the gateway is held against"),
     ("haproxy", "haproxy", "is a peer that the gateway is held against"),
 ];
-const BINDING: [Program; 2] = [
+/// What binds programs, and ends them with the bench.
+pub const BINDING: [Program; 2] = [
     ("setpriv", "util-linux", "has programs end when the bench does"),
     ("taskset", "util-linux", "binds programs to a core"),
 ];
@@ -162,14 +163,20 @@ fn build_backend(root: &Path) -> Result<PathBuf> {
 }
 
 /// The first two cores that may be used.
-fn cores() -> Result<(Option<usize>, Option<usize>)> {
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn cores() -> Result<(Option<usize>, Option<usize>)> {
     let allowed = sched_getaffinity(Pid::from_raw(0)).context("asking which cores may be used")?;
     let mut cores = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false));
     Ok((cores.next(), cores.next()))
 }
 
-/// The limit is inherited by all that is started.
-fn raise_open_files(least: u64) -> Result<()> {
+/// Raises this process's limit of open files to what is allowed; all that is started inherits it.
+///
+/// # Errors
+/// When fewer than `least` are.
+pub fn raise_open_files(least: u64) -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if hard < least {
         bail!("{least} open files are needed, and `ulimit -Hn` allows {hard}");

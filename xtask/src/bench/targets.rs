@@ -101,7 +101,8 @@ fn ratio(rounds: &Rounds, limit: f64) -> Option<Target> {
     })
 }
 
-fn verdict(low: f64, high: f64, limit: f64) -> Verdict {
+/// What an interval says about an upper limit.
+pub fn verdict(low: f64, high: f64, limit: f64) -> Verdict {
     if high <= limit {
         Verdict::Holds
     } else if low > limit {

@@ -1,37 +1,27 @@
 //! Clients and servers of both versions, made of hyper, for what passes whole; bytes are chosen in `raw`, `recorder`.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, request};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::client::conn::{http1, http2};
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+
+use gateway_tests::servers::http as servers;
 
 use super::gateway::Speaks;
-use super::within::within;
 
-/// What a body may fail with.
-pub type Fault = Box<dyn Error + Send + Sync>;
-
-/// Any body.
-pub type Body = UnsyncBoxBody<Bytes, Fault>;
+pub use gateway_tests::servers::http::{Body, Fault, empty, full};
 
 /// The longest pattern.
 pub const PATTERN_BYTES_MAX: usize = 10 << 20;
@@ -41,9 +31,6 @@ const FED_FRAMES: usize = 1;
 
 /// What a pattern is cut into; odd, so that it never falls in with a buffer's size.
 const PIECE_BYTES: usize = 16_381;
-
-/// Between two looks at an address that is taken.
-const BIND_PAUSE: Duration = Duration::from_millis(10);
 
 /// Whether a body tells its length beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,18 +53,6 @@ pub fn pattern(size: usize) -> Bytes {
         words.collect()
     });
     all.slice(..size)
-}
-
-/// An empty body.
-pub fn empty() -> Body {
-    full(Bytes::new())
-}
-
-/// A body that is whole.
-pub fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
 }
 
 /// The beginning of the pattern as a body in pieces.
@@ -238,7 +213,7 @@ impl Client {
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
-    task: JoinHandle<()>,
+    _server: servers::Server,
 }
 
 impl Server {
@@ -248,55 +223,12 @@ impl Server {
         A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), answer).await
-    }
-
-    /// As [`Server::start`], at that address.
-    pub async fn start_at<A, F>(address: SocketAddr, answer: A) -> Self
-    where
-        A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-        F: Future<Output = Response<Body>> + Send + 'static,
-    {
-        let listener = within("a socket", listen(address)).await;
-        let address = listener.local_addr().expect("its address");
-        let task = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                drop(stream.set_nodelay(true));
-                let answer = answer.clone();
-                connections.spawn(async move {
-                    let service = service_fn(move |request| {
-                        let answered = answer(request);
-                        async move { Ok::<_, Infallible>(answered.await) }
-                    });
-                    let mut builder = auto::Builder::new(TokioExecutor::new());
-                    builder.http2().enable_connect_protocol();
-                    // Broken connections are what some tests make.
-                    drop(
-                        builder
-                            .serve_connection_with_upgrades(TokioIo::new(stream), service)
-                            .await,
-                    );
-                });
-            }
-        });
-        Self { address, task }
-    }
-}
-
-/// Listens, as soon as what held the address before is gone.
-async fn listen(address: SocketAddr) -> TcpListener {
-    loop {
-        match TcpListener::bind(address).await {
-            Err(error) if error.kind() == ErrorKind::AddrInUse => tokio::time::sleep(BIND_PAUSE).await,
-            bound => return bound.expect("a socket"),
+        let server = servers::Server::start((Ipv4Addr::LOCALHOST, 0).into(), answer).await;
+        let server = server.expect("a socket");
+        Self {
+            address: server.address,
+            _server: server,
         }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

@@ -9,7 +9,7 @@ use crate::http::within::run;
 
 use super::load::{CLIENTS, Load};
 use super::scene::{BREAKER, BUDGET, CHECKS, Fault, OUTLIER, setup, three};
-use super::sick::Sick;
+use gateway_tests::servers::sick::Sick;
 
 /// `timeout` of the routes.
 const TIMEOUT: Duration = Duration::from_millis(500);

@@ -9,7 +9,7 @@ use super::load::{CLIENTS, Load, assert_all_well};
 use super::scene::{
     BREAKER, BUDGET, CHECKS, Fault, Findings, OUTLIER, RETRIES, pool, setup, three, tries, until,
 };
-use super::sick::{Health, Sick};
+use gateway_tests::servers::sick::{Health, Sick};
 
 /// Five in a row open the breaker too where there was no success before.
 const BOTH: &str = "outlier = { consecutive_failures = 5 }\n\
@@ -61,7 +61,7 @@ fn kept(findings: Findings) -> (u64, u64, u64, u64) {
 
 async fn check_one(fault: Fault, guards: &'static str, found: fn(&Findings) -> bool) {
     let mut servers = three().await;
-    let fourth = Sick::start(Health::Well).await;
+    let fourth = Sick::start(Health::Well).await.expect("a server");
     fault.strike(&mut servers[0]);
     let addresses = servers.each_ref().map(Sick::address);
     let gateway = Gateway::start(&setup(&addresses, RETRIES, &format!("{BUDGET}{guards}")));
@@ -119,7 +119,7 @@ fn edits_leave_the_breaker_of_a_whole_upstream_open() {
         load.pass(CLIENTS).await;
         let before = Findings::of(&gateway);
         let asked: u64 = servers.iter().map(Sick::requests).sum();
-        let fourth = Sick::start(Health::Well).await;
+        let fourth = Sick::start(Health::Well).await.expect("a server");
         for (edit, setup) in edits(&servers, &fourth, &guards) {
             tokio::task::block_in_place(|| gateway.reload(&setup));
             let after = Findings::of(&gateway);

@@ -12,7 +12,7 @@ use crate::http::within::{run, within};
 
 use super::load::{Asks, CLIENTS, Load, assert_all_well};
 use super::scene::{BUDGET, CHECKS, Findings, OUTLIER, RETRIES, pool, setup, three, tries, until};
-use super::sick::{Health, Sick, WELL};
+use gateway_tests::servers::sick::{Health, Sick, WELL};
 
 /// What the client gets: a status with the beginning of its text, or nothing whole.
 type Gets = Option<(u16, &'static str)>;
@@ -40,7 +40,7 @@ async fn get(gateway: &Gateway, path: &str) -> (Client, Result<Response<bytes::B
 
 async fn check(row: Row) {
     let what = row.what;
-    let well = Sick::start(Health::Well).await;
+    let well = Sick::start(Health::Well).await.expect("a server");
     let gateway = Gateway::start(&Setup {
         workers: 1,
         listener: String::new(),
@@ -79,25 +79,22 @@ async fn check(row: Row) {
 #[test]
 fn a_client_sees_what_is_promised_of_each_fault() {
     run(async {
-        let mut dead = Sick::start(Health::Well).await;
+        let mut dead = Sick::start(Health::Well).await.expect("a server");
         dead.die();
-        let hung = Sick::start(Health::Hangs).await;
-        let failing = Sick::start(Health::Fails).await;
-        let slow = Sick::start(Health::Slow(Duration::from_millis(50))).await;
-        let too_slow = Sick::start(Health::Slow(Duration::from_secs(5))).await;
+        let hung = Sick::start(Health::Hangs).await.expect("a server");
+        let failing = Sick::start(Health::Fails).await.expect("a server");
+        let slow = Sick::start(Health::Slow(Duration::from_millis(50)))
+            .await
+            .expect("a server");
+        let too_slow = Sick::start(Health::Slow(Duration::from_secs(5)))
+            .await
+            .expect("a server");
         let resets = Recorder::start(|mut conn: Conn| async move {
             conn.request().await;
             conn.reset();
         })
         .await;
-        let resets_in_body = Recorder::start(|mut conn: Conn| async move {
-            conn.request().await;
-            conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
-                .await;
-            conn.peer_took_all().await;
-            conn.reset();
-        })
-        .await;
+        let resets_in_body = Sick::start(Health::Resets).await.expect("a server");
         let longer = Recorder::start(|mut conn: Conn| async move {
             conn.request().await;
             conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
@@ -187,7 +184,7 @@ fn a_time_out_in_the_back_off_blames_nobody_again() {
             b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 9\r\nContent-Length: 0\r\n\r\n",
         )
         .await;
-        let well = Sick::start(Health::Well).await;
+        let well = Sick::start(Health::Well).await.expect("a server");
         let lines = "timeout = \"500ms\"\n\
              retry = { attempts = 1, on = [\"503\"], retry_after_max = \"30s\" }\n";
         let guards = format!("{BUDGET}outlier = {{ consecutive_failures = 2 }}\n");
@@ -288,7 +285,7 @@ fn who_dies_is_left_alone_and_who_comes_back_is_asked_again() {
             first.die();
             until("its death is found out", || Findings::of(&gateway).ready == 2).await;
             load.pass(30).await;
-            first.revive().await;
+            first.revive().await.expect("a server");
             until("it is back", || {
                 let findings = Findings::of(&gateway);
                 findings.ready == 3 && findings.ejected == 0

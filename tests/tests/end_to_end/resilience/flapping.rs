@@ -9,7 +9,7 @@ use crate::http::within::run;
 
 use super::load::{Load, assert_all_well};
 use super::scene::{BUDGET, Findings, RETRIES, setup, three, until};
-use super::sick::{Health, Sick};
+use gateway_tests::servers::sick::{Health, Sick};
 
 /// How long it is well, and how long it fails.
 const HALF: Duration = Duration::from_millis(250);

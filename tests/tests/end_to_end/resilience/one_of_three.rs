@@ -12,7 +12,7 @@ use super::load::{CLIENTS, Load, Seen, assert_all_well};
 use super::scene::{
     BREAKER, BUDGET, CHECKS, Fault, Findings, NO_RETRIES, OUTLIER, RETRIES, setup, three, until,
 };
-use super::sick::Sick;
+use gateway_tests::servers::sick::Sick;
 
 /// Failures in a row after which an endpoint is ejected, as in [`OUTLIER`].
 const IN_A_ROW: usize = 5;

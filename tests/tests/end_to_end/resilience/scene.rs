@@ -8,7 +8,7 @@ use gateway_tests::lab::wait::wait_until;
 use crate::http::gateway::{Gateway, Setup, route, sum};
 use crate::http::within::PATIENCE;
 
-use super::sick::{Health, Sick};
+use gateway_tests::servers::sick::{Health, Sick};
 
 /// Lines of a route that tries again after everything that may be tried again.
 pub const RETRIES: &str = "try_timeout = \"400ms\"\n\
@@ -57,9 +57,9 @@ impl Fault {
 /// Three well servers.
 pub async fn three() -> [Sick; 3] {
     [
-        Sick::start(Health::Well).await,
-        Sick::start(Health::Well).await,
-        Sick::start(Health::Well).await,
+        Sick::start(Health::Well).await.expect("a server"),
+        Sick::start(Health::Well).await.expect("a server"),
+        Sick::start(Health::Well).await.expect("a server"),
     ]
 }
 

@@ -1,10 +1,9 @@
-//! A server whose health the test chooses, at any time: it answers, hangs, fails, flaps, dies and comes back.
-//!
-//! What needs chosen bytes (bodies that break off, lengths that lie) is a script of `http::recorder`.
+//! A server whose health is chosen at any time: it answers, hangs, fails, flaps, breaks off, lies, dies and comes back.
 
 use std::future::pending;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,10 +11,17 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::http::peers::{Body, Server, empty, full};
+use super::http::{Body, Server, empty, full};
+use super::tamper::{Order, Tampering};
 
 /// What every well server says.
 pub const WELL: &str = "well";
+
+/// The path whose well answer is [`WELL`] 256 times: a body that has a middle.
+pub const KILOBYTE_PATH: &str = "/kilobyte";
+
+/// What is asked there for health.
+pub const CHECK_PATH: &str = "/readyz";
 
 /// Of a thousand requests, those that one with [`Health::FailsOften`] fails.
 const FAILS_PER_MILLE: u64 = 300;
@@ -35,6 +41,10 @@ pub enum Health {
     FailsOften,
     /// It is well, then failing, each for that long.
     Flaps(Duration),
+    /// It resets in the middle of each answer's body (HTTP/1).
+    Resets,
+    /// It says by turns more and less than there is of an answer's body (HTTP/1).
+    Lies,
     /// It answers calls with a message and code 0.
     CallsWell,
     /// It answers calls with code 14 in the head to three of ten.
@@ -49,6 +59,7 @@ struct State {
     /// Since when it flaps.
     began: Instant,
     chance: AtomicU64,
+    checks_well: AtomicBool,
     requests: AtomicU64,
 }
 
@@ -61,21 +72,33 @@ pub struct Sick {
 
 impl Sick {
     /// A server of that health, on a loopback address of its own.
-    pub async fn start(health: Health) -> Self {
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn start(health: Health) -> io::Result<Self> {
+        let [a, b, c] = rand::random::<[u8; 3]>();
+        let host = Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254));
+        Self::start_at((host, 0).into(), health).await
+    }
+
+    /// A server of that health at that address.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn start_at(address: SocketAddr, health: Health) -> io::Result<Self> {
         let state = Arc::new(State {
             health: Mutex::new(health),
             began: Instant::now(),
             chance: AtomicU64::new(1),
+            checks_well: AtomicBool::new(false),
             requests: AtomicU64::new(0),
         });
-        let [a, b, c] = rand::random::<[u8; 3]>();
-        let host = Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254));
-        let server = serve((host, 0).into(), &state).await;
-        Self {
+        let server = serve(address, &state).await?;
+        Ok(Self {
             address: server.address,
             state,
             server: Some(server),
-        }
+        })
     }
 
     /// Where it listens.
@@ -93,23 +116,43 @@ impl Sick {
         *self.state.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
     }
 
+    /// From here on [`CHECK_PATH`] is answered well as long as anything is answered: only calls show how it is.
+    pub fn pass_checks(&self) {
+        self.state.checks_well.store(true, Ordering::Relaxed);
+    }
+
     /// Closes its socket and all connections.
     pub fn die(&mut self) {
         self.server = None;
     }
 
     /// Listens again.
-    pub async fn revive(&mut self) {
-        self.server = Some(serve(self.address, &self.state).await);
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub async fn revive(&mut self) -> io::Result<()> {
+        self.server = Some(serve(self.address, &self.state).await?);
+        Ok(())
     }
 }
 
-async fn serve(address: SocketAddr, state: &Arc<State>) -> Server {
+async fn serve(address: SocketAddr, state: &Arc<State>) -> io::Result<Server> {
     let state = Arc::clone(state);
-    Server::start_at(address, move |request| answer(request, Arc::clone(&state))).await
+    Server::start(address, move |request| answer(request, Arc::clone(&state))).await
 }
 
 impl State {
+    /// How it is to that path.
+    fn health_for(&self, path: &str) -> Health {
+        let health = *self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let passes = path == CHECK_PATH && self.checks_well.load(Ordering::Relaxed);
+        if passes && health != Health::Hangs {
+            Health::Well
+        } else {
+            health
+        }
+    }
+
     /// A linear congruential generator: the same in each run, request by request.
     fn fails_by_chance(&self) -> bool {
         let step = |state: u64| {
@@ -128,12 +171,30 @@ impl State {
 }
 
 async fn answer(request: Request<Incoming>, state: Arc<State>) -> Response<Body> {
-    state.requests.fetch_add(1, Ordering::Relaxed);
-    let health = *state.health.lock().unwrap_or_else(PoisonError::into_inner);
+    let number = state.requests.fetch_add(1, Ordering::Relaxed);
+    let health = state.health_for(request.uri().path());
+    let body = if request.uri().path() == KILOBYTE_PATH {
+        WELL.repeat(256)
+    } else {
+        WELL.to_owned()
+    };
+    let order = request.extensions().get::<Order>().cloned().unwrap_or_default();
     // A body that is not read would end the connection.
     drop(request.into_body().collect().await);
     let fails = match health {
         Health::Well => false,
+        Health::Resets => {
+            order.set(Tampering::Reset);
+            false
+        }
+        Health::Lies => {
+            order.set(if number.is_multiple_of(2) {
+                Tampering::End
+            } else {
+                Tampering::Surplus
+            });
+            false
+        }
         Health::Hangs => pending().await,
         Health::Slow(time) => {
             tokio::time::sleep(time).await;
@@ -147,7 +208,7 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Response<Body>
             return call(health, state.fails_by_chance());
         }
     };
-    let mut response = Response::new(full(WELL));
+    let mut response = Response::new(full(body));
     if fails {
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     }
