@@ -73,7 +73,9 @@ impl Failed {
     /// A try at that endpoint; the record is told, if it was the endpoint that failed.
     fn at(pool: &Pool, error: ProxyError, again: Option<Box<Outgoing>>, record: &mut Record) -> Box<Self> {
         let blame = pool.blame(error);
-        if blame == Blame::Endpoint && error.fault() == Fault::Upstream {
+        // To be busy is no failure.
+        let is_failure = error.fault() == Fault::Upstream && error != ProxyError::UpstreamOverloaded;
+        if blame == Blame::Endpoint && is_failure {
             record.endpoint_failed();
         }
         Box::new(Self { error, again, blame })
@@ -101,8 +103,9 @@ pub(super) async fn attempt(
     }
     loop {
         record.tries(pool);
-        // It has one, but where the same request goes once more.
-        if record.seat.is_none() {
+        // It has one, but where the same request goes once more, or the way changed this very moment.
+        if record.seat.as_ref().is_none_or(|seat| !seat.is_at(pool)) {
+            record.seat = None;
             record.seat = pool.seat();
         }
         let (mut lease, origin) = match Lease::take(&mut record.seat, want).await {

@@ -18,6 +18,11 @@ pub(in crate::l7) enum Try {
 }
 
 impl Seat {
+    /// Whether that pool's connections are what it is for.
+    pub(in crate::l7) fn is_at(&self, pool: &Rc<Pool>) -> bool {
+        Rc::ptr_eq(&self.pool, pool)
+    }
+
     /// A place for one request, if the endpoint has room; for a retry with its place among those.
     ///
     /// # Errors

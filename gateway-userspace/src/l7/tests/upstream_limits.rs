@@ -207,6 +207,11 @@ async fn who_waits_for_a_connection_has_it_in_order_and_only_so_many_wait() {
     }
     assert_eq!(get(gateway.address(), "/up/4").await.status, 503);
     assert_eq!(state.upstream().times_limited(Limit::Pending), 1);
+    assert_eq!(
+        state.failures.load(Ordering::Relaxed),
+        0,
+        "to be busy is no failure"
+    );
     assert_eq!(state.upstream().times_limited(Limit::Connections), 3);
     patient.may_answer.add_permits(10);
     assert_eq!(statuses(tasks).await, [200; 4]);
