@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gateway_tests::servers::sick::Health;
 use serde_json::Value;
 
 use crate::http::gateway::{Gateway, sum};
@@ -11,7 +12,6 @@ use crate::http::within::run;
 
 use super::load::Load;
 use super::scene::{NO_RETRIES, setup, three, until};
-use super::sick::Health;
 
 /// A command that runs on, and the lines that it wrote so far. Dropping it ends it.
 struct Follower {
