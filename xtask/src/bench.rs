@@ -58,7 +58,7 @@ pub enum What {
     L7(Options),
     /// What clients see of faults of upstream servers, beside haproxy and envoy: failed requests, and latency (needs root)
     ///
-    /// Takes some 60 minutes on a quiet machine, and some 20 more where the release is not built yet. Exits as `l7` does.
+    /// Takes some 50 minutes on a quiet machine, and some 20 more where the release is not built yet. Exits as `l7` does.
     Resilience(resilience::Options),
 }
 
