@@ -30,7 +30,6 @@ mod grpc;
 mod hash_key;
 mod headers;
 mod host;
-mod lazy;
 mod mailbox;
 mod metrics;
 mod path;

@@ -10,7 +10,6 @@ use super::refusal::{Noted, Refusal};
 use super::request::HeadSummary;
 use super::response::Answer;
 use super::step::Resume;
-use super::stream::Input;
 
 /// A refused head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +37,6 @@ pub struct Report {
     resume: Cell<Option<Resume>>,
     holds: Cell<bool>,
     until_close: Cell<bool>,
-    input: Cell<Input>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -54,15 +52,6 @@ impl Report {
     /// Heads that passed: of requests, or of final responses. hyper may read one request ahead of its service.
     pub fn heads(&self) -> u64 {
         self.heads.get()
-    }
-
-    /// Where the input stood when more of it was last asked for.
-    pub fn input(&self) -> Input {
-        self.input.get()
-    }
-
-    pub(super) fn stand(&self, input: Input) {
-        self.input.set(input);
     }
 
     /// Responses: heads of 1xx that passed.

@@ -45,13 +45,12 @@ pub struct Inspected<S> {
     allowed: usize,
 }
 
-/// Where the input of a connection stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Where the input of a connection stands when HTTP on it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
     /// Between two messages: closing loses nothing.
     Whole,
-    /// Something was sent, or is still being sent, that was not read: closing at once would reset the connection.
-    #[default]
+    /// Something was sent, or is still being sent, that nobody reads: closing at once would reset the connection.
     Owed,
 }
 
@@ -282,7 +281,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Inspected<S> {
                 }
             }
             let before = buffer.filled().len();
-            this.report.stand(this.input());
             ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
             if buffer.filled().len() == before {
                 return Poll::Ready(this.role.ended(&this.report, this.withheld()));

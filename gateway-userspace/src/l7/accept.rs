@@ -5,18 +5,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::admission::Full;
 use super::bind;
 use super::connection;
-use super::lazy::{self, Lazy};
 use super::mailbox::{Handed, Peer};
 use super::resolved::{Resolved, ResolvedListener};
 use super::worker::Worker;
@@ -89,7 +88,7 @@ impl Listening {
 }
 
 /// Accepts until the listener is closed and its queue is empty.
-pub(super) async fn run(worker: Rc<Worker>, listening: Rc<Listening>, socket: Rc<AsyncFd<TcpListener>>) {
+pub(super) async fn run(worker: Rc<Worker>, listening: Rc<Listening>, socket: Rc<TcpListener>) {
     let mut pause = PAUSE_MIN;
     while listening.closing.get() == Closing::No {
         let admission = &worker.shared.admission;
@@ -103,11 +102,11 @@ pub(super) async fn run(worker: Rc<Worker>, listening: Rc<Listening>, socket: Rc
         tokio::select! {
             biased;
             () = listening.changed.notified() => retune(&listening, &socket),
-            accepted = lazy::accept(&socket) => take(&worker, &listening, accepted, &mut pause).await,
+            accepted = socket.accept() => take(&worker, &listening, accepted, &mut pause).await,
         }
     }
     empty(&worker, &listening, &socket, Instant::now() + OPEN_MAX, QUIET).await;
-    if let Err(error) = bind::refuse_new(socket.get_ref()) {
+    if let Err(error) = bind::refuse_new(&*socket) {
         tracing::warn!(%error, address = %listening.address, "closing a listener: connections that begin now may be reset");
     }
     empty(
@@ -126,25 +125,25 @@ pub(super) async fn run(worker: Rc<Worker>, listening: Rc<Listening>, socket: Rc
 async fn empty(
     worker: &Rc<Worker>,
     listening: &Rc<Listening>,
-    socket: &AsyncFd<TcpListener>,
+    socket: &TcpListener,
     end: Instant,
     quiet: Duration,
 ) {
     let mut pause = PAUSE_MIN;
     loop {
         let until = end.min(Instant::now() + quiet);
-        let Ok(accepted) = timeout_at(until, lazy::accept(socket)).await else {
+        let Ok(accepted) = timeout_at(until, socket.accept()).await else {
             return;
         };
         take(worker, listening, accepted, &mut pause).await;
     }
 }
 
-fn retune(listening: &Listening, socket: &AsyncFd<TcpListener>) {
+fn retune(listening: &Listening, socket: &TcpListener) {
     let Some(bytes) = listening.segment_bytes_max.get() else {
         return;
     };
-    if let Err(error) = bind::set_segment_bytes_max(socket.get_ref(), bytes) {
+    if let Err(error) = bind::set_segment_bytes_max(socket, bytes) {
         tracing::warn!(%error, address = %listening.address, bytes, "setting the segment size of new connections");
     }
 }
@@ -152,7 +151,7 @@ fn retune(listening: &Listening, socket: &AsyncFd<TcpListener>) {
 async fn take(
     worker: &Rc<Worker>,
     listening: &Rc<Listening>,
-    accepted: io::Result<(Lazy, SocketAddr)>,
+    accepted: io::Result<(TcpStream, SocketAddr)>,
     pause: &mut Duration,
 ) {
     match accepted {
@@ -185,7 +184,12 @@ async fn take(
 }
 
 /// Gives a connection to the worker with the fewest, if this one has far more than its share; else it comes back.
-fn hand_over(worker: &Worker, listening: &Listening, stream: Lazy, client: SocketAddr) -> Option<Lazy> {
+fn hand_over(
+    worker: &Worker,
+    listening: &Listening,
+    stream: TcpStream,
+    client: SocketAddr,
+) -> Option<TcpStream> {
     let open = |peer: &Peer| peer.counters.open.get();
     let all: u64 = worker.peers.iter().map(open).sum();
     let workers = worker.peers.len() as u64;
@@ -197,7 +201,7 @@ fn hand_over(worker: &Worker, listening: &Listening, stream: Lazy, client: Socke
     let Some(least) = worker.peers.iter().min_by_key(|peer| open(peer)) else {
         return Some(stream);
     };
-    let handed = match stream.into_direct() {
+    let handed = match stream.into_std() {
         Ok(stream) => Handed {
             address: listening.address,
             client,
@@ -214,7 +218,14 @@ fn hand_over(worker: &Worker, listening: &Listening, stream: Lazy, client: Socke
             worker.counters.handed_over.add(1);
             None
         }
-        Err(back) => Some(Lazy::new(back.stream)),
+        Err(back) => match TcpStream::from_std(back.stream) {
+            Ok(stream) => Some(stream),
+            Err(error) => {
+                tracing::warn!(%error, %client, "giving a connection to the runtime; closed");
+                worker.shared.admission.leave(client.ip());
+                None
+            }
+        },
     }
 }
 
@@ -225,8 +236,16 @@ pub(super) fn take_over(worker: &Rc<Worker>, handed: Handed) {
         client,
         stream,
     } = handed;
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, %client, "giving a connection to the runtime; closed");
+            worker.shared.admission.leave(client.ip());
+            return;
+        }
+    };
     match worker.resolved().listener(address) {
-        Some(listener) => connection::spawn(worker, listener, Lazy::new(stream), client),
+        Some(listener) => connection::spawn(worker, listener, stream, client),
         None => turn_away(worker, address, client),
     }
 }

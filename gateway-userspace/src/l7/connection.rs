@@ -22,7 +22,7 @@ use super::exchange::Exchange;
 use super::resolved::{Resolved, ResolvedListener};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
-use crate::inspect::{Input, Refusal, Report, Resume};
+use crate::inspect::{Refusal, Report, Resume};
 use life::{Cause, Life, Order, Protocol};
 
 pub(crate) use ending::Ending;
@@ -45,25 +45,11 @@ pub(crate) struct Connection {
     /// HTTP/1: of these, since HTTP began, or began anew after a rest.
     numbered: Cell<u64>,
     half_closed: Cell<HalfClosed>,
-    /// HTTP/1: when its socket must be watched for the client's end.
-    watch: Cell<Watch>,
     /// HTTP/1: what the inspector found.
     pub(super) report: Rc<Report>,
     /// HTTP/1: what the connection becomes once HTTP on it has ended.
     tunnel: RefCell<Option<Box<Tunnel>>>,
     exchanges: RefCell<Exchanges>,
-}
-
-/// When a socket must be watched that nothing is to come from but its end.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Watch {
-    /// Nobody asked.
-    #[default]
-    Unasked,
-    /// If it takes long.
-    Later,
-    /// A sweep passed meanwhile.
-    Now,
 }
 
 /// HTTP/1: the client ended its side while a request was under way.
@@ -165,8 +151,11 @@ impl Connection {
 
     /// The client sends nothing more; pending: HTTP is not to know yet, for it would give the request up.
     pub(super) fn ended(&self) -> Poll<()> {
+        // Hyper reads on before it asks the service, so a request may have passed that has not begun.
+        let is_under_way = self.active() > 0 || self.report.heads() > self.numbered.get();
+        let is_waiting = is_under_way && matches!(&*self.exchanges.borrow(), Exchanges::Http1(_));
         match self.half_closed.get() {
-            _ if !self.is_waited_on() => Poll::Ready(()),
+            _ if !is_waiting => Poll::Ready(()),
             HalfClosed::Gone => Poll::Ready(()),
             HalfClosed::Since(_) => Poll::Pending,
             HalfClosed::No => {
@@ -175,24 +164,6 @@ impl Connection {
                 Poll::Pending
             }
         }
-    }
-
-    /// HTTP/1: whether the client waits for an answer.
-    fn is_waited_on(&self) -> bool {
-        // Hyper reads on before it asks the service, so a request may have passed that has not begun.
-        let is_under_way = self.active() > 0 || self.report.heads() > self.numbered.get();
-        is_under_way && matches!(&*self.exchanges.borrow(), Exchanges::Http1(_))
-    }
-
-    /// Whether its socket need not be watched yet: the client has sent all of its request, and waits. The next sweep
-    /// says otherwise, so that one who goes away is noticed.
-    pub(super) fn defers(&self) -> bool {
-        let defers =
-            self.is_waited_on() && self.report.input() == Input::Whole && self.watch.get() != Watch::Now;
-        if defers {
-            self.watch.set(Watch::Later);
-        }
-        defers
     }
 
     /// Whether the client takes what we write.
@@ -258,12 +229,6 @@ impl Connection {
                 for exchange in all {
                     exchange.check(now, limits.stalled_timeout);
                 }
-            }
-        }
-        if self.watch.get() == Watch::Later {
-            self.watch.set(Watch::Now);
-            if let Some(waker) = self.waker.borrow_mut().take() {
-                waker.wake();
             }
         }
         if let HalfClosed::Since(since) = self.half_closed.get()

@@ -6,17 +6,19 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::connection::Connection;
 use super::gather;
-use super::lazy::Lazy;
 
 /// Bytes that are read and discarded after an answer that came before the request's end.
 const FAREWELL_BYTES_MAX: usize = 256 * 1024;
@@ -27,7 +29,7 @@ const DISCARD_BYTES: usize = 8 * 1024;
 
 /// A client's socket, which outlives HTTP on it.
 pub(super) struct Socket {
-    stream: RefCell<Lazy>,
+    stream: RefCell<TcpStream>,
     /// The client closed its side, or the connection is broken: nothing more will come.
     ended: Cell<Ended>,
 }
@@ -39,7 +41,7 @@ enum Ended {
 }
 
 impl Socket {
-    pub(super) fn new(stream: Lazy) -> Rc<Self> {
+    pub(super) fn new(stream: TcpStream) -> Rc<Self> {
         Rc::new(Self {
             stream: RefCell::new(stream),
             ended: Cell::new(Ended::No),
@@ -94,10 +96,6 @@ impl AsyncRead for ClientStream {
         if self.socket.ended.get() == Ended::Yes {
             return self.connection.ended().map(Ok);
         }
-        // Nothing is to come while the client waits for its answer, but perhaps its end: that is looked for if it takes long.
-        if self.socket.stream.borrow().may_wait_unregistered() && self.connection.defers() {
-            return Poll::Pending;
-        }
         let before = buffer.filled().len();
         let outcome = ready!(Pin::new(&mut *self.socket.stream.borrow_mut()).poll_read(context, buffer));
         self.socket.note(&outcome);
@@ -150,7 +148,7 @@ pub(super) async fn farewell(socket: &Socket) {
     if socket.ended.get() == Ended::Yes {
         return;
     }
-    if let Err(error) = socket.stream.borrow().end_writing() {
+    if let Err(error) = SockRef::from(&*socket.stream.borrow()).shutdown(Shutdown::Write) {
         tracing::debug!(%error, "ending the answers of a connection");
         return;
     }

@@ -9,8 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use slab::Slab;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::TcpListener;
 use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -211,9 +210,7 @@ impl Worker {
     }
 
     fn listen(self: &Rc<Self>, new: NewSocket) {
-        // SAFETY: a `TcpListener` owns its descriptor, and keeps it open until it is dropped, after it was deregistered.
-        let registered = unsafe { AsyncFd::register_with_interest(new.socket, Interest::READABLE) };
-        let socket = match registered {
+        let socket = match TcpListener::from_std(new.socket) {
             Ok(socket) => socket,
             Err(error) => {
                 tracing::error!(%error, address = %new.address, "handing a listening socket to a worker; it accepts nothing");

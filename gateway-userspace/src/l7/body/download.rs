@@ -118,6 +118,12 @@ impl ResponseBody {
             && let Some(lease) = upstream.lease.take()
         {
             upstream.exchange.waits_for_nobody();
+            // The client has the whole answer. More came behind it: an endpoint that cannot count is not well.
+            if lease.refusal().is_some()
+                && let Some(record) = &mut self.record
+            {
+                record.answer_broke();
+            }
             lease.finish();
         }
     }

@@ -11,13 +11,13 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 
 use super::life::{Life, Order};
 use super::{Connection, Ending, Exchanges, HalfClosed, ending};
 use crate::inspect::{Input, Inspected};
 use crate::l7::client_text::ClientText;
 use crate::l7::executor::{Panicked, StreamExecutor, caught};
-use crate::l7::lazy::Lazy;
 use crate::l7::resolved::ResolvedListener;
 use crate::l7::serve;
 use crate::l7::server;
@@ -28,7 +28,7 @@ use crate::l7::worker::Worker;
 pub(in crate::l7) fn spawn(
     worker: &Rc<Worker>,
     listener: Rc<ResolvedListener>,
-    stream: Lazy,
+    stream: TcpStream,
     client: SocketAddr,
 ) {
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
@@ -46,7 +46,6 @@ pub(in crate::l7) fn spawn(
         requests: Cell::new(0),
         numbered: Cell::new(0),
         half_closed: Cell::new(HalfClosed::No),
-        watch: Cell::default(),
         report: Rc::default(),
         tunnel: RefCell::default(),
         exchanges: RefCell::new(Exchanges::None),
@@ -71,7 +70,7 @@ pub(in crate::l7) fn spawn(
 
 /// Which protocol it is tells the first byte; until then nothing is held for it. The rest of its way is on the heap,
 /// made when it is needed, and given up while the client asks for nothing.
-async fn run(connection: &Rc<Connection>, stream: Lazy) -> Ending {
+async fn run(connection: &Rc<Connection>, stream: TcpStream) -> Ending {
     let socket = Socket::new(stream);
     loop {
         let begun = {

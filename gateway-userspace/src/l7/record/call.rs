@@ -90,7 +90,7 @@ impl Record {
     }
 
     /// The answer broke off after its head: the call failed, though it was counted already.
-    pub(super) fn answer_broke(&mut self) {
+    pub(in crate::l7) fn answer_broke(&mut self) {
         match self.call {
             Call::Open => self.call_ended(Outcome::Failed),
             Call::Counted => {
