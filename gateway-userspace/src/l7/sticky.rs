@@ -79,19 +79,11 @@ pub(super) fn set(headers: &mut HeaderMap, cookie: &HeaderValue) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::snapshot::{ClusterKey, SameSite, StickySettings};
+    use crate::config::snapshot::StickySettings;
     use crate::l7::headers::map;
 
     fn sticky() -> Sticky {
-        let settings = StickySettings {
-            cookie: "srv".to_owned(),
-            ttl: None,
-            path: "/".to_owned(),
-            same_site: SameSite::Lax,
-            secure: false,
-            http_only: true,
-            key: ClusterKey([1; 32]),
-        };
+        let settings = StickySettings::plain([1; 32]);
         let addresses = ["10.0.1.1:80", "10.0.1.2:80"].map(|text| text.parse().unwrap());
         Sticky::new(&settings, "users", addresses.into_iter())
     }

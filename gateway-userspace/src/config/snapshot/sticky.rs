@@ -45,6 +45,22 @@ pub struct StickySettings {
     pub key: ClusterKey,
 }
 
+#[cfg(test)]
+impl StickySettings {
+    /// A cookie `srv` of the session, as the defaults have it.
+    pub fn plain(key: [u8; 32]) -> Self {
+        Self {
+            cookie: "srv".to_owned(),
+            ttl: None,
+            path: "/".to_owned(),
+            same_site: SameSite::Lax,
+            secure: false,
+            http_only: true,
+            key: ClusterKey(key),
+        }
+    }
+}
+
 /// `upstream.sticky.same_site`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -176,15 +192,7 @@ mod tests {
     use super::*;
 
     fn settings() -> StickySettings {
-        StickySettings {
-            cookie: "srv".to_owned(),
-            ttl: None,
-            path: "/".to_owned(),
-            same_site: SameSite::Lax,
-            secure: false,
-            http_only: true,
-            key: ClusterKey([7; 32]),
-        }
+        StickySettings::plain([7; 32])
     }
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {

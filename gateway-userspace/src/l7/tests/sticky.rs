@@ -7,21 +7,13 @@ use http::{Response, StatusCode};
 use super::harness::*;
 use crate::balance::{Balancer, Hashing};
 use crate::config::snapshot::{
-    ClusterKey, Failure, HashBy, Outcomes, Retries, SameSite, StickySettings, UpstreamProtocol,
+    ClusterKey, Failure, HashBy, Outcomes, Retries, StickySettings, UpstreamProtocol,
 };
 use crate::registry::{Gate, Readiness};
 use crate::resilience::breaker;
 
 fn sticky() -> StickySettings {
-    StickySettings {
-        cookie: "srv".to_owned(),
-        ttl: None,
-        path: "/".to_owned(),
-        same_site: SameSite::Lax,
-        secure: false,
-        http_only: true,
-        key: ClusterKey([5; 32]),
-    }
+    StickySettings::plain([5; 32])
 }
 
 /// Answers with its name and the cookies that it got.

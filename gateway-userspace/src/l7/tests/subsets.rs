@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use super::harness::*;
 use crate::balance::{Balancer, Hashing};
-use crate::config::snapshot::{
-    ClusterKey, Failure, Outcomes, Retries, SameSite, StickySettings, SubsetFallback,
-};
+use crate::config::snapshot::{Failure, Outcomes, Retries, StickySettings, SubsetFallback};
 use crate::registry::{Gate, Readiness};
 use crate::resilience::breaker;
 
@@ -148,15 +146,7 @@ async fn retries_stay_in_the_subset() {
 async fn a_cookie_leads_to_nobody_outside_the_subset() {
     let servers = four().await;
     let mut setup = setup(1, &servers);
-    setup.sticky = Some(StickySettings {
-        cookie: "srv".to_owned(),
-        ttl: None,
-        path: "/".to_owned(),
-        same_site: SameSite::Lax,
-        secure: false,
-        http_only: true,
-        key: ClusterKey([5; 32]),
-    });
+    setup.sticky = Some(StickySettings::plain([5; 32]));
     let gateway = Gateway::start(&setup);
     let mut client = Client::http1(gateway.address()).await;
     let mut ask = async |version: &str, cookie: &str| {
