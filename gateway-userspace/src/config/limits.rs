@@ -247,6 +247,8 @@ pub const OUTCOMES_MAX: usize = 64;
 pub const RETRY_BACKOFF: Duration = Duration::from_millis(25);
 /// The longest back-off, where none is given.
 pub const RETRY_BACKOFF_MAX: Duration = Duration::from_millis(250);
+/// The shortest back-off that may be given: the budget of retries bounds what comes of it.
+pub const RETRY_BACKOFF_MIN: Duration = Duration::ZERO;
 /// The longest back-off that may be given: clients do not wait longer.
 pub const RETRY_BACKOFF_MAX_MAX: Duration = Duration::from_secs(60);
 /// The longest `Retry-After` that is waited for, where none is given.

@@ -571,7 +571,7 @@ mod tests {
                 [[route]]\nname='r'\nlisteners=['web']\nmatch={{path='/'}}\nupstream='u'\n{rest}\n"
             )
         };
-        let rows: [(&str, &[&str]); 9] = [
+        let rows: [(&str, &[&str]); 10] = [
             (
                 "retry={on=['5xx','504-502']}",
                 &[
@@ -581,6 +581,7 @@ mod tests {
             ),
             ("retry={on=['unavailable']}", &["retry.on: nobody can be asked"]),
             ("retry={attempts=11}", &["retry.attempts: 11 is out of range"]),
+            ("retry={backoff='0s',retry_after_max='0s'}", &[]),
             (
                 "retry={backoff='2s'}",
                 &["retry.backoff: is longer than backoff_max"],

@@ -11,7 +11,7 @@ const DOUBLINGS_MAX: u32 = 31;
 /// How to wait between attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// Longest wait before the first retry.
+    /// Longest wait before the first retry; with none, no retry waits of its own accord.
     pub base: Duration,
     /// Longest wait before any.
     pub max: Duration,
@@ -114,6 +114,23 @@ mod tests {
             tenths.iter().all(|count| (9_500..10_500).contains(count)),
             "{tenths:?}"
         );
+    }
+
+    #[test]
+    fn a_base_of_nothing_waits_for_nothing_but_what_the_endpoint_asked_for() {
+        let backoff = Backoff {
+            base: Duration::ZERO,
+            ..Backoff::default()
+        };
+        for retry in [0, 1, 5, u32::MAX] {
+            assert_eq!(backoff.wait(retry, u64::MAX, None), Wait::For(Duration::ZERO));
+            assert_eq!(backoff.wait(retry, u64::MAX, Some(ms(7))), Wait::For(ms(7)));
+        }
+        let deaf = Backoff {
+            retry_after_max: Duration::ZERO,
+            ..backoff
+        };
+        assert_eq!(deaf.wait(0, 1, Some(ms(1))), Wait::TooLong);
     }
 
     #[test]

@@ -19,23 +19,24 @@ pub struct Retry {
         extend("default" = limits::RETRY_ON_WORDS, "examples" = [["connect-failure", "reset", "502-504"]])
     )]
     pub on: Option<Vec<String>>,
-    /// Before a further try: a random time up to this, doubled with each. Where nothing was sent and another endpoint is
-    /// left, that is asked at once.
+    /// Before a further try: a random time up to this, doubled with each; `0s`: at once, for servers that answer faster
+    /// than a timer. Where nothing was sent and another endpoint is left, that is asked at once in any case.
     #[schemars(extend(
         "default" = time_text(limits::RETRY_BACKOFF),
-        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::RETRY_BACKOFF_MAX_MAX)]
+        "x-range" = [time_text(limits::RETRY_BACKOFF_MIN), time_text(limits::RETRY_BACKOFF_MAX_MAX)]
     ))]
     pub backoff: Option<Time>,
     /// The longest of these.
     #[schemars(extend(
         "default" = time_text(limits::RETRY_BACKOFF_MAX),
-        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::RETRY_BACKOFF_MAX_MAX)]
+        "x-range" = [time_text(limits::RETRY_BACKOFF_MIN), time_text(limits::RETRY_BACKOFF_MAX_MAX)]
     ))]
     pub backoff_max: Option<Time>,
-    /// The longest `Retry-After` that is waited for; an answer that asks for more time goes to the client.
+    /// The longest `Retry-After` that is waited for; an answer that asks for more time goes to the client. `0s`: each
+    /// that asks for any.
     #[schemars(extend(
         "default" = time_text(limits::RETRY_AFTER_MAX),
-        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::RETRY_BACKOFF_MAX_MAX)]
+        "x-range" = [time_text(limits::RETRY_BACKOFF_MIN), time_text(limits::RETRY_BACKOFF_MAX_MAX)]
     ))]
     pub retry_after_max: Option<Time>,
 }
