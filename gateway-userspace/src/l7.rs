@@ -15,6 +15,7 @@ mod answers;
 mod attempt;
 mod bind;
 mod body;
+mod client_socket;
 mod client_text;
 mod clock;
 mod collect;

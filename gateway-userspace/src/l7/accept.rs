@@ -5,11 +5,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -88,7 +90,7 @@ impl Listening {
 }
 
 /// Accepts until the listener is closed and its queue is empty.
-pub(super) async fn run(worker: Rc<Worker>, listening: Rc<Listening>, socket: Rc<TcpListener>) {
+pub(super) async fn run(worker: Rc<Worker>, listening: Rc<Listening>, socket: AsyncFd<TcpListener>) {
     let mut pause = PAUSE_MIN;
     while listening.closing.get() == Closing::No {
         let admission = &worker.shared.admission;
@@ -101,12 +103,12 @@ pub(super) async fn run(worker: Rc<Worker>, listening: Rc<Listening>, socket: Rc
         }
         tokio::select! {
             biased;
-            () = listening.changed.notified() => retune(&listening, &socket),
-            accepted = socket.accept() => take(&worker, &listening, accepted, &mut pause).await,
+            () = listening.changed.notified() => retune(&listening, socket.get_ref()),
+            accepted = accept(&socket) => take(&worker, &listening, accepted, &mut pause).await,
         }
     }
     empty(&worker, &listening, &socket, Instant::now() + OPEN_MAX, QUIET).await;
-    if let Err(error) = bind::refuse_new(&*socket) {
+    if let Err(error) = bind::refuse_new(socket.get_ref()) {
         tracing::warn!(%error, address = %listening.address, "closing a listener: connections that begin now may be reset");
     }
     empty(
@@ -121,18 +123,24 @@ pub(super) async fn run(worker: Rc<Worker>, listening: Rc<Listening>, socket: Rc
     worker.closed(&listening);
 }
 
+/// The next connection. Tokio's listener would have epoll watch it at once for all there is; it has its own way.
+async fn accept(socket: &AsyncFd<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, client) = socket.async_io(Interest::READABLE, TcpListener::accept).await?;
+    Ok((stream.into(), client))
+}
+
 /// Accepts until nobody came for `quiet`, or `end`.
 async fn empty(
     worker: &Rc<Worker>,
     listening: &Rc<Listening>,
-    socket: &TcpListener,
+    socket: &AsyncFd<TcpListener>,
     end: Instant,
     quiet: Duration,
 ) {
     let mut pause = PAUSE_MIN;
     loop {
         let until = end.min(Instant::now() + quiet);
-        let Ok(accepted) = timeout_at(until, socket.accept()).await else {
+        let Ok(accepted) = timeout_at(until, accept(socket)).await else {
             return;
         };
         take(worker, listening, accepted, &mut pause).await;
@@ -201,31 +209,17 @@ fn hand_over(
     let Some(least) = worker.peers.iter().min_by_key(|peer| open(peer)) else {
         return Some(stream);
     };
-    let handed = match stream.into_std() {
-        Ok(stream) => Handed {
-            address: listening.address,
-            client,
-            stream,
-        },
-        Err(error) => {
-            tracing::warn!(%error, %client, "taking a connection from the runtime; closed");
-            worker.shared.admission.leave(client.ip());
-            return None;
-        }
+    let handed = Handed {
+        address: listening.address,
+        client,
+        stream,
     };
     match least.mailbox.hand(handed) {
         Ok(()) => {
             worker.counters.handed_over.add(1);
             None
         }
-        Err(back) => match TcpStream::from_std(back.stream) {
-            Ok(stream) => Some(stream),
-            Err(error) => {
-                tracing::warn!(%error, %client, "giving a connection to the runtime; closed");
-                worker.shared.admission.leave(client.ip());
-                None
-            }
-        },
+        Err(back) => Some(back.stream),
     }
 }
 
@@ -236,14 +230,6 @@ pub(super) fn take_over(worker: &Rc<Worker>, handed: Handed) {
         client,
         stream,
     } = handed;
-    let stream = match TcpStream::from_std(stream) {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::warn!(%error, %client, "giving a connection to the runtime; closed");
-            worker.shared.admission.leave(client.ip());
-            return;
-        }
-    };
     match worker.resolved().listener(address) {
         Some(listener) => connection::spawn(worker, listener, stream, client),
         None => turn_away(worker, address, client),

@@ -50,6 +50,15 @@ pub(crate) struct Connection {
     /// HTTP/1: what the connection becomes once HTTP on it has ended.
     tunnel: RefCell<Option<Box<Tunnel>>>,
     exchanges: RefCell<Exchanges>,
+    ends: Cell<Ends>,
+}
+
+/// HTTP/1: whether the connection ends with the request that is under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// Not that anybody said so.
+    Open,
+    WithThis,
 }
 
 /// HTTP/1: the client ended its side while a request was under way.
@@ -169,6 +178,16 @@ impl Connection {
     /// Whether the client takes what we write.
     pub(super) fn writes(&self, outcome: Poll<()>) {
         self.change(|life, now| life.writes(outcome, now));
+    }
+
+    /// HTTP/1: the request that is under way is the last, as the client or we have said.
+    pub(super) fn ends_with_this(&self) {
+        self.ends.set(Ends::WithThis);
+    }
+
+    /// Whether what is written now ends the last response. If that is wrong, it is sent a little later.
+    pub(super) fn says_its_last(&self) -> bool {
+        self.ends.get() == Ends::WithThis && self.active() == 0
     }
 
     /// Whether responses say `Connection: close`.

@@ -19,7 +19,7 @@ use super::error::ProxyError;
 use crate::config::snapshot::Expect;
 use seen::Kind;
 
-pub(crate) use connection::{set_upgrade, upgrade};
+pub(crate) use connection::{is_last, set_upgrade, upgrade};
 pub(crate) use forwarded::Peer;
 pub(crate) use forwarded::client_address;
 pub(crate) use http2::{Lenience, check_http2};

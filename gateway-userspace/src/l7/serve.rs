@@ -57,6 +57,9 @@ pub(super) async fn serve(
     let asker = Asker::of(&request);
     let refused = connection.begin(asker.version);
     let seen = Seen::scan(request.headers());
+    if headers::is_last(request.headers(), seen, asker.version) {
+        connection.ends_with_this();
+    }
     let mut record = Record::begin(&connection, exchange, &request, seen);
     let answer = match refused {
         Some(refusal) => {
@@ -383,6 +386,7 @@ fn respond(
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        connection.ends_with_this();
     }
     response
 }

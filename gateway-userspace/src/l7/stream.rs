@@ -2,21 +2,20 @@
 //!
 //! The connection keeps the socket: a tunnel goes on with it, and [`farewell`] ends it so that an answer is not lost.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::net::Shutdown;
+use std::net::TcpStream;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::client_socket::ClientSocket;
 use super::connection::Connection;
 use super::gather;
 
@@ -29,7 +28,7 @@ const DISCARD_BYTES: usize = 8 * 1024;
 
 /// A client's socket, which outlives HTTP on it.
 pub(super) struct Socket {
-    stream: RefCell<TcpStream>,
+    stream: RefCell<ClientSocket>,
     /// The client closed its side, or the connection is broken: nothing more will come.
     ended: Cell<Ended>,
 }
@@ -41,11 +40,28 @@ enum Ended {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream) -> Rc<Self> {
-        Rc::new(Self {
-            stream: RefCell::new(stream),
+    /// # Errors
+    /// When epoll does not take it.
+    pub(super) fn new(stream: TcpStream) -> io::Result<Rc<Self>> {
+        Ok(Rc::new(Self {
+            stream: RefCell::new(ClientSocket::new(stream)?),
             ended: Cell::new(Ended::No),
-        })
+        }))
+    }
+
+    /// Nothing more is done at once: what is held back for the end must not wait for it.
+    pub(super) fn pauses(&self) {
+        self.stream.borrow_mut().push();
+    }
+
+    /// Nothing more is written: what was held back for the end goes out with it. A close might drop it.
+    pub(super) fn ends(&self) {
+        let mut stream = self.stream.borrow_mut();
+        if stream.holds_back()
+            && let Err(error) = stream.end()
+        {
+            tracing::debug!(%error, "sending the end of a connection");
+        }
     }
 
     /// Adds what has come. The space for it is there only while it is read, and what is held is as large as what came.
@@ -73,6 +89,14 @@ pub(super) struct ClientStream {
 impl ClientStream {
     pub(super) fn new(socket: Rc<Socket>, connection: Rc<Connection>) -> Self {
         Self { socket, connection }
+    }
+
+    fn to_write(&self) -> RefMut<'_, ClientSocket> {
+        let mut stream = self.socket.stream.borrow_mut();
+        if self.connection.says_its_last() {
+            stream.ends();
+        }
+        stream
     }
 
     fn written<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -111,7 +135,7 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut *self.socket.stream.borrow_mut()).poll_write(context, bytes);
+        let outcome = Pin::new(&mut *self.to_write()).poll_write(context, bytes);
         self.written(outcome)
     }
 
@@ -120,9 +144,7 @@ impl AsyncWrite for ClientStream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut stream = self.socket.stream.borrow_mut();
-        let outcome = gather::poll_write(Pin::new(&mut *stream), context, slices);
-        drop(stream);
+        let outcome = gather::poll_write(Pin::new(&mut *self.to_write()), context, slices);
         self.written(outcome)
     }
 
@@ -131,7 +153,7 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A TCP socket holds nothing back.
+        // What is held back for the end goes out when the task pauses, or with the end.
         Poll::Ready(Ok(()))
     }
 
@@ -148,7 +170,7 @@ pub(super) async fn farewell(socket: &Socket) {
     if socket.ended.get() == Ended::Yes {
         return;
     }
-    if let Err(error) = SockRef::from(&*socket.stream.borrow()).shutdown(Shutdown::Write) {
+    if let Err(error) = socket.stream.borrow_mut().end() {
         tracing::debug!(%error, "ending the answers of a connection");
         return;
     }

@@ -8,8 +8,10 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use mio::net::TcpListener;
 use slab::Slab;
-use tokio::net::TcpListener;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -210,7 +212,10 @@ impl Worker {
     }
 
     fn listen(self: &Rc<Self>, new: NewSocket) {
-        let socket = match TcpListener::from_std(new.socket) {
+        let socket = TcpListener::from_std(new.socket);
+        // SAFETY: the listener has one descriptor, which it closes when it is dropped, by whoever has it then.
+        let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+        let socket = match watched {
             Ok(socket) => socket,
             Err(error) => {
                 tracing::error!(%error, address = %new.address, "handing a listening socket to a worker; it accepts nothing");
@@ -222,7 +227,7 @@ impl Worker {
         drop(tokio::task::spawn_local(accept::run(
             Rc::clone(self),
             listening,
-            Rc::new(socket),
+            socket,
         )));
     }
 

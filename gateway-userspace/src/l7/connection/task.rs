@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -11,10 +11,9 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::life::{Life, Order};
-use super::{Connection, Ending, Exchanges, HalfClosed, ending};
+use super::{Connection, Ending, Ends, Exchanges, HalfClosed, ending};
 use crate::inspect::{Input, Inspected};
 use crate::l7::client_text::ClientText;
 use crate::l7::executor::{Panicked, StreamExecutor, caught};
@@ -49,6 +48,7 @@ pub(in crate::l7) fn spawn(
         report: Rc::default(),
         tunnel: RefCell::default(),
         exchanges: RefCell::new(Exchanges::None),
+        ends: Cell::new(Ends::Open),
         worker: Rc::clone(worker),
     });
     let id = worker.add(Rc::clone(&connection));
@@ -71,11 +71,17 @@ pub(in crate::l7) fn spawn(
 /// Which protocol it is tells the first byte; until then nothing is held for it. The rest of its way is on the heap,
 /// made when it is needed, and given up while the client asks for nothing.
 async fn run(connection: &Rc<Connection>, stream: TcpStream) -> Ending {
-    let socket = Socket::new(stream);
+    let socket = match Socket::new(stream) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::warn!(%error, client = %connection.client, "watching a client's socket; closed");
+            return Ending::Unreadable;
+        }
+    };
     loop {
         let begun = {
             let begun = pin!(first(&socket, connection));
-            connection.obey(begun, |_| Go::End).await
+            connection.obey(&socket, begun, |_| Go::End).await
         };
         let bytes = match begun {
             Driven::Ended(First::Http1(bytes)) => bytes,
@@ -89,6 +95,7 @@ async fn run(connection: &Rc<Connection>, stream: TcpStream) -> Ending {
             Driven::Cut | Driven::Resting => return connection.cut(),
         };
         if let Some(ending) = http1(connection, &socket, bytes).await {
+            socket.ends();
             return ending;
         }
     }
@@ -115,7 +122,7 @@ async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
     let ended = {
         let http = Pin::new(&mut *http);
         connection
-            .obey(http, |http| {
+            .obey(socket, http, |http| {
                 http.graceful_shutdown();
                 Go::On
             })
@@ -129,7 +136,7 @@ async fn http1(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
     if let Some(tunnel) = connection.tunnel.take() {
         let client = Raw(Rc::clone(socket));
         let mut tunnel = Box::pin(tunnel.run(client, held));
-        return Some(match connection.obey(tunnel.as_mut(), |_| Go::On).await {
+        return Some(match connection.obey(socket, tunnel.as_mut(), |_| Go::On).await {
             Driven::Ended(()) => connection.finished(),
             _ => connection.cut(),
         });
@@ -200,7 +207,7 @@ async fn http2(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
     let ended = {
         let http = pin!(builder.serve_connection(TokioIo::new(stream), service));
         connection
-            .obey(http, |http| {
+            .obey(socket, http, |http| {
                 http.graceful_shutdown();
                 Go::On
             })
@@ -228,6 +235,7 @@ impl Connection {
     /// Drives a future as the sweep orders; `finish` is told that it is to end in order.
     async fn obey<F: Future>(
         &self,
+        socket: &Socket,
         mut future: Pin<&mut F>,
         mut finish: impl FnMut(Pin<&mut F>) -> Go,
     ) -> Driven<F::Output> {
@@ -245,7 +253,11 @@ impl Connection {
                     return Poll::Ready(Driven::Cut);
                 }
             }
-            future.as_mut().poll(context).map(Driven::Ended)
+            let polled = future.as_mut().poll(context).map(Driven::Ended);
+            if polled.is_pending() {
+                socket.pauses();
+            }
+            polled
         })
         .await
     }

@@ -2,6 +2,7 @@
 //!
 //! Sources: RFC 9110, sections 7.6.1 (Connection), 7.8 (Upgrade) and 10.1.4 (TE); RFC 9113, section 3.1 for h2c.
 
+use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::seen::{Kind, Seen};
@@ -34,6 +35,19 @@ pub(crate) fn upgrade(headers: &HeaderMap, seen: Seen) -> Option<HeaderValue> {
 pub(crate) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, protocol);
+}
+
+/// Whether an HTTP/1 request is the last of its connection (RFC 9112, section 9.3).
+pub(crate) fn is_last(headers: &HeaderMap, seen: Seen, version: Version) -> bool {
+    let says = |what: &[u8]| {
+        seen.has(Kind::Connection)
+            && tokens(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case(what))
+    };
+    match version {
+        Version::HTTP_11 => says(b"close"),
+        Version::HTTP_10 => !says(b"keep-alive"),
+        _ => false,
+    }
 }
 
 /// The members of a list, over all fields of the name.
