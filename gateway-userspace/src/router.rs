@@ -2,21 +2,32 @@
 //!
 //! Precedence is that of the Kubernetes Gateway API (v1, HTTPRoute: "hostnames" and "matches"): an exact host, the
 //! longer wildcard, any; then an exact path, a path with parameters (which that API lacks; more literal segments
-//! first, of equals the one whose literals come first), the longer prefix; at last a match that names the method
-//! over one that takes all. Where the methods of a more specific pattern reject a request, a less specific one may
-//! still take it; where all do, it is 405 here, and 404 in that API.
-//! Later issues add conditions (headers, queries) to the leaves; hosts and paths stay as they are.
+//! first, of equals the one whose literals come first), the longer prefix, a regular expression; then a match that names
+//! the method over one that takes all; then the one that asks for more headers, more of the query, more cookies, for a
+//! client; at last the order in which they were added. Where a more specific pattern rejects a request, a less specific
+//! one may still take it; where all that have its path and what else they ask for reject its method, it is 405 here, and
+//! 404 in that API.
+//! Paths are a tree of segments; what else routes ask for is tried where that leads to, so that a lookup costs by the
+//! request and not by the number of routes. Regular expressions alone are tried one after the other.
 //! This file and its submodules stand alone, so that a fuzz target can include them.
 
+mod candidates;
+mod conditions;
+mod expression;
 mod paths;
 mod pattern;
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
-use http::Method;
+use http::{HeaderMap, Method};
 
+use candidates::Wanted;
 use paths::{Outcome, Paths, Table};
 
+pub use conditions::{Claims, Condition, Conditions, Facts, Source, Test};
+pub use expression::{COMPILED_BYTES_MAX, EXPRESSION_BYTES_MAX, Expression};
 pub use pattern::Parameters;
 
 /// Position of a route in its listener's list.
@@ -51,12 +62,16 @@ pub enum PathPattern {
     Exact(String),
     /// Whole segments from the start; segments in braces as above, a slash at the end says nothing.
     Prefix(String),
+    /// The whole path matches.
+    Regex(Expression),
 }
 
 impl PathPattern {
-    fn text(&self) -> &str {
-        let (Self::Exact(text) | Self::Prefix(text)) = self;
-        text
+    fn has_parameters(&self) -> bool {
+        match self {
+            Self::Exact(text) | Self::Prefix(text) => text.contains('{'),
+            Self::Regex(_) => false,
+        }
     }
 }
 
@@ -65,6 +80,7 @@ impl std::fmt::Display for PathPattern {
         match self {
             Self::Exact(path) => write!(f, "path {path:?}"),
             Self::Prefix(path) => write!(f, "path_prefix {path:?}"),
+            Self::Regex(path) => write!(f, "path_regex {:?}", path.text()),
         }
     }
 }
@@ -77,6 +93,17 @@ pub enum Slashes {
     Merged,
     /// It sees them all.
     Kept,
+}
+
+/// What a pattern asks for beside host and path.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'t> {
+    /// Which methods; none: every method.
+    pub methods: &'t [Method],
+    /// Which form of the path.
+    pub slashes: Slashes,
+    /// Anything else.
+    pub conditions: &'t Arc<Conditions>,
 }
 
 /// Which form of a path is looked up.
@@ -146,6 +173,25 @@ impl Router {
         slashes: Slashes,
         route: RouteIndex,
     ) -> Result<(), String> {
+        let terms = Terms {
+            methods,
+            slashes,
+            conditions: &Arc::default(),
+        };
+        self.insert_if(host, path, terms, route)
+    }
+
+    /// Adds one pattern of a route that may ask for more.
+    ///
+    /// # Errors
+    /// As [`Router::insert`].
+    pub fn insert_if(
+        &mut self,
+        host: &HostPattern,
+        path: &PathPattern,
+        terms: Terms<'_>,
+        route: RouteIndex,
+    ) -> Result<(), String> {
         check_host(host)?;
         let paths = match host {
             HostPattern::Any => &mut self.any,
@@ -153,9 +199,9 @@ impl Router {
             HostPattern::Wildcard(suffix) => self.wildcard.entry(suffix.as_str().into()).or_default(),
         };
         paths
-            .insert(path, methods, slashes, route)
+            .insert(path, terms, route)
             .map_err(|fault| format!("{path} for {host}: {fault}"))?;
-        if path.text().contains('{') {
+        if path.has_parameters() {
             let patterns = self.parameters.entry(route).or_default();
             if !patterns.contains(path) {
                 patterns.push(path.clone());
@@ -164,25 +210,47 @@ impl Router {
         Ok(())
     }
 
-    /// The route of a request whose path has one form. `host` is lower case without a port; `path` is normalised.
+    /// The route of a request of which nothing else is known, whose path has one form. `host` is lower case without a
+    /// port; `path` is normalised.
     ///
     /// Allocates nothing.
     pub fn find(&self, host: &str, path: &str, method: &Method) -> Lookup {
-        self.find_either(host, path, None, method)
+        let facts = Facts {
+            headers: &HeaderMap::new(),
+            query: None,
+            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            claims: Claims::Ignored,
+        };
+        self.find_either(host, path, None, method, &facts)
     }
 
     /// The route of a request. `unmerged` is the path with its rows of slashes, where it has some: routes that keep
     /// slashes see that alone, the others `merged` alone. The caller forwards what the found route saw.
     ///
-    /// Allocates nothing, and looks once where there is no `unmerged`.
-    pub fn find_either(&self, host: &str, merged: &str, unmerged: Option<&str>, method: &Method) -> Lookup {
+    /// Allocates nothing (but for escapes in a query that a route asks for), and looks once where there is no `unmerged`.
+    pub fn find_either(
+        &self,
+        host: &str,
+        merged: &str,
+        unmerged: Option<&str>,
+        method: &Method,
+        facts: &Facts<'_>,
+    ) -> Lookup {
         let mut seen = Lookup::NotFound;
         for paths in self.tables(host) {
+            let find = |path, form| {
+                paths.find(Wanted {
+                    method,
+                    form,
+                    path,
+                    facts,
+                })
+            };
             let outcome = match unmerged {
-                None => paths.find(merged, Form::Only, method),
+                None => find(merged, Form::Only),
                 Some(unmerged) => {
-                    let merged = paths.find(merged, Form::Of(Slashes::Merged), method);
-                    merged.or_better(paths.find(unmerged, Form::Of(Slashes::Kept), method))
+                    let merged = find(merged, Form::Of(Slashes::Merged));
+                    merged.or_better(find(unmerged, Form::Of(Slashes::Kept)))
                 }
             };
             match outcome {
@@ -201,11 +269,12 @@ impl Router {
         read.next().unwrap_or_default()
     }
 
-    /// The methods that routes of that host and path take, sorted: what `Allow` says beside a 405.
-    pub fn allowed(&self, host: &str, path: &str) -> Vec<Method> {
+    /// The methods that routes of that host and path take, where what else they ask for holds; sorted: what `Allow` says
+    /// beside a 405.
+    pub fn allowed(&self, host: &str, path: &str, facts: &Facts<'_>) -> Vec<Method> {
         let mut methods = Vec::new();
         for paths in self.tables(host) {
-            paths.collect_methods(path, &mut methods);
+            paths.collect_methods(path, facts, &mut methods);
         }
         methods.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         methods.dedup();
@@ -223,6 +292,16 @@ impl Router {
             .chain(wildcard)
             .chain(std::iter::once(&self.any))
     }
+}
+
+/// A lookup looks at one more thing: counted by the tests that bound it.
+#[cfg(not(test))]
+#[inline]
+fn step() {}
+
+#[cfg(test)]
+fn step() {
+    tests::STEPS.with(|steps| steps.set(steps.get() + 1));
 }
 
 /// The domain that a host lies in: `b.c` for `a.b.c`.
@@ -251,10 +330,20 @@ fn check_host(host: &HostPattern) -> Result<(), String> {
 }
 
 #[cfg(test)]
+mod precedence;
+
+#[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
-    fn host(pattern: &str) -> HostPattern {
+    thread_local! {
+        /// What lookups of this thread have looked at.
+        pub(super) static STEPS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn host(pattern: &str) -> HostPattern {
         match pattern {
             "" => HostPattern::Any,
             _ => match pattern.strip_prefix("*.") {
@@ -265,14 +354,14 @@ mod tests {
     }
 
     /// `/a*` is the prefix `/a`.
-    fn path(pattern: &str) -> PathPattern {
+    pub(super) fn path(pattern: &str) -> PathPattern {
         match pattern.strip_suffix('*') {
             Some(prefix) => PathPattern::Prefix(prefix.into()),
             None => PathPattern::Exact(pattern.into()),
         }
     }
 
-    fn methods(list: &str) -> Vec<Method> {
+    pub(super) fn methods(list: &str) -> Vec<Method> {
         list.split_whitespace().map(|m| m.parse().unwrap()).collect()
     }
 
@@ -286,7 +375,22 @@ mod tests {
         router
     }
 
-    const FOUND: fn(usize) -> Lookup = |index| Lookup::Found(RouteIndex(index));
+    /// Nothing but host, path and method.
+    fn with_nothing<T>(look: impl FnOnce(&Facts<'_>) -> T) -> T {
+        let headers = HeaderMap::new();
+        look(&Facts {
+            headers: &headers,
+            query: None,
+            client: "192.0.2.1".parse().unwrap(),
+            claims: Claims::Ignored,
+        })
+    }
+
+    fn allowed(table: &Router, h: &str, p: &str) -> Vec<Method> {
+        with_nothing(|facts| table.allowed(h, p, facts))
+    }
+
+    pub(super) const FOUND: fn(usize) -> Lookup = |index| Lookup::Found(RouteIndex(index));
 
     #[test]
     fn most_specific_host_wins_and_others_take_what_it_lacks() {
@@ -408,9 +512,9 @@ mod tests {
         for (h, p, m, expected, why) in rows {
             assert_eq!(table.find(h, p, &m.parse().unwrap()), expected, "{why}: {m} {p}");
         }
-        assert_eq!(table.allowed("h", "/c"), methods("DELETE GET PUT"));
-        assert_eq!(table.allowed("other", "/c"), methods("DELETE PUT"));
-        assert_eq!(table.allowed("h", "/b/1"), methods("GET POST"));
+        assert_eq!(allowed(&table, "h", "/c"), methods("DELETE GET PUT"));
+        assert_eq!(allowed(&table, "other", "/c"), methods("DELETE PUT"));
+        assert_eq!(allowed(&table, "h", "/b/1"), methods("GET POST"));
     }
 
     #[test]
@@ -749,7 +853,8 @@ mod tests {
             ("h", "/p/q/r", None, "GET", FOUND(7), "but one segment"),
         ];
         for (h, merged, unmerged, m, expected, why) in rows {
-            let got = table.find_either(h, merged, unmerged, &m.parse().unwrap());
+            let method = m.parse().unwrap();
+            let got = with_nothing(|facts| table.find_either(h, merged, unmerged, &method, facts));
             assert_eq!(got, expected, "{why}: {m} {h} {unmerged:?}");
         }
         let twice = table.insert(&host(""), &path("/kept*"), &[], RouteIndex(9));
@@ -808,7 +913,7 @@ mod tests {
         let whole = router(&[("", "/{x}", ""), ("", "/*", "OPTIONS"), ("", "/a*", "")]);
         assert_eq!(whole.find("h", "*", &Method::OPTIONS), FOUND(1));
         assert_eq!(whole.find("h", "*", &Method::GET), Lookup::MethodNotAllowed);
-        assert_eq!(whole.allowed("h", "*"), [Method::OPTIONS]);
+        assert_eq!(allowed(&whole, "h", "*"), [Method::OPTIONS]);
         let part = router(&[("", "/{x}", ""), ("", "/", ""), ("", "/a*", "")]);
         assert_eq!(part.find("h", "*", &Method::OPTIONS), Lookup::NotFound);
     }
@@ -832,11 +937,11 @@ mod tests {
     }
 
     /// How well a pattern fits a path by the words of this file's head, segment by segment; the greater, the better.
-    fn fit(p: &PathPattern, m: &[Method], path: &str, method: &Method) -> Option<impl Ord> {
-        let (PathPattern::Exact(text) | PathPattern::Prefix(text)) = p;
+    pub(super) fn fit(p: &PathPattern, m: &[Method], path: &str, method: &Method) -> Option<impl Ord> {
         let text = match p {
-            PathPattern::Exact(_) => text,
-            PathPattern::Prefix(_) => text.strip_suffix('/').unwrap_or(text),
+            PathPattern::Exact(text) => text,
+            PathPattern::Prefix(text) => text.strip_suffix('/').unwrap_or(text),
+            PathPattern::Regex(_) => return None,
         };
         let (pattern, path): (Vec<_>, Vec<_>) = (text.split('/').collect(), path.split('/').collect());
         let is_exact = matches!(p, PathPattern::Exact(_));

@@ -307,6 +307,7 @@ fn matched(route: &RouteSettings) -> String {
     let path = match &route.path {
         PathPattern::Exact(path) => path.clone(),
         PathPattern::Prefix(prefix) => format!("{}/…", prefix.trim_end_matches('/')),
+        PathPattern::Regex(expression) => format!(" ~ {}", expression.text()),
     };
     let hosts = if route.hosts == [HostPattern::Any] {
         String::new()
@@ -319,5 +320,10 @@ fn matched(route: &RouteSettings) -> String {
     } else {
         format!("{} ", methods.join(","))
     };
-    format!("{methods}{hosts}{path}")
+    let conditions = if route.conditions.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", route.conditions)
+    };
+    format!("{methods}{hosts}{path}{conditions}")
 }

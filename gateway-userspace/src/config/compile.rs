@@ -16,7 +16,7 @@ use super::snapshot::{
     Snapshot, Upstream,
 };
 use crate::registry::Registry;
-use crate::router::{RouteIndex, Router, Slashes};
+use crate::router::{RouteIndex, Router, Slashes, Terms};
 use upstreams::Sources;
 
 /// Bytes of an IPv4 header without options.
@@ -133,8 +133,12 @@ fn listener(
             MergeSlashes::Off => Slashes::Kept,
         };
         for host in &route.hosts {
-            let index = RouteIndex(index);
-            if let Err(fault) = router.insert_with(host, &route.path, &route.methods, slashes, index) {
+            let terms = Terms {
+                methods: &route.methods,
+                slashes,
+                conditions: &route.conditions,
+            };
+            if let Err(fault) = router.insert_if(host, &route.path, terms, RouteIndex(index)) {
                 // `validate` inserted the same patterns in the same order, and refused where that failed.
                 debug_assert!(false, "route {}: {fault}", route.name);
                 tracing::error!(

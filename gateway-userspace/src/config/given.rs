@@ -9,6 +9,7 @@ mod guard;
 #[macro_use]
 mod keys;
 pub mod health;
+mod matching;
 mod retry;
 mod sticky;
 mod subsets;
@@ -29,6 +30,7 @@ use values::SocketAddress;
 pub use channel::{Channel, Failback};
 pub use guard::{CircuitBreaker, EndpointLimits, Hash, Outlier, UpstreamLimits};
 pub use keys::{ListenerKeys, RouteKeys};
+pub use matching::{FieldMatch, Match};
 pub use retry::{Fallback, Retry};
 pub use sticky::Sticky;
 pub use subsets::{Subset, SubsetBy};
@@ -310,25 +312,6 @@ route_keys! { table! {
         pub fallback_on: Option<Vec<String>>,
     }
 } }
-
-/// Which requests a route takes: all that is given must match.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Match {
-    /// Host names without a port; `*.example.com` stands for one label or more before it. Default: every host.
-    #[schemars(length(min = 1, max = limits::MATCHES_MAX), extend("examples" = [["api.example.com", "*.example.org"]]))]
-    pub hosts: Option<Vec<String>>,
-    /// The whole path; a segment in braces stands for any one segment. Exactly one of `path` and `path_prefix`.
-    #[schemars(extend("examples" = ["/api/users/{id}"]))]
-    pub path: Option<String>,
-    /// Whole segments from the path's start: `/api` takes `/api` and `/api/users`, not `/apis`. Exactly one of `path`
-    /// and `path_prefix`.
-    #[schemars(extend("examples" = ["/api"]))]
-    pub path_prefix: Option<String>,
-    /// Methods in upper case. Default: every method.
-    #[schemars(length(min = 1, max = limits::MATCHES_MAX), extend("examples" = [["GET", "HEAD"]]))]
-    pub methods: Option<Vec<String>>,
-}
 
 /// An answer without any upstream.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

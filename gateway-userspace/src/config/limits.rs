@@ -198,6 +198,13 @@ pub const LISTENERS_MAX: usize = 256;
 pub const ROUTES_MAX: usize = 10_000;
 /// Hosts or methods of one route at most.
 pub const MATCHES_MAX: usize = 256;
+/// Header fields, query parameters or cookies that one route asks for, at most: each is looked for in every request that gets
+/// so far.
+pub const CONDITIONS_MAX: usize = 16;
+/// Bytes of a value that is asked for: more than fields have that tell requests apart.
+pub const CONDITION_BYTES_MAX: usize = 4096;
+/// Routes of a listener with `path_regex` and the same host, at most: they are tried one after the other.
+pub const EXPRESSIONS_MAX: usize = 256;
 /// Bytes of a path pattern: longer than any request target that is taken.
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Upstreams at most.

@@ -22,7 +22,7 @@ use crate::registry::{Channel, GuardSettings};
 use crate::resilience::budget::Budget;
 use crate::resilience::channel;
 use crate::resilience::limits::Limits;
-use crate::router::{HostPattern, PathPattern};
+use crate::router::{Conditions, HostPattern, PathPattern};
 
 pub use super::given::Place;
 
@@ -77,6 +77,8 @@ pub struct RouteSettings {
     pub path: PathPattern,
     /// Empty: every method.
     pub methods: Vec<Method>,
+    /// What else it asks for.
+    pub conditions: Arc<Conditions>,
     /// What happens to a request.
     pub action: ActionSettings,
     /// Which subset of its upstream it goes to: an index.

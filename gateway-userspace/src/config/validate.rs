@@ -11,6 +11,7 @@ mod fallback;
 mod health;
 mod keys;
 mod listeners;
+mod matching;
 mod names;
 mod node;
 mod patterns;

@@ -25,7 +25,7 @@ use crate::config::snapshot::{
     RouteAction, RouteHttp, Snapshot,
 };
 use crate::inspect::{Mode, Rules};
-use crate::router::Lookup;
+use crate::router::{Facts, Lookup};
 
 pub(crate) use upstream::{ResolvedEndpoint, ResolvedUpstream};
 
@@ -206,11 +206,10 @@ impl ResolvedListener {
         host: &str,
         path: Normal<'p>,
         method: &Method,
+        facts: &Facts<'_>,
     ) -> Result<(Rc<ResolvedRoute>, Cow<'p, str>), ProxyError> {
-        let found = self
-            .listener
-            .router
-            .find_either(host, &path.merged, path.unmerged.as_deref(), method);
+        let router = &self.listener.router;
+        let found = router.find_either(host, &path.merged, path.unmerged.as_deref(), method, facts);
         let route = match found {
             Lookup::Found(index) => self.routes.get(index.0).ok_or(ProxyError::NoRoute)?,
             Lookup::MethodNotAllowed => return Err(ProxyError::MethodNotAllowed),
@@ -224,8 +223,8 @@ impl ResolvedListener {
     }
 
     /// What `Allow` says beside a 405.
-    pub(super) fn allowed(&self, host: &str, path: &str) -> Option<HeaderValue> {
-        let methods = self.listener.router.allowed(host, path);
+    pub(super) fn allowed(&self, host: &str, path: &str, facts: &Facts<'_>) -> Option<HeaderValue> {
+        let methods = self.listener.router.allowed(host, path, facts);
         let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
         HeaderValue::from_str(&names.join(", ")).ok()
     }

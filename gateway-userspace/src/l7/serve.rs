@@ -34,6 +34,7 @@ use super::target;
 use super::tunnel::Tunnel;
 use crate::config::snapshot::{EncodedSlash, Expect, UpstreamProtocol};
 use crate::inspect::{Refusal, Resume};
+use crate::router::Facts;
 
 /// A request that may be forwarded.
 struct Admitted {
@@ -105,9 +106,25 @@ fn admit(
     }
 
     // Route.
-    let (route, path) = listener.route(host.name(), path, &head.method).map_err(|error| {
+    let trusted = &listener.http().trusted_proxies;
+    let peer = headers::Peer::new(connection.client.ip(), trusted);
+    if peer == headers::Peer::Trusted {
+        record.comes_from(headers::client_address(
+            &head.headers,
+            connection.client.ip(),
+            trusted,
+        ));
+    }
+    let facts = Facts {
+        headers: &head.headers,
+        query: head.uri.query(),
+        client: record.client(),
+        claims: peer.claims(),
+    };
+    let found = listener.route(host.name(), path, &head.method, &facts);
+    let (route, path) = found.map_err(|error| {
         let allow = (error == ProxyError::MethodNotAllowed)
-            .then(|| listener.allowed(host.name(), head.uri.path()))
+            .then(|| listener.allowed(host.name(), head.uri.path(), &facts))
             .flatten();
         Short::Refused { error, allow }
     })?;
@@ -135,15 +152,6 @@ fn admit(
         && protocol == UpstreamProtocol::Http1
         && head.version == Version::HTTP_11
         && head.headers.contains_key(header::EXPECT);
-    let trusted = &listener.http().trusted_proxies;
-    let peer = headers::Peer::new(connection.client.ip(), trusted);
-    if peer == headers::Peer::Trusted {
-        record.comes_from(headers::client_address(
-            &head.headers,
-            connection.client.ip(),
-            trusted,
-        ));
-    }
     let (conversion, deadline) = deadline::terms(&mut head, record.start, rules, peer)?;
     let ends_at = deadline.as_ref().map(|deadline| deadline.at);
     record.deadline = deadline;

@@ -12,6 +12,7 @@ mod harness;
 mod limits;
 mod reasons;
 mod retry;
+mod routing;
 mod server;
 mod spread;
 mod sticky;

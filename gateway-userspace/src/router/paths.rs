@@ -6,11 +6,14 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 use http::Method;
 
+use super::candidates::{Best, Candidates, Wanted};
+use super::conditions::{Facts, Rank};
 use super::pattern::{Segment, parse};
-use super::{Form, PathPattern, RouteIndex, Slashes};
+use super::{PathPattern, RouteIndex, Slashes, Terms};
 
 /// What the tree says of a path and method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +28,7 @@ impl Outcome {
     /// Of the two forms of one path.
     pub(super) fn or_better(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Found(one), Self::Found(other)) if (one.fit, one.methods) > (other.fit, other.methods) => {
-                self
-            }
+            (Self::Found(one), Self::Found(other)) if one.precedence() > other.precedence() => self,
             (Self::Found(_), Self::MethodRejected | Self::Nothing)
             | (Self::MethodRejected, Self::Nothing) => self,
             _ => other,
@@ -40,12 +41,21 @@ impl Outcome {
 pub(super) struct Found {
     fit: Fit,
     methods: Methods,
+    rank: Rank,
     pub(super) route: RouteIndex,
+}
+
+impl Found {
+    fn precedence(&self) -> (Fit, Methods, Rank) {
+        (self.fit, self.methods, self.rank)
+    }
 }
 
 /// In the order of precedence, the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
+    /// By a regular expression.
+    Expression,
     Prefix {
         segments: usize,
         parameters: Reverse<usize>,
@@ -55,7 +65,7 @@ enum Fit {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Methods {
+pub(super) enum Methods {
     All,
     Named,
 }
@@ -64,6 +74,8 @@ enum Methods {
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     root: Node,
+    /// By regular expressions, all of them.
+    expressions: Leaves,
 }
 
 /// What may follow the segments that led here.
@@ -100,9 +112,13 @@ impl Hasher for Fnv {
     }
 }
 
-/// Routes with the same host and path; they differ in methods.
+/// Routes with the same host and path; they differ in methods, or in what else they ask for.
 #[derive(Debug, Default)]
-struct Leaves(Vec<Leaf>);
+struct Leaves {
+    /// Those that ask for nothing else.
+    plain: Vec<Leaf>,
+    conditional: Option<Box<Candidates>>,
+}
 
 #[derive(Debug)]
 struct Leaf {
@@ -113,8 +129,12 @@ struct Leaf {
 }
 
 impl Leaves {
-    fn insert(&mut self, methods: &[Method], slashes: Slashes, route: RouteIndex) -> Result<(), String> {
-        for leaf in &self.0 {
+    fn insert(&mut self, terms: Terms<'_>, route: RouteIndex) -> Result<(), String> {
+        let methods = terms.methods;
+        if !terms.conditions.is_empty() {
+            return self.conditional.get_or_insert_default().insert(terms, route);
+        }
+        for leaf in &self.plain {
             if methods.is_empty() && leaf.methods.is_empty() {
                 return Err("says the same as an earlier pattern; remove one of them".to_owned());
             }
@@ -124,9 +144,9 @@ impl Leaves {
                 ));
             }
         }
-        self.0.push(Leaf {
+        self.plain.push(Leaf {
             methods: methods.into(),
-            slashes,
+            slashes: terms.slashes,
             route,
         });
         Ok(())
@@ -137,14 +157,24 @@ impl Paths {
     pub(super) fn insert(
         &mut self,
         pattern: &PathPattern,
-        methods: &[Method],
-        slashes: Slashes,
+        terms: Terms<'_>,
         route: RouteIndex,
     ) -> Result<(), String> {
-        let segments = parse(pattern.text())?;
-        if let Some(method) = first_twice(methods) {
+        if let Some(method) = first_twice(terms.methods) {
             return Err(format!("names {method} twice; remove one of them"));
         }
+        let text = match pattern {
+            PathPattern::Exact(text) | PathPattern::Prefix(text) => text,
+            PathPattern::Regex(expression) => {
+                let conditions = Arc::new(terms.conditions.of_path(expression));
+                let terms = Terms {
+                    conditions: &conditions,
+                    ..terms
+                };
+                return self.expressions.insert(terms, route);
+            }
+        };
+        let segments = parse(text)?;
         let segments = match (pattern, segments.split_last()) {
             (PathPattern::Prefix(_), Some((Segment::Literal(""), before))) => before,
             _ => segments.as_slice(),
@@ -157,30 +187,30 @@ impl Paths {
             };
         }
         match pattern {
-            PathPattern::Exact(_) => node.exact.insert(methods, slashes, route),
-            PathPattern::Prefix(_) => node.prefix.insert(methods, slashes, route),
+            PathPattern::Prefix(_) => node.prefix.insert(terms, route),
+            _ => node.exact.insert(terms, route),
         }
     }
 
-    /// The best of the routes that take a path of that form.
-    pub(super) fn find(&self, path: &str, form: Form, method: &Method) -> Outcome {
+    /// The best of the routes that take the wanted form of a path.
+    pub(super) fn find(&self, wanted: Wanted<'_>) -> Outcome {
         let mut search = Search {
-            method,
-            form,
+            wanted,
             outcome: Outcome::Nothing,
         };
-        self.visit(path, &mut search);
+        self.visit(wanted.path, &mut search);
         search.outcome
     }
 
-    /// Adds the methods of every pattern that has the path.
-    pub(super) fn collect_methods(&self, path: &str, methods: &mut Vec<Method>) {
-        self.visit(path, methods);
+    /// Adds the methods of every pattern that has the path, and whose conditions hold.
+    pub(super) fn collect_methods(&self, path: &str, facts: &Facts<'_>, methods: &mut Vec<Method>) {
+        self.visit(path, &mut Allowed { path, facts, methods });
     }
 
     fn visit(&self, path: &str, visitor: &mut impl Visitor) {
         if let Some(rest) = path.strip_prefix('/') {
             self.root.visit(Some(rest), 0, 0, visitor);
+            visitor.take(&self.expressions, Fit::Expression);
         } else if path == "*" {
             // What OPTIONS asks of the whole server belongs to whoever has the whole server.
             visitor.take(&self.root.prefix, Fit::prefix(0, 0));
@@ -196,9 +226,8 @@ trait Visitor {
 }
 
 /// For one route.
-struct Search<'m> {
-    method: &'m Method,
-    form: Form,
+struct Search<'r> {
+    wanted: Wanted<'r>,
     outcome: Outcome,
 }
 
@@ -216,46 +245,91 @@ impl Visitor for Search<'_> {
         {
             return;
         }
+        let mut best = self.plain(&leaves.plain, fit);
+        if let Some(candidates) = &leaves.conditional {
+            let conditional = self.conditional(candidates, fit);
+            best = best.into_iter().chain(conditional).max_by_key(Found::precedence);
+        }
+        if let Some(found) = best {
+            self.outcome = Outcome::Found(found);
+        }
+    }
+}
+
+impl Search<'_> {
+    /// Of those that ask for nothing but the method.
+    fn plain(&mut self, leaves: &[Leaf], fit: Fit) -> Option<Found> {
         let mut for_all = None;
-        for leaf in &leaves.0 {
-            if !self.form.is_for(leaf.slashes) {
+        for leaf in leaves {
+            super::step();
+            if !self.wanted.form.is_for(leaf.slashes) {
                 continue;
             }
             let methods = if leaf.methods.is_empty() {
                 Methods::All
-            } else if leaf.methods.contains(self.method) {
+            } else if leaf.methods.contains(self.wanted.method) {
                 Methods::Named
             } else {
-                if self.outcome == Outcome::Nothing {
-                    self.outcome = Outcome::MethodRejected;
-                }
+                self.rejected();
                 continue;
             };
-            let found = Outcome::Found(Found {
+            let found = Found {
                 fit,
                 methods,
+                rank: Rank::default(),
                 route: leaf.route,
-            });
+            };
             if methods == Methods::Named {
-                self.outcome = found;
-                return;
+                return Some(found);
             }
             for_all = Some(found);
         }
-        if let Some(found) = for_all {
-            self.outcome = found;
+        for_all
+    }
+
+    /// Of those that ask for more.
+    fn conditional(&mut self, candidates: &Candidates, fit: Fit) -> Option<Found> {
+        match candidates.best(self.wanted) {
+            Best::Found(candidate) => Some(Found {
+                fit,
+                methods: candidate.methods(),
+                rank: candidate.rank,
+                route: candidate.route,
+            }),
+            Best::MethodRejected => {
+                self.rejected();
+                None
+            }
+            Best::Nothing => None,
+        }
+    }
+
+    fn rejected(&mut self) {
+        if self.outcome == Outcome::Nothing {
+            self.outcome = Outcome::MethodRejected;
         }
     }
 }
 
 /// For the methods of all.
-impl Visitor for Vec<Method> {
+struct Allowed<'r> {
+    path: &'r str,
+    facts: &'r Facts<'r>,
+    methods: &'r mut Vec<Method>,
+}
+
+impl Visitor for Allowed<'_> {
     fn is_settled(&self, _: usize) -> bool {
         false
     }
 
     fn take(&mut self, leaves: &Leaves, _: Fit) {
-        self.extend(leaves.0.iter().flat_map(|leaf| leaf.methods.iter().cloned()));
+        let plain = leaves.plain.iter();
+        self.methods
+            .extend(plain.flat_map(|leaf| leaf.methods.iter().cloned()));
+        if let Some(candidates) = &leaves.conditional {
+            candidates.collect_methods(self.path, self.facts, self.methods);
+        }
     }
 }
 
@@ -277,6 +351,7 @@ impl Fit {
 impl Node {
     /// `rest` is what follows the slash after this node; `None`: the path ends here. Each node is seen once at most.
     fn visit(&self, rest: Option<&str>, segments: usize, parameters: usize, visitor: &mut impl Visitor) {
+        super::step();
         match rest {
             None => visitor.take(&self.exact, Fit::exact(parameters)),
             Some(rest) => {

@@ -28,6 +28,7 @@ impl<'r> Parameters<'r> {
         let text = match pattern {
             PathPattern::Exact(text) => text,
             PathPattern::Prefix(text) => text.strip_suffix('/').unwrap_or(text),
+            PathPattern::Regex(_) => return None,
         };
         let is_match = text.split('/').all(is_same);
         let is_whole = matches!(pattern, PathPattern::Prefix(_)) || segments.next().is_none();

@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 
-use http::Method;
+use http::{HeaderMap, Method};
 
-use crate::gateway::router::{HostPattern, Lookup, PathPattern, RouteIndex, Slashes};
+use crate::gateway::router::{Conditions, HostPattern, Lookup, PathPattern, RouteIndex, Slashes, Source, Test};
 
 /// One pattern of a route.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Route {
     pub methods: Vec<Method>,
     /// Which form of a path it sees.
     pub slashes: Slashes,
+    /// What it asks of header fields: there, that value, or not there.
+    pub conditions: Conditions,
     /// What is found.
     pub index: RouteIndex,
 }
@@ -30,8 +32,15 @@ pub struct Naive(pub Vec<Route>);
 type Fit = (bool, usize, Reverse<usize>, Reverse<Vec<bool>>);
 
 impl Naive {
-    /// As `Router::find_either`; where `unmerged` is `None`, as `Router::find`.
-    pub fn find(&self, host: &str, merged: &str, unmerged: Option<&str>, method: &Method) -> Lookup {
+    /// As `Router::find_either`, of a request with these fields and nothing else.
+    pub fn find(
+        &self,
+        host: &str,
+        merged: &str,
+        unmerged: Option<&str>,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Lookup {
         let mut ranks: Vec<usize> = self
             .0
             .iter()
@@ -49,14 +58,18 @@ impl Naive {
                     .filter(|route| rank(&route.host, host) == Some(rank_now));
                 let fitting = here
                     .filter(of_form)
+                    .filter(|route| holds(&route.conditions, headers))
                     .filter_map(|route| Some((fit(&route.path, path)?, route)));
                 fitting
                     .filter_map(|(fit, route)| {
                         let named = route.methods.contains(method);
                         rejected |= !named && !route.methods.is_empty();
-                        (named || route.methods.is_empty()).then_some((fit, named, route.index))
+                        let asks = route.conditions.fields.len();
+                        (named || route.methods.is_empty()).then_some((fit, (named, asks), route.index))
                     })
-                    .max_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)))
+                    .max_by(|one, other| {
+                        (&one.0, one.1, Reverse(one.2)).cmp(&(&other.0, other.1, Reverse(other.2)))
+                    })
             };
             let best = match unmerged {
                 None => best_of(None, merged),
@@ -64,7 +77,8 @@ impl Naive {
                     let merged = best_of(Some(Slashes::Merged), merged);
                     let kept = best_of(Some(Slashes::Kept), unmerged);
                     // Between the forms it is not asked which segments are parameters.
-                    let key = |found: &(Fit, bool, RouteIndex)| (found.0.0, found.0.1, found.0.2, found.1);
+                    let key =
+                        |found: &(Fit, (bool, usize), RouteIndex)| (found.0.0, found.0.1, found.0.2, found.1);
                     match (&merged, &kept) {
                         (Some(one), Some(other)) if key(one) > key(other) => merged,
                         (_, Some(_)) => kept,
@@ -84,6 +98,22 @@ impl Naive {
     }
 }
 
+fn holds(conditions: &Conditions, headers: &HeaderMap) -> bool {
+    conditions.fields.iter().all(|field| {
+        let Source::Header(name) = &field.source else {
+            return false;
+        };
+        match &field.test {
+            Test::Absent => !headers.contains_key(name),
+            Test::Exact(value) => headers
+                .get_all(name)
+                .iter()
+                .any(|given| given.as_bytes() == value.as_bytes()),
+            _ => headers.contains_key(name),
+        }
+    })
+}
+
 /// How special a pattern is for a host; `None`: it does not match.
 fn rank(pattern: &HostPattern, host: &str) -> Option<usize> {
     match pattern {
@@ -100,6 +130,7 @@ fn fit(pattern: &PathPattern, path: &str) -> Option<Fit> {
     let (text, exact) = match pattern {
         PathPattern::Exact(text) => (text.as_str(), true),
         PathPattern::Prefix(text) => (text.strip_suffix('/').unwrap_or(text), false),
+        PathPattern::Regex(_) => return None,
     };
     if path == "*" && text.is_empty() {
         return Some((false, 0, Reverse(0), Reverse(Vec::new())));

@@ -47,13 +47,18 @@ pub fn listener_keys(keys: &ListenerKeys, path: &KeyPath, problems: &mut Problem
             keys.h2_connection_window_bytes.map(u64::from),
         ),
     );
-    let path = path.key("trusted_proxies");
-    let given = keys.trusted_proxies.iter().flatten();
-    for (index, Network(network)) in given.clone().enumerate() {
+    let proxies = keys.trusted_proxies.as_deref().unwrap_or_default();
+    networks(proxies, &path.key("trusted_proxies"), problems);
+}
+
+/// Networks of a list.
+pub fn networks(given: &[Network], path: &KeyPath, problems: &mut Problems<'_>) {
+    for (index, Network(network)) in given.iter().enumerate() {
         let path = path.index(index);
+        let mut before = given.iter().take(index);
         if let Some((fault, remedy)) = misleading(network) {
             problems.add(&path, fault, remedy);
-        } else if given.clone().take(index).any(|Network(other)| other == network) {
+        } else if before.any(|Network(other)| other == network) {
             problems.add(&path, format!("{network} stands here twice"), "remove one");
         }
     }

@@ -6,7 +6,7 @@
 use http::Method;
 
 use crate::config::limits;
-use crate::router::{HostPattern, PathPattern};
+use crate::router::{Expression, HostPattern, PathPattern};
 
 /// What is wrong with a pattern, and what to write instead.
 pub type Wrong = (String, String);
@@ -112,6 +112,35 @@ pub fn path_prefix(text: &str) -> Result<PathPattern, Wrong> {
     }
 }
 
+/// An expression for whole paths.
+///
+/// # Errors
+/// Where it cannot be compiled, or no path could match it.
+pub fn path_regex(text: &str) -> Result<PathPattern, Wrong> {
+    let begins = text.trim_start_matches(['^', '(']);
+    // `(?` sets flags, a bar or a bracket may begin with anything: those are left to the writer.
+    if !begins.starts_with(['/', '?', '[', '.', '\\']) {
+        return Err((
+            format!("\"{text}\" does not start with /, as every path does"),
+            format!("write \"/{text}\""),
+        ));
+    }
+    regex(text).map(PathPattern::Regex)
+}
+
+/// An expression for a whole text.
+///
+/// # Errors
+/// Where it cannot be compiled.
+pub fn regex(text: &str) -> Result<Expression, Wrong> {
+    Expression::new(text).map_err(|fault| {
+        (
+            format!("\"{text}\" is not a regular expression that is taken: {fault}"),
+            "write it as in \"/(img|css)/[a-z0-9]+\"; a backslash before what is meant as it stands".to_owned(),
+        )
+    })
+}
+
 /// Normal form: what a request's path is turned into before it is matched.
 fn check_form(text: &str) -> Result<(), Wrong> {
     let wrong = |fault: &str, remedy: String| Err((format!("\"{text}\" {fault}"), remedy));
@@ -127,7 +156,7 @@ fn check_form(text: &str) -> Result<(), Wrong> {
     if text.contains(['?', '#']) {
         return wrong(
             "has a query or a fragment",
-            "write the path alone: queries take no part in routing".to_owned(),
+            "write the path alone; match.query is for the query".to_owned(),
         );
     }
     if text.contains("//") {
@@ -277,6 +306,20 @@ mod tests {
                 ("/api", prefix("/api")),
                 ("/api/", Err("write \"/api\"")),
                 ("/api/{id}", Err("parameters are for match.path")),
+            ],
+        );
+        let expression = |text: &str| Ok(PathPattern::Regex(Expression::new(text).unwrap()));
+        check(
+            path_regex,
+            &[
+                ("/a/[0-9]+", expression("/a/[0-9]+")),
+                ("(?i)/a", expression("(?i)/a")),
+                ("^/a$", expression("^/a$")),
+                ("(/a|/b)", expression("(/a|/b)")),
+                ("a/b", Err("write \"/a/b\"")),
+                ("", Err("does not start with /")),
+                ("/(a", Err("is not a regular expression that is taken: unclosed group")),
+                ("/((a{100}){100}){100}", Err("repeat less in it")),
             ],
         );
     }

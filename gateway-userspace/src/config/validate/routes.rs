@@ -7,8 +7,8 @@ use http::{HeaderValue, Method, StatusCode};
 
 use super::fallback;
 use super::keys;
+use super::matching::matching;
 use super::names::{Names, Resolution};
-use super::patterns::{self, Wrong};
 use super::subsets;
 use crate::config::given::{self, Given, Time};
 use crate::config::limits;
@@ -16,7 +16,7 @@ use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::config::settings::{ActionSettings, ListenerSettings, RouteSettings, UpstreamSettings};
 use crate::config::snapshot::Respond;
-use crate::router::{HostPattern, PathPattern, RouteIndex, Router};
+use crate::router::{HostPattern, PathPattern, RouteIndex, Router, Slashes, Terms};
 
 /// `[[route]]`; also adds each route to the listeners that it names.
 pub fn routes(
@@ -44,14 +44,15 @@ pub fn routes(
         let own = own.and_then(|name| upstreams.iter().find(|upstream| upstream.name == *name));
         let subset = subsets::of_route(route, own.map(|own| &own.subsets), &path, problems);
         let ladder = fallback::fallback(route, upstreams, &references.upstreams, &path, problems);
-        let (Some(name), Some((hosts, pattern, methods)), Some(action)) = (name, matching, action) else {
+        let (Some(name), Some(matching), Some(action)) = (name, matching, action) else {
             continue;
         };
         let route = Arc::new(RouteSettings {
             name,
-            hosts,
-            path: pattern,
-            methods,
+            hosts: matching.hosts,
+            path: matching.path,
+            methods: matching.methods,
+            conditions: matching.conditions,
             action,
             subset,
             fallbacks: ladder.upstreams,
@@ -218,83 +219,18 @@ fn content_type(given: Option<&str>, path: &KeyPath, problems: &mut Problems<'_>
     }
 }
 
-type Matching = (Vec<HostPattern>, PathPattern, Vec<Method>);
-
-fn matching(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Matching> {
-    let mut hosts = each(given.hosts.as_ref(), patterns::host, &path.key("hosts"), problems);
-    if hosts.is_empty() {
-        hosts.push(HostPattern::Any);
-    }
-    let methods = each(
-        given.methods.as_ref(),
-        patterns::method,
-        &path.key("methods"),
-        problems,
-    );
-    let (key, read) = match (&given.path, &given.path_prefix) {
-        (Some(text), None) => ("path", patterns::path(text)),
-        (None, Some(text)) => ("path_prefix", patterns::path_prefix(text)),
-        (Some(_), Some(_)) => {
-            problems.add(
-                &path.key("path_prefix"),
-                "the route has path already",
-                "keep one of path and path_prefix",
-            );
-            return None;
-        }
-        (None, None)
-            if ["path", "path_prefix"]
-                .iter()
-                .any(|key| problems.is_known_at(&path.key(key))) =>
-        {
-            return None;
-        }
-        (None, None) => {
-            problems.add(
-                &path.key("path"),
-                "no path is given",
-                "add path_prefix = \"/\" for every path",
-            );
-            return None;
-        }
-    };
-    match read {
-        Ok(pattern) => Some((hosts, pattern, methods)),
-        Err((fault, remedy)) => {
-            problems.add(&path.key(key), fault, remedy);
-            None
-        }
-    }
-}
-
-/// Reads each entry of a list.
-fn each<T: PartialEq>(
-    given: Option<&Vec<String>>,
-    read: fn(&str) -> Result<T, Wrong>,
-    path: &KeyPath,
-    problems: &mut Problems<'_>,
-) -> Vec<T> {
-    let mut values = Vec::new();
-    for (index, text) in given.into_iter().flatten().enumerate() {
-        let path = path.index(index);
-        match read(text) {
-            Ok(value) if values.contains(&value) => {
-                problems.add(&path, format!("\"{text}\" stands here twice"), "remove one");
-            }
-            Ok(value) => values.push(value),
-            Err((fault, remedy)) => problems.add(&path, fault, remedy),
-        }
-    }
-    values
-}
-
 /// What one listener's routes match so far.
 #[derive(Default)]
 struct Lookup {
     router: Router,
     count: usize,
-    taken: HashMap<(String, String, Option<Method>), (String, KeyPath)>,
+    taken: HashMap<Taken, (String, KeyPath)>,
+    /// Regular expressions by host.
+    expressions: HashMap<String, usize>,
 }
+
+/// Host, path and conditions as texts, and the method.
+type Taken = (String, String, String, Option<Method>);
 
 impl Lookup {
     /// Adds a route; one that matches exactly what an earlier one matches could never be reached.
@@ -304,23 +240,41 @@ impl Lookup {
             [] => vec![None],
             methods => methods.iter().cloned().map(Some).collect(),
         };
+        let conditions = route.conditions.to_string();
         for host in &route.hosts {
             for method in &methods {
-                let key = (host_text(host), shape(&route.path), method.clone());
+                let key = (host_text(host), shape(&route.path), conditions.clone(), method.clone());
                 let Some((name, first)) = self.taken.get(&key) else {
                     self.taken.insert(key, (route.name.clone(), path.clone()));
                     continue;
                 };
                 let line = problems.document().line(first);
                 let method = method.as_ref().map_or("every method", Method::as_str);
-                let (host, pattern, _) = key;
-                let fault =
-                    format!("route \"{name}\" (line {line}) takes {method} {pattern} for {host} already");
+                let (host, pattern, conditions, _) = key;
+                let with = if conditions.is_empty() { "" } else { " with " };
+                let fault = format!(
+                    "route \"{name}\" (line {line}) takes {method} {pattern} for {host}{with}{conditions} already"
+                );
                 problems.add(&match_path, fault, "change one of the two, or remove it");
             }
+            if let PathPattern::Regex(_) = route.path {
+                let count = self.expressions.entry(host_text(host)).or_default();
+                *count += 1;
+                if *count > limits::EXPRESSIONS_MAX {
+                    let most = limits::EXPRESSIONS_MAX;
+                    let fault = format!("{most} routes of {} have path_regex already", host_text(host));
+                    let remedy = "use path or path_prefix, or one expression for several: each is tried in its turn";
+                    problems.add(&match_path.key("path_regex"), fault, remedy);
+                }
+            }
+            let terms = Terms {
+                methods: &route.methods,
+                slashes: Slashes::Merged,
+                conditions: &route.conditions,
+            };
             if let Err(text) = self
                 .router
-                .insert(host, &route.path, &route.methods, RouteIndex(self.count))
+                .insert_if(host, &route.path, terms, RouteIndex(self.count))
             {
                 // The router says what is wrong and what to do, in that order.
                 let (fault, remedy) = text
@@ -345,6 +299,7 @@ fn host_text(host: &HostPattern) -> String {
 fn shape(path: &PathPattern) -> String {
     match path {
         PathPattern::Prefix(prefix) => format!("{prefix} and below"),
+        PathPattern::Regex(expression) => format!("what is like {}", expression.text()),
         PathPattern::Exact(path) => {
             let plain = |segment| {
                 if str::starts_with(segment, '{') {

@@ -11,6 +11,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use super::seen::{Kind, Seen, is_forwarded};
 use super::{FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, Hop, REAL_IP};
 use crate::config::snapshot::Networks;
+use crate::router::Claims;
 
 /// Whether the peer's word about clients is taken (`trusted_proxies`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,14 @@ impl Peer {
             Self::Trusted
         } else {
             Self::Untrusted
+        }
+    }
+
+    /// What routes make of what it says.
+    pub(crate) fn claims(self) -> Claims {
+        match self {
+            Self::Trusted => Claims::Believed,
+            Self::Untrusted => Claims::Ignored,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,12 +14,16 @@ use hyper::body::Frame;
 use tokio::net::TcpListener;
 
 use crate::balance::{self, Member, RosterTerms};
+use crate::config::answers::Answers;
+use crate::config::compile::compile;
 use crate::config::limits;
+use crate::config::load::load_text;
 use crate::config::snapshot::{
     Admin, AdminListen, Balancing, Endpoint, Fallback, HashBy, HttpMode, Listener, ListenerHttp, Missing,
     Networks, Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot, Sticky,
     StickySettings, Subset, SubsetBy, SubsetFallback, Subsets, Upstream, UpstreamProtocol,
 };
+use crate::config::surroundings::Surroundings;
 use crate::guards::Driver;
 use crate::l7::{Shared, Workers};
 use crate::registry::{Channel, EndpointState, GuardSettings, Registry};
@@ -337,6 +342,22 @@ impl Setup {
     }
 }
 
+/// The snapshot of a file without its node and listener.
+fn configured(workers: usize, text: &str, number: u64, registry: &Registry) -> Snapshot {
+    let text = format!(
+        "[node]\nname='gw-1'\nworkers={workers}\n[[listener]]\nname='web'\naddress='127.0.0.1:1'\n{text}"
+    );
+    let surroundings = Surroundings {
+        cores: workers,
+        state_directory: "/state".into(),
+    };
+    let mut settings = load_text(Path::new("t.toml"), &text, &surroundings).unwrap();
+    for listener in &mut settings.listeners {
+        listener.address.set_port(0);
+    }
+    compile(&settings, registry, &Answers::default(), number)
+}
+
 /// A running gateway.
 pub(super) struct Gateway {
     pub(super) workers: Workers,
@@ -354,11 +375,24 @@ impl Gateway {
 
     pub(super) fn start_with(setup: &Setup, connections_max: usize) -> Self {
         let registry = Registry::default();
-        let snapshot = Arc::new(setup.snapshot(1, &registry));
+        let snapshot = setup.snapshot(1, &registry);
+        Self::run(snapshot, registry, connections_max)
+    }
+
+    /// One with the routes and upstreams of a file, its node and listener (`web`) apart.
+    pub(super) fn configured(workers: usize, text: &str) -> Self {
+        let registry = Registry::default();
+        let snapshot = configured(workers, text, 1, &registry);
+        Self::run(snapshot, registry, 10_000)
+    }
+
+    fn run(snapshot: Snapshot, registry: Registry, connections_max: usize) -> Self {
+        let snapshot = Arc::new(snapshot);
         let lines = Lines::default();
         let log = Arc::new(AccessLog::start(lines.clone()).unwrap());
         let shared = Shared::new(Arc::clone(&snapshot), log);
-        let workers = Workers::start_with(Arc::clone(&shared), setup.workers, connections_max).unwrap();
+        let workers = snapshot.node.workers;
+        let workers = Workers::start_with(Arc::clone(&shared), workers, connections_max).unwrap();
         let prepared = workers.prepare(&snapshot).unwrap();
         let guards = Driver::start(&tokio::runtime::Handle::current());
         guards.apply(&snapshot);
@@ -374,8 +408,18 @@ impl Gateway {
     }
 
     pub(super) fn reload(&mut self, setup: &Setup) {
-        self.number += 1;
-        let next = Arc::new(setup.snapshot(self.number, &self.registry));
+        let next = setup.snapshot(self.number + 1, &self.registry);
+        self.put_in_force(next);
+    }
+
+    pub(super) fn reconfigure(&mut self, workers: usize, text: &str) {
+        let next = configured(workers, text, self.number + 1, &self.registry);
+        self.put_in_force(next);
+    }
+
+    fn put_in_force(&mut self, next: Snapshot) {
+        self.number = next.number;
+        let next = Arc::new(next);
         let prepared = self.workers.prepare(&next).unwrap();
         self.guards.apply(&next);
         self.workers.commit(prepared, next);

@@ -1,13 +1,20 @@
 //! Routes: the tree finds what a list searched from end to end finds.
 //!
 //! Inputs are lines: `HOST PATH METHODS` adds a route (`-`: any host, or every method; `PATH*`: a prefix; `~PATH`:
-//! one that keeps slashes), `? HOST PATH METHOD` asks.
+//! one that keeps slashes), `? HOST PATH METHOD` asks. Behind the methods, `+a` asks for a header field, `+a=1` for its
+//! value, `+a!` for none; in a question they are what the request has.
 
 #![no_main]
 
-use gateway_fuzz::gateway::router::{HostPattern, Lookup, PathPattern, RouteIndex, Router, Slashes};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use gateway_fuzz::gateway::router::{
+    Claims, Condition, Conditions, Facts, HostPattern, Lookup, PathPattern, RouteIndex, Router, Slashes, Source,
+    Terms, Test,
+};
 use gateway_fuzz::naive::{Naive, Route};
-use http::Method;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use libfuzzer_sys::fuzz_target;
 
 /// Lines of one input at most: the list is searched for each.
@@ -42,20 +49,58 @@ fn add(router: &mut Router, naive: &mut Naive, line: &str, index: RouteIndex) {
         Some(prefix) => PathPattern::Prefix(prefix.to_owned()),
         None => PathPattern::Exact(path.to_owned()),
     };
-    let methods = words
-        .filter(|word| *word != "-")
-        .map(str::parse)
-        .collect::<Result<Vec<Method>, _>>();
+    let (asked, methods): (Vec<&str>, Vec<&str>) =
+        words.filter(|word| *word != "-").partition(|word| word.starts_with('+'));
+    let methods = methods.into_iter().map(str::parse).collect::<Result<Vec<Method>, _>>();
     let Ok(methods) = methods else { return };
-    if router.insert_with(&host, &path, &methods, slashes, index).is_ok() {
+    let mut fields: Vec<Condition> = Vec::new();
+    for condition in asked.into_iter().filter_map(condition) {
+        // As the configuration has it: each name once.
+        if fields.iter().all(|other| other.source != condition.source) {
+            fields.push(condition);
+        }
+    }
+    let conditions = Arc::new(Conditions::new(fields, Vec::new()));
+    let terms = Terms {
+        methods: &methods,
+        slashes,
+        conditions: &conditions,
+    };
+    if router.insert_if(&host, &path, terms, index).is_ok() {
         naive.0.push(Route {
             host,
             path,
             methods,
             slashes,
+            conditions: Conditions::clone(&conditions),
             index,
         });
     }
+}
+
+/// What a word asks for.
+fn condition(word: &str) -> Option<Condition> {
+    let (name, value) = field(word)?;
+    let test = match value {
+        "" => Test::Present,
+        "!" => Test::Absent,
+        value => Test::Exact(value.to_owned()),
+    };
+    Some(Condition {
+        source: Source::Header(name),
+        test,
+    })
+}
+
+/// The name and the value of a word: `+a=1`, `+a`, `+a!`.
+fn field(word: &str) -> Option<(HeaderName, &str)> {
+    let word = word.strip_prefix('+')?;
+    let (name, value) = match (word.split_once('='), word.strip_suffix('!')) {
+        (Some(pair), _) => pair,
+        (None, Some(name)) => (name, "!"),
+        (None, None) => (word, ""),
+    };
+    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
 }
 
 fn ask(router: &Router, naive: &Naive, question: &str) {
@@ -66,19 +111,31 @@ fn ask(router: &Router, naive: &Naive, question: &str) {
     let Ok(method) = method.parse::<Method>() else {
         return;
     };
-    let found = router.find(host, path, &method);
-    assert_eq!(found, naive.find(host, path, None, &method), "{question}");
+    let mut headers = HeaderMap::new();
+    for (name, value) in words.filter_map(field) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.append(name, value);
+        }
+    }
+    let facts = Facts {
+        headers: &headers,
+        query: None,
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        claims: Claims::Believed,
+    };
+    let found = router.find_either(host, path, None, &method, &facts);
+    assert_eq!(found, naive.find(host, path, None, &method, &headers), "{question}");
     let mut merged = path.to_owned();
     while merged.contains("//") {
         merged = merged.replace("//", "/");
     }
-    let either = router.find_either(host, &merged, Some(path), &method);
+    let either = router.find_either(host, &merged, Some(path), &method, &facts);
     assert_eq!(
         either,
-        naive.find(host, &merged, Some(path), &method),
+        naive.find(host, &merged, Some(path), &method, &headers),
         "{question}"
     );
-    let allowed = router.allowed(host, path);
+    let allowed = router.allowed(host, path, &facts);
     match found {
         Lookup::Found(index) => {
             for (name, value) in router.parameters(index, path) {
