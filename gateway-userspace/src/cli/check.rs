@@ -97,6 +97,7 @@ fn summary(settings: &Settings, style: Style) -> String {
                     fallbacks(route)
                 )
             }
+            ActionSettings::Redirect(redirect) => format!("redirects {redirect}"),
             ActionSettings::Respond(Respond { status, .. }) => format!("answers {}", status.as_u16()),
         };
         routes.row([

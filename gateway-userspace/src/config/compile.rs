@@ -89,6 +89,7 @@ impl Joined<'_> {
             return Arc::clone(route);
         }
         let action = match &settings.action {
+            ActionSettings::Redirect(redirect) => RouteAction::Redirect(Arc::new(redirect.clone())),
             ActionSettings::Respond(respond) => RouteAction::Respond(Arc::new(respond.clone())),
             ActionSettings::Upstream(settings) => RouteAction::Upstream(self.upstream(settings)),
         };
@@ -105,6 +106,7 @@ impl Joined<'_> {
             name: settings.name.clone(),
             action,
             subset: settings.subset,
+            rewrite: settings.rewrite.clone().map(Box::new),
             fallback,
             http,
         });
@@ -267,7 +269,7 @@ mod tests {
         assert!(Arc::ptr_eq(&four.routes[0], &both.routes[0]));
         let upstream = |route: &Route| match &route.action {
             RouteAction::Upstream(upstream) => Arc::clone(upstream),
-            RouteAction::Respond(_) => panic!("{route:?}"),
+            _ => panic!("{route:?}"),
         };
         assert!(Arc::ptr_eq(
             &upstream(&both.routes[0]),

@@ -4,6 +4,7 @@
 //! schema, and `validate` turns this into [`Settings`](super::Settings). The doc comments are the text of the
 //! reference in `docs/configuration.md` and of the JSON schema.
 
+mod actions;
 mod channel;
 mod guard;
 #[macro_use]
@@ -27,6 +28,7 @@ use super::snapshot::{Announce, EncodedSlash, Expect, HttpMode, Steering};
 use super::snapshot::{AttachMode, Encapsulation, Transport};
 use values::SocketAddress;
 
+pub use actions::{Redirect, Respond, Rewrite};
 pub use channel::{Channel, Failback};
 pub use guard::{CircuitBreaker, EndpointLimits, Hash, Outlier, UpstreamLimits};
 pub use keys::{ListenerKeys, RouteKeys};
@@ -292,14 +294,18 @@ route_keys! { table! {
         /// Which requests it takes. The most exact route wins, whatever the order in the file.
         #[serde(rename = "match")]
         pub matching: Option<Match>,
-        /// Name of the upstream that requests are sent to. Exactly one of `upstream` and `respond`.
+        /// Name of the upstream that requests are sent to. Exactly one of `upstream`, `redirect` and `respond`.
         #[schemars(extend("examples" = ["users"]))]
         pub upstream: Option<String>,
         /// Name of the upstream's subset that they are sent to. It does not hold for `fallback`.
         #[schemars(extend("examples" = ["canary"]))]
         pub subset: Option<String>,
-        /// An answer without any upstream. Exactly one of `upstream` and `respond`.
+        /// Where the client is sent instead.
+        pub redirect: Option<Redirect>,
+        /// An answer without any upstream.
         pub respond: Option<Respond>,
+        /// What the upstream is asked for, where that is not what the client asks for.
+        pub rewrite: Option<Rewrite>,
         /// What is done, in this order, where the upstream fails for good, retries included. A request goes on to an upstream
         /// only if it may be sent again and `timeout` is not over; an answer always can be given.
         #[schemars(length(min = 1, max = limits::FALLBACKS_MAX))]
@@ -312,22 +318,3 @@ route_keys! { table! {
         pub fallback_on: Option<Vec<String>>,
     }
 } }
-
-/// An answer without any upstream.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["status"]))]
-pub struct Respond {
-    /// The status.
-    #[schemars(range(min = 200, max = 599), extend("examples" = [200]))]
-    pub status: Option<u16>,
-    /// At most 64 kB. `{request_id}`, `{route}` and `{reason}` (why the upstream was given up) are filled in.
-    #[schemars(extend("default" = ""))]
-    pub body: Option<String>,
-    /// What the body is.
-    #[schemars(extend("default" = limits::RESPOND_CONTENT_TYPE, "examples" = ["application/json"]))]
-    pub content_type: Option<String>,
-    /// Sent as `Retry-After`, in whole seconds. Default: not sent.
-    #[schemars(extend("x-range" = [time_text(limits::RESPOND_RETRY_AFTER_MIN), time_text(limits::RESPOND_RETRY_AFTER_MAX)]))]
-    pub retry_after: Option<Time>,
-}

@@ -230,6 +230,9 @@ pub const FAILBACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of a route's own answer: longer ones belong on a web server.
 pub const RESPOND_BODY_BYTES_MAX: usize = 64 << 10;
 
+/// The status of a redirect, where none is given: as the Gateway API has it.
+pub const REDIRECT_STATUS: u16 = 302;
+
 /// What a route's own answer is, where it does not say.
 pub const RESPOND_CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 /// Characters of a content type at most: longer ones are a mistake.

@@ -14,8 +14,8 @@ use super::given::RouteKeys;
 use super::loops::Own;
 use super::metadata::Metadata;
 use super::snapshot::{
-    Admin, Cluster, Dataplane, HashBy, Health, HttpMode, ListenerHttp, Node, Outcomes, Respond, RouteHttp,
-    StickySettings, SubsetBy, SubsetFallback, UpstreamProtocol, Vip,
+    Admin, Cluster, Dataplane, HashBy, Health, HttpMode, ListenerHttp, Node, Outcomes, Redirect, Respond,
+    Rewrite, RouteHttp, StickySettings, SubsetBy, SubsetFallback, UpstreamProtocol, Vip,
 };
 use crate::balance::{self, RosterTerms, Zone};
 use crate::registry::{Channel, GuardSettings};
@@ -83,6 +83,8 @@ pub struct RouteSettings {
     pub action: ActionSettings,
     /// Which subset of its upstream it goes to: an index.
     pub subset: Option<usize>,
+    /// What the upstream is asked for instead.
+    pub rewrite: Option<Rewrite>,
     /// Further upstreams that are asked where the first fails, in order.
     pub fallbacks: Vec<Arc<UpstreamSettings>>,
     /// What is answered where those fail, too.
@@ -98,6 +100,8 @@ pub struct RouteSettings {
 pub enum ActionSettings {
     /// Sends the request on.
     Upstream(Arc<UpstreamSettings>),
+    /// Sends the client elsewhere.
+    Redirect(Redirect),
     /// Answers by itself.
     Respond(Respond),
 }

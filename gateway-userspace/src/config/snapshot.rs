@@ -6,6 +6,7 @@ mod balancing;
 mod health;
 mod outcomes;
 mod respond;
+mod rewrite;
 mod rules;
 mod sticky;
 mod subsets;
@@ -30,6 +31,7 @@ pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
 pub use health::{Check, CheckMethod, Health, Heartbeat, HttpCheck, Kind, Pushed, Startup, Statuses, Way};
 pub use outcomes::{Failure, Outcomes, Retries};
 pub use respond::{Filling, Piece, Respond};
+pub use rewrite::{NewPath, Redirect, Rewrite, Scheme, Template, TemplateFault, Wanted};
 pub use rules::{EncodedSlash, Expect, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp};
 pub use sticky::{SameSite, Sticky, StickySettings};
 pub use subsets::{Choice, Subset, SubsetBy, SubsetFallback, SubsetPolicy, Subsets};
@@ -263,6 +265,8 @@ pub struct Route {
     pub action: RouteAction,
     /// Which subset of its upstream it goes to: an index. Not of those that it falls back to.
     pub subset: Option<usize>,
+    /// What the upstream is asked for instead.
+    pub rewrite: Option<Box<Rewrite>>,
     /// What happens where that fails.
     pub fallback: Fallback,
     /// What holds for its requests.
@@ -274,6 +278,8 @@ pub struct Route {
 pub enum RouteAction {
     /// Sends the request on.
     Upstream(Arc<Upstream>),
+    /// Sends the client elsewhere.
+    Redirect(Arc<Redirect>),
     /// Answers by itself.
     Respond(Arc<Respond>),
 }

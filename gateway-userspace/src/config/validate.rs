@@ -3,6 +3,7 @@
 //! Types, bounds and required keys were checked by `shape`; where it found something, the value is absent here and
 //! nobody complains a second time. One file for each kind of table; the order is that of [`Settings`].
 
+mod actions;
 mod balancing;
 mod channels;
 mod cluster;

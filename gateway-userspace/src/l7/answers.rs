@@ -40,6 +40,11 @@ pub(super) enum Answer {
 /// An answer that no upstream gave.
 pub(super) enum Short {
     Own(Arc<Respond>),
+    /// The client is sent elsewhere.
+    Redirected {
+        status: StatusCode,
+        location: HeaderValue,
+    },
     /// The last fallback, for that failure.
     Degraded {
         respond: Arc<Respond>,
@@ -164,6 +169,20 @@ pub(super) fn respond_with(
     if let Some(retry_after) = &respond.retry_after {
         headers.insert(header::RETRY_AFTER, retry_after.clone());
     }
+    response
+}
+
+/// Sends the client elsewhere.
+pub(super) fn redirect(
+    status: StatusCode,
+    location: HeaderValue,
+    asker: &Asker,
+    record: Box<Record>,
+) -> Response<ResponseBody> {
+    let mut response = own(status, Bytes::new(), asker, record);
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    headers.insert(header::LOCATION, location);
     response
 }
 

@@ -21,7 +21,7 @@ use seen::Kind;
 
 pub(crate) use connection::{is_last, set_upgrade, upgrade};
 pub(crate) use forwarded::Peer;
-pub(crate) use forwarded::client_address;
+pub(crate) use forwarded::{client_address, client_scheme};
 pub(crate) use http2::{Lenience, check_http2};
 pub(crate) use seen::Seen;
 pub(crate) use trace::TraceId;

@@ -21,8 +21,8 @@ use super::error::ProxyError;
 use super::metrics::{Metrics, RouteCounters, UNROUTED};
 use super::path::Normal;
 use crate::config::snapshot::{
-    Failure, Fallback, HttpMode, Listener, ListenerHttp, MergeSlashes, NodeHeader, Outcomes, Respond, Route,
-    RouteAction, RouteHttp, Snapshot,
+    Failure, Fallback, HttpMode, Listener, ListenerHttp, MergeSlashes, NodeHeader, Outcomes, Redirect,
+    Respond, Rewrite, Route, RouteAction, RouteHttp, Snapshot,
 };
 use crate::inspect::{Mode, Rules};
 use crate::router::{Facts, Lookup};
@@ -70,6 +70,7 @@ pub(crate) struct ResolvedRoute {
 /// What a route does, resolved.
 pub(super) enum Action<'r> {
     Forward(&'r Rc<ResolvedUpstream>),
+    Redirect(&'r Redirect),
     Respond(&'r Arc<Respond>),
 }
 
@@ -86,7 +87,7 @@ impl Resolved {
         let routed = snapshot.listeners.iter().flat_map(|listener| &listener.routes);
         let routed = routed.filter_map(|route| match &route.action {
             RouteAction::Upstream(upstream) => Some(upstream),
-            RouteAction::Respond(_) => None,
+            RouteAction::Redirect(_) | RouteAction::Respond(_) => None,
         });
         for upstream in snapshot.upstreams.iter().chain(routed) {
             if !upstreams.contains_key(&upstream.name) {
@@ -106,7 +107,7 @@ impl Resolved {
                 Rc::new(ResolvedRoute {
                     upstream: match &route.action {
                         RouteAction::Upstream(upstream) => upstreams.get(&upstream.name).cloned(),
-                        RouteAction::Respond(_) => None,
+                        RouteAction::Redirect(_) | RouteAction::Respond(_) => None,
                     },
                     fallbacks: route
                         .fallback
@@ -275,6 +276,11 @@ impl ResolvedRoute {
             || (!self.fallbacks.is_empty() && self.route.fallback.on.has_any_grpc())
     }
 
+    /// What the upstream is asked for instead of what the client asks for.
+    pub(super) fn rewrite(&self) -> Option<&Rewrite> {
+        self.route.rewrite.as_deref()
+    }
+
     /// What holds for its requests.
     pub(super) fn http(&self) -> &RouteHttp {
         &self.route.http
@@ -286,6 +292,7 @@ impl ResolvedRoute {
     /// [`ProxyError::NoEndpoint`]: cannot be, as every upstream of a route was resolved with it.
     pub(super) fn action(&self) -> Result<Action<'_>, ProxyError> {
         match (&self.route.action, &self.upstream) {
+            (RouteAction::Redirect(redirect), _) => Ok(Action::Redirect(redirect)),
             (RouteAction::Respond(respond), _) => Ok(Action::Respond(respond)),
             (RouteAction::Upstream(_), Some(upstream)) => Ok(Action::Forward(upstream)),
             (RouteAction::Upstream(_), None) => Err(ProxyError::NoEndpoint),

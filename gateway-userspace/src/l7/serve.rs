@@ -14,7 +14,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::answers::{Answer, Asker, Short, refusal, respond_with};
+use super::answers::{Answer, Asker, Short, redirect, refusal, respond_with};
 use super::attempt::{Answered, Outgoing, Resends, is_idempotent};
 use super::body::{Bounds, Conversion, Gate, Limits, RequestBody, ResponseBody, Upload};
 use super::connection::Connection;
@@ -32,9 +32,12 @@ use super::sticky;
 use super::switch::{self, Switch};
 use super::target;
 use super::tunnel::Tunnel;
-use crate::config::snapshot::{EncodedSlash, Expect, UpstreamProtocol};
+use crate::config::snapshot::{EncodedSlash, Expect, Scheme, UpstreamProtocol};
 use crate::inspect::{Refusal, Resume};
 use crate::router::Facts;
+
+/// By which clients come.
+const OWN_SCHEME: Scheme = Scheme::Http;
 
 /// A request that may be forwarded.
 struct Admitted {
@@ -138,11 +141,19 @@ fn admit(
         return Err(ProxyError::PathEncodedSlash.into());
     }
     let protocol = match route.action()? {
+        Action::Redirect(redirect) => {
+            let scheme = headers::client_scheme(&head.headers, peer, OWN_SCHEME);
+            return Err(target::redirected(redirect, scheme, &host.value, &head.uri)?);
+        }
         Action::Respond(respond) => return Err(Short::Own(Arc::clone(respond))),
         Action::Forward(upstream) => upstream.protocol(),
     };
 
     // Rewrite.
+    let rewrite = route.rewrite();
+    if let Some(path) = rewrite.and_then(|rewrite| rewrite.path.of(head.uri.path())) {
+        head.uri = target::with_path(&head.uri, path)?;
+    }
     let mut switch = if body.is_end_stream() {
         asked.allowed_by(&rules.upgrades)?
     } else {
@@ -158,7 +169,7 @@ fn admit(
     let hop = headers::Hop {
         peer,
         client: connection.client_text.forwarded_for(),
-        scheme: "http",
+        scheme: OWN_SCHEME.as_str(),
         host: &host.value,
         request_id: &record.request_id,
         via: match head.version {
@@ -197,7 +208,14 @@ fn admit(
         Switch::To(_) => None,
     };
     record.body(upload.clone());
-    target::address(&mut head, host.value, protocol)?;
+    let host = match rewrite.and_then(|rewrite| rewrite.host.as_ref()) {
+        Some(other) => {
+            head.headers.insert(header::HOST, other.clone());
+            other.clone()
+        }
+        None => host.value,
+    };
+    target::address(&mut head, host, protocol)?;
     head.extensions.clear();
     switch.ask_upstream(&mut head, protocol)?;
     if protocol == UpstreamProtocol::Http1 && upload.is_some() {
@@ -379,6 +397,7 @@ fn respond(
             }
         },
         Answer::Short(Short::Own(respond)) => respond_with(&respond, None, asker, record),
+        Answer::Short(Short::Redirected { status, location }) => redirect(status, location, asker, record),
         Answer::Short(Short::Degraded { respond, error }) => {
             respond_with(&respond, Some(error), asker, record)
         }

@@ -1,14 +1,15 @@
 //! A request's target, as the client sent it and as an upstream's protocol wants it.
 
 use http::request::Parts;
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Uri, Version, header, uri};
 
+use super::answers::Short;
 use super::attempt::Outgoing;
 use super::body::RequestBody;
 use super::error::ProxyError;
 use super::headers;
-use crate::config::snapshot::UpstreamProtocol;
+use crate::config::snapshot::{Redirect, Scheme, UpstreamProtocol, Wanted};
 
 /// Turns the target into what the upstream's protocol wants: path alone with Host, or the whole with an authority.
 pub(super) fn address(
@@ -26,7 +27,7 @@ pub(super) fn address(
         }
         UpstreamProtocol::Http2 => {
             let mut parts = uri::Parts::default();
-            parts.scheme = Some(Scheme::HTTP);
+            parts.scheme = Some(uri::Scheme::HTTP);
             parts.authority = Some(Authority::try_from(host.as_bytes()).map_err(|_| ProxyError::HostBad)?);
             parts.path_and_query = Some(path_and_query(&head.uri)?);
             head.uri = Uri::from_parts(parts).map_err(|_| ProxyError::PathBad)?;
@@ -96,6 +97,28 @@ fn path_and_query(uri: &Uri) -> Result<PathAndQuery, ProxyError> {
         }
         None => Ok(PathAndQuery::from_static("/")),
     }
+}
+
+/// Sends the client elsewhere, by what it asked for.
+///
+/// # Errors
+/// [`ProxyError::PathBad`]: that cannot stand in a field.
+pub(super) fn redirected(
+    redirect: &Redirect,
+    scheme: Scheme,
+    host: &HeaderValue,
+    uri: &Uri,
+) -> Result<Short, ProxyError> {
+    let location = redirect.location(Wanted {
+        scheme,
+        host: host.to_str().map_err(|_| ProxyError::HostBad)?,
+        path: uri.path(),
+        query: uri.query(),
+    });
+    Ok(Short::Redirected {
+        status: redirect.status,
+        location: HeaderValue::try_from(location).map_err(|_| ProxyError::PathBad)?,
+    })
 }
 
 /// The target with its path in another form.

@@ -1,5 +1,6 @@
 //! The request's way against real servers and clients on loopback.
 
+mod actions;
 mod channels;
 mod client;
 mod drain;

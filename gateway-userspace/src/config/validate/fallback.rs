@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::actions;
 use super::keys;
 use super::names::{Names, Resolution};
-use super::routes;
 use crate::config::given;
 use crate::config::limits;
 use crate::config::path::KeyPath;
@@ -45,7 +45,8 @@ pub fn fallback(
     let find = |name: &String| upstreams.iter().find(|upstream| upstream.name == *name);
     let first = route.upstream.as_ref().and_then(find);
     let path = path.key("fallback");
-    if route.fallback.is_some() && route.upstream.is_none() && route.respond.is_some() {
+    let answers_itself = route.redirect.is_some() || route.respond.is_some();
+    if route.fallback.is_some() && route.upstream.is_none() && answers_itself {
         problems.add(&path, "the route asks no upstream that could fail", "remove it");
     }
     for (index, rung) in route.fallback.iter().flatten().enumerate() {
@@ -75,7 +76,7 @@ pub fn fallback(
                     ladder.upstreams.push(Arc::clone(upstream));
                 }
             }
-            (None, Some(given)) => ladder.respond = routes::respond(given, &path.key("respond"), problems),
+            (None, Some(given)) => ladder.respond = actions::respond(given, &path.key("respond"), problems),
             (Some(_), Some(_)) => {
                 let remedy = "keep one of upstream and respond";
                 problems.add(&path.key("respond"), "the fallback has upstream already", remedy);

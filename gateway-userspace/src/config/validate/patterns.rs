@@ -142,7 +142,10 @@ pub fn regex(text: &str) -> Result<Expression, Wrong> {
 }
 
 /// Normal form: what a request's path is turned into before it is matched.
-fn check_form(text: &str) -> Result<(), Wrong> {
+///
+/// # Errors
+/// Where no normalised path has it.
+pub fn check_form(text: &str) -> Result<(), Wrong> {
     let wrong = |fault: &str, remedy: String| Err((format!("\"{text}\" {fault}"), remedy));
     if !text.starts_with('/') {
         return wrong("does not start with /", format!("write \"/{text}\""));

@@ -3,19 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, StatusCode};
+use http::Method;
 
+use super::actions;
 use super::fallback;
 use super::keys;
 use super::matching::matching;
 use super::names::{Names, Resolution};
 use super::subsets;
-use crate::config::given::{self, Given, Time};
+use crate::config::given::{self, Given};
 use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
-use crate::config::settings::{ActionSettings, ListenerSettings, RouteSettings, UpstreamSettings};
-use crate::config::snapshot::Respond;
+use crate::config::settings::{ListenerSettings, RouteSettings, UpstreamSettings};
 use crate::router::{HostPattern, PathPattern, RouteIndex, Router, Slashes, Terms};
 
 /// `[[route]]`; also adds each route to the listeners that it names.
@@ -33,11 +33,17 @@ pub fn routes(
         let path = KeyPath::top("route").index(index);
         let name = names.declare(route.name.as_ref(), &path.key("name"), problems);
         let served = references.listeners(route, &path, problems);
-        let action = action(route, upstreams, &references, &path, problems);
         let matching = route
             .matching
             .as_ref()
             .and_then(|m| matching(m, &path.key("match"), problems));
+        let place = actions::RouteAt {
+            route,
+            pattern: matching.as_ref().map(|matching| &matching.path),
+            path: &path,
+        };
+        let action = actions::action(place, upstreams, &references.upstreams, problems);
+        let rewrite = actions::rewrite(place, problems);
         let keys = route.route_keys();
         keys::route_keys(&keys, &path, problems);
         let own = route.upstream.as_ref();
@@ -55,6 +61,7 @@ pub fn routes(
             conditions: matching.conditions,
             action,
             subset,
+            rewrite,
             fallbacks: ladder.upstreams,
             fallback_respond: ladder.respond,
             fallback_on: ladder.on,
@@ -115,107 +122,6 @@ impl References {
             }
         }
         served
-    }
-}
-
-/// Exactly one of `upstream` and `respond`.
-fn action(
-    route: &given::Route,
-    upstreams: &[Arc<UpstreamSettings>],
-    references: &References,
-    path: &KeyPath,
-    problems: &mut Problems<'_>,
-) -> Option<ActionSettings> {
-    match (&route.upstream, &route.respond) {
-        (Some(name), None) => {
-            references
-                .upstreams
-                .resolves(name, &path.key("upstream"), problems);
-            upstreams
-                .iter()
-                .find(|upstream| upstream.name == *name)
-                .map(|u| ActionSettings::Upstream(Arc::clone(u)))
-        }
-        (None, Some(given)) => respond(given, &path.key("respond"), problems).map(ActionSettings::Respond),
-        (Some(_), Some(_)) => {
-            problems.add(
-                &path.key("respond"),
-                "the route has upstream already",
-                "keep one of upstream and respond",
-            );
-            None
-        }
-        // One of them was there, and is reported already.
-        (None, None)
-            if ["upstream", "respond"]
-                .iter()
-                .any(|key| problems.is_known_below(&path.key(key))) =>
-        {
-            None
-        }
-        (None, None) => {
-            let remedy = "add upstream = \"NAME\", or respond = { status = 200, body = \"…\" }";
-            problems.add(&path.key("upstream"), "the route does nothing", remedy);
-            None
-        }
-    }
-}
-
-/// An answer of our own.
-pub(super) fn respond(
-    given: &given::Respond,
-    path: &KeyPath,
-    problems: &mut Problems<'_>,
-) -> Option<Respond> {
-    let status = StatusCode::from_u16(given.status?).ok()?;
-    let body = given.body.clone().unwrap_or_default();
-    let content_type = content_type(given.content_type.as_deref(), &path.key("content_type"), problems);
-    let retry_after = given
-        .retry_after
-        .map(|Time(time)| HeaderValue::from(time.as_secs()));
-    let path = path.key("body");
-    if body.len() > limits::RESPOND_BODY_BYTES_MAX {
-        let fault = format!("a body of {} bytes is too long", body.len());
-        problems.add(
-            &path,
-            fault,
-            format!("write at most {}", limits::RESPOND_BODY_BYTES_MAX),
-        );
-    }
-    let is_bodiless = matches!(
-        status,
-        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    if is_bodiless && !body.is_empty() {
-        problems.add(
-            &path,
-            format!("answers with status {} have no body", status.as_u16()),
-            "leave it out",
-        );
-    }
-    Some(Respond {
-        status,
-        body: Respond::pieces(&body),
-        content_type,
-        retry_after,
-    })
-}
-
-fn content_type(given: Option<&str>, path: &KeyPath, problems: &mut Problems<'_>) -> HeaderValue {
-    let default = HeaderValue::from_static(limits::RESPOND_CONTENT_TYPE);
-    let Some(given) = given else { return default };
-    let is_media_type = given.len() <= limits::CONTENT_TYPE_CHARS_MAX
-        && given.bytes().all(|byte| (0x20..0x7f).contains(&byte))
-        && given
-            .split_once('/')
-            .is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty());
-    match HeaderValue::from_str(given) {
-        Ok(value) if is_media_type => value,
-        _ => {
-            let fault = format!("\"{given}\" is no content type");
-            problems.add(path, fault, "write it as in \"application/json\"");
-            default
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::seen::{Kind, Seen, is_forwarded};
 use super::{FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, Hop, REAL_IP};
-use crate::config::snapshot::Networks;
+use crate::config::snapshot::{Networks, Scheme};
 use crate::router::Claims;
 
 /// Whether the peer's word about clients is taken (`trusted_proxies`).
@@ -58,6 +58,16 @@ pub(crate) fn client_address(headers: &HeaderMap, peer: IpAddr, trusted: &Networ
         }
     }
     client
+}
+
+/// The scheme by which the client came: as a trusted proxy says it, else `own`.
+pub(crate) fn client_scheme(headers: &HeaderMap, peer: Peer, own: Scheme) -> Scheme {
+    let said = headers.get(FORWARDED_PROTO).filter(|_| peer == Peer::Trusted);
+    match said.map(HeaderValue::as_bytes) {
+        Some(b"https") => Scheme::Https,
+        Some(b"http") => Scheme::Http,
+        _ => own,
+    }
 }
 
 /// An address, with or without a port.

@@ -267,6 +267,7 @@ impl Setup {
                 name: name.into(),
                 action,
                 subset: self.subset,
+                rewrite: None,
                 fallback: Fallback {
                     on: self.fallback_on,
                     upstreams: backup.clone().into_iter().collect(),

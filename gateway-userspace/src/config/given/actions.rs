@@ -1,0 +1,65 @@
+//! What a route does with a request, as given: `respond`, `redirect`, `rewrite`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Time, limits, time_text};
+use crate::config::snapshot::Scheme;
+
+/// An answer without any upstream.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["status"]))]
+pub struct Respond {
+    /// The status.
+    #[schemars(range(min = 200, max = 599), extend("examples" = [200]))]
+    pub status: Option<u16>,
+    /// At most 64 kB. `{request_id}`, `{route}` and `{reason}` (why the upstream was given up) are filled in.
+    #[schemars(extend("default" = ""))]
+    pub body: Option<String>,
+    /// What the body is.
+    #[schemars(extend("default" = limits::RESPOND_CONTENT_TYPE, "examples" = ["application/json"]))]
+    pub content_type: Option<String>,
+    /// Sent as `Retry-After`, in whole seconds. Default: not sent.
+    #[schemars(extend("x-range" = [time_text(limits::RESPOND_RETRY_AFTER_MIN), time_text(limits::RESPOND_RETRY_AFTER_MAX)]))]
+    pub retry_after: Option<Time>,
+}
+
+/// Where the client is sent: a `Location` with another scheme, host, port or path. What is not said stays as the client asked
+/// for it; so does the query.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308. By 307 and 308 the client sends method and body again; 301 and 308 are for good.
+    #[schemars(range(min = 301, max = 308), extend("default" = limits::REDIRECT_STATUS))]
+    pub status: Option<u16>,
+    /// The scheme. Default: the client's, as trusted proxies say it (`X-Forwarded-Proto`).
+    pub scheme: Option<Scheme>,
+    /// The host, without a port. Default: the request's.
+    #[schemars(extend("examples" = ["www.example.com"]))]
+    pub host: Option<String>,
+    /// The port; that of the scheme is left out. Default: that of `scheme`, if it is given, else the request's.
+    #[schemars(range(min = 1, max = 65535), extend("examples" = [8443]))]
+    pub port: Option<u16>,
+    /// The whole path. `{name}` is filled in with that parameter of `match.path`.
+    #[schemars(extend("examples" = ["/v2/users/{id}"]))]
+    pub path: Option<String>,
+    /// What comes in place of `match.path_prefix`. At most one of `path` and `path_prefix`.
+    #[schemars(extend("examples" = ["/v2"]))]
+    pub path_prefix: Option<String>,
+}
+
+/// What the upstream is asked for in place of what the client asked for. The query stays.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rewrite {
+    /// The host, with a port where it needs one. `X-Forwarded-Host` still says what the client asked for.
+    #[schemars(extend("examples" = ["users.internal"]))]
+    pub host: Option<String>,
+    /// The whole path. `{name}` is filled in with that parameter of `match.path`.
+    #[schemars(extend("examples" = ["/users/{id}"]))]
+    pub path: Option<String>,
+    /// What comes in place of `match.path_prefix`. At most one of `path` and `path_prefix`.
+    #[schemars(extend("examples" = ["/"]))]
+    pub path_prefix: Option<String>,
+}

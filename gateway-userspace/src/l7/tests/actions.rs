@@ -1,0 +1,120 @@
+//! What routes do with a request beside sending it on as it is, through a gateway of a file.
+
+use super::harness::*;
+
+/// An upstream with those endpoints.
+fn upstream(name: &str, servers: &[&Server]) -> String {
+    let endpoints: Vec<String> = servers
+        .iter()
+        .map(|server| format!("{{address='{}'}}", server.address))
+        .collect();
+    format!("[[upstream]]\nname='{name}'\nendpoints=[{}]\n", endpoints.join(","))
+}
+
+fn route(name: &str, keys: &str) -> String {
+    format!("[[route]]\nname='{name}'\nlisteners=['web']\n{keys}\n")
+}
+
+async fn ask(client: &mut Client, method: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
+    let mut request = client.request(method, target);
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    client.ask(request.body(full("")).unwrap()).await.unwrap()
+}
+
+async fn both(gateway: &Gateway) -> [Client; 2] {
+    [
+        Client::http1(gateway.address()).await,
+        Client::http2(gateway.address()).await,
+    ]
+}
+
+#[tokio::test]
+async fn redirects_say_where_to_go() {
+    let text = [
+        "[defaults]\ntrusted_proxies=['127.0.0.1']\n".to_owned(),
+        route("tls", "match={path_prefix='/tls'}\nredirect={scheme='https',status=301}"),
+        route("moved", "match={path_prefix='/old'}\nredirect={path_prefix='/new',status=308}"),
+        route("user", "match={path='/u/{id}/{what}'}\nredirect={host='b.example',path='/{what}/{id}'}"),
+        route("same", "match={path='/p'}\nredirect={port=8443}"),
+    ]
+    .concat();
+    let gateway = Gateway::configured(1, &text);
+    let rows: [(&str, &[(&str, &str)], u16, &str); 6] = [
+        ("/tls/a%20b?c=d", &[], 301, "https://a.example/tls/a%20b?c=d"),
+        ("/old", &[], 308, "http://a.example/new"),
+        ("/x/../old//a/?q", &[], 308, "http://a.example/new/a/?q"),
+        ("/u/7/posts?x", &[], 302, "http://b.example/posts/7?x"),
+        ("/p", &[], 302, "http://a.example:8443/p"),
+        ("/p", &[("x-forwarded-proto", "https")], 302, "https://a.example:8443/p"),
+    ];
+    for (target, fields, status, location) in rows {
+        for client in &mut both(&gateway).await {
+            for method in ["GET", "HEAD", "POST"] {
+                let answer = ask(client, method, target, fields).await;
+                assert_eq!(
+                    (answer.status, answer.header("location"), answer.body.len()),
+                    (status, Some(location), 0),
+                    "{method} {target}"
+                );
+            }
+        }
+    }
+    let lines = gateway.lines(rows.len() * 6).await;
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.contains("reason=ok") && line.contains("status=30")),
+        "{lines:#?}"
+    );
+    assert!(lines[0].contains("route=tls"), "{}", lines[0]);
+}
+
+#[tokio::test]
+async fn upstreams_are_asked_for_what_a_rewrite_says() {
+    let echo = Server::echo().await;
+    for protocol in ["http1", "http2"] {
+        let text = [
+            upstream("echo", &[&echo]).replace("endpoints", &format!("protocol='{protocol}'\nendpoints")),
+            route(
+                "prefix",
+                "match={path_prefix='/api'}\nupstream='echo'\nrewrite={path_prefix='/'}",
+            ),
+            route(
+                "whole",
+                "match={path='/u/{id}'}\nupstream='echo'\nrewrite={path='/users/{id}.json',host='users.internal:81'}",
+            ),
+            route("host", "match={path='/h'}\nupstream='echo'\nrewrite={host='h.internal'}"),
+        ]
+        .concat();
+        let gateway = Gateway::configured(1, &text);
+        let rows = [
+            ("/api/a/b?c=/api", "a.example", "/a/b?c=/api"),
+            ("/api", "a.example", "/"),
+            ("/api//x", "a.example", "/x"),
+            ("/u/7%2b?y", "users.internal:81", "/users/7%2B.json?y"),
+            ("/h?z", "h.internal", "/h?z"),
+        ];
+        for (target, host, expected) in rows {
+            for client in &mut both(&gateway).await {
+                let answer = ask(client, "GET", target, &[]).await;
+                let text = answer.text();
+                let first = match protocol {
+                    "http1" => format!("GET {expected} HTTP/1.1\n"),
+                    _ => format!("GET http://{host}{expected} HTTP/2.0\n"),
+                };
+                assert!(text.starts_with(&first), "{target}: {text}");
+                let hosts = text.matches(&format!("\nhost: {host}\n")).count();
+                assert_eq!(hosts, usize::from(protocol == "http1"), "{target}: {text}");
+                assert!(text.contains("\nx-forwarded-host: a.example\n"), "{target}: {text}");
+            }
+        }
+        let lines = gateway.lines(rows.len() * 2).await;
+        assert!(
+            lines[0].contains("path=/api/a/b "),
+            "the log has what the client asked for: {}",
+            lines[0]
+        );
+    }
+}
