@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use gateway::balance::Balancer;
 use gateway::config::settings::{ActionSettings, Place, RouteSettings, UpstreamSettings};
@@ -96,6 +97,13 @@ fn summary(settings: &Settings, style: Style) -> String {
                     subset.unwrap_or_default(),
                     fallbacks(route)
                 )
+            }
+            ActionSettings::Split(split) => {
+                let share = |(upstream, weight): (&Arc<UpstreamSettings>, &u32)| {
+                    format!("{} ({weight})", upstream.name)
+                };
+                let shares = split.upstreams.iter().zip(&split.weights).map(share);
+                format!("→ {}{}", shares.collect::<Vec<_>>().join(", "), fallbacks(route))
             }
             ActionSettings::Redirect(redirect) => format!("redirects {redirect}"),
             ActionSettings::Respond(Respond { status, .. }) => format!("answers {}", status.as_u16()),

@@ -13,7 +13,7 @@ use super::answers::Answers;
 use super::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings, UpstreamSettings};
 use super::snapshot::{
     Dataplane, Encapsulation, Fallback, Listener, MergeSlashes, Node, Route, RouteAction, RouteHttp,
-    Snapshot, Upstream,
+    Snapshot, Split, Upstream,
 };
 use crate::registry::Registry;
 use crate::router::{RouteIndex, Router, Slashes, Terms};
@@ -89,6 +89,11 @@ impl Joined<'_> {
             return Arc::clone(route);
         }
         let action = match &settings.action {
+            ActionSettings::Split(split) => RouteAction::Split(Split {
+                upstreams: split.upstreams.iter().map(|share| self.upstream(share)).collect(),
+                shares: split.shares.clone(),
+                by: split.by.clone(),
+            }),
             ActionSettings::Redirect(redirect) => RouteAction::Redirect(Arc::new(redirect.clone())),
             ActionSettings::Respond(respond) => RouteAction::Respond(Arc::new(respond.clone())),
             ActionSettings::Upstream(settings) => RouteAction::Upstream(self.upstream(settings)),

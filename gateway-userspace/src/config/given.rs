@@ -28,7 +28,7 @@ use super::snapshot::{Announce, EncodedSlash, Expect, HttpMode, Steering};
 use super::snapshot::{AttachMode, Encapsulation, Transport};
 use values::SocketAddress;
 
-pub use actions::{Redirect, Respond, Rewrite};
+pub use actions::{Redirect, Respond, Rewrite, Share, SplitBy};
 pub use channel::{Channel, Failback};
 pub use guard::{CircuitBreaker, EndpointLimits, Hash, Outlier, UpstreamLimits};
 pub use keys::{ListenerKeys, RouteKeys};
@@ -294,12 +294,18 @@ route_keys! { table! {
         /// Which requests it takes. The most exact route wins, whatever the order in the file.
         #[serde(rename = "match")]
         pub matching: Option<Match>,
-        /// Name of the upstream that requests are sent to. Exactly one of `upstream`, `redirect` and `respond`.
+        /// Name of the upstream that requests are sent to. Exactly one of `upstream`, `split`, `redirect` and
+        /// `respond`.
         #[schemars(extend("examples" = ["users"]))]
         pub upstream: Option<String>,
         /// Name of the upstream's subset that they are sent to. It does not hold for `fallback`.
         #[schemars(extend("examples" = ["canary"]))]
         pub subset: Option<String>,
+        /// Upstreams that share the requests, each by its weight.
+        #[schemars(length(min = 1, max = limits::SHARES_MAX))]
+        pub split: Option<Vec<Share>>,
+        /// What keeps a client with one of them as long as the weights stay. Default: chance decides for each request.
+        pub split_by: Option<SplitBy>,
         /// Where the client is sent instead.
         pub redirect: Option<Redirect>,
         /// An answer without any upstream.

@@ -230,6 +230,8 @@ pub const FAILBACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of a route's own answer: longer ones belong on a web server.
 pub const RESPOND_BODY_BYTES_MAX: usize = 64 << 10;
 
+/// Upstreams that may share one route's requests: more versions of a service are not about at once.
+pub const SHARES_MAX: usize = 16;
 /// The status of a redirect, where none is given: as the Gateway API has it.
 pub const REDIRECT_STATUS: u16 = 302;
 

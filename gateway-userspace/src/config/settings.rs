@@ -15,7 +15,7 @@ use super::loops::Own;
 use super::metadata::Metadata;
 use super::snapshot::{
     Admin, Cluster, Dataplane, HashBy, Health, HttpMode, ListenerHttp, Node, Outcomes, Redirect, Respond,
-    Rewrite, RouteHttp, StickySettings, SubsetBy, SubsetFallback, UpstreamProtocol, Vip,
+    Rewrite, RouteHttp, Shares, StickySettings, SubsetBy, SubsetFallback, UpstreamProtocol, Vip,
 };
 use crate::balance::{self, RosterTerms, Zone};
 use crate::registry::{Channel, GuardSettings};
@@ -100,10 +100,25 @@ pub struct RouteSettings {
 pub enum ActionSettings {
     /// Sends the request on.
     Upstream(Arc<UpstreamSettings>),
+    /// Sends the request on to one of several.
+    Split(SplitSettings),
     /// Sends the client elsewhere.
     Redirect(Redirect),
     /// Answers by itself.
     Respond(Respond),
+}
+
+/// `route.split`, with `split_by`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SplitSettings {
+    /// Distinct.
+    pub upstreams: Vec<Arc<UpstreamSettings>>,
+    /// In the same order; not all 0.
+    pub weights: Vec<u32>,
+    /// The same for whoever looks.
+    pub shares: Shares,
+    /// What keeps a client with its share.
+    pub by: HashBy,
 }
 
 /// `[[upstream]]`.

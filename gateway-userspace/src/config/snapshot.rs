@@ -8,6 +8,7 @@ mod outcomes;
 mod respond;
 mod rewrite;
 mod rules;
+mod split;
 mod sticky;
 mod subsets;
 mod under_way;
@@ -33,6 +34,7 @@ pub use outcomes::{Failure, Outcomes, Retries};
 pub use respond::{Filling, Piece, Respond};
 pub use rewrite::{NewPath, Redirect, Rewrite, Scheme, Template, TemplateFault, Wanted};
 pub use rules::{EncodedSlash, Expect, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp};
+pub use split::{Shares, Split};
 pub use sticky::{SameSite, Sticky, StickySettings};
 pub use subsets::{Choice, Subset, SubsetBy, SubsetFallback, SubsetPolicy, Subsets};
 
@@ -278,10 +280,23 @@ pub struct Route {
 pub enum RouteAction {
     /// Sends the request on.
     Upstream(Arc<Upstream>),
+    /// Sends the request on to one of several.
+    Split(Split),
     /// Sends the client elsewhere.
     Redirect(Arc<Redirect>),
     /// Answers by itself.
     Respond(Arc<Respond>),
+}
+
+impl RouteAction {
+    /// Those that requests are sent to, in the order of their shares.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        match self {
+            Self::Upstream(upstream) => std::slice::from_ref(upstream),
+            Self::Split(split) => &split.upstreams,
+            Self::Redirect(_) | Self::Respond(_) => &[],
+        }
+    }
 }
 
 /// `route.fallback`, and `fallback_on`.

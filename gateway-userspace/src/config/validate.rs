@@ -17,6 +17,7 @@ mod names;
 mod node;
 mod patterns;
 mod routes;
+mod split;
 mod sticky;
 mod subsets;
 mod upstreams;

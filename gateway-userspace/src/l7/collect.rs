@@ -62,6 +62,25 @@ impl L7 {
                 counter(&mut metric, &labels, value)?;
             }
         }
+        let shares = self.0.metrics.shares().clone();
+        let mut metric = encoder.encode_descriptor(
+            "gateway_split_requests",
+            "Requests of routes that split them, by the upstream that was chosen and the class of their status",
+            None,
+            MetricType::Counter,
+        )?;
+        for ((listener, route, upstream), cells) in &shares {
+            for (index, class) in CLASSES.iter().enumerate() {
+                let cells = cells.iter().filter_map(|one| one.classes.get(index));
+                let labels = [
+                    ("listener", listener.as_str()),
+                    ("route", route.as_str()),
+                    ("upstream", upstream.as_str()),
+                    ("status", class),
+                ];
+                counter(&mut metric, &labels, cells.map(Cell64::get).sum())?;
+            }
+        }
         let mut metric = encoder.encode_descriptor(
             "gateway_request_duration_seconds",
             "From the request's head to the end of its response",

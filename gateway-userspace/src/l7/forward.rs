@@ -37,7 +37,7 @@ pub(super) async fn forward(
     mut outgoing: Box<Outgoing>,
     record: &mut Record,
 ) -> Result<Answered, ProxyError> {
-    let Action::Forward(mut upstream) = route.action()? else {
+    let Action::Forward(mut upstream) = route.action(record.share)? else {
         return Err(ProxyError::NoEndpoint);
     };
     let mut round = Round::default();
@@ -51,7 +51,8 @@ pub(super) async fn forward(
         (outgoing, wait) = match round.again(upstream, record.choice, &route.http().retry, outcome) {
             ControlFlow::Continue(next) => next,
             ControlFlow::Break(outcome) => {
-                let Some(next) = route.fallbacks().get(usize::from(round.fallbacks)) else {
+                let behind = usize::from(round.fallbacks);
+                let Some((position, next)) = route.next_fallback(record.share, behind) else {
                     return outcome.map_err(|failed| failed.error);
                 };
                 match falls_back(route, outcome) {
@@ -60,7 +61,7 @@ pub(super) async fn forward(
                         upstream.counters.fallbacks.add(1);
                         upstream = next;
                         round = Round {
-                            fallbacks: round.fallbacks + 1,
+                            fallbacks: u8::try_from(position + 1).unwrap_or(u8::MAX),
                             ..Round::default()
                         };
                         enter(upstream, None, &mut again, record);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::connection::Ending;
 use super::error::ProxyError;
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{RouteAction, Snapshot};
 use crate::inspect::Refusal;
 
 /// Upper ends of the duration histogram, in microseconds; beyond the last: infinity.
@@ -87,6 +87,22 @@ impl RouteCounters {
             cell.add(1);
         }
         self.sum_micros.add(micros);
+    }
+}
+
+/// One worker's counters of one upstream's share of a route that splits its requests.
+#[derive(Debug, Default)]
+pub(crate) struct ShareCounters {
+    pub(super) classes: [Cell64; CLASSES.len()],
+}
+
+impl ShareCounters {
+    /// Counts a request that ended.
+    pub(crate) fn count(&self, status: Option<u16>) {
+        let class = status.map_or(0, |status| usize::from(status / 100));
+        if let Some(cell) = self.classes.get(class) {
+            cell.add(1);
+        }
     }
 }
 
@@ -240,6 +256,8 @@ impl WorkerCounters {
 /// Listener and route.
 type RouteKey = (String, String);
 type RouteCells = BTreeMap<RouteKey, Vec<Arc<RouteCounters>>>;
+/// By listener, route and upstream.
+type ShareCells = BTreeMap<(String, String, String), Vec<Arc<ShareCounters>>>;
 type UpstreamCells = BTreeMap<String, Vec<Arc<UpstreamCounters>>>;
 
 /// A worker's cell among those of all workers, made if it is new.
@@ -256,6 +274,8 @@ pub struct Metrics {
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
     /// By route, one cell for each worker; routes that are configured no more are forgotten.
     routes: Mutex<RouteCells>,
+    /// By share of a route, likewise.
+    shares: Mutex<ShareCells>,
     /// By upstream, likewise.
     upstreams: Mutex<UpstreamCells>,
 }
@@ -278,6 +298,16 @@ impl Metrics {
         cell(routes.entry(key).or_default(), worker)
     }
 
+    /// The same for an upstream's share of a route.
+    pub(super) fn share(&self, of: (&str, &str, &str), worker: usize) -> Arc<ShareCounters> {
+        let mut shares = self.shares();
+        let mut key = (of.0.to_owned(), of.1.to_owned(), of.2.to_owned());
+        if shares.len() >= SERIES_MAX && !shares.contains_key(&key) {
+            key = (OVERFLOW.to_owned(), OVERFLOW.to_owned(), OVERFLOW.to_owned());
+        }
+        cell(shares.entry(key).or_default(), worker)
+    }
+
     /// The same for an upstream.
     pub(super) fn upstream(&self, upstream: &str, worker: usize) -> Arc<UpstreamCounters> {
         let mut upstreams = self.upstreams();
@@ -296,6 +326,16 @@ impl Metrics {
             .iter()
             .flat_map(|l| l.routes.iter().map(|r| (l.name.as_str(), r.name.as_str())))
             .collect();
+        let is_split = |of: &(String, String, String)| {
+            let listener = snapshot.listeners.iter().find(|listener| listener.name == of.0);
+            let mut routes = listener.into_iter().flat_map(|listener| &listener.routes);
+            let route = routes.find(|route| route.name == of.1);
+            route.is_some_and(|route| match &route.action {
+                RouteAction::Split(split) => split.upstreams.iter().any(|one| one.name == of.2),
+                _ => false,
+            })
+        };
+        self.shares().retain(|of, _| of.0 == OVERFLOW || is_split(of));
         self.routes().retain(|(listener, route), _| {
             let is_listener = || snapshot.listeners.iter().any(|l| l.name == *listener);
             known.contains(&(listener.as_str(), route.as_str()))
@@ -310,6 +350,10 @@ impl Metrics {
 
     pub(super) fn routes(&self) -> MutexGuard<'_, RouteCells> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn shares(&self) -> MutexGuard<'_, ShareCells> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn upstreams(&self) -> MutexGuard<'_, UpstreamCells> {

@@ -37,6 +37,8 @@ pub(crate) struct Record {
     /// Of the snapshot that decides.
     pub(super) listener: Rc<ListenerTag>,
     route: Option<Rc<ResolvedRoute>>,
+    /// Which of the route's upstreams it goes to.
+    pub(super) share: usize,
     /// Where it was last tried.
     endpoint: Option<Rc<Pool>>,
     /// Whose turn it is, or was.
@@ -125,6 +127,7 @@ impl Record {
             exchange,
             listener,
             route: None,
+            share: 0,
             endpoint: None,
             upstream: None,
             start,
@@ -215,8 +218,10 @@ impl Record {
         self.path = uri.path_and_query().cloned();
     }
 
-    pub(super) fn routed(&mut self, route: &Rc<ResolvedRoute>) {
+    /// That route takes it, and of its upstreams that one.
+    pub(super) fn routed(&mut self, route: &Rc<ResolvedRoute>, share: usize) {
         self.route = Some(Rc::clone(route));
+        self.share = share;
     }
 
     pub(super) fn body(&mut self, upload: Option<Rc<Upload>>) {
@@ -327,6 +332,10 @@ impl Drop for Record {
             .as_ref()
             .map_or(&self.listener.unrouted, |route| &route.counters);
         counters.count(status, total);
+        let route = self.route.as_ref();
+        if let Some(share) = route.and_then(|route| route.share_counters(self.share)) {
+            share.count(status);
+        }
         let upstream = self.upstream.as_ref().filter(|_| self.tries > 0);
         if let Some(upstream) = upstream {
             upstream.counters.count(

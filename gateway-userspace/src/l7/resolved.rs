@@ -3,6 +3,7 @@
 //! Built once for each snapshot and worker, so that a request looks nothing up by name. Pools of endpoints that stay
 //! are taken over, with their idle connections; those of endpoints that go close when their last request has ended.
 
+mod route;
 mod upstream;
 
 use std::borrow::Cow;
@@ -14,19 +15,18 @@ use std::sync::Arc;
 use http::{HeaderValue, Method};
 use tokio::time::Instant;
 
-use super::answers::{Answer, Short};
-use super::attempt::Resends;
 use super::ends::Ends;
 use super::error::ProxyError;
 use super::metrics::{Metrics, RouteCounters, UNROUTED};
 use super::path::Normal;
-use crate::config::snapshot::{
-    Failure, Fallback, HttpMode, Listener, ListenerHttp, MergeSlashes, NodeHeader, Outcomes, Redirect,
-    Respond, Rewrite, Route, RouteAction, RouteHttp, Snapshot,
-};
+use crate::config::snapshot::{HttpMode, Listener, ListenerHttp, MergeSlashes, NodeHeader, Route, Snapshot};
 use crate::inspect::{Mode, Rules};
 use crate::router::{Facts, Lookup};
 
+use route::RouteOf;
+
+pub(super) use route::Action;
+pub(crate) use route::ResolvedRoute;
 pub(crate) use upstream::{ResolvedEndpoint, ResolvedUpstream};
 
 /// One worker's view of one snapshot.
@@ -57,23 +57,6 @@ pub(crate) struct ListenerTag {
     pub(super) node_header: Option<HeaderValue>,
 }
 
-/// A route with its counters.
-pub(crate) struct ResolvedRoute {
-    route: Arc<Route>,
-    /// `None`: the route answers by itself.
-    upstream: Option<Rc<ResolvedUpstream>>,
-    fallbacks: Vec<Rc<ResolvedUpstream>>,
-    resends: Resends,
-    pub(super) counters: Arc<RouteCounters>,
-}
-
-/// What a route does, resolved.
-pub(super) enum Action<'r> {
-    Forward(&'r Rc<ResolvedUpstream>),
-    Redirect(&'r Redirect),
-    Respond(&'r Arc<Respond>),
-}
-
 impl Resolved {
     pub(super) fn new(
         snapshot: Arc<Snapshot>,
@@ -85,10 +68,7 @@ impl Resolved {
     ) -> Self {
         let mut upstreams = HashMap::new();
         let routed = snapshot.listeners.iter().flat_map(|listener| &listener.routes);
-        let routed = routed.filter_map(|route| match &route.action {
-            RouteAction::Upstream(upstream) => Some(upstream),
-            RouteAction::Redirect(_) | RouteAction::Respond(_) => None,
-        });
+        let routed = routed.flat_map(|route| route.action.upstreams());
         for upstream in snapshot.upstreams.iter().chain(routed) {
             if !upstreams.contains_key(&upstream.name) {
                 let held = before.and_then(|before| before.upstreams.get(&upstream.name));
@@ -104,21 +84,12 @@ impl Resolved {
         };
         let listeners = snapshot.listeners.iter().map(|listener| {
             let route = |route: &Arc<Route>| {
-                Rc::new(ResolvedRoute {
-                    upstream: match &route.action {
-                        RouteAction::Upstream(upstream) => upstreams.get(&upstream.name).cloned(),
-                        RouteAction::Redirect(_) | RouteAction::Respond(_) => None,
-                    },
-                    fallbacks: route
-                        .fallback
-                        .upstreams
-                        .iter()
-                        .filter_map(|rung| upstreams.get(&rung.name).cloned())
-                        .collect(),
-                    resends: resends(route),
-                    counters: metrics.route(&listener.name, &route.name, worker),
-                    route: Arc::clone(route),
-                })
+                let by = RouteOf {
+                    listener: &listener.name,
+                    worker,
+                    metrics,
+                };
+                Rc::new(ResolvedRoute::new(route, &upstreams, by))
             };
             Rc::new(ResolvedListener {
                 routes: listener.routes.iter().map(route).collect(),
@@ -216,7 +187,7 @@ impl ResolvedListener {
             Lookup::MethodNotAllowed => return Err(ProxyError::MethodNotAllowed),
             Lookup::NotFound => return Err(ProxyError::NoRoute),
         };
-        let matched = match (route.route.http.merge_slashes, path.unmerged) {
+        let matched = match (route.http().merge_slashes, path.unmerged) {
             (MergeSlashes::Off, Some(unmerged)) => unmerged,
             _ => path.merged,
         };
@@ -228,91 +199,5 @@ impl ResolvedListener {
         let methods = self.listener.router.allowed(host, path, facts);
         let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
         HeaderValue::from_str(&names.join(", ")).ok()
-    }
-}
-
-impl ResolvedRoute {
-    pub(super) fn name(&self) -> &str {
-        &self.route.name
-    }
-
-    /// Which subset of its upstream it goes to.
-    pub(super) fn subset(&self) -> Option<usize> {
-        self.route.subset
-    }
-
-    /// Upstreams that are asked where its own fails.
-    pub(super) fn fallbacks(&self) -> &[Rc<ResolvedUpstream>] {
-        &self.fallbacks
-    }
-
-    /// After what, and what is answered in the end.
-    pub(super) fn fallback(&self) -> &Fallback {
-        &self.route.fallback
-    }
-
-    /// What a client gets for that failure.
-    pub(super) fn degraded(&self, error: ProxyError) -> Answer {
-        let fallback = &self.route.fallback;
-        let listed = error == ProxyError::UpstreamStatus
-            || error.failure().is_some_and(|failure| fallback.on.has(failure));
-        match &fallback.respond {
-            Some(respond) if listed => Answer::Short(Short::Degraded {
-                respond: Arc::clone(respond),
-                error,
-            }),
-            _ => error.into(),
-        }
-    }
-
-    /// Whether requests are kept to be sent again after they were sent.
-    pub(super) fn resends(&self) -> Resends {
-        self.resends
-    }
-
-    /// Whether gRPC calls, which are POST, may be sent again.
-    pub(super) fn resends_calls(&self) -> bool {
-        self.route.http.retry.on.has_any_grpc()
-            || (!self.fallbacks.is_empty() && self.route.fallback.on.has_any_grpc())
-    }
-
-    /// What the upstream is asked for instead of what the client asks for.
-    pub(super) fn rewrite(&self) -> Option<&Rewrite> {
-        self.route.rewrite.as_deref()
-    }
-
-    /// What holds for its requests.
-    pub(super) fn http(&self) -> &RouteHttp {
-        &self.route.http
-    }
-
-    /// What is to be done.
-    ///
-    /// # Errors
-    /// [`ProxyError::NoEndpoint`]: cannot be, as every upstream of a route was resolved with it.
-    pub(super) fn action(&self) -> Result<Action<'_>, ProxyError> {
-        match (&self.route.action, &self.upstream) {
-            (RouteAction::Redirect(redirect), _) => Ok(Action::Redirect(redirect)),
-            (RouteAction::Respond(respond), _) => Ok(Action::Respond(respond)),
-            (RouteAction::Upstream(_), Some(upstream)) => Ok(Action::Forward(upstream)),
-            (RouteAction::Upstream(_), None) => Err(ProxyError::NoEndpoint),
-        }
-    }
-}
-
-/// Whether an outcome that comes after sending leads to another try.
-fn resends(route: &Route) -> Resends {
-    let retry = &route.http.retry;
-    let (after_retry, after_fallback) = (
-        retry.attempts > 0 && retry.on.has_any_after_sending(),
-        !route.fallback.upstreams.is_empty() && route.fallback.on.has_any_after_sending(),
-    );
-    // A time-out alone ends no try where there is none.
-    let only_timeout = retry.on == Outcomes::of(&[Failure::Connect, Failure::Timeout]);
-    let retries = after_retry && !(only_timeout && route.http.try_timeout.is_none());
-    if retries || after_fallback {
-        Resends::Yes
-    } else {
-        Resends::No
     }
 }

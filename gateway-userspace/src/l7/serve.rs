@@ -135,12 +135,12 @@ fn admit(
         head.uri = target::with_path(&head.uri, path)?;
         record.target(&head.uri);
     }
-    record.routed(&route);
+    record.routed(&route, route.share(&head, record.client()));
     let rules = route.http();
     if encoded_slash == path::Presence::Present && rules.encoded_slash == EncodedSlash::Refuse {
         return Err(ProxyError::PathEncodedSlash.into());
     }
-    let protocol = match route.action()? {
+    let protocol = match route.action(record.share)? {
         Action::Redirect(redirect) => {
             let scheme = headers::client_scheme(&head.headers, peer, OWN_SCHEME);
             return Err(target::redirected(redirect, scheme, &host.value, &head.uri)?);

@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn what_cannot_be_compiled_is_refused_in_one_line() {
         let long = "a".repeat(EXPRESSION_BYTES_MAX + 1);
-        let rows = [
+        let rows: [(&str, &str); 7] = [
             ("(a", "unclosed group"),
             ("a)|(b", "unopened group"),
             ("a{2,1}", "invalid repetition"),

@@ -1,10 +1,39 @@
-//! What a route does with a request, as given: `respond`, `redirect`, `rewrite`.
+//! What a route does with a request, as given: `split`, `respond`, `redirect`, `rewrite`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Time, limits, time_text};
 use crate::config::snapshot::Scheme;
+
+/// One of the upstreams that share a route's requests.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["upstream", "weight"]))]
+pub struct Share {
+    /// Its name.
+    #[schemars(extend("examples" = ["users-next"]))]
+    pub upstream: Option<String>,
+    /// Its share, against the weights of the others; 0: no request.
+    #[schemars(range(min = 0, max = limits::WEIGHT_MAX), extend("examples" = [5]))]
+    pub weight: Option<u32>,
+}
+
+/// What keeps a client with its share: exactly one of these. A request that lacks it goes by chance. Where a weight changes, no
+/// more clients move than must.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SplitBy {
+    /// Value of this cookie.
+    #[schemars(extend("examples" = ["session"]))]
+    pub cookie: Option<String>,
+    /// Value of this header field, in lower case.
+    #[schemars(extend("examples" = ["x-user"]))]
+    pub header: Option<String>,
+    /// The client's address, which trusted proxies may tell.
+    #[schemars(extend("examples" = [true]))]
+    pub client: Option<bool>,
+}
 
 /// An answer without any upstream.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -1,4 +1,4 @@
-//! What a route does: exactly one of `upstream`, `redirect` and `respond`; and `rewrite`.
+//! What a route does: exactly one of `upstream`, `split`, `redirect` and `respond`; and `rewrite`.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::names::Names;
 use super::patterns;
+use super::split;
 use crate::config::given::{self, Time};
 use crate::config::limits;
 use crate::config::path::KeyPath;
@@ -26,7 +27,7 @@ pub struct RouteAt<'g> {
 }
 
 /// The actions that a route can have.
-const ACTIONS: [&str; 3] = ["upstream", "redirect", "respond"];
+const ACTIONS: [&str; 4] = ["upstream", "split", "redirect", "respond"];
 
 /// Exactly one of them.
 pub fn action(
@@ -38,9 +39,14 @@ pub fn action(
     let RouteAt { route, path, .. } = place;
     let is_given = [
         route.upstream.is_some(),
+        route.split.is_some(),
         route.redirect.is_some(),
         route.respond.is_some(),
     ];
+    if route.split_by.is_some() && route.split.is_none() && !problems.is_known_below(&path.key("split")) {
+        let remedy = "add split = [ { upstream = \"NAME\", weight = 1 }, … ], or remove it";
+        problems.add(&path.key("split_by"), "the route has no split", remedy);
+    }
     let mut written = ACTIONS
         .iter()
         .zip(is_given)
@@ -62,6 +68,9 @@ pub fn action(
         names.resolves(name, &path.key("upstream"), problems);
         let found = upstreams.iter().find(|upstream| upstream.name == *name);
         return found.map(|upstream| ActionSettings::Upstream(Arc::clone(upstream)));
+    }
+    if route.split.is_some() {
+        return split::split(route, upstreams, names, path, problems).map(ActionSettings::Split);
     }
     if let Some(given) = &route.redirect {
         return redirect(given, place, problems).map(ActionSettings::Redirect);
@@ -353,6 +362,10 @@ mod tests {
             (
                 "match={path='/'}\nredirect={host='b'}\nrespond={status=200}",
                 "route[0].respond: the route has redirect already; keep one of redirect and respond",
+            ),
+            (
+                "match={path='/'}\nupstream='u'\nsplit=[{upstream='v',weight=1}]",
+                "route[0].split: the route has upstream already; keep one of upstream and split",
             ),
             (
                 "match={path='/'}\nredirect={host='b'}\nrewrite={host='c'}",

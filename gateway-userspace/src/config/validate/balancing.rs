@@ -87,7 +87,8 @@ fn keys(hash: &given::Hash) -> Vec<&'static str> {
     .collect()
 }
 
-fn hash_by(hash: &given::Hash, path: &KeyPath, problems: &mut Problems<'_>) -> HashBy {
+/// What a request is told apart by: exactly one of the keys.
+pub fn hash_by(hash: &given::Hash, path: &KeyPath, problems: &mut Problems<'_>) -> HashBy {
     match keys(hash).as_slice() {
         [_] => {}
         [] => {

@@ -166,7 +166,10 @@ pub fn of_route(
     let wanted = given.subset.as_ref()?;
     let path = path.key("subset");
     let (Some(upstream), Some(subsets)) = (&given.upstream, subsets) else {
-        if given.upstream.is_none() {
+        if given.split.is_some() {
+            let fault = "the route splits its requests among whole upstreams";
+            problems.add(&path, fault, "remove it, or write upstream instead of split");
+        } else if given.upstream.is_none() {
             problems.add(&path, "the route asks no upstream", "remove it");
         }
         return None;

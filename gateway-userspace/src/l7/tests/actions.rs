@@ -1,5 +1,7 @@
 //! What routes do with a request beside sending it on as it is, through a gateway of a file.
 
+use std::collections::BTreeMap;
+
 use super::harness::*;
 
 /// An upstream with those endpoints.
@@ -116,5 +118,124 @@ async fn upstreams_are_asked_for_what_a_rewrite_says() {
             "the log has what the client asked for: {}",
             lines[0]
         );
+    }
+}
+
+/// Who of the upstreams answered how many of so many requests.
+async fn answered(client: &mut Client, count: usize, fields: &[(&str, &str)]) -> BTreeMap<String, usize> {
+    let mut seen = BTreeMap::new();
+    for _ in 0..count {
+        let answer = ask(client, "GET", "/", fields).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        *seen.entry(answer.text().to_owned()).or_default() += 1;
+    }
+    seen
+}
+
+#[tokio::test]
+async fn upstreams_get_what_they_weigh_and_are_counted_apart() {
+    let servers = [Server::named("a").await, Server::named("b").await, Server::named("c").await];
+    let text = |weights: [u32; 3]| {
+        let [a, b, c] = weights;
+        [
+            upstream("a", &[&servers[0]]),
+            upstream("b", &[&servers[1]]).replace("endpoints", "protocol='http2'\nendpoints"),
+            upstream("c", &[&servers[2]]),
+            route(
+                "r",
+                &format!(
+                    "match={{path_prefix='/'}}\nsplit=[{{upstream='a',weight={a}}},{{upstream='b',weight={b}}},{{upstream='c',weight={c}}}]"
+                ),
+            ),
+        ]
+        .concat()
+    };
+    let mut gateway = Gateway::configured(2, &text([3, 1, 0]));
+    let mut client = Client::http1(gateway.address()).await;
+    let seen = answered(&mut client, 400, &[]).await;
+    assert_eq!(seen.keys().collect::<Vec<_>>(), ["a", "b"], "weight 0 gets nothing");
+    // Five standard deviations from 300.
+    assert!((257..=343).contains(&seen["a"]), "{seen:?}");
+    wait_until("counters", || {
+        seen.iter().all(|(upstream, count)| {
+            let line = format!(
+                "gateway_split_requests_total{{listener=\"web\",route=\"r\",upstream=\"{upstream}\",status=\"2xx\"}} {count}"
+            );
+            gateway.metrics().contains(&line)
+        })
+    })
+    .await;
+    gateway.reconfigure(2, &text([0, 0, 1]));
+    let mut client = Client::http1(gateway.address()).await;
+    assert_eq!(answered(&mut client, 20, &[]).await, [("c".to_owned(), 20)].into());
+}
+
+#[tokio::test]
+async fn a_client_stays_with_its_share() {
+    let servers = [Server::named("a").await, Server::named("b").await];
+    let text = |by: &str| {
+        [
+            upstream("a", &[&servers[0]]),
+            upstream("b", &[&servers[1]]),
+            route(
+                "r",
+                &format!(
+                    "match={{path_prefix='/'}}\nsplit=[{{upstream='a',weight=1}},{{upstream='b',weight=1}}]\nsplit_by={by}"
+                ),
+            ),
+        ]
+        .concat()
+    };
+    for (by, fields) in [
+        ("{cookie='sid'}", "cookie"),
+        ("{header='x-user'}", "x-user"),
+        ("{client=true}", "x-forwarded-for"),
+    ] {
+        let text = format!("[defaults]\ntrusted_proxies=['127.0.0.1']\n{}", text(by));
+        let gateway = Gateway::configured(1, &text);
+        let mut clients = both(&gateway).await;
+        let mut all = BTreeMap::new();
+        for number in 0..32 {
+            let value = match fields {
+                "cookie" => format!("x=1; sid={number}"),
+                "x-user" => number.to_string(),
+                _ => format!("192.0.2.{number}"),
+            };
+            let mut homes = BTreeMap::new();
+            for client in &mut clients {
+                homes.extend(answered(client, 4, &[(fields, &value)]).await);
+            }
+            assert_eq!(homes.len(), 1, "{by} {value}: {homes:?}");
+            for (home, _) in homes {
+                *all.entry(home).or_insert(0) += 1;
+            }
+        }
+        assert!(all.len() == 2 && all.values().all(|count| *count >= 6), "{by}: {all:?}");
+        if by != "{client=true}" {
+            let without = answered(&mut clients[0], 64, &[]).await;
+            assert_eq!(without.len(), 2, "without it chance decides: {without:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_share_falls_back_to_another_but_not_to_itself() {
+    let (stable, gone) = (Server::named("stable").await, closed_port().await);
+    let text = [
+        upstream("stable", &[&stable]),
+        format!("[[upstream]]\nname='next'\nendpoints=[{{address='{gone}'}}]\n"),
+        route(
+            "r",
+            "match={path_prefix='/'}\nsplit=[{upstream='stable',weight=1},{upstream='next',weight=1}]\n\
+             fallback=[{upstream='next'},{upstream='stable'}]\nretry={attempts=0}",
+        ),
+    ]
+    .concat();
+    let gateway = Gateway::configured(1, &text);
+    let mut client = Client::http1(gateway.address()).await;
+    assert_eq!(answered(&mut client, 40, &[]).await, [("stable".to_owned(), 40)].into());
+    for line in gateway.lines(40).await {
+        let tries = if line.contains(" tries=1 ") { 1 } else { 2 };
+        assert!(line.contains(&format!(" tries={tries} ")), "itself is not asked again: {line}");
     }
 }

@@ -1,0 +1,189 @@
+//! A route as one worker sees it: its upstreams, which of them takes a request, and its counters.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use super::ResolvedUpstream;
+use crate::balance::mix;
+use crate::config::snapshot::{
+    Failure, Fallback, Outcomes, Redirect, Respond, Rewrite, Route, RouteAction, RouteHttp,
+};
+use crate::l7::answers::{Answer, Short};
+use crate::l7::attempt::Resends;
+use crate::l7::error::ProxyError;
+use crate::l7::hash_key;
+use crate::l7::metrics::{Metrics, RouteCounters, ShareCounters};
+
+/// Keeps what a split makes of a key apart from what an upstream's balancer makes of it: else a share would be of a few
+/// endpoints alone.
+const SPLIT_SALT: u64 = 0x7370_6c69_7400_0001;
+
+/// A route with its counters.
+pub(crate) struct ResolvedRoute {
+    route: Arc<Route>,
+    /// In the order of its shares; empty: the route answers by itself.
+    upstreams: Box<[Rc<ResolvedUpstream>]>,
+    /// Of each, where there are several.
+    shares: Box<[Arc<ShareCounters>]>,
+    fallbacks: Vec<Rc<ResolvedUpstream>>,
+    resends: Resends,
+    pub(in crate::l7) counters: Arc<RouteCounters>,
+}
+
+/// What a route does, resolved.
+pub(in crate::l7) enum Action<'r> {
+    Forward(&'r Rc<ResolvedUpstream>),
+    Redirect(&'r Redirect),
+    Respond(&'r Arc<Respond>),
+}
+
+/// Whose a route is.
+#[derive(Clone, Copy)]
+pub(super) struct RouteOf<'r> {
+    pub(super) listener: &'r str,
+    pub(super) worker: usize,
+    pub(super) metrics: &'r Metrics,
+}
+
+impl ResolvedRoute {
+    pub(super) fn new(
+        route: &Arc<Route>,
+        upstreams: &HashMap<String, Rc<ResolvedUpstream>>,
+        of: RouteOf<'_>,
+    ) -> Self {
+        let share = |name: &str| of.metrics.share((of.listener, &route.name, name), of.worker);
+        Self {
+            upstreams: route
+                .action
+                .upstreams()
+                .iter()
+                .filter_map(|upstream| upstreams.get(&upstream.name).cloned())
+                .collect(),
+            shares: match &route.action {
+                RouteAction::Split(split) => split.upstreams.iter().map(|one| share(&one.name)).collect(),
+                _ => Box::default(),
+            },
+            fallbacks: route
+                .fallback
+                .upstreams
+                .iter()
+                .filter_map(|rung| upstreams.get(&rung.name).cloned())
+                .collect(),
+            resends: resends(route),
+            counters: of.metrics.route(of.listener, &route.name, of.worker),
+            route: Arc::clone(route),
+        }
+    }
+
+    pub(in crate::l7) fn name(&self) -> &str {
+        &self.route.name
+    }
+
+    /// Which of its upstreams takes a request: that of the client, by what the split goes by, else by chance.
+    pub(in crate::l7) fn share(&self, head: &Parts, client: IpAddr) -> usize {
+        let RouteAction::Split(split) = &self.route.action else {
+            return 0;
+        };
+        let key = hash_key::key(&split.by, head, client).map(|key| mix(key ^ SPLIT_SALT));
+        split.shares.of(key.unwrap_or_else(rand::random))
+    }
+
+    /// What counts the requests of that share, where there are several.
+    pub(in crate::l7) fn share_counters(&self, share: usize) -> Option<&ShareCounters> {
+        self.shares.get(share).map(Arc::as_ref)
+    }
+
+    /// Which subset of its upstream it goes to.
+    pub(in crate::l7) fn subset(&self) -> Option<usize> {
+        self.route.subset
+    }
+
+    /// The next upstream that is asked where that of a share fails, of those behind so many; with its place among them. One
+    /// that has the share is not asked a second time.
+    pub(in crate::l7) fn next_fallback(
+        &self,
+        share: usize,
+        behind: usize,
+    ) -> Option<(usize, &Rc<ResolvedUpstream>)> {
+        let asked = self.upstreams.get(share);
+        let is_asked = |next: &Rc<ResolvedUpstream>| asked.is_some_and(|asked| Rc::ptr_eq(asked, next));
+        let mut rest = self.fallbacks.iter().enumerate().skip(behind);
+        rest.find(|(_, next)| !is_asked(next))
+    }
+
+    /// After what, and what is answered in the end.
+    pub(in crate::l7) fn fallback(&self) -> &Fallback {
+        &self.route.fallback
+    }
+
+    /// What a client gets for that failure.
+    pub(in crate::l7) fn degraded(&self, error: ProxyError) -> Answer {
+        let fallback = &self.route.fallback;
+        let listed = error == ProxyError::UpstreamStatus
+            || error.failure().is_some_and(|failure| fallback.on.has(failure));
+        match &fallback.respond {
+            Some(respond) if listed => Answer::Short(Short::Degraded {
+                respond: Arc::clone(respond),
+                error,
+            }),
+            _ => error.into(),
+        }
+    }
+
+    /// Whether requests are kept to be sent again after they were sent.
+    pub(in crate::l7) fn resends(&self) -> Resends {
+        self.resends
+    }
+
+    /// Whether gRPC calls, which are POST, may be sent again.
+    pub(in crate::l7) fn resends_calls(&self) -> bool {
+        self.route.http.retry.on.has_any_grpc()
+            || (!self.fallbacks.is_empty() && self.route.fallback.on.has_any_grpc())
+    }
+
+    /// What the upstream is asked for instead of what the client asks for.
+    pub(in crate::l7) fn rewrite(&self) -> Option<&Rewrite> {
+        self.route.rewrite.as_deref()
+    }
+
+    /// What holds for its requests.
+    pub(in crate::l7) fn http(&self) -> &RouteHttp {
+        &self.route.http
+    }
+
+    /// What is to be done with a request of that share.
+    ///
+    /// # Errors
+    /// [`ProxyError::NoEndpoint`]: cannot be, as every upstream of a route was resolved with it.
+    pub(in crate::l7) fn action(&self, share: usize) -> Result<Action<'_>, ProxyError> {
+        match &self.route.action {
+            RouteAction::Redirect(redirect) => Ok(Action::Redirect(redirect)),
+            RouteAction::Respond(respond) => Ok(Action::Respond(respond)),
+            RouteAction::Upstream(_) | RouteAction::Split(_) => {
+                let upstream = self.upstreams.get(share);
+                upstream.map(Action::Forward).ok_or(ProxyError::NoEndpoint)
+            }
+        }
+    }
+}
+
+/// Whether an outcome that comes after sending leads to another try.
+fn resends(route: &Route) -> Resends {
+    let retry = &route.http.retry;
+    let (after_retry, after_fallback) = (
+        retry.attempts > 0 && retry.on.has_any_after_sending(),
+        !route.fallback.upstreams.is_empty() && route.fallback.on.has_any_after_sending(),
+    );
+    // A time-out alone ends no try where there is none.
+    let only_timeout = retry.on == Outcomes::of(&[Failure::Connect, Failure::Timeout]);
+    let retries = after_retry && !(only_timeout && route.http.try_timeout.is_none());
+    if retries || after_fallback {
+        Resends::Yes
+    } else {
+        Resends::No
+    }
+}
