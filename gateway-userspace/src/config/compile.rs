@@ -112,6 +112,7 @@ impl Joined<'_> {
             action,
             subset: settings.subset,
             rewrite: settings.rewrite.clone().map(Box::new),
+            fault: settings.fault.clone().map(Box::new),
             fallback,
             http,
         });

@@ -14,7 +14,7 @@ use super::given::RouteKeys;
 use super::loops::Own;
 use super::metadata::Metadata;
 use super::snapshot::{
-    Admin, Cluster, Dataplane, HashBy, Health, HttpMode, ListenerHttp, Node, Outcomes, Redirect, Respond,
+    Admin, Cluster, Dataplane, Faults, HashBy, Health, HttpMode, ListenerHttp, Node, Outcomes, Redirect, Respond,
     Rewrite, RouteHttp, Shares, StickySettings, SubsetBy, SubsetFallback, UpstreamProtocol, Vip,
 };
 use crate::balance::{self, RosterTerms, Zone};
@@ -85,6 +85,8 @@ pub struct RouteSettings {
     pub subset: Option<usize>,
     /// What the upstream is asked for instead.
     pub rewrite: Option<Rewrite>,
+    /// What is done to requests on purpose.
+    pub fault: Option<Faults>,
     /// Further upstreams that are asked where the first fails, in order.
     pub fallbacks: Vec<Arc<UpstreamSettings>>,
     /// What is answered where those fail, too.

@@ -3,6 +3,7 @@
 //! Everything here is checked and resolved already: no option that means "default", no name that needs a lookup.
 
 mod balancing;
+mod fault;
 mod health;
 mod outcomes;
 mod respond;
@@ -29,6 +30,7 @@ use crate::resilience::limits::Limits;
 use crate::router::Router;
 
 pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
+pub use fault::{Faults, Odds};
 pub use health::{Check, CheckMethod, Health, Heartbeat, HttpCheck, Kind, Pushed, Startup, Statuses, Way};
 pub use outcomes::{Failure, Outcomes, Retries};
 pub use respond::{Filling, Piece, Respond};
@@ -269,6 +271,8 @@ pub struct Route {
     pub subset: Option<usize>,
     /// What the upstream is asked for instead.
     pub rewrite: Option<Box<Rewrite>>,
+    /// What is done to requests on purpose.
+    pub fault: Option<Box<Faults>>,
     /// What happens where that fails.
     pub fallback: Fallback,
     /// What holds for its requests.

@@ -9,6 +9,7 @@ mod channels;
 mod cluster;
 mod dataplane;
 mod fallback;
+mod fault;
 mod health;
 mod keys;
 mod listeners;

@@ -197,6 +197,10 @@ reasons! {
     /// A limit of the upstream, or of all its endpoints that may be asked, is reached (`upstream.limits`); or no connection
     /// became free within `connect_timeout`.
     UpstreamOverloaded = "upstream-overloaded", Upstream, Safe, SERVICE_UNAVAILABLE, "the upstream has as much to do as it may have";
+    /// The route fails it (`fault.abort`), with the route's status.
+    FaultAbort = "fault-abort", None, Never, SERVICE_UNAVAILABLE, "the route fails this request on purpose";
+    /// The route made it late (`fault.delay`): it is answered as ever, or ran out of time before an upstream was asked.
+    FaultDelay = "fault-delay", None, Never, GATEWAY_TIMEOUT, "the route delays this request on purpose";
     /// Its endpoint was taken out by a reload or by its name, and it went on for longer than `drain_timeout`.
     EndpointRemoved = "endpoint-removed", Internal, Never, SERVICE_UNAVAILABLE, "the upstream's endpoint was taken out";
     /// Of a snapshot so old that eight later ones are alive: it had 30 s more.

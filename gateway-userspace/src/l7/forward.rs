@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::attempt::{Answered, Failed, Outgoing, attempt};
 use super::error::{ProxyError, Retry};
+use super::faults::inject;
 use super::grpc;
 use super::hash_key;
 use super::pool::{Pool, Try};
@@ -40,6 +41,9 @@ pub(super) async fn forward(
     let Action::Forward(mut upstream) = route.action(record.share)? else {
         return Err(ProxyError::NoEndpoint);
     };
+    if let Some(faults) = route.faults() {
+        Box::pin(inject(faults, &outgoing.head.headers, record)).await?;
+    }
     let mut round = Round::default();
     enter(upstream, route.subset(), &mut outgoing, record);
     loop {

@@ -85,6 +85,7 @@ pub(crate) struct Record {
     bytes_in: u64,
     bytes_out: u64,
     grpc_status: Option<grpc::Status>,
+    delay: Delay,
     end: End,
 }
 
@@ -102,6 +103,13 @@ enum Call {
 pub(super) enum IsCall {
     No,
     Yes,
+}
+
+/// Whether its route made it late.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Delay {
+    None,
+    Injected,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -161,6 +169,7 @@ impl Record {
             bytes_in: 0,
             bytes_out: 0,
             grpc_status: None,
+            delay: Delay::None,
             end: End::Open,
             connection: Rc::clone(connection),
         })
@@ -279,6 +288,11 @@ impl Record {
         self.status = Some(status);
     }
 
+    /// Its route makes it late.
+    pub(super) fn delayed(&mut self) {
+        self.delay = Delay::Injected;
+    }
+
     /// Bytes of the response's body went to the client.
     pub(super) fn sent(&mut self, bytes: u64) {
         self.bytes_out += bytes;
@@ -303,8 +317,13 @@ impl Record {
     }
 
     fn failure(&self) -> Option<ProxyError> {
+        let is_late = self.delay == Delay::Injected;
         match self.end {
-            End::Complete => None,
+            End::Complete => is_late.then_some(ProxyError::FaultDelay),
+            // Nobody was asked yet who could have answered in time.
+            End::Failed(ProxyError::Timeout | ProxyError::DeadlineExceeded) if is_late && self.tries == 0 => {
+                Some(ProxyError::FaultDelay)
+            }
             End::Failed(error) => Some(error),
             End::Open if std::thread::panicking() => Some(ProxyError::Panic),
             End::Open if self.connection.worker.state.get() == State::Cutting => Some(ProxyError::DrainLimit),

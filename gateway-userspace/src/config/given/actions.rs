@@ -1,4 +1,4 @@
-//! What a route does with a request, as given: `split`, `respond`, `redirect`, `rewrite`.
+//! What a route does with a request, as given: `split`, `respond`, `redirect`, `rewrite`, `fault`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -91,4 +91,47 @@ pub struct Rewrite {
     /// What comes in place of `match.path_prefix`. At most one of `path` and `path_prefix`.
     #[schemars(extend("examples" = ["/"]))]
     pub path_prefix: Option<String>,
+}
+
+/// What is done to requests on purpose: a part of them, by chance, is made late, and a part of them fails.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// They wait before an upstream is asked. It counts for `timeout`.
+    pub delay: Option<Delay>,
+    /// They are answered, and no upstream is asked; neither `retry` nor `fallback` holds for them. After `delay`, if both
+    /// are for a request.
+    pub abort: Option<Abort>,
+    /// Only requests that have this header field, whatever its value. Default: all.
+    #[schemars(extend("examples" = ["x-fault"]))]
+    pub only_with_header: Option<String>,
+}
+
+/// Requests that wait.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["time", "percent"]))]
+pub struct Delay {
+    /// How long.
+    #[schemars(extend(
+        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::TIMEOUT_MAX)],
+        "examples" = ["2s"]
+    ))]
+    pub time: Option<Time>,
+    /// How many of a hundred.
+    #[schemars(range(min = 0.0, max = 100.0), extend("examples" = [10.0]))]
+    pub percent: Option<f64>,
+}
+
+/// Requests that fail.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["status", "percent"]))]
+pub struct Abort {
+    /// What the client gets.
+    #[schemars(range(min = 400, max = 599), extend("examples" = [503]))]
+    pub status: Option<u16>,
+    /// How many of a hundred.
+    #[schemars(range(min = 0.0, max = 100.0), extend("examples" = [0.5]))]
+    pub percent: Option<f64>,
 }

@@ -7,6 +7,7 @@ use http::Method;
 
 use super::actions;
 use super::fallback;
+use super::fault;
 use super::keys;
 use super::matching::matching;
 use super::names::{Names, Resolution};
@@ -44,6 +45,7 @@ pub fn routes(
         };
         let action = actions::action(place, upstreams, &references.upstreams, problems);
         let rewrite = actions::rewrite(place, problems);
+        let fault = fault::fault(route, &path, problems);
         let keys = route.route_keys();
         keys::route_keys(&keys, &path, problems);
         let own = route.upstream.as_ref();
@@ -62,6 +64,7 @@ pub fn routes(
             action,
             subset,
             rewrite,
+            fault,
             fallbacks: ladder.upstreams,
             fallback_respond: ladder.respond,
             fallback_on: ladder.on,

@@ -10,7 +10,7 @@ use http::request::Parts;
 use super::ResolvedUpstream;
 use crate::balance::mix;
 use crate::config::snapshot::{
-    Failure, Fallback, Outcomes, Redirect, Respond, Rewrite, Route, RouteAction, RouteHttp,
+    Failure, Fallback, Faults, Outcomes, Redirect, Respond, Rewrite, Route, RouteAction, RouteHttp,
 };
 use crate::l7::answers::{Answer, Short};
 use crate::l7::attempt::Resends;
@@ -120,8 +120,19 @@ impl ResolvedRoute {
         &self.route.fallback
     }
 
+    /// What is done to its requests on purpose.
+    pub(in crate::l7) fn faults(&self) -> Option<&Faults> {
+        self.route.fault.as_deref()
+    }
+
     /// What a client gets for that failure.
     pub(in crate::l7) fn degraded(&self, error: ProxyError) -> Answer {
+        if error == ProxyError::FaultAbort
+            && let Some((respond, _)) = self.faults().and_then(|faults| faults.abort.as_ref())
+        {
+            let respond = Arc::clone(respond);
+            return Answer::Short(Short::Degraded { respond, error });
+        }
         let fallback = &self.route.fallback;
         let listed = error == ProxyError::UpstreamStatus
             || error.failure().is_some_and(|failure| fallback.on.has(failure));

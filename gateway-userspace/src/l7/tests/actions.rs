@@ -1,6 +1,7 @@
 //! What routes do with a request beside sending it on as it is, through a gateway of a file.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::harness::*;
 
@@ -238,4 +239,87 @@ async fn a_share_falls_back_to_another_but_not_to_itself() {
         let tries = if line.contains(" tries=1 ") { 1 } else { 2 };
         assert!(line.contains(&format!(" tries={tries} ")), "itself is not asked again: {line}");
     }
+}
+
+#[tokio::test]
+async fn requests_fail_on_purpose_and_nobody_is_asked() {
+    let (server, backup) = (Server::named("a").await, Server::named("backup").await);
+    let text = [
+        upstream("a", &[&server]),
+        upstream("backup", &[&backup]),
+        route(
+            "r",
+            "match={path_prefix='/'}\nupstream='a'\nfallback=[{upstream='backup'}]\nfallback_on=['503']\n\
+             retry={on=['503']}\nfault={abort={status=503,percent=100},only_with_header='x-fault'}",
+        ),
+        route(
+            "none",
+            "match={path='/none'}\nupstream='a'\nfault={abort={status=503,percent=0}}",
+        ),
+    ]
+    .concat();
+    let gateway = Gateway::configured(1, &text);
+    for client in &mut both(&gateway).await {
+        let failed = ask(client, "GET", "/", &[("x-fault", "1")]).await;
+        assert_eq!(
+            (failed.status, failed.text()),
+            (503, "fault-abort: the route fails this request on purpose\n")
+        );
+    }
+    assert_eq!((server.connections(), backup.connections()), (0, 0));
+    for client in &mut both(&gateway).await {
+        assert_eq!(ask(client, "GET", "/", &[]).await.text(), "a");
+        assert_eq!(ask(client, "GET", "/none", &[("x-fault", "1")]).await.text(), "a");
+    }
+    let lines = gateway.lines(6).await;
+    let failed: Vec<_> = lines.iter().filter(|line| line.contains("reason=fault-abort")).collect();
+    assert_eq!(failed.len(), 2, "{lines:#?}");
+    for line in failed {
+        assert!(
+            line.contains("status=503") && line.contains("fault=none") && line.contains(" tries=0 "),
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn requests_are_late_on_purpose() {
+    let server = Server::named("a").await;
+    let text = [
+        upstream("a", &[&server]),
+        route(
+            "late",
+            "match={path='/late'}\nupstream='a'\nfault={delay={time='60ms',percent=100}}",
+        ),
+        route(
+            "too-late",
+            "match={path='/too-late'}\nupstream='a'\ntimeout='20ms'\nfault={delay={time='1h',percent=100}}",
+        ),
+        route(
+            "both",
+            "match={path='/both'}\nupstream='a'\n\
+             fault={delay={time='60ms',percent=100},abort={status=429,percent=100}}",
+        ),
+    ]
+    .concat();
+    let gateway = Gateway::configured(1, &text);
+    let mut client = Client::http1(gateway.address()).await;
+    for (path, status, least, reason) in [
+        ("/late", 200, 60, "fault-delay"),
+        ("/too-late", 504, 20, "fault-delay"),
+        ("/both", 429, 60, "fault-abort"),
+    ] {
+        let before = gateway.log().now().len();
+        let start = std::time::Instant::now();
+        assert_eq!(ask(&mut client, "GET", path, &[]).await.status, status, "{path}");
+        assert!(start.elapsed() >= Duration::from_millis(least), "{path}");
+        let lines = gateway.lines(before + 1).await;
+        let line = &lines[before];
+        assert!(
+            line.contains(&format!("reason={reason} ")) && line.contains("fault=none"),
+            "{line}"
+        );
+    }
+    let text = "gateway_request_failures_total{reason=\"fault-delay\",fault=\"none\"} 2";
+    wait_until("counters", || gateway.metrics().contains(text)).await;
 }

@@ -268,6 +268,7 @@ impl Setup {
                 action,
                 subset: self.subset,
                 rewrite: None,
+                fault: None,
                 fallback: Fallback {
                     on: self.fallback_on,
                     upstreams: backup.clone().into_iter().collect(),

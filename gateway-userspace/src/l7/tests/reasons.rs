@@ -16,7 +16,12 @@ fn tables() -> String {
     row("\n### Requests that failed\n");
     row("| reason | status | fault | what the client is told |\n|---|---|---|---|");
     for error in ProxyError::ALL {
-        let (reason, status, fault) = (error.reason(), error.status().as_u16(), error.fault().as_str());
+        let (reason, fault) = (error.reason(), error.fault().as_str());
+        let status = match error {
+            ProxyError::FaultAbort => "the route's".to_owned(),
+            ProxyError::FaultDelay => "the upstream's, or 504".to_owned(),
+            _ => error.status().as_u16().to_string(),
+        };
         row(&format!("| `{reason}` | {status} | {fault} | {error} |"));
     }
     row("\n### Heads and bodies that were refused, and responses that were not taken\n");
