@@ -5,7 +5,7 @@
 //! connections, and the access log's queue; none of it makes a worker wait. Files in reading order: `workers` (the
 //! control side), `bind`, `worker` (a thread's life), `accept` and `admission`, `connection` (its task, over `stream`
 //! and the inspector, with its `client_text`), `server`, `serve` (**the** request's way), `host`, `path`, `target`, `headers`, `switch`,
-//! `deadline`, `faults`, `forward`, `attempt`, `pool`, `body`, `tunnel`, `answers`, `record` (how each request ends), `exchange`
+//! `deadline`, `faults`, `forward`, `mirror`, `attempt`, `pool`, `body`, `tunnel`, `answers`, `record` (how each request ends), `exchange`
 //! (what the sweep sees of it) and `ends`, `metrics`.
 //! This module knows neither `l4`, `cluster` nor `admin`.
 
@@ -34,6 +34,7 @@ mod headers;
 mod host;
 mod mailbox;
 mod metrics;
+mod mirror;
 mod path;
 mod patience;
 mod pool;

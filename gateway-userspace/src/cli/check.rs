@@ -111,7 +111,7 @@ fn summary(settings: &Settings, style: Style) -> String {
         routes.row([
             format!("  {}", route.name).into(),
             matched(route).into(),
-            action.into(),
+            format!("{action}{}", beside(route)).into(),
         ]);
     }
     section("routes", routes, settings.routes.len());
@@ -163,6 +163,14 @@ fn fallbacks(route: &RouteSettings) -> String {
         .chain(respond)
         .map(|rung| format!(", else {rung}"))
         .collect()
+}
+
+/// What else becomes of its requests.
+fn beside(route: &RouteSettings) -> String {
+    let mirror = route.mirror.iter();
+    let mirror = mirror.map(|mirror| format!(", copied to {}", mirror.upstream.name));
+    let fault = route.fault.iter().map(|_| ", fails on purpose".to_owned());
+    mirror.chain(fault).collect()
 }
 
 fn balancer(balancer: Balancer) -> &'static str {

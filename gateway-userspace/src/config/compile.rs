@@ -12,7 +12,7 @@ use gateway_common::parse::Family;
 use super::answers::Answers;
 use super::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings, UpstreamSettings};
 use super::snapshot::{
-    Dataplane, Encapsulation, Fallback, Listener, MergeSlashes, Node, Route, RouteAction, RouteHttp,
+    Dataplane, Encapsulation, Fallback, Listener, MergeSlashes, Mirror, Node, Route, RouteAction, RouteHttp,
     Snapshot, Split, Upstream,
 };
 use crate::registry::Registry;
@@ -107,12 +107,18 @@ impl Joined<'_> {
                 .collect(),
             respond: settings.fallback_respond.clone().map(Arc::new),
         };
+        let mirror = settings.mirror.as_ref().map(|mirror| Mirror {
+            upstream: self.upstream(&mirror.upstream),
+            odds: mirror.odds,
+            requests_max: mirror.requests_max,
+        });
         let route = Arc::new(Route {
             name: settings.name.clone(),
             action,
             subset: settings.subset,
             rewrite: settings.rewrite.clone().map(Box::new),
             fault: settings.fault.clone().map(Box::new),
+            mirror,
             fallback,
             http,
         });

@@ -28,7 +28,7 @@ use super::snapshot::{Announce, EncodedSlash, Expect, HttpMode, Steering};
 use super::snapshot::{AttachMode, Encapsulation, Transport};
 use values::SocketAddress;
 
-pub use actions::{Abort, Delay, Fault, Redirect, Respond, Rewrite, Share, SplitBy};
+pub use actions::{Abort, Delay, Fault, Mirror, Redirect, Respond, Rewrite, Share, SplitBy};
 pub use channel::{Channel, Failback};
 pub use guard::{CircuitBreaker, EndpointLimits, Hash, Outlier, UpstreamLimits};
 pub use keys::{ListenerKeys, RouteKeys};
@@ -312,6 +312,8 @@ route_keys! { table! {
         pub respond: Option<Respond>,
         /// What the upstream is asked for, where that is not what the client asks for.
         pub rewrite: Option<Rewrite>,
+        /// Another upstream that gets copies of requests; its answers are thrown away.
+        pub mirror: Option<Mirror>,
         /// What is done to requests on purpose, to see how clients and upstreams take it.
         pub fault: Option<Fault>,
         /// What is done, in this order, where the upstream fails for good, retries included. A request goes on to an upstream

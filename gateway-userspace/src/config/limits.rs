@@ -232,6 +232,12 @@ pub const RESPOND_BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Upstreams that may share one route's requests: more versions of a service are not about at once.
 pub const SHARES_MAX: usize = 16;
+/// Copies of requests under way at an upstream, where nothing is given: with bodies of the usual bound, 6 MB.
+pub const MIRRORED_MAX: u32 = 100;
+/// Most of them.
+pub const MIRRORED_MAX_MAX: u32 = 10_000;
+/// Of how many requests in a hundred copies are made, where nothing is given.
+pub const MIRRORED_PERCENT: f64 = 100.0;
 /// The status of a redirect, where none is given: as the Gateway API has it.
 pub const REDIRECT_STATUS: u16 = 302;
 

@@ -14,7 +14,7 @@ use super::given::RouteKeys;
 use super::loops::Own;
 use super::metadata::Metadata;
 use super::snapshot::{
-    Admin, Cluster, Dataplane, Faults, HashBy, Health, HttpMode, ListenerHttp, Node, Outcomes, Redirect, Respond,
+    Admin, Cluster, Dataplane, Faults, HashBy, Health, HttpMode, ListenerHttp, Node, Odds, Outcomes, Redirect, Respond,
     Rewrite, RouteHttp, Shares, StickySettings, SubsetBy, SubsetFallback, UpstreamProtocol, Vip,
 };
 use crate::balance::{self, RosterTerms, Zone};
@@ -87,6 +87,8 @@ pub struct RouteSettings {
     pub rewrite: Option<Rewrite>,
     /// What is done to requests on purpose.
     pub fault: Option<Faults>,
+    /// Where copies of requests go.
+    pub mirror: Option<MirrorSettings>,
     /// Further upstreams that are asked where the first fails, in order.
     pub fallbacks: Vec<Arc<UpstreamSettings>>,
     /// What is answered where those fail, too.
@@ -108,6 +110,17 @@ pub enum ActionSettings {
     Redirect(Redirect),
     /// Answers by itself.
     Respond(Respond),
+}
+
+/// `route.mirror`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MirrorSettings {
+    /// Who gets copies.
+    pub upstream: Arc<UpstreamSettings>,
+    /// Of how many requests.
+    pub odds: Odds,
+    /// Copies under way at most.
+    pub requests_max: u32,
 }
 
 /// `route.split`, with `split_by`.

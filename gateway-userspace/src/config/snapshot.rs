@@ -5,6 +5,7 @@
 mod balancing;
 mod fault;
 mod health;
+mod mirror;
 mod outcomes;
 mod respond;
 mod rewrite;
@@ -32,6 +33,7 @@ use crate::router::Router;
 pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
 pub use fault::{Faults, Odds};
 pub use health::{Check, CheckMethod, Health, Heartbeat, HttpCheck, Kind, Pushed, Startup, Statuses, Way};
+pub use mirror::Mirror;
 pub use outcomes::{Failure, Outcomes, Retries};
 pub use respond::{Filling, Piece, Respond};
 pub use rewrite::{NewPath, Redirect, Rewrite, Scheme, Template, TemplateFault, Wanted};
@@ -273,6 +275,8 @@ pub struct Route {
     pub rewrite: Option<Box<Rewrite>>,
     /// What is done to requests on purpose.
     pub fault: Option<Box<Faults>>,
+    /// Where copies of requests go.
+    pub mirror: Option<Mirror>,
     /// What happens where that fails.
     pub fallback: Fallback,
     /// What holds for its requests.

@@ -14,6 +14,7 @@ mod health;
 mod keys;
 mod listeners;
 mod matching;
+mod mirror;
 mod names;
 mod node;
 mod patterns;

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::body::{Gate, RequestBody, Upload};
 use super::error::{Fault, ProxyError, Retry};
 use super::grpc;
+use super::mirror::Mirrors;
 use super::pool::{Lease, Origin, Pool, Want};
 use super::record::{IsCall, Record};
 use super::resolved::ResolvedRoute;
@@ -29,6 +30,8 @@ pub(super) struct Outgoing {
     /// Whether it may be sent again though its method does not say so: a gRPC call whose codes are retried.
     pub(super) resends: Resends,
     pub(super) is_call: IsCall,
+    /// Whether another upstream gets a copy.
+    pub(super) mirrors: Mirrors,
 }
 
 /// Whether requests may be sent again after they were sent.
@@ -176,6 +179,8 @@ pub(super) async fn attempt(
                     gate,
                     resends,
                     is_call,
+                    // It has been.
+                    mirrors: Mirrors::No,
                 })
             }),
             _ => spare.filter(|_| repeats(upload.as_ref())),

@@ -9,7 +9,7 @@ use http_body::Frame;
 use super::error::ProxyError;
 
 pub(super) use download::{Conversion, Limits, ResponseBody};
-pub(super) use upload::{Bounds, Gate, RequestBody, Upload};
+pub(super) use upload::{Bounds, Copied, Gate, RequestBody, Upload};
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]

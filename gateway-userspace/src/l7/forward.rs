@@ -15,6 +15,7 @@ use super::error::{ProxyError, Retry};
 use super::faults::inject;
 use super::grpc;
 use super::hash_key;
+use super::mirror::{self, Mirrors};
 use super::pool::{Pool, Try};
 use super::record::Record;
 use super::resolved::{Action, ResolvedRoute, ResolvedUpstream};
@@ -46,6 +47,11 @@ pub(super) async fn forward(
     }
     let mut round = Round::default();
     enter(upstream, route.subset(), &mut outgoing, record);
+    if outgoing.mirrors == Mirrors::Yes
+        && let Some(mirror) = route.mirror()
+    {
+        mirror::send(mirror, &outgoing, record.client(), route.http().timeout);
+    }
     loop {
         let outcome = match round.pick(worker, upstream, record) {
             Ok(pool) => attempt(worker, pool, route, outgoing, record).await,

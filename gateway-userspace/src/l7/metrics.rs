@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::connection::Ending;
 use super::error::ProxyError;
+use super::mirror::End;
 use crate::config::snapshot::{RouteAction, Snapshot};
 use crate::inspect::Refusal;
 
@@ -122,6 +123,8 @@ pub(crate) struct UpstreamCounters {
     pub(crate) fallbacks: Cell64,
     /// Tries over another way to the same endpoint.
     pub(crate) reroutes: Cell64,
+    /// Copies of requests for it, by what became of them ([`End`]).
+    pub(super) mirrored: [Cell64; End::ALL.len()],
 }
 
 impl UpstreamCounters {

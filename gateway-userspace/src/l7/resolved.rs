@@ -25,7 +25,7 @@ use crate::router::{Facts, Lookup};
 
 use route::RouteOf;
 
-pub(super) use route::Action;
+pub(super) use route::{Action, ResolvedMirror};
 pub(crate) use route::ResolvedRoute;
 pub(crate) use upstream::{ResolvedEndpoint, ResolvedUpstream};
 
@@ -68,7 +68,10 @@ impl Resolved {
     ) -> Self {
         let mut upstreams = HashMap::new();
         let routed = snapshot.listeners.iter().flat_map(|listener| &listener.routes);
-        let routed = routed.flat_map(|route| route.action.upstreams());
+        let routed = routed.flat_map(|route| {
+            let mirror = route.mirror.as_ref().map(|mirror| &mirror.upstream);
+            route.action.upstreams().iter().chain(mirror)
+        });
         for upstream in snapshot.upstreams.iter().chain(routed) {
             if !upstreams.contains_key(&upstream.name) {
                 let held = before.and_then(|before| before.upstreams.get(&upstream.name));

@@ -25,6 +25,7 @@ use super::forward::{forward, lists};
 use super::grpc;
 use super::headers::{self, Seen};
 use super::host::Host;
+use super::mirror::Mirrors;
 use super::path;
 use super::record::{IsCall, Record};
 use super::resolved::{Action, ResolvedRoute};
@@ -188,13 +189,14 @@ fn admit(
         Conversion::Grpc if route.resends_calls() => Resends::Yes,
         _ => Resends::No,
     };
+    let mirrors = match switch {
+        Switch::None => route.mirrors(),
+        Switch::To(_) => Mirrors::No,
+    };
+    let keeps = is_idempotent(&head.method) || resends == Resends::Yes || mirrors == Mirrors::Yes;
     let bounds = Bounds {
         bytes_max: (conversion == Conversion::None).then_some(rules.body_bytes_max),
-        replay_bytes_max: if is_idempotent(&head.method) || resends == Resends::Yes {
-            rules.replay_bytes_max
-        } else {
-            0
-        },
+        replay_bytes_max: if keeps { rules.replay_bytes_max } else { 0 },
         messages: (conversion == Conversion::Grpc)
             .then(|| grpc::MessageMeter::new(rules.grpc_message_bytes_max)),
         stalled_timeout: (conversion == Conversion::None).then_some(listener.http().stalled_timeout),
@@ -233,6 +235,7 @@ fn admit(
             } else {
                 IsCall::No
             },
+            mirrors,
         }),
         switch,
         conversion,

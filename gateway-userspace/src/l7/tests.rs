@@ -11,6 +11,7 @@ mod grpc;
 mod guarded;
 mod harness;
 mod limits;
+mod mirrored;
 mod reasons;
 mod retry;
 mod routing;

@@ -37,6 +37,8 @@ pub struct UpstreamState {
     pub usage: Usage,
     /// Requests under way, where they are limited: only those that began under a limit.
     pub requests: Count,
+    /// Copies of requests under way.
+    pub mirrors: Count,
     /// Who waits for a connection.
     pub(super) queue: Queue,
     /// Limits that were reached.
@@ -94,6 +96,7 @@ impl UpstreamState {
             events,
             usage: Usage::default(),
             requests: Count::default(),
+            mirrors: Count::default(),
             queue: Queue::default(),
             reached: Reached::default(),
             changes: AtomicU32::new(0),

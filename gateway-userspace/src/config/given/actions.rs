@@ -1,4 +1,4 @@
-//! What a route does with a request, as given: `split`, `respond`, `redirect`, `rewrite`, `fault`.
+//! What a route does with a request, as given: `split`, `respond`, `redirect`, `rewrite`, `fault`, `mirror`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -134,4 +134,21 @@ pub struct Abort {
     /// How many of a hundred.
     #[schemars(range(min = 0.0, max = 100.0), extend("examples" = [0.5]))]
     pub percent: Option<f64>,
+}
+
+/// Another upstream that gets copies of requests; its answers are thrown away. A copy goes out when the request has passed
+/// whole, and no request waits for it. Those with a body longer than `replay_bytes_max` are not copied, and upgrades are not.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["upstream"]))]
+pub struct Mirror {
+    /// Its name.
+    #[schemars(extend("examples" = ["users-next"]))]
+    pub upstream: Option<String>,
+    /// Of how many requests in a hundred.
+    #[schemars(range(min = 0.0, max = 100.0), extend("default" = limits::MIRRORED_PERCENT))]
+    pub percent: Option<f64>,
+    /// Copies under way at that upstream at most, on this node, of all routes; above it none are made.
+    #[schemars(range(min = 1, max = limits::MIRRORED_MAX_MAX), extend("default" = limits::MIRRORED_MAX))]
+    pub requests_max: Option<u32>,
 }

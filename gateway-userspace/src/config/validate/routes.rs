@@ -10,6 +10,7 @@ use super::fallback;
 use super::fault;
 use super::keys;
 use super::matching::matching;
+use super::mirror;
 use super::names::{Names, Resolution};
 use super::subsets;
 use crate::config::given::{self, Given};
@@ -46,6 +47,7 @@ pub fn routes(
         let action = actions::action(place, upstreams, &references.upstreams, problems);
         let rewrite = actions::rewrite(place, problems);
         let fault = fault::fault(route, &path, problems);
+        let mirror = mirror::mirror(route, upstreams, &references.upstreams, &path, problems);
         let keys = route.route_keys();
         keys::route_keys(&keys, &path, problems);
         let own = route.upstream.as_ref();
@@ -65,6 +67,7 @@ pub fn routes(
             subset,
             rewrite,
             fault,
+            mirror,
             fallbacks: ladder.upstreams,
             fallback_respond: ladder.respond,
             fallback_on: ladder.on,

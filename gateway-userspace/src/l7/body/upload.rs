@@ -16,6 +16,7 @@ use futures_util::task::AtomicWaker;
 use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::oneshot::{Receiver, Sender, channel};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{BodyError, bytes_of};
@@ -74,13 +75,24 @@ enum Owed {
 }
 
 struct Source {
-    incoming: Incoming,
+    /// What the client sends; `None`: a copy of what it sent.
+    incoming: Option<Incoming>,
     bounds: Bounds,
     patience: Option<Patience>,
     kept: Vec<Bytes>,
     kept_bytes: usize,
     keeping: Keeping,
     trailers: Option<HeaderMap>,
+    /// Who wants a copy once all of it passed.
+    copy: Option<Sender<Copied>>,
+}
+
+/// A copy of a body.
+pub(crate) enum Copied {
+    /// All of it.
+    Whole(Rc<Upload>),
+    /// There is more of it than is kept.
+    TooLarge,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,15 +115,27 @@ impl Upload {
             owed: Cell::new(Owed::No),
             progress: Cell::new(now),
             source: RefCell::new(Source {
-                incoming,
+                incoming: Some(incoming),
                 patience: bounds.stalled_timeout.map(Patience::new),
                 bounds,
                 kept: Vec::new(),
                 kept_bytes: 0,
                 keeping: Keeping::Whole,
                 trailers: None,
+                copy: None,
             }),
         }))
+    }
+
+    /// A copy of it, once all of it passed; nothing, where it never does. It counts among what the node keeps of bodies.
+    pub(crate) fn copied(&self) -> Receiver<Copied> {
+        let (sender, receiver) = channel();
+        let source = &mut *self.source.borrow_mut();
+        source.copy = Some(sender);
+        if self.owed.get() == Owed::Ended || source.keeping == Keeping::Spilled {
+            source.give_copy();
+        }
+        receiver
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -152,7 +176,10 @@ impl Upload {
             return Poll::Ready(None);
         }
         let source = &mut *self.source.borrow_mut();
-        let Poll::Ready(polled) = Pin::new(&mut source.incoming).poll_frame(context) else {
+        let Some(incoming) = &mut source.incoming else {
+            return Poll::Ready(None);
+        };
+        let Poll::Ready(polled) = Pin::new(incoming).poll_frame(context) else {
             self.owed.set(Owed::Yes);
             if let Some(patience) = &mut source.patience {
                 ready!(patience.poll(context));
@@ -167,6 +194,7 @@ impl Upload {
         let mut frame = match polled {
             None => {
                 self.owed.set(Owed::Ended);
+                source.give_copy();
                 return Poll::Ready(None);
             }
             Some(Err(error)) => {
@@ -189,8 +217,9 @@ impl Upload {
             headers::filter_trailers(trailers);
         }
         source.keep(&frame);
-        if source.incoming.is_end_stream() {
+        if source.incoming.as_ref().is_none_or(Incoming::is_end_stream) {
             self.owed.set(Owed::Ended);
+            source.give_copy();
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -217,10 +246,49 @@ impl Source {
                 KEPT_BYTES.fetch_sub(bytes, Ordering::Relaxed);
             }
             self.spill();
+            self.give_copy();
             return;
         }
         self.kept.push(data.clone());
         self.kept_bytes += data.len();
+    }
+
+    /// Who wants a copy gets it, or learns that there is none.
+    fn give_copy(&mut self) {
+        let Some(wanted) = self.copy.take() else { return };
+        let copied = match self.keeping {
+            Keeping::Whole => Copied::Whole(self.to_upload()),
+            Keeping::Spilled => Copied::TooLarge,
+        };
+        // Nobody waits for it any more: then it is not needed.
+        drop(wanted.send(copied));
+    }
+
+    /// What is kept, as a body that passed already.
+    fn to_upload(&self) -> Rc<Upload> {
+        let bytes = self.kept_bytes as u64;
+        KEPT_BYTES.fetch_add(bytes, Ordering::Relaxed);
+        Rc::new(Upload {
+            bytes: Cell::new(bytes),
+            fault: Cell::new(None),
+            owed: Cell::new(Owed::Ended),
+            progress: Cell::new(Instant::now()),
+            source: RefCell::new(Source {
+                incoming: None,
+                bounds: Bounds {
+                    bytes_max: None,
+                    replay_bytes_max: 0,
+                    messages: None,
+                    stalled_timeout: None,
+                },
+                patience: None,
+                kept: self.kept.clone(),
+                kept_bytes: self.kept_bytes,
+                keeping: Keeping::Whole,
+                trailers: self.trailers.clone(),
+                copy: None,
+            }),
+        })
     }
 
     fn spill(&mut self) {
@@ -340,7 +408,10 @@ impl Body for RequestBody {
             // What is left of it for who reads from the beginning: only asked for before the first frame.
             Some(view) => {
                 let source = view.upload.source.borrow();
-                let rest = source.incoming.size_hint();
+                let rest = source
+                    .incoming
+                    .as_ref()
+                    .map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint);
                 let kept = source.kept_bytes as u64;
                 match rest.exact() {
                     Some(rest) if view.sent == 0 => SizeHint::with_exact(rest + kept),

@@ -10,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 
 use super::{L7, counter, ends, seconds};
 use crate::l7::metrics::{BUCKETS_MICROS, CLASSES, Cell64, UpstreamCounters};
+use crate::l7::mirror::End;
 use crate::registry::Readiness;
 use crate::resilience::breaker::State;
 
@@ -61,6 +62,19 @@ impl L7 {
             for (upstream, cells) in &upstreams {
                 let value = sum(cells, &|one| Some(cell(one)));
                 counter(&mut metric, &[("upstream", upstream.as_str())], value)?;
+            }
+        }
+        let mut metric = encoder.encode_descriptor(
+            "gateway_mirrored_requests",
+            "Copies of requests for an upstream, by what became of them",
+            None,
+            MetricType::Counter,
+        )?;
+        for (upstream, cells) in &upstreams {
+            for end in End::ALL {
+                let labels = [("upstream", upstream.as_str()), ("result", end.name())];
+                let value = sum(cells, &|one| one.mirrored.get(end.index()));
+                counter(&mut metric, &labels, value)?;
             }
         }
         let mut metric = encoder.encode_descriptor(

@@ -23,6 +23,11 @@ impl Seat {
         Rc::ptr_eq(&self.pool, pool)
     }
 
+    /// Where it is.
+    pub(in crate::l7) fn pool(&self) -> &Rc<Pool> {
+        &self.pool
+    }
+
     /// A place for one request, if the endpoint has room; for a retry with its place among those.
     ///
     /// # Errors

@@ -10,13 +10,14 @@ use http::request::Parts;
 use super::ResolvedUpstream;
 use crate::balance::mix;
 use crate::config::snapshot::{
-    Failure, Fallback, Faults, Outcomes, Redirect, Respond, Rewrite, Route, RouteAction, RouteHttp,
+    Failure, Fallback, Faults, Odds, Outcomes, Redirect, Respond, Rewrite, Route, RouteAction, RouteHttp,
 };
 use crate::l7::answers::{Answer, Short};
 use crate::l7::attempt::Resends;
 use crate::l7::error::ProxyError;
 use crate::l7::hash_key;
 use crate::l7::metrics::{Metrics, RouteCounters, ShareCounters};
+use crate::l7::mirror::Mirrors;
 
 /// Keeps what a split makes of a key apart from what an upstream's balancer makes of it: else a share would be of a few
 /// endpoints alone.
@@ -30,8 +31,17 @@ pub(crate) struct ResolvedRoute {
     /// Of each, where there are several.
     shares: Box<[Arc<ShareCounters>]>,
     fallbacks: Vec<Rc<ResolvedUpstream>>,
+    mirror: Option<Box<ResolvedMirror>>,
     resends: Resends,
     pub(in crate::l7) counters: Arc<RouteCounters>,
+}
+
+/// `route.mirror`, resolved.
+pub(in crate::l7) struct ResolvedMirror {
+    pub(in crate::l7) upstream: Rc<ResolvedUpstream>,
+    odds: Odds,
+    /// Copies under way at that upstream at most, on this node.
+    pub(in crate::l7) requests_max: u32,
 }
 
 /// What a route does, resolved.
@@ -73,6 +83,13 @@ impl ResolvedRoute {
                 .iter()
                 .filter_map(|rung| upstreams.get(&rung.name).cloned())
                 .collect(),
+            mirror: route.mirror.as_ref().and_then(|mirror| {
+                Some(Box::new(ResolvedMirror {
+                    upstream: upstreams.get(&mirror.upstream.name).cloned()?,
+                    odds: mirror.odds,
+                    requests_max: mirror.requests_max,
+                }))
+            }),
             resends: resends(route),
             counters: of.metrics.route(of.listener, &route.name, of.worker),
             route: Arc::clone(route),
@@ -118,6 +135,19 @@ impl ResolvedRoute {
     /// After what, and what is answered in the end.
     pub(in crate::l7) fn fallback(&self) -> &Fallback {
         &self.route.fallback
+    }
+
+    /// Where copies of its requests go.
+    pub(in crate::l7) fn mirror(&self) -> Option<&ResolvedMirror> {
+        self.mirror.as_deref()
+    }
+
+    /// Whether the next request is copied: chance has it.
+    pub(in crate::l7) fn mirrors(&self) -> Mirrors {
+        match &self.mirror {
+            Some(mirror) if mirror.odds.hit(mirror.upstream.random()) => Mirrors::Yes,
+            _ => Mirrors::No,
+        }
     }
 
     /// What is done to its requests on purpose.

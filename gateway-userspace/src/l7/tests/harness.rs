@@ -269,6 +269,7 @@ impl Setup {
                 subset: self.subset,
                 rewrite: None,
                 fault: None,
+                mirror: None,
                 fallback: Fallback {
                     on: self.fallback_on,
                     upstreams: backup.clone().into_iter().collect(),
