@@ -330,10 +330,9 @@ fn check_host(host: &HostPattern) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod precedence;
-
-#[cfg(test)]
 mod tests {
+    mod precedence;
+
     use std::cell::Cell;
 
     use super::*;
@@ -343,7 +342,7 @@ mod tests {
         pub(super) static STEPS: Cell<usize> = const { Cell::new(0) };
     }
 
-    pub(super) fn host(pattern: &str) -> HostPattern {
+    fn host(pattern: &str) -> HostPattern {
         match pattern {
             "" => HostPattern::Any,
             _ => match pattern.strip_prefix("*.") {
@@ -354,14 +353,14 @@ mod tests {
     }
 
     /// `/a*` is the prefix `/a`.
-    pub(super) fn path(pattern: &str) -> PathPattern {
+    fn path(pattern: &str) -> PathPattern {
         match pattern.strip_suffix('*') {
             Some(prefix) => PathPattern::Prefix(prefix.into()),
             None => PathPattern::Exact(pattern.into()),
         }
     }
 
-    pub(super) fn methods(list: &str) -> Vec<Method> {
+    fn methods(list: &str) -> Vec<Method> {
         list.split_whitespace().map(|m| m.parse().unwrap()).collect()
     }
 
@@ -390,7 +389,7 @@ mod tests {
         with_nothing(|facts| table.allowed(h, p, facts))
     }
 
-    pub(super) const FOUND: fn(usize) -> Lookup = |index| Lookup::Found(RouteIndex(index));
+    const FOUND: fn(usize) -> Lookup = |index| Lookup::Found(RouteIndex(index));
 
     #[test]
     fn most_specific_host_wins_and_others_take_what_it_lacks() {
@@ -937,7 +936,7 @@ mod tests {
     }
 
     /// How well a pattern fits a path by the words of this file's head, segment by segment; the greater, the better.
-    pub(super) fn fit(p: &PathPattern, m: &[Method], path: &str, method: &Method) -> Option<impl Ord> {
+    fn fit(p: &PathPattern, m: &[Method], path: &str, method: &Method) -> Option<impl Ord> {
         let text = match p {
             PathPattern::Exact(text) => text,
             PathPattern::Prefix(text) => text.strip_suffix('/').unwrap_or(text),

@@ -9,6 +9,7 @@ mod mirror;
 mod outcomes;
 mod respond;
 mod rewrite;
+mod route;
 mod rules;
 mod split;
 mod sticky;
@@ -37,6 +38,7 @@ pub use mirror::Mirror;
 pub use outcomes::{Failure, Outcomes, Retries};
 pub use respond::{Filling, Piece, Respond};
 pub use rewrite::{NewPath, Redirect, Rewrite, Scheme, Template, TemplateFault, Wanted};
+pub use route::{Fallback, Route, RouteAction};
 pub use rules::{EncodedSlash, Expect, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp};
 pub use split::{Shares, Split};
 pub use sticky::{SameSite, Sticky, StickySettings};
@@ -260,62 +262,6 @@ pub struct Listener {
     pub router: Router,
     /// The routes of this listener.
     pub routes: Vec<Arc<Route>>,
-}
-
-/// `[[route]]`.
-#[derive(Debug)]
-pub struct Route {
-    /// Unique.
-    pub name: String,
-    /// What happens to a request.
-    pub action: RouteAction,
-    /// Which subset of its upstream it goes to: an index. Not of those that it falls back to.
-    pub subset: Option<usize>,
-    /// What the upstream is asked for instead.
-    pub rewrite: Option<Box<Rewrite>>,
-    /// What is done to requests on purpose.
-    pub fault: Option<Box<Faults>>,
-    /// Where copies of requests go.
-    pub mirror: Option<Mirror>,
-    /// What happens where that fails.
-    pub fallback: Fallback,
-    /// What holds for its requests.
-    pub http: RouteHttp,
-}
-
-/// What a route does.
-#[derive(Debug)]
-pub enum RouteAction {
-    /// Sends the request on.
-    Upstream(Arc<Upstream>),
-    /// Sends the request on to one of several.
-    Split(Split),
-    /// Sends the client elsewhere.
-    Redirect(Arc<Redirect>),
-    /// Answers by itself.
-    Respond(Arc<Respond>),
-}
-
-impl RouteAction {
-    /// Those that requests are sent to, in the order of their shares.
-    pub fn upstreams(&self) -> &[Arc<Upstream>] {
-        match self {
-            Self::Upstream(upstream) => std::slice::from_ref(upstream),
-            Self::Split(split) => &split.upstreams,
-            Self::Redirect(_) | Self::Respond(_) => &[],
-        }
-    }
-}
-
-/// `route.fallback`, and `fallback_on`.
-#[derive(Debug, Default)]
-pub struct Fallback {
-    /// After which outcomes.
-    pub on: Outcomes,
-    /// Asked one after the other.
-    pub upstreams: Vec<Arc<Upstream>>,
-    /// Answered in the end.
-    pub respond: Option<Arc<Respond>>,
 }
 
 /// `[[upstream]]`.

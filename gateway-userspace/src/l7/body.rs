@@ -1,6 +1,8 @@
 //! Bodies on their way: streamed, counted, never collected.
 
+mod bounds;
 mod download;
+mod gate;
 mod upload;
 
 use bytes::Bytes;
@@ -8,8 +10,10 @@ use http_body::Frame;
 
 use super::error::ProxyError;
 
+pub(super) use bounds::Bounds;
 pub(super) use download::{Conversion, Limits, ResponseBody};
-pub(super) use upload::{Bounds, Copied, Gate, RequestBody, Upload};
+pub(super) use gate::Gate;
+pub(super) use upload::{Copied, RequestBody, Upload};
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]

@@ -56,10 +56,19 @@ pub(crate) struct Hop<'h> {
     pub(crate) host: &'h HeaderValue,
     /// Of this request.
     pub(crate) request_id: &'h HeaderValue,
-    /// `1.1 gateway` or `2 gateway`: what the client spoke.
+    /// What the client spoke ([`via`]).
     pub(crate) via: &'static str,
     /// Who answers `Expect: 100-continue`.
     pub(crate) expect: Expect,
+}
+
+/// What Via says of a client's hop.
+pub(crate) fn via(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2 gateway",
+        Version::HTTP_10 => "1.0 gateway",
+        _ => "1.1 gateway",
+    }
 }
 
 /// Makes a client's fields what an upstream gets, and says which trace the request belongs to.

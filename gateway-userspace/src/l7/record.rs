@@ -4,6 +4,7 @@
 //! (answered, refused, broken off, dropped with its connection, unwound by a panic), its end writes the line.
 
 mod call;
+mod ending;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -11,24 +12,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
-use super::body::Upload;
+use super::body::{Conversion, Upload};
 use super::connection::Connection;
 use super::deadline::Deadline;
 use super::error::{Fault, ProxyError};
 use super::exchange::{Exchange, Pace};
 use super::grpc;
-use super::headers::{self, Seen, TraceId};
+use super::headers::{self, Peer, Seen, TraceId};
 use super::pool::{Pool, Seat};
 use super::resolved::{ListenerTag, ResolvedRoute, ResolvedUpstream};
-use super::worker::State;
-use crate::config::snapshot::Choice;
+use crate::config::snapshot::{Choice, Networks};
 use crate::registry::{Begun, Trying, UpstreamState};
 use crate::resilience::breaker::Outcome;
 use crate::resilience::limits::Permit;
 use crate::telemetry::access_log::line::Line;
+use ending::{Delay, End};
 
 /// What is known of a request so far.
 pub(crate) struct Record {
@@ -105,19 +106,13 @@ pub(super) enum IsCall {
     Yes,
 }
 
-/// Whether its route made it late.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Delay {
-    None,
-    Injected,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// Not known: what drops the record now is an abort.
-    Open,
-    Complete,
-    Failed(ProxyError),
+impl From<Conversion> for IsCall {
+    fn from(conversion: Conversion) -> Self {
+        match conversion {
+            Conversion::Grpc => Self::Yes,
+            Conversion::None => Self::No,
+        }
+    }
 }
 
 impl Record {
@@ -201,9 +196,14 @@ impl Record {
         self.client.unwrap_or_else(|| self.connection.client.ip())
     }
 
-    /// Trusted proxies say that this is the client.
-    pub(super) fn comes_from(&mut self, client: IpAddr) {
-        self.client = Some(client);
+    /// Finds out who the client is: the peer or, where that is trusted, whom it vouches for.
+    pub(super) fn identify(&mut self, headers: &HeaderMap, trusted: &Networks) -> Peer {
+        let address = self.connection.client.ip();
+        let peer = Peer::new(address, trusted);
+        if peer == Peer::Trusted {
+            self.client = Some(headers::client_address(headers, address, trusted));
+        }
+        peer
     }
 
     /// What a trace calls it.
@@ -288,55 +288,11 @@ impl Record {
         self.status = Some(status);
     }
 
-    /// Its route makes it late.
-    pub(super) fn delayed(&mut self) {
-        self.delay = Delay::Injected;
-    }
-
     /// Bytes of the response's body went to the client.
     pub(super) fn sent(&mut self, bytes: u64) {
         self.bytes_out += bytes;
     }
 
-    /// The response is whole. A reason that was set before stays.
-    pub(super) fn complete(&mut self) {
-        if self.end == End::Open {
-            self.end = End::Complete;
-        }
-    }
-
-    /// The request failed, for that reason.
-    pub(super) fn fail(&mut self, error: ProxyError) {
-        self.end = End::Failed(error);
-        if matches!(
-            error,
-            ProxyError::ResponseBodyBroken | ProxyError::ResponseStalled
-        ) {
-            self.answer_broke();
-        }
-    }
-
-    fn failure(&self) -> Option<ProxyError> {
-        let is_late = self.delay == Delay::Injected;
-        match self.end {
-            End::Complete => is_late.then_some(ProxyError::FaultDelay),
-            // Nobody was asked yet who could have answered in time.
-            End::Failed(ProxyError::Timeout | ProxyError::DeadlineExceeded) if is_late && self.tries == 0 => {
-                Some(ProxyError::FaultDelay)
-            }
-            End::Failed(error) => Some(error),
-            End::Open if std::thread::panicking() => Some(ProxyError::Panic),
-            End::Open if self.connection.worker.state.get() == State::Cutting => Some(ProxyError::DrainLimit),
-            End::Open => {
-                let verdict = self.exchange.verdict().or_else(|| self.connection.verdict());
-                Some(
-                    verdict
-                        .or_else(|| self.body_fault())
-                        .unwrap_or(ProxyError::ClientClosed),
-                )
-            }
-        }
-    }
 }
 
 impl Drop for Record {

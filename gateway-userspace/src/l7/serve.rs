@@ -27,7 +27,7 @@ use super::headers::{self, Seen};
 use super::host::Host;
 use super::mirror::Mirrors;
 use super::path;
-use super::record::{IsCall, Record};
+use super::record::Record;
 use super::resolved::{Action, ResolvedRoute};
 use super::sticky;
 use super::switch::{self, Switch};
@@ -110,15 +110,7 @@ fn admit(
     }
 
     // Route.
-    let trusted = &listener.http().trusted_proxies;
-    let peer = headers::Peer::new(connection.client.ip(), trusted);
-    if peer == headers::Peer::Trusted {
-        record.comes_from(headers::client_address(
-            &head.headers,
-            connection.client.ip(),
-            trusted,
-        ));
-    }
+    let peer = record.identify(&head.headers, &listener.http().trusted_proxies);
     let facts = Facts {
         headers: &head.headers,
         query: head.uri.query(),
@@ -173,11 +165,7 @@ fn admit(
         scheme: OWN_SCHEME.as_str(),
         host: &host.value,
         request_id: &record.request_id,
-        via: match head.version {
-            Version::HTTP_2 => "2 gateway",
-            Version::HTTP_10 => "1.0 gateway",
-            _ => "1.1 gateway",
-        },
+        via: headers::via(head.version),
         expect: if forwards_expect {
             Expect::Forward
         } else {
@@ -193,14 +181,11 @@ fn admit(
         Switch::None => route.mirrors(),
         Switch::To(_) => Mirrors::No,
     };
-    let keeps = is_idempotent(&head.method) || resends == Resends::Yes || mirrors == Mirrors::Yes;
-    let bounds = Bounds {
-        bytes_max: (conversion == Conversion::None).then_some(rules.body_bytes_max),
-        replay_bytes_max: if keeps { rules.replay_bytes_max } else { 0 },
-        messages: (conversion == Conversion::Grpc)
-            .then(|| grpc::MessageMeter::new(rules.grpc_message_bytes_max)),
-        stalled_timeout: (conversion == Conversion::None).then_some(listener.http().stalled_timeout),
+    let keeps = match (mirrors, resends) {
+        (Mirrors::No, Resends::No) if !is_idempotent(&head.method) => Resends::No,
+        _ => Resends::Yes,
     };
+    let bounds = Bounds::new(rules, conversion, keeps, listener.http().stalled_timeout);
     if bounds.exceeded_by(&head.headers) {
         return Err(ProxyError::BodyTooLarge.into());
     }
@@ -210,13 +195,7 @@ fn admit(
         Switch::To(_) => None,
     };
     record.body(upload.clone());
-    let host = match rewrite.and_then(|rewrite| rewrite.host.as_ref()) {
-        Some(other) => {
-            head.headers.insert(header::HOST, other.clone());
-            other.clone()
-        }
-        None => host.value,
-    };
+    let host = target::host(&mut head.headers, rewrite, host.value);
     target::address(&mut head, host, protocol)?;
     head.extensions.clear();
     switch.ask_upstream(&mut head, protocol)?;
@@ -230,11 +209,7 @@ fn admit(
             upload,
             gate: forwards_expect.then(Arc::<Gate>::default),
             resends,
-            is_call: if conversion == Conversion::Grpc {
-                IsCall::Yes
-            } else {
-                IsCall::No
-            },
+            is_call: conversion.into(),
             mirrors,
         }),
         switch,

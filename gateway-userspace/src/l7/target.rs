@@ -2,14 +2,23 @@
 
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderValue, Method, Uri, Version, header, uri};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, uri};
 
 use super::answers::Short;
 use super::attempt::Outgoing;
 use super::body::RequestBody;
 use super::error::ProxyError;
 use super::headers;
-use crate::config::snapshot::{Redirect, Scheme, UpstreamProtocol, Wanted};
+use crate::config::snapshot::{Redirect, Rewrite, Scheme, UpstreamProtocol, Wanted};
+
+/// The host that an upstream is asked for: the client's, unless the route says another.
+pub(super) fn host(headers: &mut HeaderMap, rewrite: Option<&Rewrite>, asked: HeaderValue) -> HeaderValue {
+    let Some(other) = rewrite.and_then(|rewrite| rewrite.host.as_ref()) else {
+        return asked;
+    };
+    headers.insert(header::HOST, other.clone());
+    other.clone()
+}
 
 /// Turns the target into what the upstream's protocol wants: path alone with Host, or the whole with an authority.
 pub(super) fn address(

@@ -7,21 +7,20 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::oneshot::{Receiver, Sender, channel};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::bounds::Bounds;
+use super::gate::{self, Gate};
 use super::{BodyError, bytes_of};
 use crate::l7::error::ProxyError;
-use crate::l7::grpc::MessageMeter;
 use crate::l7::headers;
 use crate::l7::patience::Patience;
 
@@ -29,30 +28,6 @@ use crate::l7::patience::Patience;
 const KEPT_BYTES_MAX: u64 = 64 << 20;
 /// Kept now.
 static KEPT_BYTES: AtomicU64 = AtomicU64::new(0);
-
-/// How long a body waits for the upstream's word where `expect = "forward"` (RFC 9110, section 10.1.1: not for ever).
-const EXPECT_MAX: Duration = Duration::from_secs(1);
-
-/// What holds for one body.
-pub(crate) struct Bounds {
-    /// Bytes in all; `None`: no bound.
-    pub(crate) bytes_max: Option<u64>,
-    /// Bytes kept to send it again; 0: it is never sent again.
-    pub(crate) replay_bytes_max: usize,
-    /// gRPC: bytes of one message.
-    pub(crate) messages: Option<MessageMeter>,
-    /// How long the client may owe more of it; `None`: for ever, as in a stream of messages.
-    pub(crate) stalled_timeout: Option<Duration>,
-}
-
-impl Bounds {
-    /// Whether the head announces too much already.
-    pub(crate) fn exceeded_by(&self, headers: &HeaderMap) -> bool {
-        let length = headers.get(header::CONTENT_LENGTH);
-        let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        matches!((self.bytes_max, length), (Some(max), Some(length)) if length > max)
-    }
-}
 
 /// A client's body, and what passed of it.
 pub(crate) struct Upload {
@@ -305,21 +280,6 @@ impl Drop for Source {
     }
 }
 
-/// What holds a body back until the upstream wants it.
-#[derive(Debug, Default)]
-pub(crate) struct Gate {
-    open: AtomicBool,
-    waker: AtomicWaker,
-}
-
-impl Gate {
-    /// The upstream said 100, or its final word.
-    pub(crate) fn open(&self) {
-        self.open.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-}
-
 /// What one try sends.
 pub(crate) struct RequestBody(Option<View>);
 
@@ -343,7 +303,7 @@ impl RequestBody {
     /// Held back until the gate opens, one second at most.
     pub(crate) fn behind(mut self, gate: &Arc<Gate>) -> Self {
         if let Some(view) = &mut self.0 {
-            let limit = Box::pin(sleep_until(Instant::now() + EXPECT_MAX));
+            let limit = Box::pin(sleep_until(Instant::now() + gate::EXPECT_MAX));
             view.gate = Some((Arc::clone(gate), limit));
         }
         self
@@ -362,8 +322,7 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         if let Some((gate, limit)) = &mut view.gate {
-            gate.waker.register(context.waker());
-            if !gate.open.load(Ordering::Acquire) {
+            if !gate.is_open(context) {
                 ready!(limit.as_mut().poll(context));
             }
             view.gate = None;

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::tests::{FOUND, STEPS, fit, host, methods, path};
 use super::*;
 
 /// Host, path (`~` begins a regular expression), methods, and conditions by words: `x-a=1`, `?v=1`, `;sid=1`, `@NETWORK`.
