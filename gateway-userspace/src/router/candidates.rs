@@ -22,7 +22,7 @@ pub(super) struct Candidates {
     /// Those without such a value.
     rest: Vec<Candidate>,
     /// What they say, to find those that say the same.
-    said: HashSet<(Box<str>, Option<Method>)>,
+    said: HashSet<(Box<str>, Option<Method>), BuildHasherDefault<Fnv>>,
 }
 
 type ByValue = HashMap<Box<[u8]>, Vec<Candidate>, BuildHasherDefault<Fnv>>;

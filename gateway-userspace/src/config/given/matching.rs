@@ -21,7 +21,7 @@ pub struct Match {
     pub path_prefix: Option<String>,
     /// A regular expression for the whole path, as the crate `regex` reads it, without Unicode classes. It is tried after
     /// every `path` and `path_prefix` of the same host.
-    #[schemars(extend("examples" = ["/(img|css)/[a-z0-9]+"]))]
+    #[schemars(extend("examples" = ["/img/[a-z0-9]+"]))]
     pub path_regex: Option<String>,
     /// Methods in upper case. Default: every method.
     #[schemars(length(min = 1, max = limits::MATCHES_MAX), extend("examples" = [["GET", "HEAD"]]))]

@@ -25,6 +25,7 @@ pub struct Matching {
 }
 
 type ReadPath = fn(&str) -> Result<PathPattern, Wrong>;
+type ReadSource = fn(&str) -> Result<Source, Wrong>;
 
 /// Reads it; `None` where no path can be read.
 pub fn matching(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Matching> {
@@ -105,7 +106,7 @@ fn each<T: PartialEq>(
 
 /// What is asked for beside host, path and method.
 fn conditions(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_>) -> Conditions {
-    let kinds: [(&str, &Option<Vec<FieldMatch>>, fn(&str) -> Result<Source, Wrong>); 3] = [
+    let kinds: [(&str, &Option<Vec<FieldMatch>>, ReadSource); 3] = [
         ("headers", &given.headers, header),
         ("query", &given.query, query),
         ("cookies", &given.cookies, cookie),

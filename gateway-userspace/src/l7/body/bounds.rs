@@ -23,7 +23,7 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     /// As a route has it; nothing is kept of what is sent but once.
-    pub(crate) fn new(
+    pub(in crate::l7) fn new(
         rules: &RouteHttp,
         conversion: Conversion,
         keeps: Resends,

@@ -315,7 +315,7 @@ fn the_lookup_agrees_with_a_look_at_every_route() {
         }
         for _ in 0..40 {
             let target: String = (0..=below(2)).map(|_| format!("/{}", ["a", "b", "c"][below(3)])).collect();
-            let target = [target.clone(), format!("{target}?v=1")].swap_remove(below(2));
+            let target = if below(2) == 0 { target } else { format!("{target}?v=1") };
             let has = ["", "x-a=1", "x-a=2 x-b=7", ";c=1 x-a=1", "@10.0.0.1 x-b=1"][below(5)];
             let asked = Asked::new("GET", &target, has);
             let best = routes
