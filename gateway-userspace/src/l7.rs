@@ -5,7 +5,7 @@
 //! connections, and the access log's queue; none of it makes a worker wait. Files in reading order: `workers` (the
 //! control side), `bind`, `worker` (a thread's life), `accept` and `admission`, `connection` (its task, over `stream`
 //! and the inspector, with its `client_text`), `server`, `serve` (**the** request's way), `host`, `path`, `target`, `headers`, `switch`,
-//! `deadline`, `balance`, `attempt`, `pool`, `body`, `tunnel`, `answers`, `record` (how each request ends), `exchange`
+//! `deadline`, `filter`, `balance`, `attempt`, `pool`, `body`, `tunnel`, `answers`, `record` (how each request ends), `exchange`
 //! (what the sweep sees of it) and `ends`, `metrics`.
 //! This module knows neither `l4`, `cluster` nor `admin`.
 
@@ -25,6 +25,7 @@ mod ends;
 mod error;
 mod exchange;
 mod executor;
+mod filter;
 mod forward;
 mod gather;
 mod grpc;

@@ -1,5 +1,6 @@
 //! From settings to the snapshot that workers and kernel tables are made of. Pure: no clock, file or socket.
 
+mod filters;
 mod upstreams;
 
 use std::collections::HashMap;
@@ -18,6 +19,9 @@ use super::snapshot::{
 use crate::registry::Registry;
 use crate::router::{RouteIndex, Router, Slashes};
 use upstreams::Sources;
+
+#[cfg(test)]
+pub(crate) use filters::filters;
 
 /// Bytes of an IPv4 header without options.
 const IPV4_HEADER_BYTES: u16 = 20;
@@ -106,6 +110,7 @@ impl Joined<'_> {
             action,
             subset: settings.subset,
             fallback,
+            filters: filters::filters(&settings.filters),
             http,
         });
         let known = self.routes.entry(settings.name.clone()).or_default();
@@ -152,6 +157,7 @@ fn listener(
         segment_bytes_max: way.map(|(dataplane, node)| segment_bytes_max(dataplane, node, settings.address)),
         http: settings.http.clone(),
         router,
+        filters: filters::filters(&settings.filters),
         routes,
     }
 }

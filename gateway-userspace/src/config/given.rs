@@ -5,6 +5,7 @@
 //! reference in `docs/configuration.md` and of the JSON schema.
 
 mod channel;
+mod filters;
 mod guard;
 #[macro_use]
 mod keys;
@@ -27,6 +28,7 @@ use super::snapshot::{AttachMode, Encapsulation, Transport};
 use values::SocketAddress;
 
 pub use channel::{Channel, Failback};
+pub use filters::{Filter, HeaderEdit, HeadersFilter};
 pub use guard::{CircuitBreaker, EndpointLimits, Hash, Outlier, UpstreamLimits};
 pub use keys::{ListenerKeys, RouteKeys};
 pub use retry::{Fallback, Retry};
@@ -264,6 +266,10 @@ listener_keys! { route_keys! table! {
         /// What clients speak.
         #[schemars(extend("default" = ListenerProtocol::Http))]
         pub protocol: Option<ListenerProtocol>,
+        /// What is done to each request that comes by it and that a route takes, before what the route does: tables as in
+        /// `route.filters`.
+        #[schemars(length(max = limits::FILTERS_MAX), extend("x-as" = "route.filters"))]
+        pub filters: Option<Vec<Filter>>,
     }
 } }
 
@@ -308,6 +314,10 @@ route_keys! { table! {
             extend("default" = limits::FALLBACK_ON_WORDS, "examples" = [["connect-failure", "502-504"]])
         )]
         pub fallback_on: Option<Vec<String>>,
+        /// What is done to each of its requests before an endpoint is chosen, in this order, and to the answer's head, in the
+        /// reverse order. `docs/filters.md` says more.
+        #[schemars(length(max = limits::FILTERS_MAX))]
+        pub filters: Option<Vec<Filter>>,
     }
 } }
 

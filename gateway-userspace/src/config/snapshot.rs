@@ -20,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
+use crate::filters::NamedFilter;
 use crate::registry::{Channel, EndpointState, GuardSettings, UpstreamState};
 use crate::resilience::budget::Budget;
 use crate::resilience::channel;
@@ -250,6 +251,8 @@ pub struct Listener {
     pub http: ListenerHttp,
     /// Which route a request takes; an index into `routes`.
     pub router: Router,
+    /// What requests pass before those of their route, in this order.
+    pub filters: Vec<Arc<NamedFilter>>,
     /// The routes of this listener.
     pub routes: Vec<Arc<Route>>,
 }
@@ -265,6 +268,8 @@ pub struct Route {
     pub subset: Option<usize>,
     /// What happens where that fails.
     pub fallback: Fallback,
+    /// What its requests pass, in this order.
+    pub filters: Vec<Arc<NamedFilter>>,
     /// What holds for its requests.
     pub http: RouteHttp,
 }

@@ -8,6 +8,7 @@ mod channels;
 mod cluster;
 mod dataplane;
 mod fallback;
+mod filters;
 mod health;
 mod keys;
 mod listeners;

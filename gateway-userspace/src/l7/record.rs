@@ -19,6 +19,7 @@ use super::connection::Connection;
 use super::deadline::Deadline;
 use super::error::{Fault, ProxyError};
 use super::exchange::{Exchange, Pace};
+use super::filter::Passage;
 use super::grpc;
 use super::headers::{self, Seen, TraceId};
 use super::pool::{Pool, Seat};
@@ -77,6 +78,8 @@ pub(crate) struct Record {
     pub(super) stays_at: Option<usize>,
     /// Whom of its upstream it may go to.
     pub(super) choice: Choice,
+    /// The filters that saw it, until its answer's head is made.
+    pub(super) passage: Option<Passage>,
     connect: Option<Duration>,
     first_byte: Option<Duration>,
     upstream_status: Option<StatusCode>,
@@ -135,6 +138,7 @@ impl Record {
             key: None,
             stays_at: None,
             choice: Choice::Whole,
+            passage: None,
             method: request.method().clone(),
             version: request.version(),
             host: request.headers().get(http::header::HOST).cloned(),

@@ -24,6 +24,7 @@ use crate::config::snapshot::{
     Failure, Fallback, HttpMode, Listener, ListenerHttp, MergeSlashes, NodeHeader, Outcomes, Respond, Route,
     RouteAction, RouteHttp, Snapshot,
 };
+use crate::filters::NamedFilter;
 use crate::inspect::{Mode, Rules};
 use crate::router::Lookup;
 
@@ -63,6 +64,8 @@ pub(crate) struct ResolvedRoute {
     /// `None`: the route answers by itself.
     upstream: Option<Rc<ResolvedUpstream>>,
     fallbacks: Vec<Rc<ResolvedUpstream>>,
+    /// Those of the listener, then its own.
+    filters: Box<[Arc<NamedFilter>]>,
     resends: Resends,
     pub(super) counters: Arc<RouteCounters>,
 }
@@ -114,6 +117,7 @@ impl Resolved {
                         .iter()
                         .filter_map(|rung| upstreams.get(&rung.name).cloned())
                         .collect(),
+                    filters: listener.filters.iter().chain(&route.filters).cloned().collect(),
                     resends: resends(route),
                     counters: metrics.route(&listener.name, &route.name, worker),
                     route: Arc::clone(route),
@@ -274,6 +278,11 @@ impl ResolvedRoute {
     pub(super) fn resends_calls(&self) -> bool {
         self.route.http.retry.on.has_any_grpc()
             || (!self.fallbacks.is_empty() && self.route.fallback.on.has_any_grpc())
+    }
+
+    /// What its requests pass, in this order.
+    pub(super) fn filters(&self) -> &[Arc<NamedFilter>] {
+        &self.filters
     }
 
     /// What holds for its requests.

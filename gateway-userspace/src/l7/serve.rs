@@ -21,6 +21,7 @@ use super::connection::Connection;
 use super::deadline::{self, A_DAY, Blames, SWEPT_MIN, later};
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::filter;
 use super::forward::{forward, lists};
 use super::grpc;
 use super::headers::{self, Seen};
@@ -35,14 +36,12 @@ use super::tunnel::Tunnel;
 use crate::config::snapshot::{EncodedSlash, Expect, UpstreamProtocol};
 use crate::inspect::{Refusal, Resume};
 
-/// A request that may be forwarded.
+/// A request that may be forwarded, once the filters of its route let it pass.
 struct Admitted {
     route: Rc<ResolvedRoute>,
     outgoing: Box<Outgoing>,
     switch: Switch,
     conversion: Conversion,
-    /// The end of the whole, body included.
-    deadline: Option<Instant>,
 }
 
 /// Takes one request from its head to its response's head; the body follows on its own and ends the record.
@@ -67,7 +66,7 @@ pub(super) async fn serve(
             ProxyError::Refused(refusal).into()
         }
         None => match admit(&connection, request, seen, &mut record) {
-            Ok(admitted) => in_time(&connection, admitted, &mut record).await,
+            Ok(admitted) => decide(&connection, admitted, &mut record).await,
             Err(short) => Answer::Short(short),
         },
     };
@@ -121,7 +120,11 @@ fn admit(
         return Err(ProxyError::PathEncodedSlash.into());
     }
     let protocol = match route.action()? {
-        Action::Respond(respond) => return Err(Short::Own(Arc::clone(respond))),
+        Action::Respond(respond) if route.filters().is_empty() => {
+            return Err(Short::Own(Arc::clone(respond)));
+        }
+        // It goes no further than the filters, which see it in the words of this one.
+        Action::Respond(_) => UpstreamProtocol::Http1,
         Action::Forward(upstream) => upstream.protocol(),
     };
 
@@ -144,20 +147,15 @@ fn admit(
             trusted,
         ));
     }
-    let (conversion, deadline) = deadline::terms(&mut head, record.start, rules, peer)?;
-    let ends_at = deadline.as_ref().map(|deadline| deadline.at);
-    record.deadline = deadline;
+    let conversion;
+    (conversion, record.deadline) = deadline::terms(&mut head, record.start, rules, peer)?;
     let hop = headers::Hop {
         peer,
         client: connection.client_text.forwarded_for(),
         scheme: "http",
         host: &host.value,
         request_id: &record.request_id,
-        via: match head.version {
-            Version::HTTP_2 => "2 gateway",
-            Version::HTTP_10 => "1.0 gateway",
-            _ => "1.1 gateway",
-        },
+        via: headers::via(head.version),
         expect: if forwards_expect {
             Expect::Forward
         } else {
@@ -169,17 +167,10 @@ fn admit(
         Conversion::Grpc if route.resends_calls() => Resends::Yes,
         _ => Resends::No,
     };
-    let bounds = Bounds {
-        bytes_max: (conversion == Conversion::None).then_some(rules.body_bytes_max),
-        replay_bytes_max: if is_idempotent(&head.method) || resends == Resends::Yes {
-            rules.replay_bytes_max
-        } else {
-            0
-        },
-        messages: (conversion == Conversion::Grpc)
-            .then(|| grpc::MessageMeter::new(rules.grpc_message_bytes_max)),
-        stalled_timeout: (conversion == Conversion::None).then_some(listener.http().stalled_timeout),
-    };
+    let mut bounds = Bounds::new(rules, listener.http(), conversion);
+    if !is_idempotent(&head.method) && resends == Resends::No {
+        bounds.replay_bytes_max = 0;
+    }
     if bounds.exceeded_by(&head.headers) {
         return Err(ProxyError::BodyTooLarge.into());
     }
@@ -210,20 +201,32 @@ fn admit(
         }),
         switch,
         conversion,
-        deadline: ends_at,
     })
 }
 
-/// Forwards a request within its limits of time. `timeout` is counted anew while the client sends its body, for a slow
+/// Leads a request through the filters of its route, then does what the route does: forwards it within its limits of
+/// time. `timeout` is counted anew while the client sends its body, for a slow
 /// client is no slow upstream.
-async fn in_time(connection: &Rc<Connection>, admitted: Admitted, record: &mut Record) -> Answer {
+async fn decide(connection: &Rc<Connection>, admitted: Admitted, record: &mut Record) -> Answer {
     let Admitted {
         route,
-        outgoing,
+        mut outgoing,
         switch,
         conversion,
-        deadline,
     } = admitted;
+
+    // Filter.
+    if !route.filters().is_empty() {
+        if let Err(short) = filter::request(&route, &mut outgoing, record).await {
+            return Answer::Short(short);
+        }
+        if let Ok(Action::Respond(respond)) = route.action() {
+            return Answer::Short(Short::Own(Arc::clone(respond)));
+        }
+    }
+
+    // Forward.
+    let deadline = record.deadline.as_ref().map(|deadline| deadline.at);
     let limit = route.http().timeout;
     let exchange = Rc::clone(&record.exchange);
     let upload = outgoing.upload.clone();
@@ -310,6 +313,7 @@ fn respond(
     mut record: Box<Record>,
 ) -> Response<ResponseBody> {
     let node = record.listener.node_header.clone();
+    let passage = record.passage.take();
     if !matches!(answer, Answer::Switched { .. }) && connection.report.holds() {
         connection.report.resume(Resume::Http);
     }
@@ -376,6 +380,9 @@ fn respond(
         }
         Answer::Short(Short::Refused { error, allow }) => refusal(error, allow, asker, record),
     };
+    if let Some(passage) = passage {
+        passage.response(response.headers_mut());
+    }
     if let Some(node) = node {
         response.headers_mut().insert(headers::NODE, node);
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::fallback;
+use super::filters;
 use super::keys;
 use super::names::{Names, Resolution};
 use super::patterns::{self, Wrong};
@@ -43,6 +44,7 @@ pub fn routes(
         let own = route.upstream.as_ref();
         let own = own.and_then(|name| upstreams.iter().find(|upstream| upstream.name == *name));
         let subset = subsets::of_route(route, own.map(|own| &own.subsets), &path, problems);
+        let filters = filters::filters(route.filters.as_deref(), &path, problems);
         let ladder = fallback::fallback(route, upstreams, &references.upstreams, &path, problems);
         let (Some(name), Some((hosts, pattern, methods)), Some(action)) = (name, matching, action) else {
             continue;
@@ -57,6 +59,7 @@ pub fn routes(
             fallbacks: ladder.upstreams,
             fallback_respond: ladder.respond,
             fallback_on: ladder.on,
+            filters,
             keys,
         });
         for listener in &served {

@@ -18,7 +18,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{BodyError, bytes_of};
+use super::{BodyError, Conversion, bytes_of};
+use crate::config::snapshot::{ListenerHttp, RouteHttp};
 use crate::l7::error::ProxyError;
 use crate::l7::grpc::MessageMeter;
 use crate::l7::headers;
@@ -45,6 +46,18 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
+    /// What the route and its listener say.
+    pub(crate) fn new(route: &RouteHttp, listener: &ListenerHttp, conversion: Conversion) -> Self {
+        let is_plain = conversion == Conversion::None;
+        Self {
+            bytes_max: is_plain.then_some(route.body_bytes_max),
+            replay_bytes_max: route.replay_bytes_max,
+            messages: (conversion == Conversion::Grpc)
+                .then(|| MessageMeter::new(route.grpc_message_bytes_max)),
+            stalled_timeout: is_plain.then_some(listener.stalled_timeout),
+        }
+    }
+
     /// Whether the head announces too much already.
     pub(crate) fn exceeded_by(&self, headers: &HeaderMap) -> bool {
         let length = headers.get(header::CONTENT_LENGTH);

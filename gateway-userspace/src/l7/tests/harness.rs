@@ -13,12 +13,13 @@ use hyper::body::Frame;
 use tokio::net::TcpListener;
 
 use crate::balance::{self, Member, RosterTerms};
-use crate::config::limits;
+use crate::config::{compile, limits};
 use crate::config::snapshot::{
     Admin, AdminListen, Balancing, Endpoint, Fallback, HashBy, HttpMode, Listener, ListenerHttp, Missing,
     Networks, Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot, Sticky,
     StickySettings, Subset, SubsetBy, SubsetFallback, Subsets, Upstream, UpstreamProtocol,
 };
+use crate::filters::FilterSettings;
 use crate::guards::Driver;
 use crate::l7::{Shared, Workers};
 use crate::registry::{Channel, EndpointState, GuardSettings, Registry};
@@ -129,6 +130,9 @@ pub(super) struct Setup {
     pub(super) failback: channel::Settings,
     pub(super) fallback_on: Outcomes,
     pub(super) fallback_respond: Option<Respond>,
+    pub(super) listener_filters: Vec<FilterSettings>,
+    /// Of all routes.
+    pub(super) filters: Vec<FilterSettings>,
 }
 
 impl Setup {
@@ -172,6 +176,8 @@ impl Setup {
             failback: channel::Settings::default(),
             fallback_on: Outcomes::of(&limits::FALLBACK_ON),
             fallback_respond: None,
+            listener_filters: Vec::new(),
+            filters: Vec::new(),
         }
     }
 
@@ -267,6 +273,7 @@ impl Setup {
                     upstreams: backup.clone().into_iter().collect(),
                     respond: self.fallback_respond.clone().map(Arc::new),
                 },
+                filters: compile::filters(&self.filters),
                 http: RouteHttp {
                     retry: self.retry.clone(),
                     timeout: self.timeout,
@@ -306,6 +313,7 @@ impl Setup {
                     trusted_proxies: self.trusted_proxies.clone(),
                     ..ListenerHttp::default()
                 },
+                filters: compile::filters(&self.listener_filters),
                 router,
                 routes: routes.clone(),
             })

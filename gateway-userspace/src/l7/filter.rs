@@ -1,0 +1,87 @@
+//! A request led through the filters of its listener and its route, and its answer's head led back.
+//!
+//! What filters do stands in `filters`; this file knows how a request ends early, and what may have to be waited for.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::answers::Short;
+use super::attempt::Outgoing;
+use super::error::ProxyError;
+use super::record::Record;
+use super::resolved::ResolvedRoute;
+use crate::config::snapshot::Respond;
+use crate::filters::{Asked, Denial, Mark, Step};
+
+/// The filters that saw a request, and what they keep of it for its answer.
+pub(super) struct Passage {
+    route: Rc<ResolvedRoute>,
+    marks: Vec<Mark>,
+}
+
+/// Leads a request through its route's filters, in their order.
+///
+/// # Errors
+/// The short way out. Filters behind the one that took it never see the request, nor its answer.
+pub(super) async fn request(
+    route: &Rc<ResolvedRoute>,
+    outgoing: &mut Outgoing,
+    record: &mut Record,
+) -> Result<(), Short> {
+    let mut passage = Passage {
+        route: Rc::clone(route),
+        marks: Vec::with_capacity(route.filters().len()),
+    };
+    let client = record.client();
+    let mut outcome = Ok(());
+    for named in route.filters() {
+        let mut mark = Mark::default();
+        let mut asked = Asked {
+            head: &mut outgoing.head,
+            client,
+        };
+        let step = named.filter.request(&mut asked, &mut mark);
+        passage.marks.push(mark);
+        match step {
+            Step::Next => {}
+            Step::Answer(status) => {
+                outcome = Err(Short::Own(Arc::new(bodiless(status))));
+                break;
+            }
+            Step::Deny(denial) => {
+                outcome = Err(ProxyError::from(denial).into());
+                break;
+            }
+        }
+    }
+    record.passage = Some(passage);
+    outcome
+}
+
+fn bodiless(status: StatusCode) -> Respond {
+    Respond {
+        status,
+        body: Vec::new(),
+        content_type: HeaderValue::from_static(""),
+        retry_after: None,
+    }
+}
+
+impl Passage {
+    /// Leads the answer's head back: in the reverse order, and whoever gave it.
+    pub(super) fn response(mut self, headers: &mut HeaderMap) {
+        while let Some(mark) = self.marks.pop() {
+            if let Some(named) = self.route.filters().get(self.marks.len()) {
+                named.filter.response(mark, headers);
+            }
+        }
+    }
+}
+
+impl From<Denial> for ProxyError {
+    fn from(denial: Denial) -> Self {
+        match denial {}
+    }
+}
