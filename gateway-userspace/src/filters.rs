@@ -5,13 +5,17 @@
 //! them. What must outlive edits of the configuration they hold in cells of the registry.
 
 pub mod headers;
+pub mod rate_limit;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
 use headers::Headers;
+use rate_limit::{RateLimit, Standing};
 
 /// A filter as it is configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,15 +31,66 @@ pub struct FilterSettings {
 pub enum Settings {
     /// `headers`.
     Headers(Headers),
+    /// `rate_limit`.
+    RateLimit(rate_limit::Settings),
 }
 
 /// A filter that requests are led through, by all workers.
 #[derive(Debug)]
 pub struct NamedFilter {
-    /// Unique in its route or listener.
-    pub name: String,
+    /// Which one it is.
+    pub id: Identity,
     /// What it does.
     pub filter: Filter,
+    /// What came of it; outlives edits.
+    pub counts: Arc<Counts>,
+}
+
+/// Which filter of the configuration: what its state belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Where it stands.
+    pub owner: Owner,
+    /// Unique there.
+    pub name: String,
+}
+
+/// Where a filter stands, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// In a listener.
+    Listener(String),
+    /// In a route; over all its listeners it is one.
+    Route(String),
+}
+
+impl Owner {
+    /// What it is and how it is called.
+    pub fn texts(&self) -> (&'static str, &str) {
+        match self {
+            Self::Listener(name) => ("listener", name),
+            Self::Route(name) => ("route", name),
+        }
+    }
+}
+
+/// Requests that a filter did not let pass.
+#[derive(Debug, Default)]
+pub struct Counts {
+    refused: AtomicU64,
+    would_refuse: AtomicU64,
+}
+
+impl Counts {
+    /// Those refused.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Those that a dry run let pass.
+    pub fn would_refuse(&self) -> u64 {
+        self.would_refuse.load(Ordering::Relaxed)
+    }
 }
 
 /// What a filter does.
@@ -43,6 +98,8 @@ pub struct NamedFilter {
 pub enum Filter {
     /// Changes fields.
     Headers(Headers),
+    /// Refuses who asks too often.
+    RateLimit(Box<RateLimit>),
 }
 
 /// A request as filters see it: as the endpoint would get it.
@@ -52,6 +109,19 @@ pub struct Asked<'r> {
     pub head: &'r mut Parts,
     /// As trusted proxies make it out.
     pub client: IpAddr,
+    /// The [`network`] of that.
+    pub network: IpAddr,
+}
+
+/// Leading bits of an IPv6 address that tell clients apart: one subscriber has a /64 at least (RFC 6177).
+const CLIENT_MASK_V6: u128 = !0 << 64;
+
+/// What tells clients apart: their address, and of IPv6 its /64.
+pub fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & CLIENT_MASK_V6)),
+        v4 => v4,
+    }
 }
 
 /// Where a request goes from a filter.
@@ -63,11 +133,16 @@ pub enum Step {
     Answer(StatusCode),
     /// Back: it is refused.
     Deny(Denial),
+    /// On, though it would be refused but for a dry run.
+    WouldDeny(Denial),
 }
 
 /// Why a filter refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denial {}
+pub enum Denial {
+    /// The key asks too often.
+    RateLimited,
+}
 
 /// What a filter keeps of a request for the answer's head.
 #[derive(Debug, Default)]
@@ -75,23 +150,53 @@ pub enum Mark {
     /// Nothing.
     #[default]
     Nothing,
+    /// How its key stands.
+    Rate(Standing),
+}
+
+impl NamedFilter {
+    /// Takes a request on its way to the upstream, and counts what does not pass.
+    pub fn request(&self, asked: &mut Asked<'_>, mark: &mut Mark) -> Step {
+        let step = self.filter.request(asked, mark);
+        match step {
+            Step::Deny(_) => self.counts.refused.fetch_add(1, Ordering::Relaxed),
+            Step::WouldDeny(_) => self.counts.would_refuse.fetch_add(1, Ordering::Relaxed),
+            Step::Next | Step::Answer(_) => 0,
+        };
+        step
+    }
 }
 
 impl Filter {
-    /// Takes a request on its way to the upstream.
-    pub fn request(&self, asked: &mut Asked<'_>, _mark: &mut Mark) -> Step {
+    fn request(&self, asked: &mut Asked<'_>, mark: &mut Mark) -> Step {
         match self {
             Self::Headers(headers) => {
                 headers.request.apply(&mut asked.head.headers);
                 Step::Next
             }
+            Self::RateLimit(limit) => limit.request(asked, mark),
         }
     }
 
     /// Takes the head of the answer to a request that it saw, whoever gave it.
-    pub fn response(&self, _mark: Mark, headers: &mut HeaderMap) {
-        match self {
-            Self::Headers(settings) => settings.response.apply(headers),
+    pub fn response(&self, mark: Mark, headers: &mut HeaderMap) {
+        if let Self::Headers(settings) = self {
+            settings.response.apply(headers);
         }
+        match mark {
+            Mark::Nothing => {}
+            Mark::Rate(standing) => standing.tell(headers),
+        }
+    }
+}
+
+/// A request from that client.
+#[cfg(test)]
+pub(crate) fn asked<'r>(head: &'r mut Parts, client: &str) -> Asked<'r> {
+    let client = client.parse().unwrap();
+    Asked {
+        head,
+        client,
+        network: network(client),
     }
 }

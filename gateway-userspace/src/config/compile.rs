@@ -16,6 +16,7 @@ use super::snapshot::{
     Dataplane, Encapsulation, Fallback, Listener, MergeSlashes, Node, Route, RouteAction, RouteHttp,
     Snapshot, Upstream,
 };
+use crate::filters::Owner;
 use crate::registry::Registry;
 use crate::router::{RouteIndex, Router, Slashes};
 use upstreams::Sources;
@@ -110,7 +111,11 @@ impl Joined<'_> {
             action,
             subset: settings.subset,
             fallback,
-            filters: filters::filters(&settings.filters),
+            filters: filters::filters(
+                &settings.filters,
+                &Owner::Route(settings.name.clone()),
+                self.sources.registry,
+            ),
             http,
         });
         let known = self.routes.entry(settings.name.clone()).or_default();
@@ -157,7 +162,11 @@ fn listener(
         segment_bytes_max: way.map(|(dataplane, node)| segment_bytes_max(dataplane, node, settings.address)),
         http: settings.http.clone(),
         router,
-        filters: filters::filters(&settings.filters),
+        filters: filters::filters(
+            &settings.filters,
+            &Owner::Listener(settings.name.clone()),
+            joined.sources.registry,
+        ),
         routes,
     }
 }

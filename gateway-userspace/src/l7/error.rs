@@ -148,6 +148,8 @@ reasons! {
     MethodNotAllowed = "method-not-allowed", Downstream, Never, METHOD_NOT_ALLOWED, "this method is not served here";
     /// CONNECT and TRACE are not proxied.
     MethodRefused = "method-refused", Downstream, Never, METHOD_NOT_ALLOWED, "this method is refused";
+    /// A `rate_limit` of the route or listener has no room for the client's key.
+    RateLimited = "rate-limited", Downstream, Never, TOO_MANY_REQUESTS, "too many requests";
     /// The client's body broke off.
     RequestBodyBroken = "request-body-broken", Downstream, Never, BAD_REQUEST, "the request's body broke off";
     /// The route's timeout ended while the client still owed its body.

@@ -13,7 +13,7 @@ use super::error::ProxyError;
 use super::record::Record;
 use super::resolved::ResolvedRoute;
 use crate::config::snapshot::Respond;
-use crate::filters::{Asked, Denial, Mark, Step};
+use crate::filters::{Asked, Denial, Mark, Step, network};
 
 /// The filters that saw a request, and what they keep of it for its answer.
 pub(super) struct Passage {
@@ -41,11 +41,12 @@ pub(super) async fn request(
         let mut asked = Asked {
             head: &mut outgoing.head,
             client,
+            network: network(client),
         };
-        let step = named.filter.request(&mut asked, &mut mark);
+        let step = named.request(&mut asked, &mut mark);
         passage.marks.push(mark);
         match step {
-            Step::Next => {}
+            Step::Next | Step::WouldDeny(_) => {}
             Step::Answer(status) => {
                 outcome = Err(Short::Own(Arc::new(bodiless(status))));
                 break;
@@ -82,6 +83,8 @@ impl Passage {
 
 impl From<Denial> for ProxyError {
     fn from(denial: Denial) -> Self {
-        match denial {}
+        match denial {
+            Denial::RateLimited => Self::RateLimited,
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::limits;
+use super::{Time, limits, time_text};
 
 /// A step on a request's way, and on its answer's way back. Beside `name` it has exactly one key, which says what it does.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -17,6 +17,8 @@ pub struct Filter {
     pub name: Option<String>,
     /// Removes, sets and adds fields.
     pub headers: Option<HeadersFilter>,
+    /// Refuses who asks too often.
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// Removes, sets and adds fields.
@@ -43,4 +45,40 @@ pub struct HeaderEdit {
     /// Fields that are added to what is there.
     #[schemars(extend("examples" = [{ "cache-control": "no-store" }]))]
     pub add: Option<BTreeMap<String, String>>,
+}
+
+/// Refuses who asks too often, with 429. The figure is the node's, all workers together: exact. Requests flow out of a
+/// bucket that refills evenly (the generic cell rate algorithm); clients are told how they stand by `RateLimit-Limit`,
+/// `RateLimit-Remaining` and `RateLimit-Reset`, and by `Retry-After` where they are refused.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["requests"]))]
+pub struct RateLimit {
+    /// Requests of one key in `per`, in the long run.
+    #[schemars(range(min = 1, max = limits::RATE_REQUESTS_MAX), extend("examples" = [100]))]
+    pub requests: Option<u32>,
+    /// The time that they are meant for.
+    #[schemars(extend(
+        "default" = time_text(limits::RATE_PER),
+        "x-range" = [time_text(limits::RATE_PER_MIN), time_text(limits::RATE_PER_MAX)]
+    ))]
+    pub per: Option<Time>,
+    /// Requests that may come at once after a pause. Default: `requests`.
+    #[schemars(range(min = 1, max = limits::RATE_REQUESTS_MAX), extend("examples" = [200]))]
+    pub burst: Option<u32>,
+    /// What has a bucket of its own: `client-ip` (the client's address, as trusted proxies make it out; of IPv6 its /64),
+    /// `header:NAME` (all fields of that name; requests without one share a bucket), `path:PARAM` (what stands in the place of
+    /// `{PARAM}` in the route's path), `route` (one bucket for all).
+    #[schemars(extend("default" = limits::RATE_KEY, "examples" = ["header:x-tenant"]))]
+    pub key: Option<String>,
+    /// Keys that are remembered, 33 bytes for each, taken at once. If more ask at the same time, the key that has recovered
+    /// most begins anew, which is counted.
+    #[schemars(
+        range(min = limits::RATE_KEYS_MAX_MIN, max = limits::RATE_KEYS_MAX_MAX),
+        extend("default" = limits::RATE_KEYS_MAX)
+    )]
+    pub keys_max: Option<usize>,
+    /// Refuses nobody and says nothing to clients, but counts who would be refused.
+    #[schemars(extend("default" = false))]
+    pub dry_run: Option<bool>,
 }

@@ -1,4 +1,6 @@
-//! Bounds of filters.
+//! Defaults and bounds of filters.
+
+use std::time::Duration;
 
 /// Filters of a route, or of a listener, at most: each is run for each request.
 pub const FILTERS_MAX: usize = 16;
@@ -6,3 +8,20 @@ pub const FILTERS_MAX: usize = 16;
 pub const FILTER_FIELDS_MAX: usize = 32;
 /// Characters of such a field's value: what goes into any server's head.
 pub const FILTER_VALUE_CHARS_MAX: usize = 4_096;
+
+/// Most requests of a rate limit, and of its burst: in a second that is one each microsecond.
+pub const RATE_REQUESTS_MAX: u32 = 1_000_000;
+/// `rate_limit.per` where none is given.
+pub const RATE_PER: Duration = Duration::from_secs(1);
+/// Shortest `rate_limit.per`: what is said of less holds for no single request.
+pub const RATE_PER_MIN: Duration = Duration::from_secs(1);
+/// Longest `rate_limit.per`: what a node remembers ends with its process.
+pub const RATE_PER_MAX: Duration = Duration::from_secs(86_400);
+/// `rate_limit.key` where none is given.
+pub const RATE_KEY: &str = "client-ip";
+/// `rate_limit.keys_max` where none is given: 3 MB.
+pub const RATE_KEYS_MAX: usize = 100_000;
+/// Fewest keys: fewer are forgotten by chance.
+pub const RATE_KEYS_MAX_MIN: usize = 1_000;
+/// Most keys: 330 MB.
+pub const RATE_KEYS_MAX_MAX: usize = 10_000_000;

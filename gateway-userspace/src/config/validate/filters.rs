@@ -1,5 +1,7 @@
 //! `route.filters` and `listener.filters`: names, exactly one kind each, and what each kind wants.
 
+mod rate_limit;
+
 use std::collections::BTreeMap;
 
 use http::{HeaderName, HeaderValue};
@@ -11,10 +13,21 @@ use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::filters::headers::{Edit, Headers, is_own};
 use crate::filters::{FilterSettings, Settings};
+use crate::router::PathPattern;
+
+/// Where filters stand.
+#[derive(Clone, Copy)]
+pub enum Scope<'s> {
+    /// In a listener.
+    Listener,
+    /// In a route with that path, if it can be read.
+    Route(Option<&'s PathPattern>),
+}
 
 /// The filters of the route or listener at that path.
 pub fn filters(
     given: Option<&[given::Filter]>,
+    scope: Scope<'_>,
     path: &KeyPath,
     problems: &mut Problems<'_>,
 ) -> Vec<FilterSettings> {
@@ -24,36 +37,57 @@ pub fn filters(
     for (index, filter) in given.into_iter().flatten().enumerate() {
         let path = path.index(index);
         let name = names.declare(filter.name.as_ref(), &path.key("name"), problems);
-        let kind = kind(filter, &path, problems);
+        let kind = kind(filter, scope, &path, problems);
         filters.extend(name.zip(kind).map(|(name, kind)| FilterSettings { name, kind }));
     }
     filters
 }
 
 /// Exactly one.
-fn kind(given: &given::Filter, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Settings> {
-    let kinds = [("headers", given.headers.is_some())];
+fn kind(
+    given: &given::Filter,
+    scope: Scope<'_>,
+    path: &KeyPath,
+    problems: &mut Problems<'_>,
+) -> Option<Settings> {
+    let kinds = [
+        ("headers", given.headers.is_some()),
+        ("rate_limit", given.rate_limit.is_some()),
+    ];
     let mut there = kinds.iter().filter(|(_, is_there)| *is_there).map(|(key, _)| *key);
     match (there.next(), there.next()) {
         (Some(first), Some(second)) => {
             let fault = format!("the filter does {first} already");
             let remedy = "give each a filter of its own, in the order in which they are to work";
             problems.add(&path.key(second), fault, remedy);
-            return None;
+            None
         }
-        // What it was to do was there, and is reported already.
-        (None, _) if kinds.iter().any(|(key, _)| problems.is_known_below(&path.key(key))) => return None,
-        (None, _) if problems.is_known_at(path) => return None,
+        // What it was to do was there, perhaps under another name, and is reported already.
+        (None, _) if problems.is_known_below(path) => None,
         (None, _) => {
             let known: Vec<&str> = kinds.iter().map(|(key, _)| *key).collect();
             let remedy = format!("add one of {}", known.join(", "));
             problems.add(path, "the filter does nothing", remedy);
-            return None;
+            None
         }
-        (Some(_), None) => {}
+        (Some(key), None) => settings(given, scope, &path.key(key), problems),
     }
-    let headers = given.headers.as_ref();
-    headers.map(|given| Settings::Headers(self::headers(given, &path.key("headers"), problems)))
+}
+
+/// What the one kind comes to that is there.
+fn settings(
+    given: &given::Filter,
+    scope: Scope<'_>,
+    path: &KeyPath,
+    problems: &mut Problems<'_>,
+) -> Option<Settings> {
+    if let Some(given) = &given.headers {
+        return Some(Settings::Headers(headers(given, path, problems)));
+    }
+    if let Some(given) = &given.rate_limit {
+        return rate_limit::rate_limit(given, scope, path, problems).map(Settings::RateLimit);
+    }
+    None
 }
 
 fn headers(given: &given::HeadersFilter, path: &KeyPath, problems: &mut Problems<'_>) -> Headers {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::fallback;
-use super::filters;
+use super::filters::{self, Scope};
 use super::keys;
 use super::names::{Names, Resolution};
 use super::patterns::{self, Wrong};
@@ -44,7 +44,8 @@ pub fn routes(
         let own = route.upstream.as_ref();
         let own = own.and_then(|name| upstreams.iter().find(|upstream| upstream.name == *name));
         let subset = subsets::of_route(route, own.map(|own| &own.subsets), &path, problems);
-        let filters = filters::filters(route.filters.as_deref(), &path, problems);
+        let scope = Scope::Route(matching.as_ref().map(|(_, pattern, _)| pattern));
+        let filters = filters::filters(route.filters.as_deref(), scope, &path, problems);
         let ladder = fallback::fallback(route, upstreams, &references.upstreams, &path, problems);
         let (Some(name), Some((hosts, pattern, methods)), Some(action)) = (name, matching, action) else {
             continue;

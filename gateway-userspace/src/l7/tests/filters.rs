@@ -1,6 +1,8 @@
 //! Filters on the way of real requests: what endpoints and clients see of them. One file for each kind that does more
 //! than change fields.
 
+mod rates;
+
 use super::harness::*;
 use crate::config::snapshot::UpstreamProtocol;
 use crate::filters::headers::{Edit, Headers};

@@ -19,7 +19,7 @@ use crate::config::snapshot::{
     Networks, Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot, Sticky,
     StickySettings, Subset, SubsetBy, SubsetFallback, Subsets, Upstream, UpstreamProtocol,
 };
-use crate::filters::FilterSettings;
+use crate::filters::{FilterSettings, Owner};
 use crate::guards::Driver;
 use crate::l7::{Shared, Workers};
 use crate::registry::{Channel, EndpointState, GuardSettings, Registry};
@@ -273,7 +273,7 @@ impl Setup {
                     upstreams: backup.clone().into_iter().collect(),
                     respond: self.fallback_respond.clone().map(Arc::new),
                 },
-                filters: compile::filters(&self.filters),
+                filters: compile::filters(&self.filters, &Owner::Route(name.into()), registry),
                 http: RouteHttp {
                     retry: self.retry.clone(),
                     timeout: self.timeout,
@@ -313,7 +313,11 @@ impl Setup {
                     trusted_proxies: self.trusted_proxies.clone(),
                     ..ListenerHttp::default()
                 },
-                filters: compile::filters(&self.listener_filters),
+                filters: compile::filters(
+                    &self.listener_filters,
+                    &Owner::Listener(format!("web-{index}")),
+                    registry,
+                ),
                 router,
                 routes: routes.clone(),
             })
