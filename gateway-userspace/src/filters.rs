@@ -4,6 +4,7 @@
 //! Filters see heads and the client's address and know nothing of connections: `l7/filter.rs` leads requests through
 //! them. What must outlive edits of the configuration they hold in cells of the registry.
 
+pub mod addresses;
 pub mod headers;
 pub mod rate_limit;
 
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
+use addresses::Addresses;
 use headers::Headers;
 use rate_limit::{RateLimit, Standing};
 
@@ -33,6 +35,8 @@ pub enum Settings {
     Headers(Headers),
     /// `rate_limit`.
     RateLimit(rate_limit::Settings),
+    /// `ip_allow`, `ip_deny`.
+    Addresses(Addresses),
 }
 
 /// A filter that requests are led through, by all workers.
@@ -100,6 +104,8 @@ pub enum Filter {
     Headers(Headers),
     /// Refuses who asks too often.
     RateLimit(Box<RateLimit>),
+    /// Refuses clients by their addresses.
+    Addresses(Addresses),
 }
 
 /// A request as filters see it: as the endpoint would get it.
@@ -142,6 +148,8 @@ pub enum Step {
 pub enum Denial {
     /// The key asks too often.
     RateLimited,
+    /// The client's address is not allowed, or is denied.
+    ClientDenied,
 }
 
 /// What a filter keeps of a request for the answer's head.
@@ -175,6 +183,7 @@ impl Filter {
                 Step::Next
             }
             Self::RateLimit(limit) => limit.request(asked, mark),
+            Self::Addresses(addresses) => addresses.request(asked),
         }
     }
 

@@ -148,6 +148,8 @@ reasons! {
     MethodNotAllowed = "method-not-allowed", Downstream, Never, METHOD_NOT_ALLOWED, "this method is not served here";
     /// CONNECT and TRACE are not proxied.
     MethodRefused = "method-refused", Downstream, Never, METHOD_NOT_ALLOWED, "this method is refused";
+    /// An `ip_allow` or `ip_deny` of the route or listener keeps the client out.
+    ClientDenied = "client-denied", Downstream, Never, FORBIDDEN, "this is not served to your address";
     /// A `rate_limit` of the route or listener has no room for the client's key.
     RateLimited = "rate-limited", Downstream, Never, TOO_MANY_REQUESTS, "too many requests";
     /// The client's body broke off.

@@ -85,6 +85,7 @@ impl From<Denial> for ProxyError {
     fn from(denial: Denial) -> Self {
         match denial {
             Denial::RateLimited => Self::RateLimited,
+            Denial::ClientDenied => Self::ClientDenied,
         }
     }
 }

@@ -25,6 +25,7 @@ pub(crate) fn filters(all: &[FilterSettings], owner: &Owner, registry: &Registry
 fn filter(settings: &Settings, id: &Identity, registry: &Registry) -> Filter {
     match settings {
         Settings::Headers(headers) => Filter::Headers(headers.clone()),
+        Settings::Addresses(addresses) => Filter::Addresses(addresses.clone()),
         Settings::RateLimit(settings) => Filter::RateLimit(Box::new(rate_limit(settings, id, registry))),
     }
 }

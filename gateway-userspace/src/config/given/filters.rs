@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Time, limits, time_text};
+use super::{Network, Time, limits, time_text};
 
 /// A step on a request's way, and on its answer's way back. Beside `name` it has exactly one key, which says what it does.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -19,6 +19,12 @@ pub struct Filter {
     pub headers: Option<HeadersFilter>,
     /// Refuses who asks too often.
     pub rate_limit: Option<RateLimit>,
+    /// Networks or addresses of clients that may ask; all others get 403. The client is whom trusted proxies make out.
+    #[schemars(length(min = 1, max = limits::FILTER_NETWORKS_MAX), extend("examples" = [["10.0.0.0/8", "2001:db8::1"]]))]
+    pub ip_allow: Option<Vec<Network>>,
+    /// Networks or addresses of clients that get 403; all others may ask.
+    #[schemars(length(min = 1, max = limits::FILTER_NETWORKS_MAX), extend("examples" = [["192.0.2.0/24"]]))]
+    pub ip_deny: Option<Vec<Network>>,
 }
 
 /// Removes, sets and adds fields.

@@ -8,6 +8,8 @@ pub const FILTERS_MAX: usize = 16;
 pub const FILTER_FIELDS_MAX: usize = 32;
 /// Characters of such a field's value: what goes into any server's head.
 pub const FILTER_VALUE_CHARS_MAX: usize = 4_096;
+/// Networks of `ip_allow` or `ip_deny` at most: they are looked through one by one, in about a microsecond.
+pub const FILTER_NETWORKS_MAX: usize = 256;
 
 /// Most requests of a rate limit, and of its burst: in a second that is one each microsecond.
 pub const RATE_REQUESTS_MAX: u32 = 1_000_000;

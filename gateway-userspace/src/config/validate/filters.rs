@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 
 use http::{HeaderName, HeaderValue};
 
+use super::keys;
 use super::names::Names;
 use crate::config::given;
 use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
+use crate::filters::addresses::{Addresses, Rule};
 use crate::filters::headers::{Edit, Headers, is_own};
 use crate::filters::{FilterSettings, Settings};
 use crate::router::PathPattern;
@@ -53,6 +55,8 @@ fn kind(
     let kinds = [
         ("headers", given.headers.is_some()),
         ("rate_limit", given.rate_limit.is_some()),
+        ("ip_allow", given.ip_allow.is_some()),
+        ("ip_deny", given.ip_deny.is_some()),
     ];
     let mut there = kinds.iter().filter(|(_, is_there)| *is_there).map(|(key, _)| *key);
     match (there.next(), there.next()) {
@@ -86,6 +90,12 @@ fn settings(
     }
     if let Some(given) = &given.rate_limit {
         return rate_limit::rate_limit(given, scope, path, problems).map(Settings::RateLimit);
+    }
+    let lists = [(&given.ip_allow, Rule::Allow), (&given.ip_deny, Rule::Deny)];
+    let list = lists.into_iter().find_map(|(list, rule)| Some((list.as_ref()?, rule)));
+    if let Some((list, rule)) = list {
+        let networks = keys::networks(list, path, problems);
+        return Some(Settings::Addresses(Addresses { networks, rule }));
     }
     None
 }
@@ -194,6 +204,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
+    use crate::config::snapshot::Networks;
     use crate::config::load::load_text;
     use crate::config::problem::Refused;
     use crate::config::surroundings::Surroundings;
@@ -284,6 +295,33 @@ mod tests {
         for (filter, faults) in rows {
             check(&format!("{{name='f',{filter}}}"), faults);
         }
+    }
+
+    #[test]
+    fn networks_are_read_and_misleading_ones_named() {
+        let networks = |texts: &[&str]| Networks(texts.iter().map(|text| text.parse().unwrap()).collect());
+        let rows = [
+            ("ip_allow=['10.0.0.0/8','2001:db8::1']", Rule::Allow),
+            ("ip_deny=['10.0.0.0/8','2001:db8::1']", Rule::Deny),
+        ];
+        for (filter, rule) in rows {
+            let networks = networks(&["10.0.0.0/8", "2001:db8::1/128"]);
+            assert_eq!(kind_of(filter), Settings::Addresses(Addresses { networks, rule }));
+        }
+        check("{name='f',ip_allow=[]}", &["ip_allow: the list is empty"]);
+        check(
+            "{name='f',ip_deny=['10.0.0.1/8','::ffff:10.0.0.1','x','10.1.0.0/16','10.1.0.0/16']}",
+            &[
+                "ip_deny[0]: 10.0.0.1/8 has bits beyond its prefix",
+                "ip_deny[1]: ::ffff:10.0.0.1/128 is IPv4 written as IPv6",
+                "ip_deny[2]: 'x' is not a network",
+                "ip_deny[4]: 10.1.0.0/16 stands here twice",
+            ],
+        );
+        check(
+            "{name='f',ip_allow=['10.0.0.0/8'],ip_deny=['10.1.0.0/16']}",
+            &["filters[0].ip_deny: the filter does ip_allow already; give each a filter of its own"],
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Filters on the way of real requests: what endpoints and clients see of them. One file for each kind that does more
 //! than change fields.
 
+mod addresses;
 mod rates;
 
 use super::harness::*;
