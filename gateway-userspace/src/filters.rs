@@ -5,6 +5,7 @@
 //! them. What must outlive edits of the configuration they hold in cells of the registry.
 
 pub mod addresses;
+pub mod cors;
 pub mod headers;
 pub mod rate_limit;
 
@@ -16,6 +17,7 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
 use addresses::Addresses;
+use cors::Cors;
 use headers::Headers;
 use rate_limit::{RateLimit, Standing};
 
@@ -37,6 +39,8 @@ pub enum Settings {
     RateLimit(rate_limit::Settings),
     /// `ip_allow`, `ip_deny`.
     Addresses(Addresses),
+    /// `cors`.
+    Cors(Cors),
 }
 
 /// A filter that requests are led through, by all workers.
@@ -106,6 +110,8 @@ pub enum Filter {
     RateLimit(Box<RateLimit>),
     /// Refuses clients by their addresses.
     Addresses(Addresses),
+    /// Tells browsers whose pages may ask.
+    Cors(Box<Cors>),
 }
 
 /// A request as filters see it: as the endpoint would get it.
@@ -160,6 +166,8 @@ pub enum Mark {
     Nothing,
     /// How its key stands.
     Rate(Standing),
+    /// What browsers are told.
+    Cors(cors::Told),
 }
 
 impl NamedFilter {
@@ -184,17 +192,17 @@ impl Filter {
             }
             Self::RateLimit(limit) => limit.request(asked, mark),
             Self::Addresses(addresses) => addresses.request(asked),
+            Self::Cors(cors) => cors.request(asked, mark),
         }
     }
 
     /// Takes the head of the answer to a request that it saw, whoever gave it.
     pub fn response(&self, mark: Mark, headers: &mut HeaderMap) {
-        if let Self::Headers(settings) = self {
-            settings.response.apply(headers);
-        }
-        match mark {
-            Mark::Nothing => {}
-            Mark::Rate(standing) => standing.tell(headers),
+        match (self, mark) {
+            (Self::Headers(settings), _) => settings.response.apply(headers),
+            (Self::Cors(cors), Mark::Cors(told)) => cors.response(told, headers),
+            (_, Mark::Rate(standing)) => standing.tell(headers),
+            (_, Mark::Nothing | Mark::Cors(_)) => {}
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::config::snapshot::{
     Failure, Fallback, HttpMode, Listener, ListenerHttp, MergeSlashes, NodeHeader, Outcomes, Respond, Route,
     RouteAction, RouteHttp, Snapshot,
 };
-use crate::filters::NamedFilter;
+use crate::filters::{Filter, NamedFilter};
 use crate::inspect::{Mode, Rules};
 use crate::router::Lookup;
 
@@ -201,7 +201,8 @@ impl ResolvedListener {
         }
     }
 
-    /// Which route takes a request, and the form of its path that was matched.
+    /// Which route takes a request, and the form of its path that was matched. A browser's preflight goes to the route of
+    /// the method that it asks for, if that has `cors`.
     ///
     /// # Errors
     /// [`ProxyError::NoRoute`], [`ProxyError::MethodNotAllowed`].
@@ -210,15 +211,20 @@ impl ResolvedListener {
         host: &str,
         path: Normal<'p>,
         method: &Method,
+        preflight: Option<Method>,
     ) -> Result<(Rc<ResolvedRoute>, Cow<'p, str>), ProxyError> {
-        let found = self
-            .listener
-            .router
-            .find_either(host, &path.merged, path.unmerged.as_deref(), method);
-        let route = match found {
-            Lookup::Found(index) => self.routes.get(index.0).ok_or(ProxyError::NoRoute)?,
-            Lookup::MethodNotAllowed => return Err(ProxyError::MethodNotAllowed),
-            Lookup::NotFound => return Err(ProxyError::NoRoute),
+        let find = |method: &Method| {
+            let router = &self.listener.router;
+            match router.find_either(host, &path.merged, path.unmerged.as_deref(), method) {
+                Lookup::Found(index) => self.routes.get(index.0).ok_or(ProxyError::NoRoute),
+                Lookup::MethodNotAllowed => Err(ProxyError::MethodNotAllowed),
+                Lookup::NotFound => Err(ProxyError::NoRoute),
+            }
+        };
+        let asked_for = preflight.and_then(|method| find(&method).ok());
+        let route = match asked_for.filter(|route| route.has_cors()) {
+            Some(route) => route,
+            None => find(method)?,
         };
         let matched = match (route.route.http.merge_slashes, path.unmerged) {
             (MergeSlashes::Off, Some(unmerged)) => unmerged,
@@ -283,6 +289,12 @@ impl ResolvedRoute {
     /// What its requests pass, in this order.
     pub(super) fn filters(&self) -> &[Arc<NamedFilter>] {
         &self.filters
+    }
+
+    fn has_cors(&self) -> bool {
+        self.filters
+            .iter()
+            .any(|named| matches!(named.filter, Filter::Cors(_)))
     }
 
     /// What holds for its requests.

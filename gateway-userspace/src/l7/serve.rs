@@ -34,6 +34,7 @@ use super::switch::{self, Switch};
 use super::target;
 use super::tunnel::Tunnel;
 use crate::config::snapshot::{EncodedSlash, Expect, UpstreamProtocol};
+use crate::filters::cors;
 use crate::inspect::{Refusal, Resume};
 
 /// A request that may be forwarded, once the filters of its route let it pass.
@@ -104,7 +105,8 @@ fn admit(
     }
 
     // Route.
-    let (route, path) = listener.route(host.name(), path, &head.method).map_err(|error| {
+    let found = listener.route(host.name(), path, &head.method, cors::preflight(&head));
+    let (route, path) = found.map_err(|error| {
         let allow = (error == ProxyError::MethodNotAllowed)
             .then(|| listener.allowed(host.name(), head.uri.path()))
             .flatten();

@@ -26,6 +26,7 @@ fn filter(settings: &Settings, id: &Identity, registry: &Registry) -> Filter {
     match settings {
         Settings::Headers(headers) => Filter::Headers(headers.clone()),
         Settings::Addresses(addresses) => Filter::Addresses(addresses.clone()),
+        Settings::Cors(cors) => Filter::Cors(Box::new(cors.clone())),
         Settings::RateLimit(settings) => Filter::RateLimit(Box::new(rate_limit(settings, id, registry))),
     }
 }

@@ -25,6 +25,8 @@ pub struct Filter {
     /// Networks or addresses of clients that get 403; all others may ask.
     #[schemars(length(min = 1, max = limits::FILTER_NETWORKS_MAX), extend("examples" = [["192.0.2.0/24"]]))]
     pub ip_deny: Option<Vec<Network>>,
+    /// Tells browsers which pages of other origins may ask, and answers their preflights.
+    pub cors: Option<Cors>,
 }
 
 /// Removes, sets and adds fields.
@@ -87,4 +89,42 @@ pub struct RateLimit {
     /// Refuses nobody and says nothing to clients, but counts who would be refused.
     #[schemars(extend("default" = false))]
     pub dry_run: Option<bool>,
+}
+
+/// Tells browsers which pages of other origins may ask, and answers their preflights. A preflight goes to the route of the
+/// method that it asks for. Origins that are not listed get no such fields: the browser keeps the page from the answer.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["origins"]))]
+pub struct Cors {
+    /// Origins in lower case; `*.` stands for one label at the beginning of the host. `"*"` alone: each, without credentials.
+    #[schemars(
+        length(min = 1, max = limits::CORS_MAX),
+        extend("examples" = [["https://app.example.com", "https://*.example.org"]])
+    )]
+    pub origins: Option<Vec<String>>,
+    /// Methods that pages may use.
+    #[schemars(
+        length(min = 1, max = limits::CORS_MAX),
+        extend("default" = limits::CORS_METHODS, "examples" = [["GET", "PUT"]])
+    )]
+    pub methods: Option<Vec<String>>,
+    /// Request fields that pages may set, in lower case.
+    #[schemars(
+        length(max = limits::CORS_MAX),
+        extend("default" = [] as [&str; 0], "examples" = [["content-type", "authorization"]])
+    )]
+    pub headers: Option<Vec<String>>,
+    /// Response fields that pages may read, in lower case, beside those that they may always.
+    #[schemars(length(max = limits::CORS_MAX), extend("default" = [] as [&str; 0], "examples" = [["x-total"]]))]
+    pub expose: Option<Vec<String>>,
+    /// Whether pages may send cookies, client certificates and `Authorization`.
+    #[schemars(extend("default" = false))]
+    pub credentials: Option<bool>,
+    /// How long browsers keep the answer to a preflight, in whole seconds. Default: theirs, some seconds.
+    #[schemars(extend(
+        "x-range" = [time_text(limits::CORS_MAX_AGE_MIN), time_text(limits::CORS_MAX_AGE_MAX)],
+        "examples" = ["10m"]
+    ))]
+    pub max_age: Option<Time>,
 }

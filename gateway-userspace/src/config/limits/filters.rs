@@ -27,3 +27,12 @@ pub const RATE_KEYS_MAX: usize = 100_000;
 pub const RATE_KEYS_MAX_MIN: usize = 1_000;
 /// Most keys: 330 MB.
 pub const RATE_KEYS_MAX_MAX: usize = 10_000_000;
+
+/// Entries of each list of `cors` at most.
+pub const CORS_MAX: usize = 64;
+/// `cors.methods` where none are given: those that need no preflight.
+pub const CORS_METHODS: [&str; 3] = ["GET", "HEAD", "POST"];
+/// Shortest `cors.max_age`: browsers count in seconds.
+pub const CORS_MAX_AGE_MIN: Duration = Duration::from_secs(1);
+/// Longest `cors.max_age`: no browser keeps an answer longer (Firefox; Chromium two hours).
+pub const CORS_MAX_AGE_MAX: Duration = Duration::from_secs(86_400);

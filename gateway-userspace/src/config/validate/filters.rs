@@ -1,5 +1,6 @@
 //! `route.filters` and `listener.filters`: names, exactly one kind each, and what each kind wants.
 
+mod cors;
 mod rate_limit;
 
 use std::collections::BTreeMap;
@@ -57,6 +58,7 @@ fn kind(
         ("rate_limit", given.rate_limit.is_some()),
         ("ip_allow", given.ip_allow.is_some()),
         ("ip_deny", given.ip_deny.is_some()),
+        ("cors", given.cors.is_some()),
     ];
     let mut there = kinds.iter().filter(|(_, is_there)| *is_there).map(|(key, _)| *key);
     match (there.next(), there.next()) {
@@ -90,6 +92,9 @@ fn settings(
     }
     if let Some(given) = &given.rate_limit {
         return rate_limit::rate_limit(given, scope, path, problems).map(Settings::RateLimit);
+    }
+    if let Some(given) = &given.cors {
+        return cors::cors(given, path, problems).map(Settings::Cors);
     }
     let lists = [(&given.ip_allow, Rule::Allow), (&given.ip_deny, Rule::Deny)];
     let list = lists.into_iter().find_map(|(list, rule)| Some((list.as_ref()?, rule)));

@@ -2,6 +2,7 @@
 //! than change fields.
 
 mod addresses;
+mod cors;
 mod rates;
 
 use super::harness::*;
