@@ -5,8 +5,12 @@
 //! them. What must outlive edits of the configuration they hold in cells of the registry.
 
 pub mod addresses;
+pub mod api_key;
+pub mod basic_auth;
 pub mod cors;
+pub mod credentials;
 pub mod headers;
+pub mod passwords;
 pub mod rate_limit;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,11 +18,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::StatusCode;
 
 use addresses::Addresses;
+use api_key::ApiKey;
+use basic_auth::BasicAuth;
 use cors::Cors;
 use headers::Headers;
+use passwords::Question;
 use rate_limit::{RateLimit, Standing};
 
 /// A filter as it is configured.
@@ -41,6 +49,10 @@ pub enum Settings {
     Addresses(Addresses),
     /// `cors`.
     Cors(Cors),
+    /// `basic_auth`.
+    BasicAuth(basic_auth::Settings),
+    /// `api_key`.
+    ApiKey(api_key::Settings),
 }
 
 /// A filter that requests are led through, by all workers.
@@ -112,6 +124,10 @@ pub enum Filter {
     Addresses(Addresses),
     /// Tells browsers whose pages may ask.
     Cors(Box<Cors>),
+    /// Wants a name and a password.
+    BasicAuth(Box<BasicAuth>),
+    /// Wants a key.
+    ApiKey(Box<ApiKey>),
 }
 
 /// A request as filters see it: as the endpoint would get it.
@@ -123,6 +139,8 @@ pub struct Asked<'r> {
     pub client: IpAddr,
     /// The [`network`] of that.
     pub network: IpAddr,
+    /// Who it is, once a filter found out.
+    pub consumer: Option<HeaderValue>,
 }
 
 /// Leading bits of an IPv6 address that tell clients apart: one subscriber has a /64 at least (RFC 6177).
@@ -147,6 +165,8 @@ pub enum Step {
     Deny(Denial),
     /// On, though it would be refused but for a dry run.
     WouldDeny(Denial),
+    /// Nowhere yet: the mark has what is to be found out, and [`NamedFilter::answered`] goes on.
+    Wait,
 }
 
 /// Why a filter refuses a request.
@@ -156,6 +176,12 @@ pub enum Denial {
     RateLimited,
     /// The client's address is not allowed, or is denied.
     ClientDenied,
+    /// It has none.
+    CredentialsMissing,
+    /// They are not right.
+    CredentialsRefused,
+    /// Too many passwords are to be verified.
+    VerifierBusy,
 }
 
 /// What a filter keeps of a request for the answer's head.
@@ -168,16 +194,43 @@ pub enum Mark {
     Rate(Standing),
     /// What browsers are told.
     Cors(cors::Told),
+    /// What is to be found out before it goes on: whether the password is that name's.
+    Question {
+        /// To be waited for.
+        question: Question,
+        /// As the client wrote it.
+        name: Vec<u8>,
+    },
+    /// How to do better after a 401.
+    Challenge(HeaderValue),
 }
 
 impl NamedFilter {
     /// Takes a request on its way to the upstream, and counts what does not pass.
     pub fn request(&self, asked: &mut Asked<'_>, mark: &mut Mark) -> Step {
-        let step = self.filter.request(asked, mark);
+        self.counted(self.filter.request(asked, mark))
+    }
+
+    /// Goes on with a request that had to wait: whether the password is that name's, if anybody found out.
+    pub fn answered(
+        &self,
+        is_right: Option<bool>,
+        name: &[u8],
+        asked: &mut Asked<'_>,
+        mark: &mut Mark,
+    ) -> Step {
+        match &self.filter {
+            Filter::BasicAuth(auth) => self.counted(auth.answered(is_right, name, asked, mark)),
+            // No other asks.
+            _ => self.counted(Step::Deny(Denial::VerifierBusy)),
+        }
+    }
+
+    fn counted(&self, step: Step) -> Step {
         match step {
             Step::Deny(_) => self.counts.refused.fetch_add(1, Ordering::Relaxed),
             Step::WouldDeny(_) => self.counts.would_refuse.fetch_add(1, Ordering::Relaxed),
-            Step::Next | Step::Answer(_) => 0,
+            Step::Next | Step::Answer(_) | Step::Wait => 0,
         };
         step
     }
@@ -193,6 +246,8 @@ impl Filter {
             Self::RateLimit(limit) => limit.request(asked, mark),
             Self::Addresses(addresses) => addresses.request(asked),
             Self::Cors(cors) => cors.request(asked, mark),
+            Self::BasicAuth(auth) => auth.request(asked, mark),
+            Self::ApiKey(keys) => keys.request(asked, mark),
         }
     }
 
@@ -202,7 +257,8 @@ impl Filter {
             (Self::Headers(settings), _) => settings.response.apply(headers),
             (Self::Cors(cors), Mark::Cors(told)) => cors.response(told, headers),
             (_, Mark::Rate(standing)) => standing.tell(headers),
-            (_, Mark::Nothing | Mark::Cors(_)) => {}
+            (_, Mark::Challenge(challenge)) => drop(headers.insert(header::WWW_AUTHENTICATE, challenge)),
+            (_, Mark::Nothing | Mark::Cors(_) | Mark::Question { .. }) => {}
         }
     }
 }
@@ -215,5 +271,6 @@ pub(crate) fn asked<'r>(head: &'r mut Parts, client: &str) -> Asked<'r> {
         head,
         client,
         network: network(client),
+        consumer: None,
     }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::events::Events;
 use crate::filters::rate_limit::Buckets;
+use crate::filters::passwords::Verified;
 use crate::filters::{Counts, Identity};
 use crate::resilience::breaker::Outcome;
 use crate::resilience::limits::{UNLIMITED, Usage};
@@ -213,6 +214,7 @@ pub struct Registry {
     filters: Mutex<Cells<Identity, Counts>>,
     /// Of rate limits with room for so many keys.
     buckets: Mutex<Cells<(Identity, usize), Buckets>>,
+    verified: Mutex<Cells<Identity, Verified>>,
 }
 
 #[derive(Debug)]
@@ -255,6 +257,12 @@ impl Registry {
     pub fn buckets(&self, id: &Identity, keys_max: usize) -> Arc<Buckets> {
         let mut cells = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         cells.cell((id.clone(), keys_max), || Buckets::new(keys_max))
+    }
+
+    /// Whose passwords that filter has verified.
+    pub fn verified(&self, id: &Identity) -> Arc<Verified> {
+        let mut cells = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.cell(id.clone(), Verified::default)
     }
 }
 

@@ -150,6 +150,12 @@ reasons! {
     MethodRefused = "method-refused", Downstream, Never, METHOD_NOT_ALLOWED, "this method is refused";
     /// An `ip_allow` or `ip_deny` of the route or listener keeps the client out.
     ClientDenied = "client-denied", Downstream, Never, FORBIDDEN, "this is not served to your address";
+    /// A filter of the route or listener wants credentials, and the request has none of that kind.
+    CredentialsMissing = "credentials-missing", Downstream, Never, UNAUTHORIZED, "the request has no credentials of the kind that is wanted";
+    /// It has some, and they are not right, or stand there twice.
+    CredentialsRefused = "credentials-refused", Downstream, Never, UNAUTHORIZED, "the request's credentials are not accepted";
+    /// As many passwords as may wait are to be verified.
+    VerifierBusy = "verifier-busy", Internal, Never, SERVICE_UNAVAILABLE, "too many credentials are being verified";
     /// A `rate_limit` of the route or listener has no room for the client's key.
     RateLimited = "rate-limited", Downstream, Never, TOO_MANY_REQUESTS, "too many requests";
     /// The client's body broke off.

@@ -42,11 +42,18 @@ pub(super) async fn request(
             head: &mut outgoing.head,
             client,
             network: network(client),
+            consumer: None,
         };
-        let step = named.request(&mut asked, &mut mark);
+        let mut step = named.request(&mut asked, &mut mark);
+        if let Mark::Question { question, name } = mark {
+            mark = Mark::default();
+            let is_right = question.answer().await;
+            step = named.answered(is_right, &name, &mut asked, &mut mark);
+        }
+        record.consumer = asked.consumer.or_else(|| record.consumer.take());
         passage.marks.push(mark);
         match step {
-            Step::Next | Step::WouldDeny(_) => {}
+            Step::Next | Step::WouldDeny(_) | Step::Wait => {}
             Step::Answer(status) => {
                 outcome = Err(Short::Own(Arc::new(bodiless(status))));
                 break;
@@ -86,6 +93,9 @@ impl From<Denial> for ProxyError {
         match denial {
             Denial::RateLimited => Self::RateLimited,
             Denial::ClientDenied => Self::ClientDenied,
+            Denial::CredentialsMissing => Self::CredentialsMissing,
+            Denial::CredentialsRefused => Self::CredentialsRefused,
+            Denial::VerifierBusy => Self::VerifierBusy,
         }
     }
 }

@@ -80,6 +80,8 @@ pub(crate) struct Record {
     pub(super) choice: Choice,
     /// The filters that saw it, until its answer's head is made.
     pub(super) passage: Option<Passage>,
+    /// Who it is, as a filter found out.
+    pub(super) consumer: Option<HeaderValue>,
     connect: Option<Duration>,
     first_byte: Option<Duration>,
     upstream_status: Option<StatusCode>,
@@ -139,6 +141,7 @@ impl Record {
             stays_at: None,
             choice: Choice::Whole,
             passage: None,
+            consumer: None,
             method: request.method().clone(),
             version: request.version(),
             host: request.headers().get(http::header::HOST).cloned(),
@@ -350,6 +353,7 @@ impl Drop for Record {
             peer: proxied.as_ref().map(|_| peer),
             listener: &self.listener.name,
             route: self.route.as_ref().map(|route| route.name()),
+            consumer: self.consumer.as_ref().map(|name| name.as_bytes()),
             upstream: upstream.map(|upstream| upstream.upstream.name.as_str()),
             endpoint: self.endpoint.as_ref().map(|pool| &*pool.address_text),
             method: match &self.start_line {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::filters::api_key::ApiKey;
+use crate::filters::basic_auth::BasicAuth;
 use crate::filters::rate_limit::{self, Key, RateLimit};
 use crate::filters::{Filter, FilterSettings, Identity, NamedFilter, Owner, Settings};
 use crate::registry::Registry;
@@ -27,6 +29,10 @@ fn filter(settings: &Settings, id: &Identity, registry: &Registry) -> Filter {
         Settings::Headers(headers) => Filter::Headers(headers.clone()),
         Settings::Addresses(addresses) => Filter::Addresses(addresses.clone()),
         Settings::Cors(cors) => Filter::Cors(Box::new(cors.clone())),
+        Settings::BasicAuth(settings) => {
+            Filter::BasicAuth(Box::new(BasicAuth::new(settings, registry.verified(id))))
+        }
+        Settings::ApiKey(settings) => Filter::ApiKey(Box::new(ApiKey::new(settings))),
         Settings::RateLimit(settings) => Filter::RateLimit(Box::new(rate_limit(settings, id, registry))),
     }
 }

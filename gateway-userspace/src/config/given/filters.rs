@@ -1,6 +1,7 @@
 //! `route.filters` and `listener.filters` as given.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -27,6 +28,10 @@ pub struct Filter {
     pub ip_deny: Option<Vec<Network>>,
     /// Tells browsers which pages of other origins may ask, and answers their preflights.
     pub cors: Option<Cors>,
+    /// Lets users pass that know their passwords.
+    pub basic_auth: Option<BasicAuth>,
+    /// Lets programs pass that have a key.
+    pub api_key: Option<ApiKey>,
 }
 
 /// Removes, sets and adds fields.
@@ -127,4 +132,37 @@ pub struct Cors {
         "examples" = ["10m"]
     ))]
     pub max_age: Option<Time>,
+}
+
+/// Lets users pass that know their passwords; others get 401. Endpoints get the user's name in `x-consumer` and no
+/// `Authorization`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["file"]))]
+pub struct BasicAuth {
+    /// File with a line `NAME:HASH` for each user, as `htpasswd -B` makes them: bcrypt or argon2; others may not read it. Read
+    /// when the configuration is.
+    #[schemars(extend("examples" = ["/etc/gateway/users.htpasswd"]))]
+    pub file: Option<PathBuf>,
+    /// What browsers show when they ask for the password.
+    #[schemars(extend("default" = limits::REALM))]
+    pub realm: Option<String>,
+}
+
+/// Lets programs pass that have a key; others get 401. Endpoints get the name that belongs to it in `x-consumer`, and not
+/// the key. Exactly one of `header` and `query`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["file"]))]
+pub struct ApiKey {
+    /// File with a line `NAME:DIGEST` for each key: the SHA-256 of it as 64 hexadecimal digits; others may not read it. A name
+    /// may have several. Read when the configuration is.
+    #[schemars(extend("examples" = ["/etc/gateway/api.keys"]))]
+    pub file: Option<PathBuf>,
+    /// The field that has the key, in lower case.
+    #[schemars(extend("examples" = ["x-api-key"]))]
+    pub header: Option<String>,
+    /// The parameter of the query that has it, as it stands there.
+    #[schemars(extend("examples" = ["key"]))]
+    pub query: Option<String>,
 }

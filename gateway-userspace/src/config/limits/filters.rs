@@ -36,3 +36,10 @@ pub const CORS_METHODS: [&str; 3] = ["GET", "HEAD", "POST"];
 pub const CORS_MAX_AGE_MIN: Duration = Duration::from_secs(1);
 /// Longest `cors.max_age`: no browser keeps an answer longer (Firefox; Chromium two hours).
 pub const CORS_MAX_AGE_MAX: Duration = Duration::from_secs(86_400);
+
+/// `basic_auth.realm` where none is given.
+pub const REALM: &str = "gateway";
+/// Bytes of a file of users or keys at most.
+pub const SECRETS_BYTES_MAX: u64 = 1 << 20;
+/// Users or keys of such a file at most.
+pub const SECRETS_MAX: usize = 10_000;

@@ -1,7 +1,9 @@
 //! `route.filters` and `listener.filters`: names, exactly one kind each, and what each kind wants.
 
 mod cors;
+mod credentials;
 mod rate_limit;
+mod secrets;
 
 use std::collections::BTreeMap;
 
@@ -59,6 +61,8 @@ fn kind(
         ("ip_allow", given.ip_allow.is_some()),
         ("ip_deny", given.ip_deny.is_some()),
         ("cors", given.cors.is_some()),
+        ("basic_auth", given.basic_auth.is_some()),
+        ("api_key", given.api_key.is_some()),
     ];
     let mut there = kinds.iter().filter(|(_, is_there)| *is_there).map(|(key, _)| *key);
     match (there.next(), there.next()) {
@@ -95,6 +99,12 @@ fn settings(
     }
     if let Some(given) = &given.cors {
         return cors::cors(given, path, problems).map(Settings::Cors);
+    }
+    if let Some(given) = &given.basic_auth {
+        return credentials::basic_auth(given, path, problems).map(Settings::BasicAuth);
+    }
+    if let Some(given) = &given.api_key {
+        return credentials::api_key(given, path, problems).map(Settings::ApiKey);
     }
     let lists = [(&given.ip_allow, Rule::Allow), (&given.ip_deny, Rule::Deny)];
     let list = lists.into_iter().find_map(|(list, rule)| Some((list.as_ref()?, rule)));

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod cors;
+mod credentials;
 mod rates;
 
 use super::harness::*;
