@@ -7,6 +7,7 @@
 pub mod addresses;
 pub mod api_key;
 pub mod basic_auth;
+pub mod body_limit;
 pub mod cors;
 pub mod credentials;
 pub mod headers;
@@ -24,6 +25,7 @@ use http::StatusCode;
 use addresses::Addresses;
 use api_key::ApiKey;
 use basic_auth::BasicAuth;
+use body_limit::BodyLimit;
 use cors::Cors;
 use headers::Headers;
 use passwords::Question;
@@ -53,6 +55,8 @@ pub enum Settings {
     BasicAuth(basic_auth::Settings),
     /// `api_key`.
     ApiKey(api_key::Settings),
+    /// `body_limit`.
+    BodyLimit(BodyLimit),
 }
 
 /// A filter that requests are led through, by all workers.
@@ -128,6 +132,8 @@ pub enum Filter {
     BasicAuth(Box<BasicAuth>),
     /// Wants a key.
     ApiKey(Box<ApiKey>),
+    /// Bounds the body.
+    BodyLimit(BodyLimit),
 }
 
 /// A request as filters see it: as the endpoint would get it.
@@ -141,6 +147,8 @@ pub struct Asked<'r> {
     pub network: IpAddr,
     /// Who it is, once a filter found out.
     pub consumer: Option<HeaderValue>,
+    /// Bytes that its body may have, once a filter says so.
+    pub body_bytes_max: Option<u64>,
 }
 
 /// Leading bits of an IPv6 address that tell clients apart: one subscriber has a /64 at least (RFC 6177).
@@ -248,6 +256,7 @@ impl Filter {
             Self::Cors(cors) => cors.request(asked, mark),
             Self::BasicAuth(auth) => auth.request(asked, mark),
             Self::ApiKey(keys) => keys.request(asked, mark),
+            Self::BodyLimit(limit) => limit.request(asked),
         }
     }
 
@@ -272,5 +281,6 @@ pub(crate) fn asked<'r>(head: &'r mut Parts, client: &str) -> Asked<'r> {
         client,
         network: network(client),
         consumer: None,
+        body_bytes_max: None,
     }
 }

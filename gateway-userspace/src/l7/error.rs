@@ -178,7 +178,7 @@ reasons! {
     SwitchUnsupported = "switch-unsupported", Upstream, Safe, BAD_GATEWAY, "the upstream cannot be asked for this upgrade now";
     /// The answer is not HTTP as agreed.
     UpstreamProtocol = "upstream-protocol", Upstream, Never, BAD_GATEWAY, "the upstream's answer cannot be read";
-    /// The client's body is larger than the route's `body_bytes_max`.
+    /// The client's body is larger than the route's `body_bytes_max`, or than a `body_limit` among its filters.
     BodyTooLarge = "body-too-large", Downstream, Never, PAYLOAD_TOO_LARGE, "the request's body is too large";
     /// A gRPC message is larger than the route's `grpc_message_bytes_max`.
     GrpcMessageTooLarge = "grpc-message-too-large", Downstream, Never, PAYLOAD_TOO_LARGE, "a message is too large";

@@ -43,6 +43,7 @@ pub(super) async fn request(
             client,
             network: network(client),
             consumer: None,
+            body_bytes_max: None,
         };
         let mut step = named.request(&mut asked, &mut mark);
         if let Mark::Question { question, name } = mark {
@@ -52,6 +53,12 @@ pub(super) async fn request(
         }
         record.consumer = asked.consumer.or_else(|| record.consumer.take());
         passage.marks.push(mark);
+        if let (Some(max), Some(upload)) = (asked.body_bytes_max, &outgoing.upload)
+            && let Err(error) = upload.limit(max, &outgoing.head.headers)
+        {
+            outcome = Err(error.into());
+            break;
+        }
         match step {
             Step::Next | Step::WouldDeny(_) | Step::Wait => {}
             Step::Answer(status) => {

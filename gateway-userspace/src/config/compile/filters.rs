@@ -33,6 +33,7 @@ fn filter(settings: &Settings, id: &Identity, registry: &Registry) -> Filter {
             Filter::BasicAuth(Box::new(BasicAuth::new(settings, registry.verified(id))))
         }
         Settings::ApiKey(settings) => Filter::ApiKey(Box::new(ApiKey::new(settings))),
+        Settings::BodyLimit(limit) => Filter::BodyLimit(*limit),
         Settings::RateLimit(settings) => Filter::RateLimit(Box::new(rate_limit(settings, id, registry))),
     }
 }

@@ -32,6 +32,8 @@ pub struct Filter {
     pub basic_auth: Option<BasicAuth>,
     /// Lets programs pass that have a key.
     pub api_key: Option<ApiKey>,
+    /// Bounds requests' bodies.
+    pub body_limit: Option<BodyLimit>,
 }
 
 /// Removes, sets and adds fields.
@@ -165,4 +167,14 @@ pub struct ApiKey {
     /// The parameter of the query that has it, as it stands there.
     #[schemars(extend("examples" = ["key"]))]
     pub query: Option<String>,
+}
+
+/// Bounds requests' bodies, where `body_bytes_max` is larger; beyond it the client gets 413. Not for gRPC and tunnels.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["bytes"]))]
+pub struct BodyLimit {
+    /// Bytes at most.
+    #[schemars(range(min = 0, max = limits::BODY_BYTES_MAX_MAX), extend("examples" = [65536]))]
+    pub bytes: Option<u64>,
 }

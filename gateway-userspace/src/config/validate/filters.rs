@@ -16,6 +16,7 @@ use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::filters::addresses::{Addresses, Rule};
+use crate::filters::body_limit::BodyLimit;
 use crate::filters::headers::{Edit, Headers, is_own};
 use crate::filters::{FilterSettings, Settings};
 use crate::router::PathPattern;
@@ -63,6 +64,7 @@ fn kind(
         ("cors", given.cors.is_some()),
         ("basic_auth", given.basic_auth.is_some()),
         ("api_key", given.api_key.is_some()),
+        ("body_limit", given.body_limit.is_some()),
     ];
     let mut there = kinds.iter().filter(|(_, is_there)| *is_there).map(|(key, _)| *key);
     match (there.next(), there.next()) {
@@ -105,6 +107,9 @@ fn settings(
     }
     if let Some(given) = &given.api_key {
         return credentials::api_key(given, path, problems).map(Settings::ApiKey);
+    }
+    if let Some(given) = &given.body_limit {
+        return given.bytes.map(|bytes| Settings::BodyLimit(BodyLimit { bytes }));
     }
     let lists = [(&given.ip_allow, Rule::Allow), (&given.ip_deny, Rule::Deny)];
     let list = lists.into_iter().find_map(|(list, rule)| Some((list.as_ref()?, rule)));
@@ -337,6 +342,14 @@ mod tests {
             "{name='f',ip_allow=['10.0.0.0/8'],ip_deny=['10.1.0.0/16']}",
             &["filters[0].ip_deny: the filter does ip_allow already; give each a filter of its own"],
         );
+    }
+
+    #[test]
+    fn bodies_are_bounded_by_bytes() {
+        let kind = kind_of("body_limit={bytes=7}");
+        assert_eq!(kind, Settings::BodyLimit(BodyLimit { bytes: 7 }));
+        check("{name='f',body_limit={}}", &["body_limit.bytes: is missing"]);
+        check("{name='f',body_limit={bytes=-1}}", &["body_limit.bytes: -1 is out of range"]);
     }
 
     #[test]

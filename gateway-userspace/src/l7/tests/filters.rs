@@ -2,6 +2,7 @@
 //! than change fields.
 
 mod addresses;
+mod bodies;
 mod cors;
 mod credentials;
 mod rates;

@@ -1,5 +1,6 @@
 //! `basic_auth` and `api_key`: their files, and where requests have their keys.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -37,11 +38,10 @@ pub(super) fn basic_auth(
         Ok(basic_auth::User { name, hash })
     };
     let users = secrets::lines(given.file.as_ref(), &file, problems, MAKE_USER, read)?;
-    for (index, user) in users.iter().enumerate() {
-        if users.iter().take(index).any(|other| other.name == user.name) {
-            let name = user.name.to_str().unwrap_or_default();
-            problems.add(&file, format!("{name} stands there twice"), "remove one line");
-        }
+    let mut names = HashSet::new();
+    if let Some(user) = users.iter().find(|user| !names.insert(user.name.as_bytes())) {
+        let name = user.name.to_str().unwrap_or_default();
+        problems.add(&file, format!("{name} stands there twice"), "remove one line");
     }
     Some(basic_auth::Settings {
         challenge: HeaderValue::from_str(&format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")).ok()?,

@@ -1,7 +1,6 @@
 //! `basic_auth` and `api_key`: who passes, what endpoints and the log learn, and that no worker waits for a password.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use http::{HeaderName, HeaderValue};
@@ -107,16 +106,16 @@ async fn requests_go_on_while_passwords_are_verified() {
     };
     let guesses: Vec<_> = (0..8).map(|number| tokio::spawn(guess(number))).collect();
     let mut client = Client::http1(address).await;
-    let mut slowest = Duration::ZERO;
+    let mut answered = 0;
     while !guesses.iter().all(tokio::task::JoinHandle::is_finished) {
-        let start = std::time::Instant::now();
         assert_eq!(client.get("/none").await.unwrap().status, 404);
-        slowest = slowest.max(start.elapsed());
+        answered += 1;
     }
     for guess in guesses {
         assert!([401, 503].contains(&guess.await.unwrap()));
     }
-    assert!(slowest < Duration::from_millis(900), "{slowest:?}: as long as all of them take");
+    // A worker that verified by itself would answer one or two between each.
+    assert!(answered > 50, "{answered}");
 }
 
 #[tokio::test]
