@@ -11,6 +11,7 @@ pub mod body_limit;
 pub mod cors;
 pub mod credentials;
 pub mod headers;
+pub mod jwt;
 pub mod passwords;
 pub mod rate_limit;
 
@@ -28,6 +29,7 @@ use basic_auth::BasicAuth;
 use body_limit::BodyLimit;
 use cors::Cors;
 use headers::Headers;
+use jwt::Jwt;
 use passwords::Question;
 use rate_limit::{RateLimit, Standing};
 
@@ -57,6 +59,8 @@ pub enum Settings {
     ApiKey(api_key::Settings),
     /// `body_limit`.
     BodyLimit(BodyLimit),
+    /// `jwt`.
+    Jwt(jwt::Settings),
 }
 
 /// A filter that requests are led through, by all workers.
@@ -134,6 +138,8 @@ pub enum Filter {
     ApiKey(Box<ApiKey>),
     /// Bounds the body.
     BodyLimit(BodyLimit),
+    /// Wants a signed token.
+    Jwt(Box<Jwt>),
 }
 
 /// A request as filters see it: as the endpoint would get it.
@@ -188,6 +194,8 @@ pub enum Denial {
     CredentialsMissing,
     /// They are not right.
     CredentialsRefused,
+    /// They were right once.
+    TokenExpired,
     /// Too many passwords are to be verified.
     VerifierBusy,
 }
@@ -257,6 +265,7 @@ impl Filter {
             Self::BasicAuth(auth) => auth.request(asked, mark),
             Self::ApiKey(keys) => keys.request(asked, mark),
             Self::BodyLimit(limit) => limit.request(asked),
+            Self::Jwt(jwt) => jwt.request(asked, mark),
         }
     }
 

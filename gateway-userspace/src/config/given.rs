@@ -28,7 +28,7 @@ use super::snapshot::{AttachMode, Encapsulation, Transport};
 use values::SocketAddress;
 
 pub use channel::{Channel, Failback};
-pub use filters::{ApiKey, BasicAuth, BodyLimit, Cors, Filter, HeaderEdit, HeadersFilter, RateLimit};
+pub use filters::{ApiKey, BasicAuth, BodyLimit, Cors, Filter, HeaderEdit, HeadersFilter, Jwt, JwtAlgorithm, RateLimit};
 pub use guard::{CircuitBreaker, EndpointLimits, Hash, Outlier, UpstreamLimits};
 pub use keys::{ListenerKeys, RouteKeys};
 pub use retry::{Fallback, Retry};

@@ -49,6 +49,24 @@ pub(super) fn authorization<'h>(headers: &'h HeaderMap, scheme: &str) -> Result<
     }
 }
 
+/// The one cookie of that name. Source: RFC 6265, section 4.2.1.
+///
+/// # Errors
+/// As [`single`].
+pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h [u8], Denial> {
+    let fields = headers.get_all(header::COOKIE).into_iter();
+    let pairs = fields.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    let mut values = pairs.filter_map(|pair| {
+        let rest = pair.trim_ascii().strip_prefix(name.as_bytes())?;
+        rest.strip_prefix(b"=")
+    });
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value),
+        (Some(_), Some(_)) => Err(Denial::CredentialsRefused),
+        (None, _) => Err(Denial::CredentialsMissing),
+    }
+}
+
 /// The one query parameter of that name, as it stands there.
 ///
 /// # Errors

@@ -154,6 +154,8 @@ reasons! {
     CredentialsMissing = "credentials-missing", Downstream, Never, UNAUTHORIZED, "the request has no credentials of the kind that is wanted";
     /// It has some, and they are not right, or stand there twice.
     CredentialsRefused = "credentials-refused", Downstream, Never, UNAUTHORIZED, "the request's credentials are not accepted";
+    /// Its token was good once.
+    TokenExpired = "token-expired", Downstream, Never, UNAUTHORIZED, "the request's token has expired";
     /// As many passwords as may wait are to be verified.
     VerifierBusy = "verifier-busy", Internal, Never, SERVICE_UNAVAILABLE, "too many credentials are being verified";
     /// A `rate_limit` of the route or listener has no room for the client's key.

@@ -102,6 +102,7 @@ impl From<Denial> for ProxyError {
             Denial::ClientDenied => Self::ClientDenied,
             Denial::CredentialsMissing => Self::CredentialsMissing,
             Denial::CredentialsRefused => Self::CredentialsRefused,
+            Denial::TokenExpired => Self::TokenExpired,
             Denial::VerifierBusy => Self::VerifierBusy,
         }
     }

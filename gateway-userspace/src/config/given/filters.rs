@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Network, Time, limits, time_text};
 
@@ -34,6 +34,8 @@ pub struct Filter {
     pub api_key: Option<ApiKey>,
     /// Bounds requests' bodies.
     pub body_limit: Option<BodyLimit>,
+    /// Lets pass who has a token that an issuer signed.
+    pub jwt: Option<Jwt>,
 }
 
 /// Removes, sets and adds fields.
@@ -177,4 +179,57 @@ pub struct BodyLimit {
     /// Bytes at most.
     #[schemars(range(min = 0, max = limits::BODY_BYTES_MAX_MAX), extend("examples" = [65536]))]
     pub bytes: Option<u64>,
+}
+
+/// Lets pass who has a JSON Web Token that one of the issuers signed for one of the audiences, and whose time it is; others
+/// get 401. `exp`, `iss` and `aud` must be there. Endpoints get its `sub` in `x-consumer`, and the token itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["issuers", "audiences", "jwks_file"]))]
+pub struct Jwt {
+    /// Who may have signed it (`iss`).
+    #[schemars(length(min = 1, max = limits::JWT_NAMES_MAX), extend("examples" = [["https://id.example.com"]]))]
+    pub issuers: Option<Vec<String>>,
+    /// For whom it is, one of them (`aud`).
+    #[schemars(length(min = 1, max = limits::JWT_NAMES_MAX), extend("examples" = [["api"]]))]
+    pub audiences: Option<Vec<String>>,
+    /// How it may be signed. Which of these a token may use is up to the key, never to the token.
+    #[schemars(
+        length(min = 1, max = limits::JWT_ALGORITHMS_MAX),
+        extend("default" = limits::JWT_ALGORITHMS)
+    )]
+    pub algorithms: Option<Vec<JwtAlgorithm>>,
+    /// File with the issuers' public keys (a JSON Web Key Set). Read when the configuration is.
+    #[schemars(extend("examples" = ["/etc/gateway/issuer.jwks.json"]))]
+    pub jwks_file: Option<PathBuf>,
+    /// Where requests have it: `bearer` (`Authorization: Bearer`), `header:NAME`, `cookie:NAME`, `query:NAME`.
+    #[schemars(extend("default" = limits::JWT_FROM, "examples" = ["cookie:session"]))]
+    pub from: Option<String>,
+    /// Claims, and the fields in which endpoints get them, in lower case. Text, numbers, truth and lists of these; what clients
+    /// write into these fields is removed.
+    #[schemars(extend("examples" = [{ "email": "x-email" }]))]
+    pub claims_to_headers: Option<BTreeMap<String, String>>,
+}
+
+/// `jwt.algorithms`: all by public keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum JwtAlgorithm {
+    /// RSA (PKCS #1) with SHA-256.
+    RS256,
+    /// RSA (PKCS #1) with SHA-384.
+    RS384,
+    /// RSA (PKCS #1) with SHA-512.
+    RS512,
+    /// RSA (PSS) with SHA-256.
+    PS256,
+    /// RSA (PSS) with SHA-384.
+    PS384,
+    /// RSA (PSS) with SHA-512.
+    PS512,
+    /// ECDSA on P-256.
+    ES256,
+    /// ECDSA on P-384.
+    ES384,
+    /// Ed25519.
+    EdDSA,
 }

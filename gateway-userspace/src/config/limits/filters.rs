@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::given::JwtAlgorithm;
+
 /// Filters of a route, or of a listener, at most: each is run for each request.
 pub const FILTERS_MAX: usize = 16;
 /// Fields that one `headers` filter removes, sets or adds at most, each.
@@ -43,3 +45,16 @@ pub const REALM: &str = "gateway";
 pub const SECRETS_BYTES_MAX: u64 = 1 << 20;
 /// Users or keys of such a file at most.
 pub const SECRETS_MAX: usize = 10_000;
+
+/// Issuers, audiences, and claims that become fields, at most, each.
+pub const JWT_NAMES_MAX: usize = 16;
+/// `jwt.algorithms` at most: all that there are.
+pub const JWT_ALGORITHMS_MAX: usize = 9;
+/// `jwt.algorithms` where none are given: what issuers use.
+pub const JWT_ALGORITHMS: [JwtAlgorithm; 2] = [JwtAlgorithm::RS256, JwtAlgorithm::ES256];
+/// `jwt.from` where nothing is given.
+pub const JWT_FROM: &str = "bearer";
+/// Keys of a set at most: issuers have two or three.
+pub const JWT_KEYS_MAX: usize = 64;
+/// Characters of an RSA key's modulus, in base64, at least: 2048 bits.
+pub const JWT_RSA_CHARS_MIN: usize = 342;

@@ -2,6 +2,7 @@
 
 mod cors;
 mod credentials;
+mod jwt;
 mod rate_limit;
 mod secrets;
 
@@ -65,6 +66,7 @@ fn kind(
         ("basic_auth", given.basic_auth.is_some()),
         ("api_key", given.api_key.is_some()),
         ("body_limit", given.body_limit.is_some()),
+        ("jwt", given.jwt.is_some()),
     ];
     let mut there = kinds.iter().filter(|(_, is_there)| *is_there).map(|(key, _)| *key);
     match (there.next(), there.next()) {
@@ -107,6 +109,9 @@ fn settings(
     }
     if let Some(given) = &given.api_key {
         return credentials::api_key(given, path, problems).map(Settings::ApiKey);
+    }
+    if let Some(given) = &given.jwt {
+        return jwt::jwt(given, path, problems).map(Settings::Jwt);
     }
     if let Some(given) = &given.body_limit {
         return given.bytes.map(|bytes| Settings::BodyLimit(BodyLimit { bytes }));

@@ -5,6 +5,7 @@ mod addresses;
 mod bodies;
 mod cors;
 mod credentials;
+mod tokens;
 mod rates;
 
 use super::harness::*;

@@ -108,7 +108,7 @@ fn digest(text: &str) -> Option<[u8; 32]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
@@ -121,10 +121,10 @@ mod tests {
     use crate::filters::passwords::tests::{ARGON2, BCRYPT};
 
     /// A directory of its own for a test, with a file in it.
-    struct Scratch(PathBuf);
+    pub(in crate::config::validate::filters) struct Scratch(PathBuf);
 
     impl Scratch {
-        fn new(test: &str, content: &str, mode: u32) -> Self {
+        pub(in crate::config::validate::filters) fn new(test: &str, content: &str, mode: u32) -> Self {
             let directory = std::env::temp_dir().join(format!("gateway-{test}-{}", std::process::id()));
             fs::create_dir_all(&directory).unwrap();
             let file = directory.join("secrets");
@@ -134,7 +134,7 @@ mod tests {
         }
 
         /// What a filter that names the file comes to.
-        fn load(&self, filter: &str) -> Result<Settings, String> {
+        pub(in crate::config::validate::filters) fn load(&self, filter: &str) -> Result<Settings, String> {
             let settings = load_in(&self.0, "", &format!("{{name='f',{filter}}}"));
             let settings = settings.map_err(|refused| refused.to_string())?;
             Ok(settings.routes[0].filters[0].kind.clone())

@@ -13,7 +13,7 @@ use crate::config::problem::Problems;
 use crate::config::validate::node::existing_name;
 
 /// What is wrong with a file, and what to do.
-type Wrong = (String, String);
+pub(super) type Wrong = (String, String);
 
 /// The lines of a file, read by `read`; what is wrong with it stands in `problems` afterwards, and `None` here. Texts of
 /// problems have nothing of the secrets.
@@ -25,7 +25,7 @@ pub(super) fn lines<T>(
     read: impl Fn(HeaderValue, &str) -> Result<T, &'static str>,
 ) -> Option<Vec<T>> {
     let file = existing_name(file?, path, problems)?;
-    match text(&file).and_then(|text| parsed(&text, make, read)) {
+    match text(&file, Readers::Own).and_then(|text| parsed(&text, make, read)) {
         Ok(lines) => Some(lines),
         Err((fault, remedy)) => {
             problems.add(path, format!("{} {fault}", file.display()), remedy);
@@ -63,7 +63,20 @@ fn parsed<T>(
     Ok(lines)
 }
 
-fn text(file: &Path) -> Result<String, Wrong> {
+/// Who may read a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readers {
+    /// No other user of the machine.
+    Own,
+    /// Anybody: there is nothing secret in it.
+    All,
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// Why it cannot be had.
+pub(super) fn text(file: &Path, readers: Readers) -> Result<String, Wrong> {
     let unreadable = |error: std::io::Error| {
         let remedy = "write the path of a file that the user who runs gateway may read";
         (format!("cannot be read: {error}"), remedy.to_owned())
@@ -74,7 +87,7 @@ fn text(file: &Path) -> Result<String, Wrong> {
         return Err(("is not a file".to_owned(), "write the path of a file".to_owned()));
     }
     let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o007 != 0 {
+    if readers == Readers::Own && mode & 0o007 != 0 {
         let remedy = format!("take it from others with: chmod o= {}", file.display());
         return Err((format!("has mode {mode:04o}: every user of this machine may read it"), remedy));
     }
