@@ -246,7 +246,7 @@ mod tests {
     fn tokens_pass_that_a_known_issuer_signed_for_us_and_nothing_else_does() {
         let jwt = Jwt::new(&settings(Source::Bearer));
         let refused = Err(Denial::CredentialsRefused);
-        let rows = [
+        let rows: [(&str, Result<(), Denial>); 21] = [
             (tokens::ED, Ok(())),
             (tokens::EC, Ok(())),
             (tokens::RSA, Ok(())),
@@ -290,6 +290,7 @@ mod tests {
 
     #[test]
     fn tokens_are_read_from_their_place_and_claims_become_fields() {
+        let query = format!("/?a=1&token={}", tokens::ED);
         let rows = [
             (Source::Bearer, "/", Some(("authorization", format!("bearer {}", tokens::ED)))),
             (
@@ -302,7 +303,7 @@ mod tests {
                 "/",
                 Some(("cookie", format!("a=1; session={}; b=2", tokens::ED))),
             ),
-            (Source::Query("token".to_owned()), &*format!("/?a=1&token={}", tokens::ED), None),
+            (Source::Query("token".to_owned()), &*query, None),
         ];
         for (from, target, given) in rows {
             let jwt = Jwt::new(&settings(from.clone()));

@@ -60,13 +60,18 @@ pub(super) async fn request(
             break;
         }
         match step {
-            Step::Next | Step::WouldDeny(_) | Step::Wait => {}
+            Step::Next | Step::WouldDeny(_) => {}
             Step::Answer(status) => {
                 outcome = Err(Short::Own(Arc::new(bodiless(status))));
                 break;
             }
             Step::Deny(denial) => {
                 outcome = Err(ProxyError::from(denial).into());
+                break;
+            }
+            // There was nothing to wait for, which cannot be: who is not known does not pass.
+            Step::Wait => {
+                outcome = Err(ProxyError::VerifierBusy.into());
                 break;
             }
         }

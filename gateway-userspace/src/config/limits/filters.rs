@@ -21,6 +21,8 @@ pub const RATE_PER: Duration = Duration::from_secs(1);
 pub const RATE_PER_MIN: Duration = Duration::from_secs(1);
 /// Longest `rate_limit.per`: what a node remembers ends with its process.
 pub const RATE_PER_MAX: Duration = Duration::from_secs(86_400);
+/// Longest time that a whole burst takes to come back: nanoseconds of far more would not fit.
+pub const RATE_REFILL_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// `rate_limit.key` where none is given.
 pub const RATE_KEY: &str = "client-ip";
 /// `rate_limit.keys_max` where none is given: 3 MB.

@@ -23,10 +23,17 @@ pub(super) fn rate_limit(
         problems.add(&path.key("keys_max"), fault, "remove it");
     }
     let requests = NonZeroU32::new(given.requests?)?;
+    let per = given.per.map_or(limits::RATE_PER, |Time(per)| per);
+    let burst = given.burst.and_then(NonZeroU32::new).unwrap_or(requests);
+    let refill = (per / requests.get()).checked_mul(burst.get());
+    if refill.is_none_or(|refill| refill > limits::RATE_REFILL_MAX) {
+        let remedy = "write a smaller burst, or more requests for the time";
+        problems.add(&path.key("burst"), "such a bucket takes more than a year to fill", remedy);
+    }
     Some(Settings {
         requests,
-        per: given.per.map_or(limits::RATE_PER, |Time(per)| per),
-        burst: given.burst.and_then(NonZeroU32::new).unwrap_or(requests),
+        per,
+        burst,
         key: key?,
         keys_max: given.keys_max.unwrap_or(limits::RATE_KEYS_MAX),
         mode: if given.dry_run.unwrap_or(false) {
@@ -112,7 +119,8 @@ mod tests {
 
     #[test]
     fn faults_of_limits_are_named() {
-        let rows: [(&str, &[&str]); 8] = [
+        let rows: [(&str, &[&str]); 9] = [
+            ("{requests=1,per='1day',burst=1000}", &["burst: such a bucket takes more than a year"]),
             ("{}", &["rate_limit.requests: is missing"]),
             ("{requests=0}", &["rate_limit.requests: 0 is out of range"]),
             ("{requests=1,per='10ms'}", &["rate_limit.per: \"10ms\" is out of range"]),
