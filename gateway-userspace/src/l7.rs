@@ -5,7 +5,8 @@
 //! connections, and the access log's queue; none of it makes a worker wait. Files in reading order: `workers` (the
 //! control side), `bind`, `worker` (a thread's life), `accept` and `admission`, `connection` (its task, over `stream`
 //! and the inspector, with its `client_text`), `server`, `serve` (**the** request's way), `host`, `path`, `target`, `headers`, `switch`,
-//! `deadline`, `faults`, `forward`, `mirror`, `attempt`, `pool`, `body`, `tunnel`, `answers`, `record` (how each request ends), `exchange`
+//! `deadline`, `filter`, `faults`, `forward`, `mirror`, `attempt`, `pool`, `body`, `tunnel`, `answers`, `record` (how each request
+//! ends), `exchange`
 //! (what the sweep sees of it) and `ends`, `metrics`.
 //! This module knows neither `l4`, `cluster` nor `admin`.
 
@@ -26,6 +27,7 @@ mod error;
 mod exchange;
 mod executor;
 mod faults;
+mod filter;
 mod forward;
 mod gather;
 mod grpc;

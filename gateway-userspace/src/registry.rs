@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::events::Events;
+use crate::filters::rate_limit::Buckets;
+use crate::filters::passwords::Verified;
+use crate::filters::{Counts, Identity};
 use crate::resilience::breaker::Outcome;
 use crate::resilience::limits::{UNLIMITED, Usage};
 
@@ -208,6 +211,10 @@ pub struct Registry {
     events: Events,
     endpoints: Mutex<Cells<(String, SocketAddr), EndpointState>>,
     upstreams: Mutex<Cells<String, UpstreamState>>,
+    filters: Mutex<Cells<Identity, Counts>>,
+    /// Of rate limits with room for so many keys.
+    buckets: Mutex<Cells<(Identity, usize), Buckets>>,
+    verified: Mutex<Cells<Identity, Verified>>,
 }
 
 #[derive(Debug)]
@@ -238,6 +245,24 @@ impl Registry {
     pub fn upstream(&self, name: &str) -> Arc<UpstreamState> {
         let mut cells = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
         cells.cell(name.to_owned(), || UpstreamState::new(name, self.events.clone()))
+    }
+
+    /// What came of that filter so far.
+    pub fn filter(&self, id: &Identity) -> Arc<Counts> {
+        let mut cells = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.cell(id.clone(), Counts::default)
+    }
+
+    /// What that rate limit remembers of its keys; another number of them begins anew.
+    pub fn buckets(&self, id: &Identity, keys_max: usize) -> Arc<Buckets> {
+        let mut cells = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.cell((id.clone(), keys_max), || Buckets::new(keys_max))
+    }
+
+    /// Whose passwords that filter has verified.
+    pub fn verified(&self, id: &Identity) -> Arc<Verified> {
+        let mut cells = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.cell(id.clone(), Verified::default)
     }
 }
 

@@ -1,5 +1,6 @@
 //! From settings to the snapshot that workers and kernel tables are made of. Pure: no clock, file or socket.
 
+mod filters;
 mod upstreams;
 
 use std::collections::HashMap;
@@ -15,9 +16,13 @@ use super::snapshot::{
     Dataplane, Encapsulation, Fallback, Listener, MergeSlashes, Mirror, Node, Route, RouteAction, RouteHttp,
     Snapshot, Split, Upstream,
 };
+use crate::filters::Owner;
 use crate::registry::Registry;
 use crate::router::{RouteIndex, Router, Slashes, Terms};
 use upstreams::Sources;
+
+#[cfg(test)]
+pub(crate) use filters::filters;
 
 /// Bytes of an IPv4 header without options.
 const IPV4_HEADER_BYTES: u16 = 20;
@@ -120,6 +125,11 @@ impl Joined<'_> {
             fault: settings.fault.clone().map(Box::new),
             mirror,
             fallback,
+            filters: filters::filters(
+                &settings.filters,
+                &Owner::Route(settings.name.clone()),
+                self.sources.registry,
+            ),
             http,
         });
         let known = self.routes.entry(settings.name.clone()).or_default();
@@ -170,6 +180,11 @@ fn listener(
         segment_bytes_max: way.map(|(dataplane, node)| segment_bytes_max(dataplane, node, settings.address)),
         http: settings.http.clone(),
         router,
+        filters: filters::filters(
+            &settings.filters,
+            &Owner::Listener(settings.name.clone()),
+            joined.sources.registry,
+        ),
         routes,
     }
 }

@@ -6,6 +6,7 @@
 
 mod actions;
 mod channel;
+mod filters;
 mod guard;
 #[macro_use]
 mod keys;
@@ -30,6 +31,7 @@ use values::SocketAddress;
 
 pub use actions::{Abort, Delay, Fault, Mirror, Redirect, Respond, Rewrite, Share, SplitBy};
 pub use channel::{Channel, Failback};
+pub use filters::{ApiKey, BasicAuth, BodyLimit, Cors, Filter, HeaderEdit, HeadersFilter, Jwt, JwtAlgorithm, RateLimit};
 pub use guard::{CircuitBreaker, EndpointLimits, Hash, Outlier, UpstreamLimits};
 pub use keys::{ListenerKeys, RouteKeys};
 pub use matching::{FieldMatch, Match};
@@ -268,6 +270,10 @@ listener_keys! { route_keys! table! {
         /// What clients speak.
         #[schemars(extend("default" = ListenerProtocol::Http))]
         pub protocol: Option<ListenerProtocol>,
+        /// What is done to each request that comes by it and that a route takes, before what the route does: tables as in
+        /// `route.filters`.
+        #[schemars(length(max = limits::FILTERS_MAX), extend("x-as" = "route.filters"))]
+        pub filters: Option<Vec<Filter>>,
     }
 } }
 
@@ -326,5 +332,9 @@ route_keys! { table! {
             extend("default" = limits::FALLBACK_ON_WORDS, "examples" = [["connect-failure", "502-504"]])
         )]
         pub fallback_on: Option<Vec<String>>,
+        /// What is done to each of its requests before an endpoint is chosen, in this order, and to the answer's head, in the
+        /// reverse order. `docs/filters.md` says more.
+        #[schemars(length(max = limits::FILTERS_MAX))]
+        pub filters: Option<Vec<Filter>>,
     }
 } }

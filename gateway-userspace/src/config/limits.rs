@@ -3,6 +3,7 @@
 //! The schema takes its `default`, `minimum` and `maximum` from here, and so do the checks and the reference.
 
 mod choices;
+mod filters;
 mod routing;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use super::snapshot::Failure;
 
 pub use choices::*;
+pub use filters::*;
 pub use routing::*;
 
 /// Largest configuration file read, in bytes: some 10,000 routes, and small enough to parse in a blink.

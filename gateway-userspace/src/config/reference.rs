@@ -45,7 +45,8 @@ fn section(text: &mut String, names: &[&str], schema: &Value) {
         } else {
             schema
         };
-        if table.get("properties").is_none() {
+        // What is described elsewhere is not described again.
+        if table.get("properties").is_none() || schema.get("x-as").is_some() {
             continue;
         }
         let path = [names, &[key]].concat();

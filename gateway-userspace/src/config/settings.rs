@@ -18,6 +18,7 @@ use super::snapshot::{
     Rewrite, RouteHttp, Shares, StickySettings, SubsetBy, SubsetFallback, UpstreamProtocol, Vip,
 };
 use crate::balance::{self, RosterTerms, Zone};
+use crate::filters::FilterSettings;
 use crate::registry::{Channel, GuardSettings};
 use crate::resilience::budget::Budget;
 use crate::resilience::channel;
@@ -62,6 +63,8 @@ pub struct ListenerSettings {
     pub http: ListenerHttp,
     /// What holds for its requests where their routes say nothing.
     pub route_http: RouteHttp,
+    /// What its requests pass first, in the file's order.
+    pub filters: Vec<FilterSettings>,
     /// In the file's order.
     pub routes: Vec<Arc<RouteSettings>>,
 }
@@ -95,6 +98,8 @@ pub struct RouteSettings {
     pub fallback_respond: Option<Respond>,
     /// After which outcomes.
     pub fallback_on: Outcomes,
+    /// What its requests pass, in the file's order.
+    pub filters: Vec<FilterSettings>,
     /// What it says of its requests itself; what it does not say, each listener that it serves says.
     pub keys: RouteKeys,
 }

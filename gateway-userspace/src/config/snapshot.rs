@@ -25,6 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
+use crate::filters::NamedFilter;
 use crate::registry::{Channel, EndpointState, GuardSettings, UpstreamState};
 use crate::resilience::budget::Budget;
 use crate::resilience::channel;
@@ -260,6 +261,8 @@ pub struct Listener {
     pub http: ListenerHttp,
     /// Which route a request takes; an index into `routes`.
     pub router: Router,
+    /// What requests pass before those of their route, in this order.
+    pub filters: Vec<Arc<NamedFilter>>,
     /// The routes of this listener.
     pub routes: Vec<Arc<Route>>,
 }

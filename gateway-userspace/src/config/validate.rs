@@ -10,6 +10,7 @@ mod cluster;
 mod dataplane;
 mod fallback;
 mod fault;
+mod filters;
 mod health;
 mod keys;
 mod listeners;

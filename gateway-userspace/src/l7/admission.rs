@@ -4,12 +4,11 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Leading bits of an IPv6 address that tell clients apart: one subscriber has a /64 at least (RFC 6177).
-const CLIENT_MASK_V6: u128 = !0 << 64;
+use crate::filters::network;
 
 /// The client has its most connections.
 #[derive(Debug)]
@@ -57,7 +56,7 @@ impl Admission {
     pub(super) fn enter(&self, client: IpAddr) -> Result<(), Full> {
         let max = self.per_client_max.load(Ordering::Relaxed);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = clients.entry(key(client)).or_default();
+        let count = clients.entry(network(client)).or_default();
         if max > 0 && *count >= max {
             return Err(Full);
         }
@@ -71,20 +70,13 @@ impl Admission {
     pub(super) fn leave(&self, client: IpAddr) {
         self.open.fetch_sub(1, Ordering::Relaxed);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut entry) = clients.entry(key(client)) {
+        if let Entry::Occupied(mut entry) = clients.entry(network(client)) {
             if *entry.get() > 1 {
                 *entry.get_mut() -= 1;
             } else {
                 entry.remove();
             }
         }
-    }
-}
-
-fn key(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & CLIENT_MASK_V6)),
-        v4 => v4,
     }
 }
 

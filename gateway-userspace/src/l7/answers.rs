@@ -17,7 +17,7 @@ use super::resolved::ResolvedRoute;
 use super::switch::Switch;
 use crate::config::snapshot::{Filling, Respond};
 
-/// Seconds after which an upstream that had too much to do may have room again.
+/// Seconds after which an upstream, or whoever verifies passwords, that had too much to do may have room again.
 const OVERLOADED_RETRY_AFTER: &str = "1";
 
 /// What a request comes to, before it becomes a response.
@@ -125,7 +125,7 @@ pub(super) fn refusal(
     if let Some(allow) = allow {
         headers.insert(header::ALLOW, allow);
     }
-    if error == ProxyError::UpstreamOverloaded {
+    if matches!(error, ProxyError::UpstreamOverloaded | ProxyError::VerifierBusy) {
         headers.insert(
             header::RETRY_AFTER,
             HeaderValue::from_static(OVERLOADED_RETRY_AFTER),

@@ -189,6 +189,7 @@ mod tests {
             address: address.parse().unwrap(),
             segment_bytes_max,
             http: crate::config::snapshot::ListenerHttp::default(),
+            filters: Vec::new(),
             router: Router::default(),
             routes: Vec::new(),
         }

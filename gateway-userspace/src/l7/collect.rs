@@ -1,5 +1,6 @@
 //! The counters as metrics text: sums over workers, and what the snapshot's endpoints say of themselves.
 
+mod filters;
 mod limits;
 mod upstreams;
 
@@ -28,7 +29,8 @@ impl Collector for L7 {
         self.inspector(&mut encoder)?;
         self.endpoints(&mut encoder)?;
         self.guards(&mut encoder)?;
-        self.limits(&mut encoder)
+        self.limits(&mut encoder)?;
+        self.filters(&mut encoder)
     }
 }
 

@@ -148,6 +148,18 @@ reasons! {
     MethodNotAllowed = "method-not-allowed", Downstream, Never, METHOD_NOT_ALLOWED, "this method is not served here";
     /// CONNECT and TRACE are not proxied.
     MethodRefused = "method-refused", Downstream, Never, METHOD_NOT_ALLOWED, "this method is refused";
+    /// An `ip_allow` or `ip_deny` of the route or listener keeps the client out.
+    ClientDenied = "client-denied", Downstream, Never, FORBIDDEN, "this is not served to your address";
+    /// A filter of the route or listener wants credentials, and the request has none of that kind.
+    CredentialsMissing = "credentials-missing", Downstream, Never, UNAUTHORIZED, "the request has no credentials of the kind that is wanted";
+    /// It has some, and they are not right, or stand there twice.
+    CredentialsRefused = "credentials-refused", Downstream, Never, UNAUTHORIZED, "the request's credentials are not accepted";
+    /// Its token was good once.
+    TokenExpired = "token-expired", Downstream, Never, UNAUTHORIZED, "the request's token has expired";
+    /// As many passwords as may wait are to be verified.
+    VerifierBusy = "verifier-busy", Internal, Never, SERVICE_UNAVAILABLE, "too many credentials are being verified";
+    /// A `rate_limit` of the route or listener has no room for the client's key.
+    RateLimited = "rate-limited", Downstream, Never, TOO_MANY_REQUESTS, "too many requests";
     /// The client's body broke off.
     RequestBodyBroken = "request-body-broken", Downstream, Never, BAD_REQUEST, "the request's body broke off";
     /// The route's timeout ended while the client still owed its body.
@@ -168,7 +180,7 @@ reasons! {
     SwitchUnsupported = "switch-unsupported", Upstream, Safe, BAD_GATEWAY, "the upstream cannot be asked for this upgrade now";
     /// The answer is not HTTP as agreed.
     UpstreamProtocol = "upstream-protocol", Upstream, Never, BAD_GATEWAY, "the upstream's answer cannot be read";
-    /// The client's body is larger than the route's `body_bytes_max`.
+    /// The client's body is larger than the route's `body_bytes_max`, or than a `body_limit` among its filters.
     BodyTooLarge = "body-too-large", Downstream, Never, PAYLOAD_TOO_LARGE, "the request's body is too large";
     /// A gRPC message is larger than the route's `grpc_message_bytes_max`.
     GrpcMessageTooLarge = "grpc-message-too-large", Downstream, Never, PAYLOAD_TOO_LARGE, "a message is too large";

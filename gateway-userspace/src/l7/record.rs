@@ -20,6 +20,7 @@ use super::connection::Connection;
 use super::deadline::Deadline;
 use super::error::{Fault, ProxyError};
 use super::exchange::{Exchange, Pace};
+use super::filter::Passage;
 use super::grpc;
 use super::headers::{self, Peer, Seen, TraceId};
 use super::pool::{Pool, Seat};
@@ -80,6 +81,10 @@ pub(crate) struct Record {
     pub(super) stays_at: Option<usize>,
     /// Whom of its upstream it may go to.
     pub(super) choice: Choice,
+    /// The filters that saw it, until its answer's head is made.
+    pub(super) passage: Option<Passage>,
+    /// Who it is, as a filter found out.
+    pub(super) consumer: Option<HeaderValue>,
     connect: Option<Duration>,
     first_byte: Option<Duration>,
     upstream_status: Option<StatusCode>,
@@ -141,6 +146,8 @@ impl Record {
             key: None,
             stays_at: None,
             choice: Choice::Whole,
+            passage: None,
+            consumer: None,
             method: request.method().clone(),
             version: request.version(),
             host: request.headers().get(http::header::HOST).cloned(),
@@ -330,6 +337,7 @@ impl Drop for Record {
             peer: proxied.as_ref().map(|_| peer),
             listener: &self.listener.name,
             route: self.route.as_ref().map(|route| route.name()),
+            consumer: self.consumer.as_ref().map(|name| name.as_bytes()),
             upstream: upstream.map(|upstream| upstream.upstream.name.as_str()),
             endpoint: self.endpoint.as_ref().map(|pool| &*pool.address_text),
             method: match &self.start_line {

@@ -88,7 +88,7 @@ impl Resolved {
         let listeners = snapshot.listeners.iter().map(|listener| {
             let route = |route: &Arc<Route>| {
                 let by = RouteOf {
-                    listener: &listener.name,
+                    listener: (&listener.name, &listener.filters),
                     worker,
                     metrics,
                 };
@@ -172,7 +172,8 @@ impl ResolvedListener {
         }
     }
 
-    /// Which route takes a request, and the form of its path that was matched.
+    /// Which route takes a request, and the form of its path that was matched. A browser's preflight goes to the route of
+    /// the method that it asks for, if that has `cors`.
     ///
     /// # Errors
     /// [`ProxyError::NoRoute`], [`ProxyError::MethodNotAllowed`].
@@ -182,13 +183,20 @@ impl ResolvedListener {
         path: Normal<'p>,
         method: &Method,
         facts: &Facts<'_>,
+        preflight: Option<Method>,
     ) -> Result<(Rc<ResolvedRoute>, Cow<'p, str>), ProxyError> {
-        let router = &self.listener.router;
-        let found = router.find_either(host, &path.merged, path.unmerged.as_deref(), method, facts);
-        let route = match found {
-            Lookup::Found(index) => self.routes.get(index.0).ok_or(ProxyError::NoRoute)?,
-            Lookup::MethodNotAllowed => return Err(ProxyError::MethodNotAllowed),
-            Lookup::NotFound => return Err(ProxyError::NoRoute),
+        let find = |method: &Method| {
+            let router = &self.listener.router;
+            match router.find_either(host, &path.merged, path.unmerged.as_deref(), method, facts) {
+                Lookup::Found(index) => self.routes.get(index.0).ok_or(ProxyError::NoRoute),
+                Lookup::MethodNotAllowed => Err(ProxyError::MethodNotAllowed),
+                Lookup::NotFound => Err(ProxyError::NoRoute),
+            }
+        };
+        let asked_for = preflight.and_then(|method| find(&method).ok());
+        let route = match asked_for.filter(|route| route.has_cors()) {
+            Some(route) => route,
+            None => find(method)?,
         };
         let matched = match (route.http().merge_slashes, path.unmerged) {
             (MergeSlashes::Off, Some(unmerged)) => unmerged,

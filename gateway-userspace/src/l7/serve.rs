@@ -21,6 +21,7 @@ use super::connection::Connection;
 use super::deadline::{self, A_DAY, Blames, SWEPT_MIN, later};
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::filter;
 use super::forward::{forward, lists};
 use super::grpc;
 use super::headers::{self, Seen};
@@ -34,20 +35,21 @@ use super::switch::{self, Switch};
 use super::target;
 use super::tunnel::Tunnel;
 use crate::config::snapshot::{EncodedSlash, Expect, Scheme, UpstreamProtocol};
+use crate::filters::cors;
 use crate::inspect::{Refusal, Resume};
 use crate::router::Facts;
 
 /// By which clients come.
 const OWN_SCHEME: Scheme = Scheme::Http;
 
-/// A request that may be forwarded.
+/// A request that may be forwarded, once the filters of its route let it pass.
 struct Admitted {
     route: Rc<ResolvedRoute>,
     outgoing: Box<Outgoing>,
     switch: Switch,
     conversion: Conversion,
-    /// The end of the whole, body included.
-    deadline: Option<Instant>,
+    /// What the route answers by itself.
+    own: Option<Box<Short>>,
 }
 
 /// Takes one request from its head to its response's head; the body follows on its own and ends the record.
@@ -72,7 +74,7 @@ pub(super) async fn serve(
             ProxyError::Refused(refusal).into()
         }
         None => match admit(&connection, request, seen, &mut record) {
-            Ok(admitted) => in_time(&connection, admitted, &mut record).await,
+            Ok(admitted) => decide(&connection, admitted, &mut record).await,
             Err(short) => Answer::Short(short),
         },
     };
@@ -117,7 +119,7 @@ fn admit(
         client: record.client(),
         claims: peer.claims(),
     };
-    let found = listener.route(host.name(), path, &head.method, &facts);
+    let found = listener.route(host.name(), path, &head.method, &facts, cors::preflight(&head));
     let (route, path) = found.map_err(|error| {
         let allow = (error == ProxyError::MethodNotAllowed)
             .then(|| listener.allowed(host.name(), head.uri.path(), &facts))
@@ -133,20 +135,22 @@ fn admit(
     if encoded_slash == path::Presence::Present && rules.encoded_slash == EncodedSlash::Refuse {
         return Err(ProxyError::PathEncodedSlash.into());
     }
-    let protocol = match route.action(record.share)? {
+    let (protocol, own) = match route.action(record.share)? {
+        Action::Forward(upstream) => (upstream.protocol(), None),
+        // These go no further than the filters, which see them in the words of this one.
         Action::Redirect(redirect) => {
             let scheme = headers::client_scheme(&head.headers, peer, OWN_SCHEME);
-            return Err(target::redirected(redirect, scheme, &host.value, &head.uri)?);
+            let redirected = target::redirected(redirect, scheme, &host.value, &head.uri)?;
+            (UpstreamProtocol::Http1, Some(redirected))
         }
-        Action::Respond(respond) => return Err(Short::Own(Arc::clone(respond))),
-        Action::Forward(upstream) => upstream.protocol(),
+        Action::Respond(respond) => (UpstreamProtocol::Http1, Some(Short::Own(Arc::clone(respond)))),
+    };
+    let own = match own {
+        Some(own) if route.filters().is_empty() => return Err(own),
+        own => own.map(Box::new),
     };
 
     // Rewrite.
-    let rewrite = route.rewrite();
-    if let Some(path) = rewrite.and_then(|rewrite| rewrite.path.of(head.uri.path())) {
-        head.uri = target::with_path(&head.uri, path)?;
-    }
     let mut switch = if body.is_end_stream() {
         asked.allowed_by(&rules.upgrades)?
     } else {
@@ -156,9 +160,8 @@ fn admit(
         && protocol == UpstreamProtocol::Http1
         && head.version == Version::HTTP_11
         && head.headers.contains_key(header::EXPECT);
-    let (conversion, deadline) = deadline::terms(&mut head, record.start, rules, peer)?;
-    let ends_at = deadline.as_ref().map(|deadline| deadline.at);
-    record.deadline = deadline;
+    let conversion;
+    (conversion, record.deadline) = deadline::terms(&mut head, record.start, rules, peer)?;
     let hop = headers::Hop {
         peer,
         client: connection.client_text.forwarded_for(),
@@ -195,7 +198,7 @@ fn admit(
         Switch::To(_) => None,
     };
     record.body(upload.clone());
-    let host = target::host(&mut head.headers, rewrite, host.value);
+    let host = target::host(&mut head.headers, route.rewrite(), host.value);
     target::address(&mut head, host, protocol)?;
     head.extensions.clear();
     switch.ask_upstream(&mut head, protocol)?;
@@ -214,20 +217,42 @@ fn admit(
         }),
         switch,
         conversion,
-        deadline: ends_at,
+        own,
     })
 }
 
-/// Forwards a request within its limits of time. `timeout` is counted anew while the client sends its body, for a slow
-/// client is no slow upstream.
-async fn in_time(connection: &Rc<Connection>, admitted: Admitted, record: &mut Record) -> Answer {
+/// Leads a request through the filters of its route, then does what the route does: forwards it within its limits of
+/// time. `timeout` is counted anew while the client sends its body, for a slow client is no slow upstream.
+async fn decide(connection: &Rc<Connection>, admitted: Admitted, record: &mut Record) -> Answer {
     let Admitted {
         route,
-        outgoing,
+        mut outgoing,
         switch,
         conversion,
-        deadline,
+        own,
     } = admitted;
+
+    // Filter.
+    if !route.filters().is_empty() {
+        if let Err(short) = filter::request(&route, &mut outgoing, record).await {
+            return Answer::Short(short);
+        }
+        if let Some(own) = own {
+            return Answer::Short(*own);
+        }
+    }
+
+    // Rewrite: filters see the path that was asked for.
+    let rewritten = route.rewrite().and_then(|rewrite| rewrite.path.of(outgoing.head.uri.path()));
+    if let Some(path) = rewritten {
+        match target::with_path(&outgoing.head.uri, path) {
+            Ok(uri) => outgoing.head.uri = uri,
+            Err(error) => return error.into(),
+        }
+    }
+
+    // Forward.
+    let deadline = record.deadline.as_ref().map(|deadline| deadline.at);
     let limit = route.http().timeout;
     let exchange = Rc::clone(&record.exchange);
     let upload = outgoing.upload.clone();
@@ -314,6 +339,7 @@ fn respond(
     mut record: Box<Record>,
 ) -> Response<ResponseBody> {
     let node = record.listener.node_header.clone();
+    let passage = record.passage.take();
     if !matches!(answer, Answer::Switched { .. }) && connection.report.holds() {
         connection.report.resume(Resume::Http);
     }
@@ -381,6 +407,9 @@ fn respond(
         }
         Answer::Short(Short::Refused { error, allow }) => refusal(error, allow, asker, record),
     };
+    if let Some(passage) = passage {
+        passage.response(response.headers_mut());
+    }
     if let Some(node) = node {
         response.headers_mut().insert(headers::NODE, node);
     }

@@ -5,6 +5,7 @@ mod channels;
 mod client;
 mod drain;
 mod fail;
+mod filters;
 mod forward;
 mod framing;
 mod grpc;

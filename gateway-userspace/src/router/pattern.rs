@@ -52,6 +52,21 @@ impl<'r> Iterator for Parameters<'r> {
     }
 }
 
+impl PathPattern {
+    /// Whether a segment of it is that parameter.
+    pub fn has_parameter(&self, name: &str) -> bool {
+        self.text()
+            .split('/')
+            .any(|segment| parameter(segment) == Some(name))
+    }
+
+    /// What stands in that parameter's place in a path that it matches.
+    pub fn parameter<'p>(&'p self, name: &str, path: &'p str) -> Option<&'p str> {
+        let mut parameters = Parameters::new(self, path)?;
+        parameters.find_map(|(known, value)| (known == name).then_some(value))
+    }
+}
+
 /// The name of a segment that is a parameter.
 fn parameter(segment: &str) -> Option<&str> {
     segment.strip_prefix('{')?.strip_suffix('}')

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::filters::NamedFilter;
+
 use super::{Faults, Mirror, Outcomes, Redirect, Respond, Rewrite, RouteHttp, Split, Upstream};
 
 /// `[[route]]`.
@@ -21,6 +23,8 @@ pub struct Route {
     pub mirror: Option<Mirror>,
     /// What happens where that fails.
     pub fallback: Fallback,
+    /// What its requests pass, in this order.
+    pub filters: Vec<Arc<NamedFilter>>,
     /// What holds for its requests.
     pub http: RouteHttp,
 }

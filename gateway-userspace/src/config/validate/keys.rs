@@ -10,7 +10,7 @@ use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::precedence::NO_HEADER;
 use crate::config::problem::Problems;
-use crate::config::snapshot::{Failure, Outcomes};
+use crate::config::snapshot::{Failure, Networks, Outcomes};
 
 /// `[defaults]`.
 pub fn defaults(given: &Given, problems: &mut Problems<'_>) {
@@ -47,12 +47,12 @@ pub fn listener_keys(keys: &ListenerKeys, path: &KeyPath, problems: &mut Problem
             keys.h2_connection_window_bytes.map(u64::from),
         ),
     );
-    let proxies = keys.trusted_proxies.as_deref().unwrap_or_default();
-    networks(proxies, &path.key("trusted_proxies"), problems);
+    let given = keys.trusted_proxies.as_deref().unwrap_or_default();
+    networks(given, &path.key("trusted_proxies"), problems);
 }
 
-/// Networks of a list.
-pub fn networks(given: &[Network], path: &KeyPath, problems: &mut Problems<'_>) {
+/// A list of networks; what is wrong with it is reported.
+pub fn networks(given: &[Network], path: &KeyPath, problems: &mut Problems<'_>) -> Networks {
     for (index, Network(network)) in given.iter().enumerate() {
         let path = path.index(index);
         let mut before = given.iter().take(index);
@@ -62,6 +62,7 @@ pub fn networks(given: &[Network], path: &KeyPath, problems: &mut Problems<'_>) 
             problems.add(&path, format!("{network} stands here twice"), "remove one");
         }
     }
+    Networks(given.iter().map(|Network(network)| *network).collect())
 }
 
 /// Why a network takes in others than one would read, and what to write instead.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::filters::{self, Scope};
 use super::keys;
 use super::names::Names;
 use super::node::admin_listen;
@@ -35,6 +36,7 @@ pub fn listeners(given: &Given, problems: &mut Problems<'_>) -> Vec<ListenerSett
         let (http_keys, route_keys) = (listener.listener_keys(), listener.route_keys());
         keys::listener_keys(&http_keys, &path, problems);
         keys::route_keys(&route_keys, &path, problems);
+        let filters = filters::filters(listener.filters.as_deref(), Scope::Listener, &path, problems);
         let Some(address) = listener.address else { continue };
         let path = path.key("address");
         if problems.is_known_at(&path) {
@@ -73,6 +75,7 @@ pub fn listeners(given: &Given, problems: &mut Problems<'_>) -> Vec<ListenerSett
             address,
             http: http_keys.over(&http),
             route_http: route_keys.over(&route_http),
+            filters,
             routes: Vec::new(),
         }));
     }

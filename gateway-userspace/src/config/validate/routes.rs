@@ -8,6 +8,7 @@ use http::Method;
 use super::actions;
 use super::fallback;
 use super::fault;
+use super::filters::{self, Scope};
 use super::keys;
 use super::matching::matching;
 use super::mirror;
@@ -53,6 +54,8 @@ pub fn routes(
         let own = route.upstream.as_ref();
         let own = own.and_then(|name| upstreams.iter().find(|upstream| upstream.name == *name));
         let subset = subsets::of_route(route, own.map(|own| &own.subsets), &path, problems);
+        let scope = Scope::Route(matching.as_ref().map(|matching| &matching.path));
+        let filters = filters::filters(route.filters.as_deref(), scope, &path, problems);
         let ladder = fallback::fallback(route, upstreams, &references.upstreams, &path, problems);
         let (Some(name), Some(matching), Some(action)) = (name, matching, action) else {
             continue;
@@ -71,6 +74,7 @@ pub fn routes(
             fallbacks: ladder.upstreams,
             fallback_respond: ladder.respond,
             fallback_on: ladder.on,
+            filters,
             keys,
         });
         for listener in &served {

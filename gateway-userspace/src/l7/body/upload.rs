@@ -122,6 +122,19 @@ impl Upload {
         self.fault.get()
     }
 
+    /// Lowers the bound of its bytes, where it has one. Nothing of it may have been read.
+    ///
+    /// # Errors
+    /// The head announces too much already.
+    pub(crate) fn limit(&self, bytes_max: u64, headers: &HeaderMap) -> Result<(), ProxyError> {
+        let bounds = &mut self.source.borrow_mut().bounds;
+        bounds.bytes_max = bounds.bytes_max.map(|max| max.min(bytes_max));
+        if bounds.exceeded_by(headers) {
+            return Err(ProxyError::BodyTooLarge);
+        }
+        Ok(())
+    }
+
     /// Whether the endpoint would take more than the client sent.
     pub(crate) fn is_owed(&self) -> bool {
         self.owed.get() == Owed::Yes

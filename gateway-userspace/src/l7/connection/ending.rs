@@ -112,6 +112,7 @@ pub(super) fn write(connection: &Connection, ending: Ending) {
         peer: None,
         listener: &listener.tag.name,
         route: None,
+        consumer: None,
         upstream: None,
         endpoint: None,
         method: "-",

@@ -12,6 +12,7 @@ use crate::balance::mix;
 use crate::config::snapshot::{
     Failure, Fallback, Faults, Odds, Outcomes, Redirect, Respond, Rewrite, Route, RouteAction, RouteHttp,
 };
+use crate::filters::{Filter, NamedFilter};
 use crate::l7::answers::{Answer, Short};
 use crate::l7::attempt::Resends;
 use crate::l7::error::ProxyError;
@@ -32,6 +33,8 @@ pub(crate) struct ResolvedRoute {
     shares: Box<[Arc<ShareCounters>]>,
     fallbacks: Vec<Rc<ResolvedUpstream>>,
     mirror: Option<Box<ResolvedMirror>>,
+    /// Those of the listener, then its own.
+    filters: Box<[Arc<NamedFilter>]>,
     resends: Resends,
     pub(in crate::l7) counters: Arc<RouteCounters>,
 }
@@ -54,7 +57,8 @@ pub(in crate::l7) enum Action<'r> {
 /// Whose a route is.
 #[derive(Clone, Copy)]
 pub(super) struct RouteOf<'r> {
-    pub(super) listener: &'r str,
+    /// Its listener's name and filters.
+    pub(super) listener: (&'r str, &'r [Arc<NamedFilter>]),
     pub(super) worker: usize,
     pub(super) metrics: &'r Metrics,
 }
@@ -65,7 +69,8 @@ impl ResolvedRoute {
         upstreams: &HashMap<String, Rc<ResolvedUpstream>>,
         of: RouteOf<'_>,
     ) -> Self {
-        let share = |name: &str| of.metrics.share((of.listener, &route.name, name), of.worker);
+        let (listener, filters) = of.listener;
+        let share = |name: &str| of.metrics.share((listener, &route.name, name), of.worker);
         Self {
             upstreams: route
                 .action
@@ -90,8 +95,9 @@ impl ResolvedRoute {
                     requests_max: mirror.requests_max,
                 }))
             }),
+            filters: filters.iter().chain(&route.filters).cloned().collect(),
             resends: resends(route),
-            counters: of.metrics.route(of.listener, &route.name, of.worker),
+            counters: of.metrics.route(listener, &route.name, of.worker),
             route: Arc::clone(route),
         }
     }
@@ -184,6 +190,17 @@ impl ResolvedRoute {
     pub(in crate::l7) fn resends_calls(&self) -> bool {
         self.route.http.retry.on.has_any_grpc()
             || (!self.fallbacks.is_empty() && self.route.fallback.on.has_any_grpc())
+    }
+
+    /// What its requests pass, in this order.
+    pub(in crate::l7) fn filters(&self) -> &[Arc<NamedFilter>] {
+        &self.filters
+    }
+
+    pub(super) fn has_cors(&self) -> bool {
+        self.filters
+            .iter()
+            .any(|named| matches!(named.filter, Filter::Cors(_)))
     }
 
     /// What the upstream is asked for instead of what the client asks for.

@@ -15,15 +15,15 @@ use tokio::net::TcpListener;
 
 use crate::balance::{self, Member, RosterTerms};
 use crate::config::answers::Answers;
-use crate::config::compile::compile;
-use crate::config::limits;
 use crate::config::load::load_text;
+use crate::config::{compile, limits};
 use crate::config::snapshot::{
     Admin, AdminListen, Balancing, Endpoint, Fallback, HashBy, HttpMode, Listener, ListenerHttp, Missing,
     Networks, Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot, Sticky,
     StickySettings, Subset, SubsetBy, SubsetFallback, Subsets, Upstream, UpstreamProtocol,
 };
 use crate::config::surroundings::Surroundings;
+use crate::filters::{FilterSettings, Owner};
 use crate::guards::Driver;
 use crate::l7::{Shared, Workers};
 use crate::registry::{Channel, EndpointState, GuardSettings, Registry};
@@ -134,6 +134,9 @@ pub(super) struct Setup {
     pub(super) failback: channel::Settings,
     pub(super) fallback_on: Outcomes,
     pub(super) fallback_respond: Option<Respond>,
+    pub(super) listener_filters: Vec<FilterSettings>,
+    /// Of all routes.
+    pub(super) filters: Vec<FilterSettings>,
 }
 
 impl Setup {
@@ -177,6 +180,8 @@ impl Setup {
             failback: channel::Settings::default(),
             fallback_on: Outcomes::of(&limits::FALLBACK_ON),
             fallback_respond: None,
+            listener_filters: Vec::new(),
+            filters: Vec::new(),
         }
     }
 
@@ -275,6 +280,7 @@ impl Setup {
                     upstreams: backup.clone().into_iter().collect(),
                     respond: self.fallback_respond.clone().map(Arc::new),
                 },
+                filters: compile::filters(&self.filters, &Owner::Route(name.into()), registry),
                 http: RouteHttp {
                     retry: self.retry.clone(),
                     timeout: self.timeout,
@@ -314,6 +320,11 @@ impl Setup {
                     trusted_proxies: self.trusted_proxies.clone(),
                     ..ListenerHttp::default()
                 },
+                filters: compile::filters(
+                    &self.listener_filters,
+                    &Owner::Listener(format!("web-{index}")),
+                    registry,
+                ),
                 router,
                 routes: routes.clone(),
             })

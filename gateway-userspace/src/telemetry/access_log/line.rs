@@ -25,6 +25,8 @@ pub struct Line<'r> {
     pub listener: &'r str,
     /// The route's name.
     pub route: Option<&'r str>,
+    /// Who the client is, as a filter found out.
+    pub consumer: Option<&'r [u8]>,
     /// The upstream's name.
     pub upstream: Option<&'r str>,
     /// The endpoint that was tried last.
@@ -79,6 +81,9 @@ impl Line<'_> {
         }
         out.pair(b" listener=", self.listener.as_bytes());
         out.pair(b" route=", self.route.unwrap_or("-").as_bytes());
+        if let Some(consumer) = self.consumer {
+            chosen(out, b" consumer=", consumer);
+        }
         out.pair(b" upstream=", self.upstream.unwrap_or("-").as_bytes());
         out.pair(b" endpoint=", self.endpoint.unwrap_or("-").as_bytes());
         chosen(out, b" method=", self.method.as_bytes());
@@ -170,6 +175,7 @@ mod tests {
             peer: None,
             listener: "web",
             route: None,
+            consumer: None,
             upstream: Some("users"),
             endpoint: Some("[2001:db8::1]:80"),
             method: "GET",
