@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::events::Events;
 use crate::resilience::breaker::Outcome;
 use crate::resilience::limits::{UNLIMITED, Usage};
+use crate::tls::TicketKeys;
 
 pub use calls::{Age, Begun, BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
 pub use queue::{Grant, Idle, Place, Ticket};
@@ -208,6 +209,17 @@ pub struct Registry {
     events: Events,
     endpoints: Mutex<Cells<(String, SocketAddr), EndpointState>>,
     upstreams: Mutex<Cells<String, UpstreamState>>,
+    ticket_keys: Mutex<OwnKeys>,
+}
+
+/// Keys of session tickets, where no file has any.
+#[derive(Debug)]
+struct OwnKeys(TicketKeys);
+
+impl Default for OwnKeys {
+    fn default() -> Self {
+        Self(TicketKeys::random())
+    }
 }
 
 #[derive(Debug)]
@@ -238,6 +250,19 @@ impl Registry {
     pub fn upstream(&self, name: &str) -> Arc<UpstreamState> {
         let mut cells = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
         cells.cell(name.to_owned(), || UpstreamState::new(name, self.events.clone()))
+    }
+}
+
+impl Registry {
+    /// The keys of session tickets of this process alone.
+    pub fn ticket_keys(&self) -> TicketKeys {
+        self.ticket_keys.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// The next of them seals from the next snapshot on, and the current one still opens.
+    pub fn rotate_ticket_keys(&self) {
+        let mut keys = self.ticket_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.0 = keys.0.rotated();
     }
 }
 

@@ -10,13 +10,14 @@ use gateway_common::encap::Format;
 use gateway_common::parse::Family;
 
 use super::answers::Answers;
-use super::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings, UpstreamSettings};
+use super::settings::{ActionSettings, ListenerSettings, ListenerTls, RouteSettings, Settings, UpstreamSettings};
 use super::snapshot::{
     Dataplane, Encapsulation, Fallback, Listener, MergeSlashes, Node, Route, RouteAction, RouteHttp,
     Snapshot, Upstream,
 };
 use crate::registry::Registry;
 use crate::router::{RouteIndex, Router, Slashes};
+use crate::tls::{ServerTls, TicketKeys};
 use upstreams::Sources;
 
 /// Bytes of an IPv4 header without options.
@@ -46,6 +47,10 @@ pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, numb
         .map(|upstream| (upstream.name.clone(), Arc::clone(upstream)))
         .collect();
     let mut joined = Joined {
+        ticket_keys: match &settings.ticket_keys {
+            Some((_, keys)) => keys.clone(),
+            None => registry.ticket_keys(),
+        },
         sources: &sources,
         upstreams: by_name,
         routes: HashMap::new(),
@@ -74,6 +79,7 @@ pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, numb
 
 /// What several listeners share.
 struct Joined<'s> {
+    ticket_keys: TicketKeys,
     sources: &'s Sources<'s>,
     upstreams: HashMap<String, Arc<Upstream>>,
     /// By name; several where listeners say different things of one.
@@ -150,9 +156,22 @@ fn listener(
         name: settings.name.clone(),
         address: settings.address,
         segment_bytes_max: way.map(|(dataplane, node)| segment_bytes_max(dataplane, node, settings.address)),
+        tls: settings.tls.as_ref().and_then(|tls| server_tls(&settings.name, tls, joined)),
         http: settings.http.clone(),
         router,
         routes,
+    }
+}
+
+fn server_tls(listener: &str, settings: &ListenerTls, joined: &Joined<'_>) -> Option<Arc<ServerTls>> {
+    match ServerTls::new(listener, &settings.server, &joined.ticket_keys) {
+        Ok(tls) => Some(Arc::new(tls)),
+        Err(error) => {
+            // `validate` read the same roots and keys, and refused what rustls does not take.
+            debug_assert!(false, "listener {listener}: {error}");
+            tracing::error!(%error, listener, "TLS that was accepted cannot be compiled; its clients are turned away");
+            None
+        }
     }
 }
 
@@ -226,6 +245,7 @@ mod tests {
         let surroundings = Surroundings {
             cores: 2,
             state_directory: PathBuf::from("/state"),
+            invalid: crate::config::surroundings::Invalid::Refused,
         };
         load_text(Path::new("t.toml"), text, &surroundings).unwrap()
     }

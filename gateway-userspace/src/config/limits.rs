@@ -3,12 +3,14 @@
 //! The schema takes its `default`, `minimum` and `maximum` from here, and so do the checks and the reference.
 
 mod choices;
+mod tls;
 
 use std::time::Duration;
 
 use super::snapshot::Failure;
 
 pub use choices::*;
+pub use tls::*;
 
 /// Largest configuration file read, in bytes: some 10,000 routes, and small enough to parse in a blink.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;

@@ -23,6 +23,7 @@ use crate::resilience::budget::Budget;
 use crate::resilience::channel;
 use crate::resilience::limits::Limits;
 use crate::router::{HostPattern, PathPattern};
+use crate::tls;
 
 pub use super::given::Place;
 
@@ -41,6 +42,8 @@ pub struct Settings {
     pub cluster: Option<Cluster>,
     /// `dns.servers`; empty: the system's configuration.
     pub dns_servers: Vec<SocketAddr>,
+    /// `tls.ticket_keys_file`, with its content; `None`: keys of this process.
+    pub ticket_keys: Option<(PathBuf, tls::TicketKeys)>,
     /// `[[vip]]`, in the file's order.
     pub vips: Vec<Vip>,
     /// `[[listener]]`, in the file's order.
@@ -58,12 +61,23 @@ pub struct ListenerSettings {
     pub name: String,
     /// Where it accepts.
     pub address: SocketAddr,
+    /// How TLS is spoken there; `None`: it is not.
+    pub tls: Option<ListenerTls>,
     /// How HTTP is read there.
     pub http: ListenerHttp,
     /// What holds for its requests where their routes say nothing.
     pub route_http: RouteHttp,
     /// In the file's order.
     pub routes: Vec<Arc<RouteSettings>>,
+}
+
+/// `listener.tls` and `listener.certificates`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerTls {
+    /// What they come to, with the content of their files.
+    pub server: tls::ServerSettings,
+    /// Where that came from: certificate and key of each pair, in the same order.
+    pub files: Vec<(PathBuf, PathBuf)>,
 }
 
 /// `[[route]]`.

@@ -25,6 +25,7 @@ use crate::resilience::budget::Budget;
 use crate::resilience::channel;
 use crate::resilience::limits::Limits;
 use crate::router::Router;
+use crate::tls::ServerTls;
 
 pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
 pub use health::{Check, CheckMethod, Health, Heartbeat, HttpCheck, Kind, Pushed, Startup, Statuses, Way};
@@ -246,6 +247,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The largest TCP segment that still fits the path after encapsulation; `None` without a data plane.
     pub segment_bytes_max: Option<u16>,
+    /// How TLS is spoken there; `None`: it is not.
+    pub tls: Option<Arc<ServerTls>>,
     /// How HTTP is read there, and how long clients may take.
     pub http: ListenerHttp,
     /// Which route a request takes; an index into `routes`.

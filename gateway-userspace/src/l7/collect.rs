@@ -253,6 +253,14 @@ impl L7 {
                 self.0.access_log.written(),
             ),
         ];
+        let mut metric = encoder.encode_descriptor(
+            "gateway_tls_handshakes",
+            "TLS handshakes that came to their end, in full or made short by a ticket",
+            None,
+            MetricType::Counter,
+        )?;
+        counter(&mut metric, &[("kind", "full")], total(|w| &w.handshakes_full))?;
+        counter(&mut metric, &[("kind", "resumed")], total(|w| &w.handshakes_resumed))?;
         for (name, help, value) in plain {
             encoder
                 .encode_descriptor(name, help, None, MetricType::Counter)?

@@ -142,6 +142,8 @@ reasons! {
     ExpectationFailed = "expectation-failed", Downstream, Never, EXPECTATION_FAILED, "the request expects what cannot be promised";
     /// Via names as many hops as no honest way has.
     LoopDetected = "loop-detected", Internal, Never, LOOP_DETECTED, "the request goes in circles";
+    /// Over TLS, and the host is one whose certificate differs from the one that the connection has.
+    Misdirected = "misdirected", Downstream, Never, MISDIRECTED_REQUEST, "this connection was made for another host";
     /// No route has that host and path.
     NoRoute = "no-route", Downstream, Never, NOT_FOUND, "nothing is served under this host and path";
     /// A route has it, but not with this method.

@@ -26,6 +26,7 @@ use crate::config::snapshot::{
 };
 use crate::inspect::{Mode, Rules};
 use crate::router::Lookup;
+use crate::tls::ServerTls;
 
 pub(crate) use upstream::{ResolvedEndpoint, ResolvedUpstream};
 
@@ -175,6 +176,11 @@ impl ResolvedListener {
     /// As configured: what tells listeners apart.
     pub(super) fn address(&self) -> SocketAddr {
         self.listener.address
+    }
+
+    /// How TLS is spoken there; `None`: it is not.
+    pub(super) fn tls(&self) -> Option<&Arc<ServerTls>> {
+        self.listener.tls.as_ref()
     }
 
     /// How HTTP is read there.

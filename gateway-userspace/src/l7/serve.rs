@@ -98,6 +98,11 @@ fn admit(
     let asked = switch::asked(&mut head, seen)?;
     let host = Host::read(&head.uri, &head.headers, head.version)?;
     record.host = Some(host.value.clone());
+    if let Some(tls) = connection.tls()
+        && !tls.fits(host.name())
+    {
+        return Err(ProxyError::Misdirected.into());
+    }
     let path = path::normalise(head.uri.path()).map_err(ProxyError::from)?;
     let encoded_slash = path.encoded_slash;
     if path.merged == "*" && head.method != Method::OPTIONS {
@@ -150,7 +155,7 @@ fn admit(
     let hop = headers::Hop {
         peer,
         client: connection.client_text.forwarded_for(),
-        scheme: "http",
+        scheme: if connection.tls().is_some() { "https" } else { "http" },
         host: &host.value,
         request_id: &record.request_id,
         via: match head.version {

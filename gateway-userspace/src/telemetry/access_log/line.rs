@@ -59,6 +59,10 @@ pub struct Line<'r> {
     pub total: Duration,
     /// How a gRPC call went.
     pub grpc_status: Option<u16>,
+    /// The version of TLS.
+    pub tls: Option<&'static str>,
+    /// Subject of the client's certificate, which was verified.
+    pub client_certificate: Option<&'r str>,
     /// The trace that it belongs to (W3C trace context).
     pub trace: Option<&'r [u8]>,
     /// The snapshot that decided.
@@ -102,6 +106,12 @@ impl Line<'_> {
         out.milliseconds(b" total_ms=", Some(self.total));
         if let Some(status) = self.grpc_status {
             out.number(b" grpc_status=", u64::from(status));
+        }
+        if let Some(version) = self.tls {
+            out.pair(b" tls=", version.as_bytes());
+        }
+        if let Some(subject) = self.client_certificate {
+            chosen(out, b" client_certificate=", subject.as_bytes());
         }
         if let Some(trace) = self.trace {
             chosen(out, b" trace=", trace);
