@@ -26,3 +26,8 @@ pub fn provider() -> &'static Arc<CryptoProvider> {
         LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     &PROVIDER
 }
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

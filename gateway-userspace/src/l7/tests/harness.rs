@@ -27,6 +27,7 @@ use crate::resilience::channel;
 use crate::resilience::limits::Limits;
 use crate::router::{HostPattern, PathPattern, RouteIndex, Router};
 use crate::telemetry::access_log::AccessLog;
+use crate::tls::{ServerSettings, ServerTls};
 
 pub(super) use super::client::*;
 pub(super) use super::server::*;
@@ -86,6 +87,8 @@ impl Write for Lines {
 #[derive(Clone)]
 pub(super) struct Setup {
     pub(super) workers: usize,
+    /// Of all listeners.
+    pub(super) tls: Option<ServerSettings>,
     pub(super) listeners: Vec<SocketAddr>,
     pub(super) node_header: NodeHeader,
     pub(super) protocol: UpstreamProtocol,
@@ -135,6 +138,7 @@ impl Setup {
     pub(super) fn new(workers: usize, endpoints: &[SocketAddr]) -> Self {
         Self {
             workers,
+            tls: None,
             listeners: vec!["127.0.0.1:0".parse().unwrap()],
             node_header: NodeHeader::Omitted,
             protocol: UpstreamProtocol::Http1,
@@ -299,6 +303,10 @@ impl Setup {
                 name: format!("web-{index}"),
                 address: *address,
                 segment_bytes_max: None,
+                tls: self.tls.as_ref().map(|tls| {
+                    let tls = ServerTls::new(&format!("web-{index}"), tls, &registry.ticket_keys());
+                    Arc::new(tls.unwrap())
+                }),
                 http: ListenerHttp {
                     stalled_timeout: self.stalled_timeout,
                     first_byte_timeout: self.first_byte_timeout,

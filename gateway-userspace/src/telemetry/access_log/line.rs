@@ -197,6 +197,8 @@ mod tests {
             first_byte: Some(Duration::from_micros(1_070)),
             total: Duration::from_micros(12_003_004),
             grpc_status: None,
+            tls: None,
+            client_certificate: None,
             trace: None,
             snapshot: 3,
             request_id: b"",
