@@ -4,6 +4,7 @@
 //! when one has changed, never by a worker; sockets belong to `l7`.
 
 mod choice;
+mod client;
 mod client_auth;
 mod pair;
 mod pem;
@@ -11,6 +12,7 @@ mod server;
 mod tickets;
 
 pub use choice::{Choice, Chosen};
+pub use client::{ClientSettings, ClientStream, ClientTls, Security, system_roots};
 pub use client_auth::{ClientAuth, ClientCertificate, Roots};
 pub use pair::{Facts, Fault, Pair, Part};
 pub use server::{MinVersion, ServerSettings, ServerTls};

@@ -62,7 +62,7 @@ pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, numb
     let listeners = settings
         .listeners
         .iter()
-        .map(|listener| Arc::new(self::listener(listener, way, &mut joined)))
+        .filter_map(|listener| self::listener(listener, way, &mut joined).map(Arc::new))
         .collect();
     Snapshot {
         number,
@@ -129,7 +129,12 @@ fn listener(
     settings: &ListenerSettings,
     way: Option<(&Dataplane, &Node)>,
     joined: &mut Joined<'_>,
-) -> Listener {
+) -> Option<Listener> {
+    // Never without TLS what was to have it.
+    let tls = match &settings.tls {
+        Some(tls) => Some(server_tls(&settings.name, tls, joined)?),
+        None => None,
+    };
     let mut router = Router::default();
     let mut routes = Vec::new();
     for (index, route) in settings.routes.iter().enumerate() {
@@ -152,15 +157,15 @@ fn listener(
         }
         routes.push(compiled);
     }
-    Listener {
+    Some(Listener {
         name: settings.name.clone(),
         address: settings.address,
         segment_bytes_max: way.map(|(dataplane, node)| segment_bytes_max(dataplane, node, settings.address)),
-        tls: settings.tls.as_ref().and_then(|tls| server_tls(&settings.name, tls, joined)),
+        tls,
         http: settings.http.clone(),
         router,
         routes,
-    }
+    })
 }
 
 fn server_tls(listener: &str, settings: &ListenerTls, joined: &Joined<'_>) -> Option<Arc<ServerTls>> {
@@ -169,7 +174,7 @@ fn server_tls(listener: &str, settings: &ListenerTls, joined: &Joined<'_>) -> Op
         Err(error) => {
             // `validate` read the same roots and keys, and refused what rustls does not take.
             debug_assert!(false, "listener {listener}: {error}");
-            tracing::error!(%error, listener, "TLS that was accepted cannot be compiled; its clients are turned away");
+            tracing::error!(%error, listener, "TLS that was accepted cannot be compiled; the listener is left out");
             None
         }
     }

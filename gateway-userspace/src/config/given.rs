@@ -33,7 +33,7 @@ pub use keys::{ListenerKeys, RouteKeys};
 pub use retry::{Fallback, Retry};
 pub use sticky::Sticky;
 pub use subsets::{Subset, SubsetBy};
-pub use tls::{Certificate, ListenerTls, Tls};
+pub use tls::{Certificate, ListenerTls, Tls, UpstreamTls};
 pub use upstream::{Endpoint, RetryBudget, Upstream};
 pub use values::{Network, Place, Time, TimeOrNone, time_text};
 

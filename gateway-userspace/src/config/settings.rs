@@ -23,7 +23,7 @@ use crate::resilience::budget::Budget;
 use crate::resilience::channel;
 use crate::resilience::limits::Limits;
 use crate::router::{HostPattern, PathPattern};
-use crate::tls;
+use crate::tls::{self, Security};
 
 pub use super::given::Place;
 
@@ -139,6 +139,8 @@ pub struct UpstreamSettings {
     pub slow_call: Option<Duration>,
     /// What is spoken to the endpoints.
     pub protocol: UpstreamProtocol,
+    /// How TLS is spoken to them; `None`: it is not.
+    pub tls: Option<Arc<tls::ClientTls>>,
     /// Bound of a connection attempt.
     pub connect_timeout: Duration,
     /// What becomes of responses that are readable but bad.
@@ -167,6 +169,16 @@ pub struct UpstreamSettings {
     pub registered_max: usize,
     /// `retry_budget`.
     pub retry_budget: Budget,
+}
+
+impl UpstreamSettings {
+    /// Whether the first way to its endpoints is encrypted.
+    pub fn security(&self) -> Security {
+        match self.tls {
+            Some(_) => Security::Tls,
+            None => Security::Plain,
+        }
+    }
 }
 
 /// `upstream.subsets`, with who chooses among them.
@@ -213,6 +225,8 @@ pub struct ChannelSettings {
     pub target: ChannelTarget,
     /// What is spoken there; `None`: what is spoken to the endpoint.
     pub protocol: Option<UpstreamProtocol>,
+    /// Whether that is encrypted; `None`: as the first way is.
+    pub security: Option<Security>,
 }
 
 /// Where a channel leads.
@@ -228,7 +242,7 @@ pub enum ChannelTarget {
 
 impl ChannelSettings {
     /// That way to the endpoint at an address, in an upstream that speaks a protocol.
-    pub fn to(&self, endpoint: SocketAddr, protocol: UpstreamProtocol) -> Channel {
+    pub fn to(&self, endpoint: SocketAddr, protocol: UpstreamProtocol, security: Security) -> Channel {
         Channel {
             address: match self.target {
                 ChannelTarget::Same => endpoint,
@@ -236,6 +250,7 @@ impl ChannelSettings {
                 ChannelTarget::Address(address) => address,
             },
             protocol: self.protocol.unwrap_or(protocol),
+            security: self.security.unwrap_or(security),
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::resilience::budget::Budget;
 use crate::resilience::channel;
 use crate::resilience::limits::Limits;
 use crate::router::Router;
-use crate::tls::ServerTls;
+use crate::tls::{ClientTls, Security, ServerTls};
 
 pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
 pub use health::{Check, CheckMethod, Health, Heartbeat, HttpCheck, Kind, Pushed, Startup, Statuses, Way};
@@ -315,6 +315,8 @@ pub struct Upstream {
     pub missing: Missing,
     /// What is spoken to the endpoints.
     pub protocol: UpstreamProtocol,
+    /// How TLS is spoken to them; `None`: it is not.
+    pub tls: Option<Arc<ClientTls>>,
     /// What becomes of responses that are readable but bad.
     pub mode: HttpMode,
     /// Bound of a connection attempt.
@@ -341,6 +343,16 @@ pub struct Upstream {
     pub failback: channel::Settings,
     /// Its state cell, which outlives snapshots.
     pub state: Arc<UpstreamState>,
+}
+
+impl Upstream {
+    /// Whether the first way to its endpoints is encrypted.
+    pub fn security(&self) -> Security {
+        match self.tls {
+            Some(_) => Security::Tls,
+            None => Security::Plain,
+        }
+    }
 }
 
 /// `upstream.protocol`.

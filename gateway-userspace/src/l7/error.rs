@@ -160,6 +160,8 @@ reasons! {
     ConnectFailed = "connect-failed", Upstream, Safe, BAD_GATEWAY, "the upstream cannot be reached";
     /// None in time.
     ConnectTimeout = "connect-timeout", Upstream, Safe, GATEWAY_TIMEOUT, "the upstream did not accept a connection in time";
+    /// A TCP connection, and no TLS on it: the endpoint speaks none, or its certificate is not good.
+    UpstreamTlsFailed = "upstream-tls-failed", Upstream, Safe, BAD_GATEWAY, "the upstream cannot be reached by TLS";
     /// This machine has no descriptors, ports or memory for another connection.
     LocalExhausted = "local-exhausted", Internal, Never, SERVICE_UNAVAILABLE, "the gateway is out of resources";
     /// The connection went away before anything was written.

@@ -9,6 +9,7 @@ use super::body::RequestBody;
 use super::error::ProxyError;
 use super::headers;
 use crate::config::snapshot::UpstreamProtocol;
+use crate::tls::Security;
 
 /// Turns the target into what the upstream's protocol wants: path alone with Host, or the whole with an authority.
 pub(super) fn address(
@@ -77,6 +78,24 @@ pub(super) fn speak(outgoing: &mut Outgoing, protocol: UpstreamProtocol) -> Resu
             head.headers.remove(header::TRANSFER_ENCODING);
         }
     }
+    Ok(())
+}
+
+/// Says in an HTTP/2 request whether it is sent by TLS.
+///
+/// # Errors
+/// [`ProxyError::PathBad`]: it has no authority.
+pub(super) fn secure(head: &mut Parts, security: Security) -> Result<(), ProxyError> {
+    let scheme = match security {
+        Security::Plain => Scheme::HTTP,
+        Security::Tls => Scheme::HTTPS,
+    };
+    if head.version != Version::HTTP_2 || head.uri.scheme() == Some(&scheme) {
+        return Ok(());
+    }
+    let mut parts = head.uri.clone().into_parts();
+    parts.scheme = Some(scheme);
+    head.uri = Uri::from_parts(parts).map_err(|_| ProxyError::PathBad)?;
     Ok(())
 }
 

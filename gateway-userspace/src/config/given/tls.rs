@@ -60,3 +60,23 @@ pub struct Certificate {
     #[schemars(extend("default" = false))]
     pub default: Option<bool>,
 }
+
+/// TLS to the endpoints of an upstream. Their certificates are verified, always.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTls {
+    /// File with the certificates, as PEM, of the authorities that may have issued the endpoints'. A relative path starts at
+    /// the configuration file's directory. Default: those that the system trusts.
+    #[schemars(extend("examples" = ["/etc/gateway/services-ca.pem"]))]
+    pub ca_file: Option<PathBuf>,
+    /// The name that endpoints are asked for (SNI) and that their certificates must have. Default: the host name or the
+    /// address by which an endpoint is configured.
+    #[schemars(extend("examples" = ["users.internal"]))]
+    pub server_name: Option<String>,
+    /// A certificate of our own for endpoints that ask for one, as PEM, with `key_file`.
+    #[schemars(extend("examples" = ["/etc/gateway/client.pem"]))]
+    pub cert_file: Option<PathBuf>,
+    /// Its key, as PEM, not encrypted and not readable by others.
+    #[schemars(extend("examples" = ["/etc/gateway/client.key"]))]
+    pub key_file: Option<PathBuf>,
+}

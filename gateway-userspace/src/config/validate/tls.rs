@@ -4,16 +4,19 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::pki_types::ServerName;
+
 use super::node::existing_name;
-use crate::config::given::{Given, Listener, ListenerProtocol};
+use crate::config::given::{Given, Listener, ListenerProtocol, UpstreamTls};
 use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::config::settings::ListenerTls;
 use crate::config::surroundings::{Invalid, Surroundings};
-use crate::tls::{ClientAuth, Pair, Part, Roots, ServerSettings, TicketKeys};
+use crate::tls::{ClientAuth, ClientSettings, ClientTls, Pair, Part, Roots, ServerSettings, TicketKeys, system_roots};
 
 /// Bytes read of a file of ticket keys at most: three lines have some 200.
 const TICKET_KEYS_BYTES_MAX: u64 = 4096;
@@ -188,4 +191,64 @@ pub fn read_ticket_keys(file: &Path) -> Result<TicketKeys, (String, String)> {
         .read_to_string(&mut text)
         .map_err(unreadable)?;
     TicketKeys::parse(&text).map_err(|error| (error.to_string(), make))
+}
+
+/// `upstream.tls`; `None` where it speaks none, or there are problems.
+pub fn upstream(
+    given: Option<&UpstreamTls>,
+    path: &KeyPath,
+    problems: &mut Problems<'_>,
+) -> Option<Arc<ClientTls>> {
+    let given = given?;
+    let roots = match &given.ca_file {
+        Some(file) => Some(existing_name(file, &path.key("ca_file"), problems)?),
+        None => system_roots(),
+    };
+    let Some(roots) = roots else {
+        let remedy = "add ca_file = \"…\" with the authority of the endpoints' certificates";
+        problems.add(&path.key("ca_file"), "this system has no file of authorities that it trusts", remedy);
+        return None;
+    };
+    let roots = Roots::load(&roots)
+        .map_err(|fault| {
+            let text = format!("{} {}", roots.display(), fault.fault);
+            problems.add(&path.key("ca_file"), text, fault.remedy);
+        })
+        .ok();
+    let name = given.server_name.as_ref().and_then(|name| {
+        let parsed = ServerName::try_from(name.clone()).ok();
+        if parsed.is_none() {
+            let remedy = "write a host name or an address, without a port";
+            problems.add(&path.key("server_name"), format!("\"{name}\" is no name"), remedy);
+        }
+        parsed
+    });
+    let pair = match (&given.cert_file, &given.key_file) {
+        (None, None) => None,
+        (Some(cert_file), Some(key_file)) => {
+            let cert_file = existing_name(cert_file, &path.key("cert_file"), problems)?;
+            let key_file = existing_name(key_file, &path.key("key_file"), problems)?;
+            Some(pair(&cert_file, &key_file, SystemTime::now(), Invalid::Served, path, problems)?)
+        }
+        (Some(_), None) => {
+            problems.add(&path.key("key_file"), "the certificate's key is missing", "add key_file = \"…\"");
+            None
+        }
+        (None, Some(_)) => {
+            problems.add(&path.key("cert_file"), "the key's certificate is missing", "add cert_file = \"…\"");
+            None
+        }
+    };
+    let settings = ClientSettings {
+        roots: roots?,
+        name,
+        pair,
+    };
+    match ClientTls::new(&settings) {
+        Ok(tls) => Some(Arc::new(tls)),
+        Err(error) => {
+            problems.add(path, format!("cannot be used: {error}"), "write other files");
+            None
+        }
+    }
 }

@@ -27,7 +27,7 @@ use crate::resilience::channel;
 use crate::resilience::limits::Limits;
 use crate::router::{HostPattern, PathPattern, RouteIndex, Router};
 use crate::telemetry::access_log::AccessLog;
-use crate::tls::{ServerSettings, ServerTls};
+use crate::tls::{ClientSettings, ClientTls, ServerSettings, ServerTls};
 
 pub(super) use super::client::*;
 pub(super) use super::server::*;
@@ -92,6 +92,8 @@ pub(super) struct Setup {
     pub(super) listeners: Vec<SocketAddr>,
     pub(super) node_header: NodeHeader,
     pub(super) protocol: UpstreamProtocol,
+    /// How TLS is spoken to the endpoints of `users`.
+    pub(super) upstream_tls: Option<ClientSettings>,
     pub(super) endpoints: Vec<SocketAddr>,
     pub(super) timeout: Duration,
     pub(super) body_bytes_max: u64,
@@ -142,6 +144,7 @@ impl Setup {
             listeners: vec!["127.0.0.1:0".parse().unwrap()],
             node_header: NodeHeader::Omitted,
             protocol: UpstreamProtocol::Http1,
+            upstream_tls: None,
             endpoints: endpoints.to_vec(),
             timeout: SOON,
             body_bytes_max: 64 << 20,
@@ -243,6 +246,10 @@ impl Setup {
                     self.backup_protocol
                 } else {
                     self.protocol
+                },
+                tls: match &self.upstream_tls {
+                    Some(tls) if name == "users" => Some(Arc::new(ClientTls::new(tls).unwrap())),
+                    _ => None,
                 },
                 failback: self.failback,
                 mode: HttpMode::Strict,

@@ -15,8 +15,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::harness::*;
+use crate::config::snapshot::UpstreamProtocol;
+use crate::registry::Channel;
 use crate::tls::testing::Authority;
-use crate::tls::{ClientAuth, MinVersion, ServerSettings, provider};
+use crate::tls::{ClientAuth, ClientSettings, MinVersion, Security, ServerSettings, provider};
 
 fn settings(authority: &Authority) -> ServerSettings {
     ServerSettings {
@@ -237,4 +239,93 @@ async fn a_large_answer_arrives_whole_and_with_its_end() {
     let config = Arc::new(client(&authority, None));
     let (answer, _) = ask(&config, gateway.address(), "a.example", &head("a.example")).await;
     assert!(answer.len() > 3_000_000, "{}", answer.len());
+}
+
+fn upstream_tls(authority: &Authority) -> ClientSettings {
+    ClientSettings {
+        roots: authority.roots(),
+        name: Some(ServerName::try_from("users.internal").unwrap()),
+        pair: None,
+    }
+}
+
+async fn get_up(gateway: &Gateway) -> Answer {
+    let mut client = Client::http1(gateway.address()).await;
+    let request = client.request("GET", "/up").body(full("")).unwrap();
+    client.ask(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn endpoints_are_asked_by_tls_over_http1_and_http2() {
+    let authority = Authority::new("services");
+    for (protocol, version) in [(UpstreamProtocol::Http1, "HTTP/1.1"), (UpstreamProtocol::Http2, "HTTP/2.0")] {
+        let server = Server::start_tls(authority.pair(&["users.internal"]), None, echo).await;
+        let mut setup = Setup::new(1, &[server.address]);
+        setup.protocol = protocol;
+        setup.upstream_tls = Some(upstream_tls(&authority));
+        let gateway = Gateway::start(&setup);
+        for _ in 0..3 {
+            let answer = get_up(&gateway).await;
+            assert_eq!(answer.status, 200, "{version}: {}", answer.text);
+            assert!(answer.text.contains(version), "{}", answer.text);
+            if protocol == UpstreamProtocol::Http2 {
+                assert!(answer.text.contains("GET https://"), "{}", answer.text);
+            }
+        }
+        assert_eq!(server.connections(), 1, "it is used again");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_show_who_it_is_is_not_asked() {
+    let (authority, stranger) = (Authority::new("services"), Authority::new("stranger"));
+    let plain = Server::named("plain").await;
+    let rows = [
+        (Server::start_tls(stranger.pair(&["users.internal"]), None, echo).await, "another authority"),
+        (Server::start_tls(authority.pair(&["orders.internal"]), None, echo).await, "another name"),
+        (plain, "no TLS"),
+    ];
+    for (server, why) in rows {
+        let mut setup = Setup::new(1, &[server.address]);
+        setup.upstream_tls = Some(upstream_tls(&authority));
+        let gateway = Gateway::start(&setup);
+        assert_eq!(get_up(&gateway).await.status, 502, "{why}");
+        let lines = gateway.lines(1).await;
+        assert!(lines[0].contains("reason=upstream-tls-failed fault=upstream"), "{why}: {}", lines[0]);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_asks_for_a_certificate_gets_ours() {
+    let authority = Authority::new("services");
+    let server =
+        Server::start_tls(authority.pair(&["users.internal"]), Some(authority.roots()), echo).await;
+    let mut setup = Setup::new(1, &[server.address]);
+    setup.upstream_tls = Some(upstream_tls(&authority));
+    let mut gateway = Gateway::start(&setup);
+    assert_ne!(get_up(&gateway).await.status, 200, "without one");
+    setup.upstream_tls = Some(ClientSettings {
+        pair: Some(authority.pair(&["gateway.internal"])),
+        ..upstream_tls(&authority)
+    });
+    gateway.reload(&setup);
+    let answer = get_up(&gateway).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn where_tls_fails_the_plain_channel_is_taken() {
+    let authority = Authority::new("services");
+    let works = Server::named("plain").await;
+    let fails = Server::start_tls(authority.pair(&["orders.internal"]), None, echo).await;
+    let mut setup = Setup::new(1, &[fails.address]);
+    setup.upstream_tls = Some(upstream_tls(&authority));
+    setup.channels = vec![Channel {
+        address: works.address,
+        protocol: UpstreamProtocol::Http1,
+        security: Security::Plain,
+    }];
+    let gateway = Gateway::start(&setup);
+    let answer = get_up(&gateway).await;
+    assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, "plain"));
 }
