@@ -252,3 +252,152 @@ pub fn upstream(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::load::load_text;
+    use crate::config::problem::Refused;
+    use crate::config::settings::Settings;
+    use crate::tls::testing::{Authority, Folder};
+    use crate::tls::MinVersion;
+
+    fn loaded(folder: &Folder, text: &str, invalid: Invalid) -> Result<Settings, Refused> {
+        let surroundings = Surroundings {
+            cores: 1,
+            state_directory: "/state".into(),
+            invalid,
+        };
+        load_text(&folder.path().join("t.toml"), text, &surroundings)
+    }
+
+    /// Each wanted text stands in a problem of its own, and there are no others.
+    #[track_caller]
+    fn check(folder: &Folder, text: &str, wanted: &[&str]) {
+        let text = format!("[node]\nname='a'\n{text}");
+        let refused = match loaded(folder, &text, Invalid::Refused) {
+            Ok(_) if wanted.is_empty() => return,
+            Ok(_) => panic!("accepted:\n{text}"),
+            Err(refused) => refused,
+        };
+        for wanted in wanted {
+            assert!(refused.to_string().contains(wanted), "{wanted:?} is not in:\n{refused}");
+        }
+        assert_eq!(refused.problems().len(), wanted.len(), "{refused}");
+    }
+
+    fn listener(protocol: &str, keys: &str) -> String {
+        format!("[[listener]]\nname='web'\naddress='127.0.0.1:8443'\nprotocol='{protocol}'\n{keys}\n")
+    }
+
+    /// A folder with `a.pem`, `a.key`, `b.pem`, `b.key` and `ca.pem`.
+    fn folder() -> (Folder, Authority) {
+        let (folder, authority) = (Folder::new(), Authority::new("root"));
+        folder.pair("a", &authority.issue(&["a.example"]));
+        folder.pair("b", &authority.issue(&["b.example"]));
+        folder.file("ca.pem", &authority.pem(), 0o644);
+        (folder, authority)
+    }
+
+    const A: &str = "{cert_file='a.pem',key_file='a.key'}";
+    const B: &str = "{cert_file='b.pem',key_file='b.key',default=true}";
+
+    #[test]
+    fn every_key_of_tls_reaches_the_settings() {
+        let (folder, _) = folder();
+        folder.file("keys", &["01", "02", "03"].map(|key| key.repeat(32) + "\n").concat(), 0o600);
+        let tls = "tls={min_version='1.3',client_auth='optional',client_ca_file='ca.pem',handshakes_max=7}";
+        let text = format!(
+            "[node]\nname='a'\n[tls]\nticket_keys_file='keys'\n{}",
+            listener("https", &format!("certificates=[{A},{B}]\n{tls}"))
+        );
+        let settings = loaded(&folder, &text, Invalid::Refused).unwrap();
+        assert_eq!(settings.ticket_keys.unwrap().1.current, [2; 32]);
+        let tls = settings.listeners[0].tls.as_ref().unwrap();
+        let server = &tls.server;
+        assert_eq!(server.min_version, MinVersion::Tls13);
+        assert_eq!((server.client_auth, server.handshakes_max, server.default), (ClientAuth::Optional, 7, 1));
+        assert_eq!(server.client_roots.as_ref().unwrap().certificates.len(), 1);
+        assert_eq!(server.pairs[1].facts.dns_names, ["b.example"]);
+        assert_eq!(tls.files[0].0, folder.path().join("a.pem"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_what_would() {
+        let (folder, authority) = folder();
+        let https = |keys: &str| listener("https", keys);
+        check(&folder, &https(&format!("certificates=[{A}]")), &[]);
+        check(&folder, &https(""), &["certificates: a listener with TLS needs a certificate"]);
+        check(
+            &folder,
+            &listener("http", &format!("certificates=[{A}]\ntls={{}}")),
+            &["tls: the listener speaks no TLS", "certificates: the listener speaks no TLS"],
+        );
+        check(
+            &folder,
+            &https(&format!("certificates=[{A}]\ntls={{client_auth='required'}}")),
+            &["client_ca_file: nobody is named"],
+        );
+        check(
+            &folder,
+            &https(&format!("certificates=[{A}]\ntls={{client_ca_file='ca.pem'}}")),
+            &["client_ca_file: clients are asked for no certificate"],
+        );
+        check(
+            &folder,
+            &https(&format!("certificates=[{B},{B}]")),
+            &["certificates[1].default: certificates[0] is the default already"],
+        );
+        check(
+            &folder,
+            &https("certificates=[{cert_file='a.pem',key_file='b.key'},{cert_file='none.pem',key_file='a.key'}]"),
+            &["certificates[0].key_file: ", "certificates[1].cert_file: "],
+        );
+        check(&folder, &https("tls={min_version='1.1'}\ncertificates=[{}]"), &[
+            "tls.min_version: ",
+            "certificates[0].cert_file: ",
+            "certificates[0].key_file: ",
+        ]);
+        let (day, now) = (Duration::from_secs(86_400), SystemTime::now());
+        folder.pair("old", &authority.issue_for(&["old.example"], now - 9 * day, now - 2 * day));
+        let old = https("certificates=[{cert_file='old.pem',key_file='old.key'}]");
+        check(&folder, &old, &["certificates[0].cert_file: "]);
+        let text = format!("[node]\nname='a'\n{old}");
+        assert!(loaded(&folder, &text, Invalid::Served).is_ok(), "a node that starts by itself");
+    }
+
+    #[test]
+    fn tls_to_endpoints_wants_files_that_will_do() {
+        let (folder, _) = folder();
+        let upstream = |keys: &str, endpoint: &str| {
+            format!(
+                "{}[[upstream]]\nname='u'\nendpoints=[{{address='10.0.0.1:443'{endpoint}}}]\n{keys}\n",
+                listener("http", "")
+            )
+        };
+        let good = "tls={ca_file='ca.pem',server_name='u.internal',cert_file='a.pem',key_file='a.key'}";
+        check(&folder, &upstream(good, ",channels=[{tls=false}]"), &[]);
+        check(
+            &folder,
+            &upstream("tls={ca_file='none.pem',server_name='a b'}", ""),
+            &["tls.ca_file: ", "tls.server_name: \"a b\" is no name"],
+        );
+        check(
+            &folder,
+            &upstream("tls={ca_file='ca.pem',cert_file='a.pem'}", ""),
+            &["tls.key_file: the certificate's key is missing"],
+        );
+        check(
+            &folder,
+            &upstream("", ",channels=[{tls=true}]"),
+            &["channels[0].tls: nothing says how TLS is spoken"],
+        );
+        check(
+            &folder,
+            &upstream(good, ",channels=[{tls=true}]"),
+            &["channels[0]: it is the same way as one before it"],
+        );
+    }
+}
