@@ -24,7 +24,7 @@ pub mod validate;
 
 pub use answers::Answers;
 pub use compile::compile;
-pub use load::load;
+pub use load::{load, load_to_start};
 pub use problem::{Problem, Refused};
 pub use schema::schema;
 pub use settings::Settings;

@@ -4,6 +4,7 @@
 //! reload, a new view and a drain never overlap.
 
 mod breakers;
+mod certificates;
 pub mod command;
 pub mod controller;
 mod endpoints;

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -28,8 +29,15 @@ pub struct Event {
     /// Of a check: which one; absent: what all checks of the endpoint come to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<String>,
-    /// The upstream's name.
+    /// The upstream's name; absent: it is about no upstream.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub upstream: String,
+    /// Of a file: the listener that it is for; absent: it is for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    /// Of a certificate or of ticket keys: the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
     /// The endpoint; absent: the whole upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<SocketAddr>,
@@ -55,6 +63,8 @@ pub enum Kind {
     Channel,
     /// A limit of an upstream or an endpoint.
     Limit,
+    /// A file with a certificate or with ticket keys, which was written anew.
+    File,
 }
 
 impl Kind {
@@ -66,6 +76,7 @@ impl Kind {
             Self::Ejection => "ejection",
             Self::Channel => "channel",
             Self::Limit => "limit",
+            Self::File => "file",
         }
     }
 }
@@ -146,11 +157,40 @@ impl Events {
             kind: told.kind,
             check: told.check.map(str::to_owned),
             upstream: told.upstream.to_owned(),
+            listener: None,
+            file: None,
             endpoint: told.endpoint,
             from: told.from.to_owned(),
             to: told.to.to_owned(),
             why: told.why,
         });
+        self.record(event);
+    }
+
+    /// Records what became of a file that was written anew: `renewed`, or `kept` what it held before.
+    pub fn tell_file(&self, listener: Option<&str>, file: &Path, to: &str, why: &str) {
+        let shown = file.display();
+        let listener = listener.unwrap_or("-");
+        if to == "renewed" {
+            tracing::info!(listener, file = %shown, why, "a renewed file is taken over");
+        } else {
+            tracing::warn!(listener, file = %shown, why, "a renewed file is not taken: what it held before stays");
+        }
+        self.record(Arc::new(Event {
+            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            kind: Kind::File,
+            check: None,
+            upstream: String::new(),
+            listener: (listener != "-").then(|| listener.to_owned()),
+            file: Some(file.to_owned()),
+            endpoint: None,
+            from: "valid".to_owned(),
+            to: to.to_owned(),
+            why: why.to_owned(),
+        }));
+    }
+
+    fn record(&self, event: Arc<Event>) {
         let mut kept = self.kept_now();
         if kept.len() >= EVENTS_KEPT {
             kept.pop_front();

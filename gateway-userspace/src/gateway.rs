@@ -39,7 +39,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// # Errors
 /// A refused configuration ([`config::Refused`]), or whatever keeps the node from running; nothing is left behind then.
 pub fn run(config: &Path) -> Result<()> {
-    let settings = config::load(config)?;
+    let settings = config::load_to_start(config)?;
     // Until the end: it writes what is left of the log.
     let _log = logging::init()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -103,7 +103,7 @@ async fn serve(settings: Settings) -> Result<()> {
     let handle = Arc::new(Handle {
         commands: sender,
         reasons: Arc::clone(&reasons),
-        events,
+        events: events.clone(),
         metrics,
     });
     let (stop_admin, admin_stopped) = oneshot::channel::<()>();
@@ -131,7 +131,7 @@ async fn serve(settings: Settings) -> Result<()> {
         announcer,
         views,
     };
-    let mut controller = Controller::new(parts, reasons);
+    let mut controller = Controller::new(parts, reasons, events);
     let ended = controller.run(&mut commands, signals.stop()).await;
     if let Ended::Broken(why) = ended {
         tracing::error!(why, "the node stops, so that another takes over");

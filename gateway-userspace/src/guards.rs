@@ -78,7 +78,7 @@ async fn try_first(upstream: Arc<Upstream>, probe: Probe) {
     let mut endpoints = upstream.endpoints.iter();
     let endpoint = endpoints.find(|endpoint| endpoint.address == probe.endpoint);
     let host = endpoint.and_then(|endpoint| endpoint.host.as_deref());
-    let passed = health::reaches(probe.channel, host, upstream.failback.probe_timeout).await;
+    let passed = health::reaches(probe.channel, host, upstream.tls.clone(), upstream.failback.probe_timeout).await;
     upstream.state.channel_probed(&probe, passed);
 }
 
@@ -107,6 +107,7 @@ fn reachable(upstream: &Upstream) -> Vec<Reachable<'_>> {
         .map(|endpoint| Reachable {
             address: endpoint.address,
             protocol: upstream.protocol,
+            security: upstream.security(),
             others: &endpoint.channels,
             state: &endpoint.state,
         })

@@ -280,6 +280,8 @@ fn plans(upstream: &Upstream, endpoint: &Endpoint) -> Vec<(Kind, Plan)> {
             endpoint: endpoint.address,
             host: endpoint.host.as_deref().map(str::to_owned),
             protocol: upstream.protocol,
+            tls: upstream.tls.clone(),
+            security: upstream.security(),
             channels: Arc::clone(&endpoint.channels),
             kind,
             check: check.clone(),

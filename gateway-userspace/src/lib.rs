@@ -24,4 +24,5 @@ pub mod resilience;
 pub mod router;
 pub mod simulate;
 pub mod telemetry;
+pub mod tls;
 pub mod view;

@@ -21,6 +21,7 @@ use crate::filters::passwords::Verified;
 use crate::filters::{Counts, Identity};
 use crate::resilience::breaker::Outcome;
 use crate::resilience::limits::{UNLIMITED, Usage};
+use crate::tls::TicketKeys;
 
 pub use calls::{Age, Begun, BreakerStatus, Calls, Gate, GuardSettings, NoBreaker};
 pub use queue::{Grant, Idle, Place, Ticket};
@@ -215,6 +216,17 @@ pub struct Registry {
     /// Of rate limits with room for so many keys.
     buckets: Mutex<Cells<(Identity, usize), Buckets>>,
     verified: Mutex<Cells<Identity, Verified>>,
+    ticket_keys: Mutex<OwnKeys>,
+}
+
+/// Keys of session tickets, where no file has any.
+#[derive(Debug)]
+struct OwnKeys(TicketKeys);
+
+impl Default for OwnKeys {
+    fn default() -> Self {
+        Self(TicketKeys::random())
+    }
 }
 
 #[derive(Debug)]
@@ -263,6 +275,19 @@ impl Registry {
     pub fn verified(&self, id: &Identity) -> Arc<Verified> {
         let mut cells = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         cells.cell(id.clone(), Verified::default)
+    }
+}
+
+impl Registry {
+    /// The keys of session tickets of this process alone.
+    pub fn ticket_keys(&self) -> TicketKeys {
+        self.ticket_keys.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// The next of them seals from the next snapshot on, and the current one still opens.
+    pub fn rotate_ticket_keys(&self) {
+        let mut keys = self.ticket_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.0 = keys.0.rotated();
     }
 }
 

@@ -62,20 +62,26 @@ fn written(line: &str, form: Form, ended: &mut Option<String>) -> anyhow::Result
 }
 
 fn event_text(event: &Event, style: Style) -> String {
-    let who = event
-        .endpoint
-        .map_or_else(|| "all".to_owned(), |address| address.to_string());
+    let who = match (&event.file, event.endpoint) {
+        (Some(file), _) => file.display().to_string(),
+        (None, Some(address)) => address.to_string(),
+        (None, None) => "all".to_owned(),
+    };
     let what = match (event.kind, &event.check) {
         (Kind::Check, Some(check)) => check,
         (Kind::Check, None) => "endpoint",
         (kind, _) => kind.word(),
     };
     let tone = match event.to.as_str() {
-        "ready" | "closed" | "in" | "free" => Tone::Good,
-        "failing" | "open" | "forced-open" | "ejected" => Tone::Bad,
+        "ready" | "closed" | "in" | "free" | "renewed" => Tone::Good,
+        "kept" | "failing" | "open" | "forced-open" | "ejected" => Tone::Bad,
         _ => Tone::Doubtful,
     };
-    let (time, upstream, from, why) = (&event.time, &event.upstream, &event.from, &event.why);
+    let (time, from, why) = (&event.time, &event.from, &event.why);
+    let upstream = match event.kind {
+        Kind::File => event.listener.as_deref().unwrap_or("tls"),
+        _ => &event.upstream,
+    };
     let to = style.paint(&event.to, tone);
     format!("{time}  {upstream}  {who}  {what}  {from} -> {to}: {why}\n")
 }
@@ -91,6 +97,8 @@ mod tests {
             kind,
             check: check.map(str::to_owned),
             upstream: "u".to_owned(),
+            listener: None,
+            file: None,
             endpoint: endpoint.map(|address| address.parse().unwrap()),
             from: "x".to_owned(),
             to: to.to_owned(),

@@ -11,7 +11,7 @@ use gateway_common::encap::Format;
 use gateway_common::parse::Family;
 
 use super::answers::Answers;
-use super::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings, UpstreamSettings};
+use super::settings::{ActionSettings, ListenerSettings, ListenerTls, RouteSettings, Settings, UpstreamSettings};
 use super::snapshot::{
     Dataplane, Encapsulation, Fallback, Listener, MergeSlashes, Mirror, Node, Route, RouteAction, RouteHttp,
     Snapshot, Split, Upstream,
@@ -19,6 +19,7 @@ use super::snapshot::{
 use crate::filters::Owner;
 use crate::registry::Registry;
 use crate::router::{RouteIndex, Router, Slashes, Terms};
+use crate::tls::{ServerTls, TicketKeys};
 use upstreams::Sources;
 
 #[cfg(test)]
@@ -51,6 +52,10 @@ pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, numb
         .map(|upstream| (upstream.name.clone(), Arc::clone(upstream)))
         .collect();
     let mut joined = Joined {
+        ticket_keys: match &settings.ticket_keys {
+            Some((_, keys)) => keys.clone(),
+            None => registry.ticket_keys(),
+        },
         sources: &sources,
         upstreams: by_name,
         routes: HashMap::new(),
@@ -62,7 +67,7 @@ pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, numb
     let listeners = settings
         .listeners
         .iter()
-        .map(|listener| Arc::new(self::listener(listener, way, &mut joined)))
+        .filter_map(|listener| self::listener(listener, way, &mut joined).map(Arc::new))
         .collect();
     Snapshot {
         number,
@@ -79,6 +84,7 @@ pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, numb
 
 /// What several listeners share.
 struct Joined<'s> {
+    ticket_keys: TicketKeys,
     sources: &'s Sources<'s>,
     upstreams: HashMap<String, Arc<Upstream>>,
     /// By name; several where listeners say different things of one.
@@ -147,7 +153,12 @@ fn listener(
     settings: &ListenerSettings,
     way: Option<(&Dataplane, &Node)>,
     joined: &mut Joined<'_>,
-) -> Listener {
+) -> Option<Listener> {
+    // Never without TLS what was to have it.
+    let tls = match &settings.tls {
+        Some(tls) => Some(server_tls(&settings.name, tls, joined)?),
+        None => None,
+    };
     let mut router = Router::default();
     let mut routes = Vec::new();
     for (index, route) in settings.routes.iter().enumerate() {
@@ -174,10 +185,11 @@ fn listener(
         }
         routes.push(compiled);
     }
-    Listener {
+    Some(Listener {
         name: settings.name.clone(),
         address: settings.address,
         segment_bytes_max: way.map(|(dataplane, node)| segment_bytes_max(dataplane, node, settings.address)),
+        tls,
         http: settings.http.clone(),
         router,
         filters: filters::filters(
@@ -186,6 +198,18 @@ fn listener(
             joined.sources.registry,
         ),
         routes,
+    })
+}
+
+fn server_tls(listener: &str, settings: &ListenerTls, joined: &Joined<'_>) -> Option<Arc<ServerTls>> {
+    match ServerTls::new(listener, &settings.server, &joined.ticket_keys) {
+        Ok(tls) => Some(Arc::new(tls)),
+        Err(error) => {
+            // `validate` read the same roots and keys, and refused what rustls does not take.
+            debug_assert!(false, "listener {listener}: {error}");
+            tracing::error!(%error, listener, "TLS that was accepted cannot be compiled; the listener is left out");
+            None
+        }
     }
 }
 
@@ -259,6 +283,7 @@ mod tests {
         let surroundings = Surroundings {
             cores: 2,
             state_directory: PathBuf::from("/state"),
+            invalid: crate::config::surroundings::Invalid::Refused,
         };
         load_text(Path::new("t.toml"), text, &surroundings).unwrap()
     }

@@ -15,6 +15,7 @@ mod matching;
 mod retry;
 mod sticky;
 mod subsets;
+mod tls;
 mod upstream;
 mod values;
 
@@ -38,6 +39,7 @@ pub use matching::{FieldMatch, Match};
 pub use retry::{Fallback, Retry};
 pub use sticky::Sticky;
 pub use subsets::{Subset, SubsetBy};
+pub use tls::{Certificate, ListenerTls, Tls, UpstreamTls};
 pub use upstream::{Endpoint, RetryBudget, Upstream};
 pub use values::{Network, Place, Time, TimeOrNone, time_text};
 
@@ -57,6 +59,8 @@ pub struct Given {
     /// Who is asked for the addresses of host names. Without this table the system's configuration holds
     /// (`/etc/hosts`, `/etc/resolv.conf`).
     pub dns: Option<Dns>,
+    /// What all listeners with TLS share.
+    pub tls: Option<Tls>,
     /// What holds where a listener or a route says nothing.
     pub defaults: Option<Defaults>,
     /// Addresses that clients connect to, steered by the data plane to the node that owns the connection.
@@ -270,6 +274,11 @@ listener_keys! { route_keys! table! {
         /// What clients speak.
         #[schemars(extend("default" = ListenerProtocol::Http))]
         pub protocol: Option<ListenerProtocol>,
+        /// How TLS is spoken, where `protocol` is `https`.
+        pub tls: Option<ListenerTls>,
+        /// The certificates that clients get. Required where `protocol` is `https`.
+        #[schemars(length(min = 1, max = limits::CERTIFICATES_MAX))]
+        pub certificates: Option<Vec<Certificate>>,
         /// What is done to each request that comes by it and that a route takes, before what the route does: tables as in
         /// `route.filters`.
         #[schemars(length(max = limits::FILTERS_MAX), extend("x-as" = "route.filters"))]
@@ -283,6 +292,8 @@ listener_keys! { route_keys! table! {
 pub enum ListenerProtocol {
     /// HTTP/1.1, and HTTP/2 with prior knowledge.
     Http,
+    /// The same over TLS, where clients choose between HTTP/1.1 and HTTP/2 by ALPN.
+    Https,
 }
 
 route_keys! { table! {

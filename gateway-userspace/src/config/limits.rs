@@ -5,6 +5,7 @@
 mod choices;
 mod filters;
 mod routing;
+mod tls;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::snapshot::Failure;
 pub use choices::*;
 pub use filters::*;
 pub use routing::*;
+pub use tls::*;
 
 /// Largest configuration file read, in bytes: some 10,000 routes, and small enough to parse in a blink.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;

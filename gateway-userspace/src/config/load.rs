@@ -9,7 +9,7 @@ use super::limits;
 use super::problem::{Problems, Refused};
 use super::settings::Settings;
 use super::shape;
-use super::surroundings::Surroundings;
+use super::surroundings::{Invalid, Surroundings};
 use super::validate::validate;
 
 /// Reads, parses and checks a configuration file, and the secrets it names.
@@ -21,6 +21,19 @@ use super::validate::validate;
 pub fn load(path: &Path) -> Result<Settings, Refused> {
     let text = read(path)?;
     load_text(path, &text, &Surroundings::here())
+}
+
+/// The same for a node that starts, which nobody may be there to help.
+///
+/// # Errors
+/// As [`load`], but for certificates that are not valid now.
+pub fn load_to_start(path: &Path) -> Result<Settings, Refused> {
+    let text = read(path)?;
+    let surroundings = Surroundings {
+        invalid: Invalid::Served,
+        ..Surroundings::here()
+    };
+    load_text(path, &text, &surroundings)
 }
 
 /// Checks a configuration's text; `path` is what messages call it, and where relative paths in it start.
@@ -128,6 +141,7 @@ mod tests {
         Surroundings {
             cores: 4,
             state_directory: PathBuf::from("/state"),
+            invalid: crate::config::surroundings::Invalid::Refused,
         }
     }
 

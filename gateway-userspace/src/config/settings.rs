@@ -24,6 +24,7 @@ use crate::resilience::budget::Budget;
 use crate::resilience::channel;
 use crate::resilience::limits::Limits;
 use crate::router::{Conditions, HostPattern, PathPattern};
+use crate::tls::{self, Security};
 
 pub use super::given::Place;
 
@@ -42,6 +43,8 @@ pub struct Settings {
     pub cluster: Option<Cluster>,
     /// `dns.servers`; empty: the system's configuration.
     pub dns_servers: Vec<SocketAddr>,
+    /// `tls.ticket_keys_file`, with its content; `None`: keys of this process.
+    pub ticket_keys: Option<(PathBuf, tls::TicketKeys)>,
     /// `[[vip]]`, in the file's order.
     pub vips: Vec<Vip>,
     /// `[[listener]]`, in the file's order.
@@ -59,6 +62,8 @@ pub struct ListenerSettings {
     pub name: String,
     /// Where it accepts.
     pub address: SocketAddr,
+    /// How TLS is spoken there; `None`: it is not.
+    pub tls: Option<ListenerTls>,
     /// How HTTP is read there.
     pub http: ListenerHttp,
     /// What holds for its requests where their routes say nothing.
@@ -67,6 +72,15 @@ pub struct ListenerSettings {
     pub filters: Vec<FilterSettings>,
     /// In the file's order.
     pub routes: Vec<Arc<RouteSettings>>,
+}
+
+/// `listener.tls` and `listener.certificates`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerTls {
+    /// What they come to, with the content of their files.
+    pub server: tls::ServerSettings,
+    /// Where that came from: certificate and key of each pair, in the same order.
+    pub files: Vec<(PathBuf, PathBuf)>,
 }
 
 /// `[[route]]`.
@@ -166,6 +180,8 @@ pub struct UpstreamSettings {
     pub slow_call: Option<Duration>,
     /// What is spoken to the endpoints.
     pub protocol: UpstreamProtocol,
+    /// How TLS is spoken to them; `None`: it is not.
+    pub tls: Option<Arc<tls::ClientTls>>,
     /// Bound of a connection attempt.
     pub connect_timeout: Duration,
     /// What becomes of responses that are readable but bad.
@@ -194,6 +210,16 @@ pub struct UpstreamSettings {
     pub registered_max: usize,
     /// `retry_budget`.
     pub retry_budget: Budget,
+}
+
+impl UpstreamSettings {
+    /// Whether the first way to its endpoints is encrypted.
+    pub fn security(&self) -> Security {
+        match self.tls {
+            Some(_) => Security::Tls,
+            None => Security::Plain,
+        }
+    }
 }
 
 /// `upstream.subsets`, with who chooses among them.
@@ -240,6 +266,8 @@ pub struct ChannelSettings {
     pub target: ChannelTarget,
     /// What is spoken there; `None`: what is spoken to the endpoint.
     pub protocol: Option<UpstreamProtocol>,
+    /// Whether that is encrypted; `None`: as the first way is.
+    pub security: Option<Security>,
 }
 
 /// Where a channel leads.
@@ -255,7 +283,7 @@ pub enum ChannelTarget {
 
 impl ChannelSettings {
     /// That way to the endpoint at an address, in an upstream that speaks a protocol.
-    pub fn to(&self, endpoint: SocketAddr, protocol: UpstreamProtocol) -> Channel {
+    pub fn to(&self, endpoint: SocketAddr, protocol: UpstreamProtocol, security: Security) -> Channel {
         Channel {
             address: match self.target {
                 ChannelTarget::Same => endpoint,
@@ -263,6 +291,7 @@ impl ChannelSettings {
                 ChannelTarget::Address(address) => address,
             },
             protocol: self.protocol.unwrap_or(protocol),
+            security: self.security.unwrap_or(security),
         }
     }
 }

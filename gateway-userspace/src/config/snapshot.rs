@@ -31,6 +31,7 @@ use crate::resilience::budget::Budget;
 use crate::resilience::channel;
 use crate::resilience::limits::Limits;
 use crate::router::Router;
+use crate::tls::{ClientTls, Security, ServerTls};
 
 pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
 pub use fault::{Faults, Odds};
@@ -257,6 +258,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The largest TCP segment that still fits the path after encapsulation; `None` without a data plane.
     pub segment_bytes_max: Option<u16>,
+    /// How TLS is spoken there; `None`: it is not.
+    pub tls: Option<Arc<ServerTls>>,
     /// How HTTP is read there, and how long clients may take.
     pub http: ListenerHttp,
     /// Which route a request takes; an index into `routes`.
@@ -290,6 +293,8 @@ pub struct Upstream {
     pub missing: Missing,
     /// What is spoken to the endpoints.
     pub protocol: UpstreamProtocol,
+    /// How TLS is spoken to them; `None`: it is not.
+    pub tls: Option<Arc<ClientTls>>,
     /// What becomes of responses that are readable but bad.
     pub mode: HttpMode,
     /// Bound of a connection attempt.
@@ -316,6 +321,16 @@ pub struct Upstream {
     pub failback: channel::Settings,
     /// Its state cell, which outlives snapshots.
     pub state: Arc<UpstreamState>,
+}
+
+impl Upstream {
+    /// Whether the first way to its endpoints is encrypted.
+    pub fn security(&self) -> Security {
+        match self.tls {
+            Some(_) => Security::Tls,
+            None => Security::Plain,
+        }
+    }
 }
 
 /// `upstream.protocol`.

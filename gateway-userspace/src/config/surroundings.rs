@@ -12,6 +12,18 @@ pub struct Surroundings {
     pub cores: usize,
     /// Directory of the state that outlives the process.
     pub state_directory: PathBuf,
+    /// What becomes of certificates that are not valid now.
+    pub invalid: Invalid,
+}
+
+/// Certificates that are not valid now, by the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invalid {
+    /// The configuration is refused: somebody is there to read why.
+    Refused,
+    /// They are served, and the log says so: a node that starts by itself, or with a wrong clock, must not take all its
+    /// other names down with one.
+    Served,
 }
 
 impl Surroundings {
@@ -23,6 +35,7 @@ impl Surroundings {
         Self {
             cores,
             state_directory: state_directory(),
+            invalid: Invalid::Refused,
         }
     }
 

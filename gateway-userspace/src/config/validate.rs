@@ -23,9 +23,11 @@ mod routes;
 mod split;
 mod sticky;
 mod subsets;
+mod tls;
 mod upstreams;
 
 pub use node::admin_listen;
+pub use tls::read_ticket_keys;
 
 use super::given::Given;
 use super::path::KeyPath;
@@ -45,7 +47,8 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
     let cluster = cluster::cluster(given, problems);
     let upstreams = upstreams::upstreams(given, cluster.as_ref(), problems);
     keys::defaults(given, problems);
-    let mut listeners = listeners::listeners(given, problems);
+    let mut listeners = listeners::listeners(given, surroundings, problems);
+    let ticket_keys = tls::ticket_keys(given, problems);
     let routes = routes::routes(given, &upstreams, &mut listeners, problems);
     listeners::serve_all_vips(given, &vips, &listeners, problems);
     upstreams::lead_elsewhere(given, &vips, problems);
@@ -70,6 +73,7 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
         dataplane,
         cluster,
         dns_servers,
+        ticket_keys,
         vips,
         listeners,
         routes,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::certificates::Certificates;
 use super::command::Command;
 use super::health::{Panics, Reasons};
 use super::registrations::Registrations;
@@ -15,6 +16,7 @@ use crate::cluster::announce::Announcer;
 use crate::cluster::{Cluster, State};
 use crate::config::Settings;
 use crate::config::snapshot::Snapshot;
+use crate::events::Events;
 use crate::guards::Driver;
 use crate::health::{Checks, FIRST_ROUND_MAX};
 use crate::l4::DataPlane;
@@ -89,6 +91,10 @@ pub struct Controller {
     pub(super) registrations: Registrations,
     /// Number of those that are in force.
     pub(super) registered: u64,
+    /// Files that are watched.
+    pub(super) certificates: Certificates,
+    /// Where their changes are told.
+    pub(super) events: Events,
     first_round: FirstRound,
     panics: Panics,
     /// What keeps the tables from being written.
@@ -110,8 +116,10 @@ enum FirstRound {
 
 impl Controller {
     /// A node that joins.
-    pub fn new(parts: Parts, reasons: Arc<Reasons>) -> Self {
+    pub fn new(parts: Parts, reasons: Arc<Reasons>, events: Events) -> Self {
         let started = Instant::now();
+        let mut certificates = Certificates::default();
+        certificates.follow(&parts.settings);
         Self {
             parts,
             reasons,
@@ -121,6 +129,8 @@ impl Controller {
             renamed: started,
             registrations: Registrations::default(),
             registered: 0,
+            certificates,
+            events,
             first_round: FirstRound::Waiting,
             panics: Panics::default(),
             unpublished: None,
@@ -157,6 +167,7 @@ impl Controller {
                     self.look_after(ticks).await;
                     self.follow_names().await;
                     self.follow_registrations().await;
+                    self.follow_certificates().await;
                     self.offer_to_serve();
                     if let Some(thread) = self.dead_thread() {
                         return Ended::Broken(thread);

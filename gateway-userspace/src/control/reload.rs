@@ -54,6 +54,7 @@ impl Controller {
         self.parts.names.apply(kept);
         let next = next?;
         self.registrations.keep(&settings);
+        self.certificates.follow(&settings);
         self.parts.settings = settings;
         tracing::info!(snapshot = next.number, config = %source.display(), "the new configuration is in force");
         Ok(next.number)

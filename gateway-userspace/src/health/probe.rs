@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::reason::Reason;
 use crate::config::snapshot::{Check, CheckMethod, HttpCheck, Kind, Statuses, UpstreamProtocol, Way};
 use crate::registry::Channel;
+use crate::tls::{ClientStream, ClientTls, Security};
 
 /// Who is asked, and what for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,10 @@ pub(super) struct Question {
     pub(super) host: Option<String>,
     /// What is spoken to it over the first way.
     pub(super) protocol: UpstreamProtocol,
+    /// How TLS is spoken over those ways that have it.
+    pub(super) tls: Option<Arc<ClientTls>>,
+    /// Whether the first has it; of a question over another way, whether that has.
+    pub(super) security: Security,
     /// Other ways to it.
     pub(super) channels: Arc<[Channel]>,
     pub(super) kind: Kind,
@@ -41,6 +46,7 @@ impl Question {
         other.copied().unwrap_or(Channel {
             address: self.endpoint,
             protocol: self.protocol,
+            security: self.security,
         })
     }
 
@@ -52,6 +58,7 @@ impl Question {
         }
         let mut question = self.clone();
         question.endpoint = channel.address;
+        question.security = channel.security;
         if let Way::Http(check) = &mut question.check.way
             && check.protocol == self.protocol
         {
@@ -67,6 +74,9 @@ pub(super) enum Fault {
     /// No connection.
     #[error("connecting failed: {0}")]
     Connect(#[source] std::io::Error),
+    /// No TLS on it.
+    #[error("the TLS handshake failed: {0}")]
+    Tls(#[source] std::io::Error),
     /// No answer that can be read.
     #[error("no answer: {0}")]
     Http(#[source] hyper::Error),
@@ -109,13 +119,17 @@ pub(super) enum Fault {
 impl Fault {
     /// Whether the way to the endpoint may be at fault: there was no answer at all.
     pub(super) fn is_of_communication(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::Http(_) | Self::Timeout(_))
+        matches!(
+            self,
+            Self::Connect(_) | Self::Tls(_) | Self::Http(_) | Self::Timeout(_)
+        )
     }
 
     /// For people and for counters.
     pub(super) fn reason(&self) -> Reason {
         let code = match self {
             Self::Connect(_) => "connect",
+            Self::Tls(_) => "tls",
             Self::Http(_) => "http",
             Self::Status(_) => "status",
             Self::Timeout(_) => "timeout",
@@ -138,7 +152,12 @@ impl Fault {
 ///
 /// # Cancel safety
 /// May be dropped: the connection closes.
-pub async fn reaches(channel: Channel, host: Option<&str>, limit: Duration) -> Result<(), String> {
+pub async fn reaches(
+    channel: Channel,
+    host: Option<&str>,
+    tls: Option<Arc<ClientTls>>,
+    limit: Duration,
+) -> Result<(), String> {
     let check = HttpCheck {
         path: "*".to_owned(),
         method: CheckMethod::Options,
@@ -151,6 +170,8 @@ pub async fn reaches(channel: Channel, host: Option<&str>, limit: Duration) -> R
         endpoint: channel.address,
         host: host.map(str::to_owned),
         protocol: channel.protocol,
+        tls,
+        security: channel.security,
         channels: Arc::default(),
         kind: Kind::Heartbeat,
         check: Check {
@@ -181,7 +202,10 @@ async fn probe(question: &Question) -> Result<(), Fault> {
     let asked = async {
         match &question.check.way {
             Way::Http(check) => http::ask(question, check).await,
-            Way::Tcp => connect(question).await.map(drop),
+            Way::Tcp => {
+                let target = question.check.target(question.endpoint);
+                TcpStream::connect(target).await.map(drop).map_err(Fault::Connect)
+            }
             Way::Grpc { service, host } => grpc::ask(question, service, host.as_deref()).await,
             Way::Command { program, arguments } => command::run(question, program, arguments).await,
         }
@@ -189,9 +213,19 @@ async fn probe(question: &Question) -> Result<(), Fault> {
     timeout(limit, asked).await.map_err(|_| Fault::Timeout(limit))?
 }
 
-async fn connect(question: &Question) -> Result<TokioIo<TcpStream>, Fault> {
+/// A connection on which that is spoken; with TLS where the way has it.
+async fn connect(question: &Question, protocol: UpstreamProtocol) -> Result<TokioIo<ClientStream>, Fault> {
     let target = question.check.target(question.endpoint);
     let stream = TcpStream::connect(target).await.map_err(Fault::Connect)?;
+    let stream = match (question.security, &question.tls) {
+        (Security::Plain, _) => ClientStream::Plain(stream),
+        (Security::Tls, Some(tls)) => {
+            let host = question.host.as_deref();
+            let secured = tls.connect(stream, host, question.endpoint.ip(), protocol).await;
+            secured.map_err(Fault::Tls)?
+        }
+        (Security::Tls, None) => return Err(Fault::Tls(std::io::ErrorKind::Unsupported.into())),
+    };
     Ok(TokioIo::new(stream))
 }
 

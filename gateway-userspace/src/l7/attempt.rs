@@ -101,7 +101,8 @@ pub(super) async fn attempt(
 ) -> Result<Answered, Box<Failed>> {
     let mut want = Want::Any;
     let try_timeout = route.http().try_timeout;
-    if let Err(error) = target::speak(&mut outgoing, pool.channel.protocol) {
+    let spoken = target::speak(&mut outgoing, pool.channel.protocol);
+    if let Err(error) = spoken.and_then(|()| target::secure(&mut outgoing.head, pool.channel.security)) {
         return Err(Failed::new(error, Some(outgoing)));
     }
     loop {

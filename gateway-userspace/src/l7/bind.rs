@@ -188,6 +188,7 @@ mod tests {
             name: "web".to_owned(),
             address: address.parse().unwrap(),
             segment_bytes_max,
+            tls: None,
             http: crate::config::snapshot::ListenerHttp::default(),
             filters: Vec::new(),
             router: Router::default(),

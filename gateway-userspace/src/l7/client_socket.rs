@@ -188,9 +188,8 @@ impl AsyncWrite for ClientSocket {
         true
     }
 
-    /// Sends what is held back.
-    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.push();
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What is held back goes out with the end, or when it is pushed.
         Poll::Ready(Ok(()))
     }
 

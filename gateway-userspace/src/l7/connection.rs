@@ -7,7 +7,7 @@ mod ending;
 mod life;
 mod task;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -20,6 +20,7 @@ use super::client_text::ClientText;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::resolved::{Resolved, ResolvedListener};
+use super::transport::TlsFacts;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::inspect::{Refusal, Report, Resume};
@@ -34,6 +35,8 @@ pub(crate) struct Connection {
     pub(super) worker: Rc<Worker>,
     pub(super) client: SocketAddr,
     pub(super) client_text: ClientText,
+    /// What the handshake found; empty: it speaks no TLS.
+    tls: OnceCell<TlsFacts>,
     since: Instant,
     listener: RefCell<Rc<ResolvedListener>>,
     life: Cell<Life>,
@@ -107,6 +110,11 @@ impl Connection {
     /// The listener, as the last look found it.
     pub(super) fn listens(&self) -> Rc<ResolvedListener> {
         Rc::clone(&self.listener.borrow())
+    }
+
+    /// What the handshake found; `None`: the connection speaks no TLS.
+    pub(super) fn tls(&self) -> Option<&TlsFacts> {
+        self.tls.get()
     }
 
     /// The listener's address as configured.

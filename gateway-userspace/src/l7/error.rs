@@ -142,6 +142,8 @@ reasons! {
     ExpectationFailed = "expectation-failed", Downstream, Never, EXPECTATION_FAILED, "the request expects what cannot be promised";
     /// Via names as many hops as no honest way has.
     LoopDetected = "loop-detected", Internal, Never, LOOP_DETECTED, "the request goes in circles";
+    /// Over TLS, and the host is one whose certificate differs from the one that the connection has.
+    Misdirected = "misdirected", Downstream, Never, MISDIRECTED_REQUEST, "this connection was made for another host";
     /// No route has that host and path.
     NoRoute = "no-route", Downstream, Never, NOT_FOUND, "nothing is served under this host and path";
     /// A route has it, but not with this method.
@@ -170,6 +172,8 @@ reasons! {
     ConnectFailed = "connect-failed", Upstream, Safe, BAD_GATEWAY, "the upstream cannot be reached";
     /// None in time.
     ConnectTimeout = "connect-timeout", Upstream, Safe, GATEWAY_TIMEOUT, "the upstream did not accept a connection in time";
+    /// A TCP connection, and no TLS on it: the endpoint speaks none, or its certificate is not good.
+    UpstreamTlsFailed = "upstream-tls-failed", Upstream, Safe, BAD_GATEWAY, "the upstream cannot be reached by TLS";
     /// This machine has no descriptors, ports or memory for another connection.
     LocalExhausted = "local-exhausted", Internal, Never, SERVICE_UNAVAILABLE, "the gateway is out of resources";
     /// The connection went away before anything was written.

@@ -368,7 +368,9 @@ impl ProxyError {
     /// What it is in the lists of `retry.on` and `fallback_on`.
     pub(super) fn failure(self) -> Option<Failure> {
         match self {
-            Self::ConnectFailed | Self::ConnectTimeout | Self::ConnectionLost => Some(Failure::Connect),
+            Self::ConnectFailed | Self::ConnectTimeout | Self::UpstreamTlsFailed | Self::ConnectionLost => {
+                Some(Failure::Connect)
+            }
             Self::UpstreamClosed => Some(Failure::Reset),
             Self::TryTimeout | Self::Timeout => Some(Failure::Timeout),
             Self::UpstreamProtocol => Some(Failure::BadAnswer),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::connection::Ending;
 use super::error::ProxyError;
 use super::mirror::End;
+use super::transport::Kind;
 use crate::config::snapshot::{RouteAction, Snapshot};
 use crate::inspect::Refusal;
 
@@ -187,6 +188,10 @@ pub(crate) struct WorkerCounters {
     pub(crate) delay_sum_micros: Cell64,
     /// Requests that ended, in whatever way.
     pub(crate) ended: Cell64,
+    /// TLS handshakes that came to their end with certificates.
+    pub(crate) handshakes_full: Cell64,
+    /// And those that a ticket made short.
+    pub(crate) handshakes_resumed: Cell64,
     /// The node's snapshots that requests hold although they are not in force, as the last sweep found.
     pub(crate) old_snapshots: Cell64,
 }
@@ -216,6 +221,8 @@ impl Default for WorkerCounters {
             delays: Default::default(),
             delay_sum_micros: cell(),
             ended: cell(),
+            handshakes_full: cell(),
+            handshakes_resumed: cell(),
             old_snapshots: cell(),
         }
     }
@@ -242,6 +249,13 @@ impl WorkerCounters {
     pub(crate) fn ended_without_request(&self, ending: Ending) {
         if let Some(cell) = self.endings.get(ending.index()) {
             cell.add(1);
+        }
+    }
+
+    pub(crate) fn shook_hands(&self, kind: Kind) {
+        match kind {
+            Kind::Full => self.handshakes_full.add(1),
+            Kind::Resumed => self.handshakes_resumed.add(1),
         }
     }
 

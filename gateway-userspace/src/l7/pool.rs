@@ -38,6 +38,7 @@ use crate::config::snapshot::{Endpoint, HttpMode, Upstream, UpstreamProtocol};
 use crate::inspect::{Answer, Refusal};
 use crate::registry::{Channel, EndpointState, Idle as IdleUse};
 use crate::resilience::limits::Limits;
+use crate::tls::{ClientTls, Security};
 use connect::{Freed, Line1};
 use held::Held;
 use http2::{Connections, Stream};
@@ -104,6 +105,10 @@ pub(crate) struct Pool {
     pub(super) endpoint: SocketAddr,
     /// The way to it that these connections take.
     pub(super) channel: Channel,
+    /// The name that its address came from.
+    host: Option<Arc<str>>,
+    /// How TLS is spoken over a way that has it.
+    tls: Option<Arc<ClientTls>>,
     /// What failures of communication mean.
     ways: Ways,
     /// The channel's address as log lines have it.
@@ -127,10 +132,18 @@ struct Idle {
 }
 
 impl Pool {
-    pub(super) fn new(endpoint: &Endpoint, channel: Channel, ways: Ways, terms: Terms) -> Self {
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        channel: Channel,
+        tls: Option<&Arc<ClientTls>>,
+        ways: Ways,
+        terms: Terms,
+    ) -> Self {
         Self {
             endpoint: endpoint.address,
             channel,
+            host: endpoint.host.clone(),
+            tls: tls.cloned(),
             ways,
             address_text: channel.address.to_string().into(),
             state: Arc::clone(&endpoint.state),
@@ -143,9 +156,18 @@ impl Pool {
         }
     }
 
-    /// Whether it can serve that endpoint over that way.
-    pub(super) fn is_for(&self, endpoint: &Endpoint, channel: Channel, ways: Ways) -> bool {
+    /// Whether it can serve that endpoint over that way. Connections that were made by other terms of TLS cannot.
+    pub(super) fn is_for(
+        &self,
+        endpoint: &Endpoint,
+        channel: Channel,
+        tls: Option<&Arc<ClientTls>>,
+        ways: Ways,
+    ) -> bool {
+        let is_secured_so = channel.security == Security::Plain
+            || (self.tls.as_ref() == tls && self.host == endpoint.host);
         self.endpoint == endpoint.address
+            && is_secured_so
             && self.channel == channel
             && self.ways == ways
             && Arc::ptr_eq(&self.state, &endpoint.state)
@@ -178,7 +200,7 @@ impl Pool {
                     let line = self.take_reserved().ok_or(ProxyError::ConnectionLost)?;
                     return Ok((Line::Http1(line), Origin::Reused));
                 };
-                let (line, time) = connect::http1(self.channel.address, &terms, place).await?;
+                let (line, time) = connect::http1(self, &terms, place).await?;
                 Ok((Line::Http1(line), Origin::Fresh(time)))
             }
             UpstreamProtocol::Http2 => {

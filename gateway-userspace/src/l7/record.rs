@@ -362,6 +362,8 @@ impl Drop for Record {
             first_byte: self.first_byte,
             total,
             grpc_status: self.grpc_status.map(grpc::Status::code),
+            tls: self.connection.tls().map(|tls| tls.version),
+            client_certificate: self.connection.tls().and_then(|tls| tls.subject()),
             trace: self.trace.as_ref().map(|trace| trace.as_str().as_bytes()),
             snapshot: self.listener.snapshot,
             request_id: self.request_id.as_bytes(),

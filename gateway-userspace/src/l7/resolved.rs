@@ -22,6 +22,7 @@ use super::path::Normal;
 use crate::config::snapshot::{HttpMode, Listener, ListenerHttp, MergeSlashes, NodeHeader, Route, Snapshot};
 use crate::inspect::{Mode, Rules};
 use crate::router::{Facts, Lookup};
+use crate::tls::ServerTls;
 
 use route::RouteOf;
 
@@ -150,6 +151,11 @@ impl ResolvedListener {
     /// As configured: what tells listeners apart.
     pub(super) fn address(&self) -> SocketAddr {
         self.listener.address
+    }
+
+    /// How TLS is spoken there; `None`: it is not.
+    pub(super) fn tls(&self) -> Option<&Arc<ServerTls>> {
+        self.listener.tls.as_ref()
     }
 
     /// How HTTP is read there.

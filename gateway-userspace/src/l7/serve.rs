@@ -39,9 +39,6 @@ use crate::filters::cors;
 use crate::inspect::{Refusal, Resume};
 use crate::router::Facts;
 
-/// By which clients come.
-const OWN_SCHEME: Scheme = Scheme::Http;
-
 /// A request that may be forwarded, once the filters of its route let it pass.
 struct Admitted {
     route: Rc<ResolvedRoute>,
@@ -105,6 +102,11 @@ fn admit(
     let asked = switch::asked(&mut head, seen)?;
     let host = Host::read(&head.uri, &head.headers, head.version)?;
     record.host = Some(host.value.clone());
+    if let Some(tls) = connection.tls()
+        && !tls.fits(host.name())
+    {
+        return Err(ProxyError::Misdirected.into());
+    }
     let path = path::normalise(head.uri.path()).map_err(ProxyError::from)?;
     let encoded_slash = path.encoded_slash;
     if path.merged == "*" && head.method != Method::OPTIONS {
@@ -112,6 +114,10 @@ fn admit(
     }
 
     // Route.
+    let own_scheme = match connection.tls() {
+        Some(_) => Scheme::Https,
+        None => Scheme::Http,
+    };
     let peer = record.identify(&head.headers, &listener.http().trusted_proxies);
     let facts = Facts {
         headers: &head.headers,
@@ -139,7 +145,7 @@ fn admit(
         Action::Forward(upstream) => (upstream.protocol(), None),
         // These go no further than the filters, which see them in the words of this one.
         Action::Redirect(redirect) => {
-            let scheme = headers::client_scheme(&head.headers, peer, OWN_SCHEME);
+            let scheme = headers::client_scheme(&head.headers, peer, own_scheme);
             let redirected = target::redirected(redirect, scheme, &host.value, &head.uri)?;
             (UpstreamProtocol::Http1, Some(redirected))
         }
@@ -165,7 +171,7 @@ fn admit(
     let hop = headers::Hop {
         peer,
         client: connection.client_text.forwarded_for(),
-        scheme: OWN_SCHEME.as_str(),
+        scheme: own_scheme.as_str(),
         host: &host.value,
         request_id: &record.request_id,
         via: headers::via(head.version),

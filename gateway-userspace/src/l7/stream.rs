@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
-use super::client_socket::ClientSocket;
 use super::connection::Connection;
-use super::gather;
+use super::transport::{Handshake, Transport};
+use crate::tls::ServerTls;
 
 /// Bytes that are read and discarded after an answer that came before the request's end.
 const FAREWELL_BYTES_MAX: usize = 256 * 1024;
@@ -28,7 +28,7 @@ const DISCARD_BYTES: usize = 8 * 1024;
 
 /// A client's socket, which outlives HTTP on it.
 pub(super) struct Socket {
-    stream: RefCell<ClientSocket>,
+    stream: RefCell<Transport>,
     /// The client closed its side, or the connection is broken: nothing more will come.
     ended: Cell<Ended>,
 }
@@ -44,9 +44,29 @@ impl Socket {
     /// When epoll does not take it.
     pub(super) fn new(stream: TcpStream) -> io::Result<Rc<Self>> {
         Ok(Rc::new(Self {
-            stream: RefCell::new(ClientSocket::new(stream)?),
+            stream: RefCell::new(Transport::new(stream)?),
             ended: Cell::new(Ended::No),
         }))
+    }
+
+    /// Makes TLS of it.
+    ///
+    /// # Cancel safety
+    /// The socket is closed.
+    pub(super) async fn secure(&self, tls: &ServerTls) -> Handshake {
+        let plain = match self.stream.replace(Transport::Gone) {
+            Transport::Plain(plain) => plain,
+            other => {
+                self.stream.replace(other);
+                return Handshake::Failed(io::ErrorKind::AlreadyExists.into());
+            }
+        };
+        let (transport, handshake) = Transport::secure(plain, tls).await;
+        self.stream.replace(transport);
+        if matches!(handshake, Handshake::Failed(_)) {
+            self.ended.set(Ended::Yes);
+        }
+        handshake
     }
 
     /// Nothing more is done at once: what is held back for the end must not wait for it.
@@ -57,7 +77,7 @@ impl Socket {
     /// Nothing more is written: what was held back for the end goes out with it. A close might drop it.
     pub(super) fn ends(&self) {
         let mut stream = self.stream.borrow_mut();
-        if stream.holds_back()
+        if stream.wants_end()
             && let Err(error) = stream.end()
         {
             tracing::debug!(%error, "sending the end of a connection");
@@ -91,7 +111,7 @@ impl ClientStream {
         Self { socket, connection }
     }
 
-    fn to_write(&self) -> RefMut<'_, ClientSocket> {
+    fn to_write(&self) -> RefMut<'_, Transport> {
         let mut stream = self.socket.stream.borrow_mut();
         if self.connection.says_its_last() {
             stream.ends();
@@ -144,7 +164,7 @@ impl AsyncWrite for ClientStream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = gather::poll_write(Pin::new(&mut *self.to_write()), context, slices);
+        let outcome = Pin::new(&mut *self.to_write()).poll_write_vectored(context, slices);
         self.written(outcome)
     }
 
@@ -152,9 +172,14 @@ impl AsyncWrite for ClientStream {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // What is held back for the end goes out when the task pauses, or with the end.
-        Poll::Ready(Ok(()))
+        let flushed = Pin::new(&mut *self.socket.stream.borrow_mut()).poll_flush(context);
+        match flushed {
+            Poll::Ready(Ok(())) => flushed,
+            // TLS has taken what the client does not take.
+            other => self.written(other),
+        }
     }
 
     /// Leaves the socket open: how it ends is the connection's to decide.
@@ -250,8 +275,8 @@ impl AsyncWrite for Raw {
         Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(context, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -10,6 +10,7 @@ use super::body::RequestBody;
 use super::error::ProxyError;
 use super::headers;
 use crate::config::snapshot::{Redirect, Rewrite, Scheme, UpstreamProtocol, Wanted};
+use crate::tls::Security;
 
 /// The host that an upstream is asked for: the client's, unless the route says another.
 pub(super) fn host(headers: &mut HeaderMap, rewrite: Option<&Rewrite>, asked: HeaderValue) -> HeaderValue {
@@ -87,6 +88,24 @@ pub(super) fn speak(outgoing: &mut Outgoing, protocol: UpstreamProtocol) -> Resu
             head.headers.remove(header::TRANSFER_ENCODING);
         }
     }
+    Ok(())
+}
+
+/// Says in an HTTP/2 request whether it is sent by TLS.
+///
+/// # Errors
+/// [`ProxyError::PathBad`]: it has no authority.
+pub(super) fn secure(head: &mut Parts, security: Security) -> Result<(), ProxyError> {
+    let scheme = match security {
+        Security::Plain => uri::Scheme::HTTP,
+        Security::Tls => uri::Scheme::HTTPS,
+    };
+    if head.version != Version::HTTP_2 || head.uri.scheme() == Some(&scheme) {
+        return Ok(());
+    }
+    let mut parts = head.uri.clone().into_parts();
+    parts.scheme = Some(scheme);
+    head.uri = Uri::from_parts(parts).map_err(|_| ProxyError::PathBad)?;
     Ok(())
 }
 

@@ -22,6 +22,7 @@ mod sticky;
 mod stream;
 mod subsets;
 mod time;
+mod tls;
 mod upstream_limits;
 
 /// A fault in this program, on demand.

@@ -20,12 +20,13 @@ use super::Shared;
 use super::accept::{self, Listening};
 use super::clock::Clock;
 use super::connection::{Connection, Leave};
+use super::handshakes::Handshakes;
 use super::mailbox::{Drain, Mailbox, NewSocket, Orders, Peer};
 use super::metrics::WorkerCounters;
 use super::request_ids::RequestIds;
 use super::resolved::Resolved;
 use super::workers::{Drained, Keeping};
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Listener, Snapshot};
 use crate::telemetry::access_log::LineBuffer;
 
 /// How often limits of connections and pools are looked at; they are exact within one such step.
@@ -113,6 +114,7 @@ pub(crate) struct Worker {
     resolved: RefCell<Rc<Resolved>>,
     listening: RefCell<Vec<Rc<Listening>>>,
     connections: RefCell<Slab<Rc<Connection>>>,
+    pub(super) handshakes: Handshakes,
     /// A connection or a listener is gone.
     pub(super) gone: Notify,
     /// The first connection of several came.
@@ -145,6 +147,7 @@ impl Worker {
             resolved: RefCell::new(Rc::new(resolved)),
             listening: RefCell::default(),
             connections: RefCell::default(),
+            handshakes: Handshakes::default(),
             gone: Notify::new(),
             busy: Notify::new(),
             counters,
@@ -244,13 +247,29 @@ impl Worker {
                     listening.close();
                     self.leave_listener(listening.address);
                 }
-                Some(listener) => listening.retune(listener.segment_bytes_max),
+                Some(listener) => {
+                    listening.retune(listener.segment_bytes_max);
+                    self.keep_terms(listener);
+                }
             }
         }
         let resolved = self.resolved();
         for listening in self.listening.borrow().iter() {
             // What it held of the old snapshot is not to wait for the next connection.
             drop(listening.listener(&resolved));
+        }
+    }
+
+    /// Who was let in by other terms of TLS has to come again.
+    fn keep_terms(&self, next: &Listener) {
+        let held = self.resolved.borrow().listener(next.address);
+        let same = match (held.as_ref().and_then(|held| held.tls()), &next.tls) {
+            (None, None) => true,
+            (Some(held), Some(next)) => held.has_terms_of(next),
+            _ => held.is_none(),
+        };
+        if !same {
+            self.leave_listener(next.address);
         }
     }
 

@@ -67,6 +67,7 @@ fn settings(server: SocketAddr, hosts: &[&str]) -> Settings {
     let surroundings = Surroundings {
         cores: 1,
         state_directory: PathBuf::from("/state"),
+        invalid: crate::config::surroundings::Invalid::Refused,
     };
     load_text(Path::new("t.toml"), &text, &surroundings).unwrap()
 }

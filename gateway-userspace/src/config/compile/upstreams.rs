@@ -57,6 +57,7 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
         endpoints,
         missing,
         protocol: settings.protocol,
+        tls: settings.tls.clone(),
         mode: settings.mode,
         connect_timeout: settings.connect_timeout,
         idle_per_endpoint: settings.idle_per_endpoint,
@@ -188,6 +189,6 @@ fn channels(upstream: &UpstreamSettings, own: &[ChannelSettings], endpoint: Sock
     let given = if own.is_empty() { &upstream.channels } else { own };
     let channels = given.iter();
     channels
-        .map(|channel| channel.to(endpoint, upstream.protocol))
+        .map(|channel| channel.to(endpoint, upstream.protocol, upstream.security()))
         .collect()
 }

@@ -21,6 +21,8 @@ pub struct Channel {
     pub port: Option<u16>,
     /// What is spoken there.
     pub protocol: Option<UpstreamProtocol>,
+    /// Whether that is encrypted, by `upstream.tls`. Default: as the first way is.
+    pub tls: Option<bool>,
 }
 
 /// How the first channel of an endpoint is taken again. It is probed by `OPTIONS *`, and any answer is a good one.

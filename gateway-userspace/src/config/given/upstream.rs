@@ -4,10 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::health::{Health, Registration};
-use super::{
-    Channel, CircuitBreaker, Failback, Hash, Outlier, Place, Sticky, Subset, SubsetBy, Time, TimeOrNone,
-    UpstreamLimits, limits, time_text,
-};
+use super::{Channel, CircuitBreaker, Failback, Hash, Outlier, Place, Sticky, Subset, SubsetBy, Time, TimeOrNone, UpstreamLimits, limits, time_text, UpstreamTls};
 use crate::config::metadata::Metadata;
 use crate::config::snapshot::{Balancer, HttpMode, SubsetPolicy, UpstreamProtocol};
 
@@ -50,6 +47,8 @@ pub struct Upstream {
     /// What is spoken to the endpoints.
     #[schemars(extend("default" = UpstreamProtocol::Http1))]
     pub protocol: Option<UpstreamProtocol>,
+    /// How TLS is spoken to the endpoints; checks are made by it, too. Without this table it is not.
+    pub tls: Option<UpstreamTls>,
     /// What becomes of responses that break a rule of syntax but can be read in one way only. What can be read in two
     /// ways gives 502 in every mode. That of `[defaults]` is for requests and does not hold here.
     #[schemars(extend("default" = HttpMode::Strict))]

@@ -11,6 +11,7 @@ use crate::config::settings::{ChannelSettings, ChannelTarget};
 use crate::config::snapshot::UpstreamProtocol;
 use crate::registry::Channel;
 use crate::resilience::channel::Settings;
+use crate::tls::Security;
 
 /// Of whom channels are.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +27,7 @@ pub fn channels(
     given: Option<&Vec<given::Channel>>,
     of: Of<'_>,
     protocol: UpstreamProtocol,
+    security: Security,
     path: &KeyPath,
     problems: &mut Problems<'_>,
 ) -> Vec<ChannelSettings> {
@@ -37,16 +39,17 @@ pub fn channels(
     let mut known = vec![Channel {
         address: endpoint,
         protocol,
+        security,
     }];
     let mut channels = Vec::new();
     for (index, given) in given.into_iter().flatten().enumerate() {
         let path = path.index(index);
-        let Some(settings) = channel(given, of, &path, problems) else {
+        let Some(settings) = channel(given, of, security, &path, problems) else {
             continue;
         };
-        let channel = settings.to(endpoint, protocol);
+        let channel = settings.to(endpoint, protocol, security);
         if known.contains(&channel) {
-            let remedy = "write another address, port or protocol, or remove it";
+            let remedy = "write another address, port or protocol, another tls, or remove it";
             problems.add(&path, "it is the same way as one before it", remedy);
         }
         known.push(channel);
@@ -58,9 +61,16 @@ pub fn channels(
 fn channel(
     given: &given::Channel,
     of: Of<'_>,
+    first: Security,
     path: &KeyPath,
     problems: &mut Problems<'_>,
 ) -> Option<ChannelSettings> {
+    let security = given.tls.map(|tls| if tls { Security::Tls } else { Security::Plain });
+    if security == Some(Security::Tls) && first == Security::Plain {
+        let remedy = "add [upstream.tls], which makes the first way one with TLS, and write tls = false for another";
+        problems.add(&path.key("tls"), "nothing says how TLS is spoken", remedy);
+        return None;
+    }
     let target = match (given.address, given.port) {
         (Some(_), Some(_)) => {
             let remedy = "remove one of both: an address has a port";
@@ -94,15 +104,15 @@ fn channel(
             ChannelTarget::Address(address)
         }
         (None, Some(port)) => ChannelTarget::Port(port),
-        (None, None) if given.protocol.is_none() => {
-            let remedy = "write an address, a port, a protocol, or several of them";
+        (None, None) if given.protocol.is_none() && given.tls.is_none() => {
+            let remedy = "write an address, a port, a protocol, tls, or several of them";
             problems.add(path, "nothing says in what it differs from the first way", remedy);
             return None;
         }
         (None, None) => ChannelTarget::Same,
     };
     let protocol = given.protocol;
-    Some(ChannelSettings { target, protocol })
+    Some(ChannelSettings { target, protocol, security })
 }
 
 /// `failback`.

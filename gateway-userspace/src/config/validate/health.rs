@@ -317,6 +317,7 @@ mod tests {
         let surroundings = Surroundings {
             cores: 1,
             state_directory: "/state".into(),
+            invalid: crate::config::surroundings::Invalid::Refused,
         };
         let settings = load_text(Path::new("t.toml"), &text, &surroundings);
         let settings = settings.map_err(|refused| refused.to_string())?;

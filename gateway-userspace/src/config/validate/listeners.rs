@@ -6,6 +6,7 @@ use super::filters::{self, Scope};
 use super::keys;
 use super::names::Names;
 use super::node::admin_listen;
+use super::tls;
 use crate::config::given::Given;
 use crate::config::limits;
 use crate::config::loops::serves;
@@ -13,9 +14,14 @@ use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::config::settings::ListenerSettings;
 use crate::config::snapshot::{AdminListen, ListenerHttp, RouteHttp, Transport, Vip};
+use crate::config::surroundings::Surroundings;
 
 /// `[[listener]]`, without routes yet.
-pub fn listeners(given: &Given, problems: &mut Problems<'_>) -> Vec<ListenerSettings> {
+pub fn listeners(
+    given: &Given,
+    surroundings: &Surroundings,
+    problems: &mut Problems<'_>,
+) -> Vec<ListenerSettings> {
     let path = KeyPath::top("listener");
     let mut names = Names::new("listener");
     let mut taken: Vec<(SocketAddr, KeyPath)> = Vec::new();
@@ -37,6 +43,7 @@ pub fn listeners(given: &Given, problems: &mut Problems<'_>) -> Vec<ListenerSett
         keys::listener_keys(&http_keys, &path, problems);
         keys::route_keys(&route_keys, &path, problems);
         let filters = filters::filters(listener.filters.as_deref(), Scope::Listener, &path, problems);
+        let tls = tls::listener(listener, &path, surroundings, problems);
         let Some(address) = listener.address else { continue };
         let path = path.key("address");
         if problems.is_known_at(&path) {
@@ -73,6 +80,7 @@ pub fn listeners(given: &Given, problems: &mut Problems<'_>) -> Vec<ListenerSett
         listeners.extend(name.map(|name| ListenerSettings {
             name,
             address,
+            tls,
             http: http_keys.over(&http),
             route_http: route_keys.over(&route_http),
             filters,

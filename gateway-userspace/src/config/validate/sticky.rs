@@ -130,6 +130,7 @@ mod tests {
         let surroundings = Surroundings {
             cores: 2,
             state_directory: PathBuf::from("/state"),
+            invalid: crate::config::surroundings::Invalid::Refused,
         };
         let settings = load_text(&directory.join("gateway.toml"), &text, &surroundings).unwrap();
         settings.upstreams[0].sticky.clone().unwrap()

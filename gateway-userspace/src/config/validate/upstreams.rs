@@ -11,6 +11,7 @@ use super::health;
 use super::names::Names;
 use super::sticky::{self, DefaultKey};
 use super::subsets;
+use super::tls;
 use crate::balance::Zone;
 use crate::config::given::{self, Given, Place};
 use crate::config::limits;
@@ -21,6 +22,7 @@ use crate::config::problem::Problems;
 use crate::config::settings::{EndpointSettings, UpstreamSettings};
 use crate::config::snapshot::{Cluster, HttpMode, UpstreamProtocol, Vip};
 use crate::resilience::budget::Budget;
+use crate::tls::Security;
 
 /// `[[upstream]]`.
 pub fn upstreams(
@@ -40,10 +42,12 @@ pub fn upstreams(
         let path = KeyPath::top("upstream").index(index);
         let name = names.declare(upstream.name.as_ref(), &path.key("name"), problems);
         let protocol = upstream.protocol.unwrap_or(UpstreamProtocol::Http1);
+        let tls = tls::upstream(upstream.tls.as_ref(), &path.key("tls"), problems);
+        let security = security(upstream);
         let endpoints = endpoints(upstream, zone, &path.key("endpoints"), problems);
         let channels = {
             let given = upstream.channels.as_ref();
-            channels::channels(given, Of::Upstream, protocol, &path.key("channels"), problems)
+            channels::channels(given, Of::Upstream, protocol, security, &path.key("channels"), problems)
         };
         let failback = channels::failback(upstream, &path, problems);
         let health = { health::health(upstream.health.as_ref(), protocol, &path.key("health"), problems) };
@@ -70,6 +74,7 @@ pub fn upstreams(
             limits: balancing::under_way(upstream.limits.as_ref(), &path.key("limits"), problems),
             slow_call,
             protocol,
+            tls,
             connect_timeout: time(upstream.connect_timeout, limits::CONNECT_TIMEOUT),
             mode: upstream.mode.unwrap_or(HttpMode::Strict),
             idle_per_endpoint: upstream.idle_per_endpoint.unwrap_or(limits::IDLE_PER_ENDPOINT),
@@ -88,6 +93,13 @@ pub fn upstreams(
     }
     check_names(&upstreams, problems);
     upstreams
+}
+
+fn security(upstream: &given::Upstream) -> Security {
+    match upstream.tls {
+        Some(_) => Security::Tls,
+        None => Security::Plain,
+    }
 }
 
 fn retry_budget(given: Option<&given::RetryBudget>) -> Budget {
@@ -115,6 +127,7 @@ fn endpoints(
             endpoint.channels.as_ref(),
             Of::Endpoint(place),
             upstream.protocol.unwrap_or(UpstreamProtocol::Http1),
+            security(upstream),
             &own.key("channels"),
             problems,
         );

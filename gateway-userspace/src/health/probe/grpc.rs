@@ -13,6 +13,8 @@ use hyper_util::rt::TokioExecutor;
 use super::super::reason::shown;
 use super::http::USER_AGENT;
 use super::{Fault, Question, authority, connect, until_answered};
+use crate::config::snapshot::UpstreamProtocol;
+use crate::tls::Security;
 
 /// Bytes of an answer's body: the message has two, and a later version of the protocol may add some.
 const ANSWER_BYTES_MAX: usize = 4096;
@@ -26,7 +28,10 @@ const SERVING: u64 = 1;
 /// Passes where the server says `SERVING`.
 pub(super) async fn ask(question: &Question, service: &str, host: Option<&str>) -> Result<(), Fault> {
     let uri = Uri::builder()
-        .scheme("http")
+        .scheme(match question.security {
+            Security::Plain => "http",
+            Security::Tls => "https",
+        })
         .authority(authority(question, host))
         .path_and_query("/grpc.health.v1.Health/Check")
         .build()
@@ -38,7 +43,7 @@ pub(super) async fn ask(question: &Question, service: &str, host: Option<&str>) 
         .header("grpc-timeout", format!("{}m", question.check.timeout.as_millis()))
         .body(Full::new(message(service)))
         .map_err(Fault::Request)?;
-    let io = connect(question).await?;
+    let io = connect(question, UpstreamProtocol::Http2).await?;
     let handshake = http2::handshake(TokioExecutor::new(), io).await;
     let (mut sender, connection) = handshake.map_err(Fault::Http)?;
     let exchange = async {

@@ -8,6 +8,7 @@ use hyper_util::rt::TokioExecutor;
 
 use super::{Fault, Question, authority, connect, until_answered};
 use crate::config::snapshot::{CheckMethod, HttpCheck, UpstreamProtocol};
+use crate::tls::Security;
 
 /// What checks say that they are.
 pub(super) const USER_AGENT: HeaderValue = HeaderValue::from_static("gateway-health/1");
@@ -31,14 +32,17 @@ pub(super) async fn ask(question: &Question, check: &HttpCheck) -> Result<(), Fa
                 .header(header::CONNECTION, HeaderValue::from_static("close"))
                 .body(Empty::<Bytes>::new())
                 .map_err(Fault::Request)?;
-            let io = connect(question).await?;
+            let io = connect(question, UpstreamProtocol::Http1).await?;
             let (mut sender, connection) = http1::handshake(io).await.map_err(Fault::Http)?;
             let answered = async { sender.send_request(request).await.map_err(Fault::Http) };
             until_answered(connection, answered).await?.status()
         }
         UpstreamProtocol::Http2 => {
             let uri = Uri::builder()
-                .scheme("http")
+                .scheme(match question.security {
+                    Security::Plain => "http",
+                    Security::Tls => "https",
+                })
                 .authority(authority)
                 .path_and_query(&check.path)
                 .build()
@@ -47,7 +51,7 @@ pub(super) async fn ask(question: &Question, check: &HttpCheck) -> Result<(), Fa
                 .uri(uri)
                 .body(Empty::<Bytes>::new())
                 .map_err(Fault::Request)?;
-            let io = connect(question).await?;
+            let io = connect(question, UpstreamProtocol::Http2).await?;
             let handshake = http2::handshake(TokioExecutor::new(), io).await;
             let (mut sender, connection) = handshake.map_err(Fault::Http)?;
             let answered = async { sender.send_request(request).await.map_err(Fault::Http) };

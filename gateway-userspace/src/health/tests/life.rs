@@ -351,6 +351,7 @@ async fn a_check_goes_over_the_way_that_works() {
     let other = crate::registry::Channel {
         address: works,
         protocol: UpstreamProtocol::Http1,
+        security: crate::tls::Security::Plain,
     };
     let health = Health {
         readiness: Some(check(Way::Http(http()))),

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 
 use super::servers::{Speaks, grpc, grpc_error, serve, status};
 use super::*;
+use crate::tls::Security;
 use crate::health::probe::{Fault, probe_over};
 
 fn question(endpoint: SocketAddr, way: Way) -> Question {
@@ -15,6 +16,8 @@ fn question(endpoint: SocketAddr, way: Way) -> Question {
         endpoint,
         host: None,
         protocol: UpstreamProtocol::Http1,
+        tls: None,
+        security: Security::Plain,
         channels: Arc::default(),
         kind: Kind::Readiness,
         check: check(way),

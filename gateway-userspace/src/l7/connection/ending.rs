@@ -24,10 +24,72 @@ pub(crate) enum Ending {
     Unreadable,
     /// Frames that cost us and bring nothing.
     Flood(Flood),
+    /// TLS could not be agreed upon.
+    Handshake(HandshakeFault),
     /// The listener or the node goes.
     Drained,
     /// A fault in this program.
     Panic,
+}
+
+/// Why a handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandshakeFault {
+    /// The client went away within it.
+    Cut,
+    /// What came is no TLS: plain HTTP, a scan.
+    NoTls,
+    /// Versions, ciphers or protocols have nothing in common.
+    Incompatible,
+    /// The client shows no certificate, and must.
+    NoCertificate,
+    /// It shows one that is not taken.
+    BadCertificate,
+    /// The client does not take ours, or gives up for another reason of its own.
+    Refused,
+    /// Any other.
+    Other,
+}
+
+impl HandshakeFault {
+    const ALL: [Self; 7] = [
+        Self::Cut,
+        Self::NoTls,
+        Self::Incompatible,
+        Self::NoCertificate,
+        Self::BadCertificate,
+        Self::Refused,
+        Self::Other,
+    ];
+
+    /// What an error of a handshake comes to.
+    pub(crate) fn of(error: &std::io::Error) -> Self {
+        use rustls::Error;
+        let Some(inner) = error.get_ref() else {
+            return Self::Cut;
+        };
+        match inner.downcast_ref::<Error>() {
+            Some(Error::InvalidMessage(_)) => Self::NoTls,
+            Some(Error::PeerIncompatible(_) | Error::NoApplicationProtocol) => Self::Incompatible,
+            Some(Error::NoCertificatesPresented) => Self::NoCertificate,
+            Some(Error::InvalidCertificate(_)) => Self::BadCertificate,
+            Some(Error::AlertReceived(_)) => Self::Refused,
+            Some(_) => Self::Other,
+            None => Self::Cut,
+        }
+    }
+
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Cut => "tls-cut",
+            Self::NoTls => "tls-unreadable",
+            Self::Incompatible => "tls-incompatible",
+            Self::NoCertificate => "tls-no-client-certificate",
+            Self::BadCertificate => "tls-bad-client-certificate",
+            Self::Refused => "tls-refused-by-client",
+            Self::Other => "tls-failed",
+        }
+    }
 }
 
 impl Ending {
@@ -46,13 +108,18 @@ impl Ending {
     /// Every one.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         let floods = Flood::ALL.iter().map(|flood| Self::Flood(*flood));
-        Self::PLAIN.into_iter().chain(floods)
+        let handshakes = HandshakeFault::ALL.into_iter().map(Self::Handshake);
+        Self::PLAIN.into_iter().chain(handshakes).chain(floods)
     }
 
     /// Position in [`Ending::all`], for tables of counters.
     pub(crate) fn index(self) -> usize {
         match self {
-            Self::Flood(flood) => Self::PLAIN.len() + flood.index(),
+            Self::Flood(flood) => Self::PLAIN.len() + HandshakeFault::ALL.len() + flood.index(),
+            Self::Handshake(fault) => {
+                let among = HandshakeFault::ALL.iter().position(|other| *other == fault);
+                Self::PLAIN.len() + among.unwrap_or(0)
+            }
             plain => Self::PLAIN.iter().position(|other| *other == plain).unwrap_or(0),
         }
     }
@@ -66,6 +133,7 @@ impl Ending {
             Self::HeadTimeout => "head-timeout",
             Self::Unused => "connection-unused",
             Self::Unreadable => "connection-unreadable",
+            Self::Handshake(fault) => fault.reason(),
             Self::Flood(flood) => flood.reason(),
             Self::Drained => "connection-drained",
             Self::Panic => "panic",
@@ -135,6 +203,8 @@ pub(super) fn write(connection: &Connection, ending: Ending) {
             .unwrap_or(Duration::ZERO),
         grpc_status: None,
         trace: None,
+        tls: connection.tls().map(|tls| tls.version),
+        client_certificate: connection.tls().and_then(|tls| tls.subject()),
         snapshot: listener.tag.snapshot,
         request_id: b"-",
     };

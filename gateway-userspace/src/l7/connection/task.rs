@@ -1,10 +1,11 @@
 //! A connection's task: from the first byte, which tells the protocol, to the farewell.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use http::Request;
@@ -13,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::life::{Life, Order};
+use super::ending::HandshakeFault;
 use super::{Connection, Ending, Ends, Exchanges, HalfClosed, ending};
 use crate::inspect::{Input, Inspected};
 use crate::l7::client_text::ClientText;
@@ -21,7 +23,9 @@ use crate::l7::resolved::ResolvedListener;
 use crate::l7::serve;
 use crate::l7::server;
 use crate::l7::stream::{ClientStream, First, Raw, Socket, farewell, first};
+use crate::l7::transport::Handshake;
 use crate::l7::worker::Worker;
+use crate::tls::ServerTls;
 
 /// Serves a client until one side has enough.
 pub(in crate::l7) fn spawn(
@@ -36,6 +40,7 @@ pub(in crate::l7) fn spawn(
     let connection = Rc::new(Connection {
         client,
         client_text: ClientText::new(client),
+        tls: OnceCell::new(),
         since: now,
         listener: RefCell::new(listener),
         life: Cell::new(Life::new(now, age)),
@@ -78,15 +83,53 @@ async fn run(connection: &Rc<Connection>, stream: TcpStream) -> Ending {
             return Ending::Unreadable;
         }
     };
+    let tls = connection.listener.borrow().tls().cloned();
+    if let Some(tls) = tls
+        && let Some(ending) = Box::pin(shake_hands(connection, &socket, tls)).await
+    {
+        return ending;
+    }
+    let ending = serve_by_protocol(connection, &socket).await;
+    socket.ends();
+    ending
+}
+
+/// TLS, in its turn; why the connection ends, if it does.
+async fn shake_hands(connection: &Rc<Connection>, socket: &Rc<Socket>, tls: Arc<ServerTls>) -> Option<Ending> {
+    let worker = &connection.worker;
+    let handshake = {
+        let handshake = pin!(async {
+            // Whoever waits here is no cost but memory; the sweep ends it with `first_byte_timeout`.
+            let _turn = worker.handshakes.turn(tls.handshakes_max).await;
+            socket.secure(&tls).await
+        });
+        connection.obey(socket, handshake, |_| Go::End).await
+    };
+    match handshake {
+        Driven::Ended(Handshake::Done(facts, kind)) => {
+            worker.counters.shook_hands(kind);
+            drop(connection.tls.set(facts));
+            None
+        }
+        Driven::Ended(Handshake::Failed(error)) => {
+            tracing::debug!(%error, client = %connection.client, "a TLS handshake failed");
+            Some(Ending::Handshake(HandshakeFault::of(&error)))
+        }
+        Driven::Finished => Some(connection.finished()),
+        Driven::Cut | Driven::Resting => Some(connection.cut()),
+    }
+}
+
+async fn serve_by_protocol(connection: &Rc<Connection>, socket: &Rc<Socket>) -> Ending {
     loop {
         let begun = {
-            let begun = pin!(first(&socket, connection));
-            connection.obey(&socket, begun, |_| Go::End).await
+            let begun = pin!(first(socket, connection));
+            connection.obey(socket, begun, |_| Go::End).await
         };
         let bytes = match begun {
             Driven::Ended(First::Http1(bytes)) => bytes,
             Driven::Ended(First::Http2(bytes)) if connection.requests.get() == 0 => {
-                return Box::pin(http2(connection, &socket, bytes)).await;
+                return Box::pin(http2(connection, socket, bytes)).await;
             }
             Driven::Ended(First::Http2(bytes)) => bytes,
             Driven::Ended(First::Ended(bytes)) if bytes.is_empty() => return Ending::Empty,
@@ -94,8 +137,7 @@ async fn run(connection: &Rc<Connection>, stream: TcpStream) -> Ending {
             Driven::Finished => return connection.finished(),
             Driven::Cut | Driven::Resting => return connection.cut(),
         };
-        if let Some(ending) = http1(connection, &socket, bytes).await {
-            socket.ends();
+        if let Some(ending) = http1(connection, socket, bytes).await {
             return ending;
         }
     }

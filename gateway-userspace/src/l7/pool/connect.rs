@@ -15,11 +15,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::stream::EndpointStream;
-use super::{RequestBody, Terms};
+use super::{Pool, RequestBody, Terms};
 use crate::config::snapshot::HttpMode;
 use crate::inspect::{Inspected, Mode, Report, Rules};
 use crate::l7::error::ProxyError;
 use crate::registry::Place;
+use crate::tls::{ClientStream, Security};
 
 /// Bytes buffered per HTTP/1 connection, which bounds a response's head too.
 const BUFFER_BYTES_MAX: usize = 72 * 1024;
@@ -48,7 +49,7 @@ pub(super) struct Line1 {
 
 /// A stream on which HTTP has ended, and what came on it after that.
 pub(super) struct Freed {
-    pub(super) stream: TcpStream,
+    pub(super) stream: ClientStream,
     pub(super) held: Vec<u8>,
     /// Where it is counted.
     pub(super) place: Place,
@@ -56,11 +57,12 @@ pub(super) struct Freed {
 
 /// A new HTTP/1 connection, and how long it took.
 pub(super) async fn http1(
-    address: SocketAddr,
+    pool: &Pool,
     terms: &Terms,
     place: Place,
 ) -> Result<(Line1, Duration), ProxyError> {
-    let (stream, time) = tcp(address, terms.connect_timeout).await?;
+    let address = pool.channel.address;
+    let (stream, time) = stream(pool, terms.connect_timeout).await?;
     let report = Rc::<Report>::default();
     let rules = Rules {
         mode: mode(terms.mode),
@@ -103,11 +105,12 @@ fn mode(mode: HttpMode) -> Mode {
 
 /// A new HTTP/2 connection, the streams that the endpoint allows on it at any time, and how long it took.
 pub(super) async fn http2(
-    address: SocketAddr,
+    pool: &Pool,
     limit: Duration,
     place: Place,
 ) -> Result<(http2::SendRequest<RequestBody>, Rc<Cell<usize>>, Duration), ProxyError> {
-    let (stream, time) = tcp(address, limit).await?;
+    let address = pool.channel.address;
+    let (stream, time) = stream(pool, limit).await?;
     let handshake = http2::Builder::new(Local)
         .timer(TokioTimer::new())
         .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
@@ -133,6 +136,33 @@ pub(super) async fn http2(
         drop(place);
     }));
     Ok((sender, allowed, time))
+}
+
+/// TCP, and TLS where the way has it, within one limit.
+async fn stream(pool: &Pool, limit: Duration) -> Result<(ClientStream, Duration), ProxyError> {
+    let address = pool.channel.address;
+    let (stream, time) = tcp(address, limit).await?;
+    if pool.channel.security == Security::Plain {
+        return Ok((ClientStream::Plain(stream), time));
+    }
+    let Some(tls) = &pool.tls else {
+        return Err(ProxyError::UpstreamTlsFailed);
+    };
+    let begin = Instant::now();
+    let host = pool.host.as_deref();
+    let secured = tls.connect(stream, host, pool.endpoint.ip(), pool.channel.protocol);
+    // A worker's sweep is too coarse for it, and a connection rare: a timer, and on the heap.
+    match Box::pin(timeout(limit.saturating_sub(time), secured)).await {
+        Ok(Ok(stream)) => Ok((stream, time + begin.elapsed())),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, endpoint = %address, "a TLS handshake with an endpoint failed");
+            Err(ProxyError::UpstreamTlsFailed)
+        }
+        Err(_) => {
+            tracing::debug!(endpoint = %address, ?limit, "a TLS handshake with an endpoint took too long");
+            Err(ProxyError::ConnectTimeout)
+        }
+    }
 }
 
 async fn tcp(address: SocketAddr, limit: Duration) -> Result<(TcpStream, Duration), ProxyError> {

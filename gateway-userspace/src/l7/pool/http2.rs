@@ -1,7 +1,6 @@
 //! HTTP/2 connections to one endpoint: few, with many streams each.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -79,9 +78,7 @@ impl Connections {
                 {
                     return Ok((stream, Origin::Reused));
                 }
-                let made = self
-                    .connect(pool.channel.address, terms.connect_timeout, place)
-                    .await;
+                let made = self.connect(pool, terms.connect_timeout, place).await;
                 if made.is_ok() {
                     pool.state.shares(pool.key());
                 }
@@ -103,12 +100,12 @@ impl Connections {
 
     async fn connect(
         &self,
-        address: SocketAddr,
+        pool: &Pool,
         limit: Duration,
         place: Place,
     ) -> Result<(Stream, Origin), ProxyError> {
         let _connecting = Connecting::begin(self);
-        match connect::http2(address, limit, place).await {
+        match connect::http2(pool, limit, place).await {
             Ok((sender, allowed, time)) => {
                 let born = Instant::now();
                 let (streams, since) = (Cell::new(0), Cell::new(born));

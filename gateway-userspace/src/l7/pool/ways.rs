@@ -4,6 +4,7 @@ use super::Pool;
 use crate::config::snapshot::{Endpoint, UpstreamProtocol};
 use crate::l7::error::ProxyError;
 use crate::registry::Blame;
+use crate::tls::Security;
 
 /// How many ways lead to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +19,13 @@ pub(in crate::l7) enum Ways {
 
 impl Ways {
     /// Those of an endpoint whose first way speaks that.
-    pub(in crate::l7) fn of(endpoint: &Endpoint, protocol: UpstreamProtocol) -> Self {
+    pub(in crate::l7) fn of(endpoint: &Endpoint, protocol: UpstreamProtocol, security: Security) -> Self {
         let mut others = endpoint.channels.iter();
         match others.len() {
             0 => Self::One,
-            _ if others.all(|channel| channel.protocol == protocol) => Self::Several,
+            _ if others.all(|channel| channel.protocol == protocol && channel.security == security) => {
+                Self::Several
+            }
             _ => Self::Mixed,
         }
     }
@@ -39,6 +42,7 @@ impl Pool {
         let is_of_way = match error {
             ProxyError::ConnectFailed
             | ProxyError::ConnectTimeout
+            | ProxyError::UpstreamTlsFailed
             | ProxyError::ConnectionLost
             | ProxyError::UpstreamClosed => self.has_other_ways(),
             ProxyError::UpstreamProtocol => self.ways == Ways::Mixed,

@@ -60,18 +60,24 @@ impl ResolvedEndpoint {
     }
 
     /// The same as one that was held before has them, else new ones.
-    fn new(endpoint: &Endpoint, protocol: UpstreamProtocol, held: Option<&Self>, terms: Terms) -> Self {
-        let ways = Ways::of(endpoint, protocol);
+    fn new(endpoint: &Endpoint, upstream: &Upstream, held: Option<&Self>, terms: Terms) -> Self {
+        let (protocol, security) = (upstream.protocol, upstream.security());
+        let tls = upstream.tls.as_ref();
+        let ways = Ways::of(endpoint, protocol, security);
         let pool = |channel: Channel| {
-            let of = |pool: &&Rc<Pool>| pool.is_for(endpoint, channel, ways);
+            let of = |pool: &&Rc<Pool>| pool.is_for(endpoint, channel, tls, ways);
             let same = held.and_then(|held| held.pools().find(of)).map(Rc::clone);
-            let pool = same.unwrap_or_else(|| Rc::new(Pool::new(endpoint, channel, ways, terms)));
+            let pool = same.unwrap_or_else(|| Rc::new(Pool::new(endpoint, channel, tls, ways, terms)));
             pool.set_terms(terms);
             pool
         };
         let address = endpoint.address;
         Self {
-            pool: pool(Channel { address, protocol }),
+            pool: pool(Channel {
+                address,
+                protocol,
+                security,
+            }),
             others: endpoint.channels.iter().copied().map(pool).collect(),
         }
     }
@@ -92,7 +98,7 @@ impl ResolvedUpstream {
             .map(|endpoint| {
                 let of = |other: &&ResolvedEndpoint| other.pool.endpoint == endpoint.address;
                 let held = held.and_then(|held| held.endpoints.iter().find(of));
-                ResolvedEndpoint::new(endpoint, upstream.protocol, held, terms)
+                ResolvedEndpoint::new(endpoint, upstream, held, terms)
             })
             .collect();
         let part = |plan: &Arc<Plan>, members: &[Member]| Part {

@@ -8,6 +8,7 @@ use http::Response;
 use tokio::net::TcpListener;
 
 use super::harness::*;
+use crate::tls::Security;
 use crate::config::snapshot::UpstreamProtocol;
 use crate::registry::Channel;
 use crate::resilience::breaker;
@@ -35,7 +36,11 @@ fn setup(workers: usize, first: std::net::SocketAddr, others: &[Channel]) -> Set
 }
 
 fn over(address: std::net::SocketAddr, protocol: UpstreamProtocol) -> Channel {
-    Channel { address, protocol }
+    Channel {
+        address,
+        protocol,
+        security: Security::Plain,
+    }
 }
 
 #[tokio::test]

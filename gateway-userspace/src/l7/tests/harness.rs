@@ -32,6 +32,7 @@ use crate::resilience::channel;
 use crate::resilience::limits::Limits;
 use crate::router::{HostPattern, PathPattern, RouteIndex, Router};
 use crate::telemetry::access_log::AccessLog;
+use crate::tls::{ClientSettings, ClientTls, ServerSettings, ServerTls};
 
 pub(super) use super::client::*;
 pub(super) use super::server::*;
@@ -91,9 +92,13 @@ impl Write for Lines {
 #[derive(Clone)]
 pub(super) struct Setup {
     pub(super) workers: usize,
+    /// Of all listeners.
+    pub(super) tls: Option<ServerSettings>,
     pub(super) listeners: Vec<SocketAddr>,
     pub(super) node_header: NodeHeader,
     pub(super) protocol: UpstreamProtocol,
+    /// How TLS is spoken to the endpoints of `users`.
+    pub(super) upstream_tls: Option<ClientSettings>,
     pub(super) endpoints: Vec<SocketAddr>,
     pub(super) timeout: Duration,
     pub(super) body_bytes_max: u64,
@@ -143,9 +148,11 @@ impl Setup {
     pub(super) fn new(workers: usize, endpoints: &[SocketAddr]) -> Self {
         Self {
             workers,
+            tls: None,
             listeners: vec!["127.0.0.1:0".parse().unwrap()],
             node_header: NodeHeader::Omitted,
             protocol: UpstreamProtocol::Http1,
+            upstream_tls: None,
             endpoints: endpoints.to_vec(),
             timeout: SOON,
             body_bytes_max: 64 << 20,
@@ -250,6 +257,10 @@ impl Setup {
                 } else {
                     self.protocol
                 },
+                tls: match &self.upstream_tls {
+                    Some(tls) if name == "users" => Some(Arc::new(ClientTls::new(tls).unwrap())),
+                    _ => None,
+                },
                 failback: self.failback,
                 mode: HttpMode::Strict,
                 idle_timeout: Duration::from_secs(60),
@@ -313,6 +324,10 @@ impl Setup {
                 name: format!("web-{index}"),
                 address: *address,
                 segment_bytes_max: None,
+                tls: self.tls.as_ref().map(|tls| {
+                    let tls = ServerTls::new(&format!("web-{index}"), tls, &registry.ticket_keys());
+                    Arc::new(tls.unwrap())
+                }),
                 http: ListenerHttp {
                     stalled_timeout: self.stalled_timeout,
                     first_byte_timeout: self.first_byte_timeout,

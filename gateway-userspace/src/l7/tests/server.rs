@@ -12,8 +12,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::harness::{Body, full};
+use crate::tls::{ClientAuth, MinVersion, Pair, Roots, ServerSettings, ServerTls, TicketKeys};
 
 /// Which versions of HTTP a server understands.
 #[derive(Clone, Copy)]
@@ -74,6 +76,49 @@ impl Server {
                         Speaks::Both => builder,
                         Speaks::Http1 => builder.http1_only(),
                     };
+                    let served = builder.serve_connection(TokioIo::new(stream), service).await;
+                    drop(served.map_err(|error| error.to_string()));
+                });
+            }
+        });
+        Self { address, connections }
+    }
+
+    /// The same behind TLS, with ALPN; a client that shows no certificate of `roots`, if there are some, is turned away.
+    pub(super) async fn start_tls<H, F>(pair: Pair, roots: Option<Roots>, handler: H) -> Self
+    where
+        H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let settings = ServerSettings {
+            min_version: MinVersion::Tls12,
+            client_auth: match roots {
+                Some(_) => ClientAuth::Required,
+                None => ClientAuth::None,
+            },
+            client_roots: roots,
+            handshakes_max: 10,
+            pairs: vec![pair],
+            default: 0,
+        };
+        let tls = ServerTls::new("server", &settings, &TicketKeys::random()).unwrap();
+        let acceptor = TlsAcceptor::from(tls.config);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (counted, handler) = (Arc::clone(&connections), Arc::new(handler));
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                counted.fetch_add(1, Ordering::Relaxed);
+                let (handler, acceptor) = (Arc::clone(&handler), acceptor.clone());
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let service = service_fn(move |request| {
+                        let answer = handler(request);
+                        async move { Ok::<_, Infallible>(answer.await) }
+                    });
+                    let builder = auto::Builder::new(TokioExecutor::new());
                     let served = builder.serve_connection(TokioIo::new(stream), service).await;
                     drop(served.map_err(|error| error.to_string()));
                 });

@@ -9,6 +9,7 @@ use super::UpstreamState;
 use crate::config::snapshot::UpstreamProtocol;
 use crate::events::{Kind, Told, Volume};
 use crate::registry::EndpointState;
+use crate::tls::Security;
 use crate::resilience::channel::{Action, Channels, Event, Settings, Why};
 
 /// A way to an endpoint.
@@ -18,6 +19,8 @@ pub struct Channel {
     pub address: SocketAddr,
     /// What is spoken there.
     pub protocol: UpstreamProtocol,
+    /// Whether that is encrypted.
+    pub security: Security,
 }
 
 impl fmt::Display for Channel {
@@ -26,7 +29,11 @@ impl fmt::Display for Channel {
             UpstreamProtocol::Http1 => "http1",
             UpstreamProtocol::Http2 => "http2",
         };
-        write!(formatter, "{} ({protocol})", self.address)
+        let security = match self.security {
+            Security::Plain => "",
+            Security::Tls => ", TLS",
+        };
+        write!(formatter, "{} ({protocol}{security})", self.address)
     }
 }
 
@@ -37,6 +44,8 @@ pub struct Reachable<'e> {
     pub address: SocketAddr,
     /// What the first way speaks.
     pub protocol: UpstreamProtocol,
+    /// Whether that is encrypted.
+    pub security: Security,
     /// The other ways.
     pub others: &'e [Channel],
     /// Its state.
@@ -48,6 +57,7 @@ impl Reachable<'_> {
         Channel {
             address: self.address,
             protocol: self.protocol,
+            security: self.security,
         }
     }
 }

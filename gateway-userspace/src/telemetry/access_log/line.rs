@@ -61,6 +61,10 @@ pub struct Line<'r> {
     pub total: Duration,
     /// How a gRPC call went.
     pub grpc_status: Option<u16>,
+    /// The version of TLS.
+    pub tls: Option<&'static str>,
+    /// Subject of the client's certificate, which was verified.
+    pub client_certificate: Option<&'r str>,
     /// The trace that it belongs to (W3C trace context).
     pub trace: Option<&'r [u8]>,
     /// The snapshot that decided.
@@ -107,6 +111,12 @@ impl Line<'_> {
         out.milliseconds(b" total_ms=", Some(self.total));
         if let Some(status) = self.grpc_status {
             out.number(b" grpc_status=", u64::from(status));
+        }
+        if let Some(version) = self.tls {
+            out.pair(b" tls=", version.as_bytes());
+        }
+        if let Some(subject) = self.client_certificate {
+            chosen(out, b" client_certificate=", subject.as_bytes());
         }
         if let Some(trace) = self.trace {
             chosen(out, b" trace=", trace);
@@ -193,6 +203,8 @@ mod tests {
             first_byte: Some(Duration::from_micros(1_070)),
             total: Duration::from_micros(12_003_004),
             grpc_status: None,
+            tls: None,
+            client_certificate: None,
             trace: None,
             snapshot: 3,
             request_id: b"",

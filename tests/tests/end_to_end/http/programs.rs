@@ -6,6 +6,8 @@ mod curl;
 mod load;
 #[path = "programs/sticky.rs"]
 mod sticky;
+#[path = "programs/tls.rs"]
+mod tls;
 
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;

@@ -1,0 +1,331 @@
+//! Listeners with TLS, against rustls as the client.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{StatusCode, Version};
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::harness::*;
+use crate::config::snapshot::UpstreamProtocol;
+use crate::registry::Channel;
+use crate::tls::testing::Authority;
+use crate::tls::{ClientAuth, ClientSettings, MinVersion, Security, ServerSettings, provider};
+
+fn settings(authority: &Authority) -> ServerSettings {
+    ServerSettings {
+        min_version: MinVersion::Tls12,
+        client_auth: ClientAuth::None,
+        client_roots: None,
+        handshakes_max: 4,
+        pairs: vec![
+            authority.pair(&["a.example", "www.a.example"]),
+            authority.pair(&["b.example"]),
+        ],
+        default: 0,
+    }
+}
+
+/// A client of that authority, with a certificate of its own or without.
+fn client(authority: &Authority, own: Option<(String, String)>) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    for root in authority.roots().certificates {
+        roots.add(root).unwrap();
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    match own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).map(Result::unwrap);
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain.collect(), key).unwrap()
+        }
+    }
+}
+
+async fn connect(
+    config: &Arc<ClientConfig>,
+    address: SocketAddr,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    TlsConnector::from(Arc::clone(config)).connect(name, stream).await
+}
+
+/// One HTTP/1.1 request on a connection of its own; the whole answer, and how the handshake went.
+async fn ask(config: &Arc<ClientConfig>, address: SocketAddr, name: &str, head: &str) -> (String, HandshakeKind) {
+    let mut stream = connect(config, address, name).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    // An end without an alert would be an error here.
+    stream.read_to_string(&mut answer).await.unwrap();
+    (answer, stream.get_ref().1.handshake_kind().unwrap())
+}
+
+fn head(host: &str) -> String {
+    format!("GET /up HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")
+}
+
+async fn started(tls: ServerSettings) -> (Gateway, Server) {
+    let server = Server::echo().await;
+    let mut setup = Setup::new(1, &[server.address]);
+    setup.tls = Some(tls);
+    (Gateway::start(&setup), server)
+}
+
+#[tokio::test]
+async fn http1_and_http2_by_alpn_and_the_upstream_is_told_of_it() {
+    let authority = Authority::new("root");
+    let (gateway, _server) = started(settings(&authority)).await;
+    let mut config = client(&authority, None);
+    let (answer, kind) = ask(&Arc::new(config.clone()), gateway.address(), "a.example", &head("a.example")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("x-forwarded-proto: https\n"), "{answer}");
+    assert_eq!(kind, HandshakeKind::Full);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = connect(&Arc::new(config), gateway.address(), "b.example").await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("https://b.example/up").body(full("")).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!((response.status(), response.version()), (StatusCode::OK, Version::HTTP_2));
+    response.into_body().collect().await.unwrap();
+    let lines = gateway.lines(2).await;
+    assert!(lines.iter().all(|line| line.contains(" tls=1.3 ")), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn a_host_of_another_certificate_is_misdirected() {
+    let authority = Authority::new("root");
+    let (gateway, _server) = started(settings(&authority)).await;
+    let config = Arc::new(client(&authority, None));
+    let rows = [
+        ("a.example", "a.example", "200"),
+        ("a.example", "www.a.example:443", "200"),
+        ("a.example", "b.example", "421"),
+        ("b.example", "a.example", "421"),
+        // Of the default certificate.
+        ("a.example", "c.example", "200"),
+        ("a.example", "192.0.2.1", "200"),
+    ];
+    for (name, host, status) in rows {
+        let (answer, _) = ask(&config, gateway.address(), name, &head(host)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{name}, {host}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_resumes_and_so_it_does_after_a_reload_that_changes_nothing_of_it() {
+    let authority = Authority::new("root");
+    let server = Server::named("up").await;
+    let mut setup = Setup::new(1, &[server.address]);
+    setup.tls = Some(settings(&authority));
+    let mut gateway = Gateway::start(&setup);
+    let config = Arc::new(client(&authority, None));
+    let address = gateway.address();
+    let once = || ask(&config, address, "a.example", &head("a.example"));
+    assert_eq!(once().await.1, HandshakeKind::Full);
+    assert_eq!(once().await.1, HandshakeKind::Resumed);
+    gateway.reload(&setup);
+    assert_eq!(once().await.1, HandshakeKind::Resumed);
+    // From now on clients show a certificate: what was issued before opens nothing.
+    setup.tls = Some(ServerSettings {
+        client_auth: ClientAuth::Optional,
+        client_roots: Some(authority.roots()),
+        ..settings(&authority)
+    });
+    gateway.reload(&setup);
+    assert_eq!(once().await.1, HandshakeKind::Full);
+    assert!(gateway.metrics().contains("gateway_tls_handshakes_total{kind=\"resumed\"} 2"));
+}
+
+#[tokio::test]
+async fn clients_show_a_certificate_where_they_must_and_the_log_names_them() {
+    let (authority, stranger) = (Authority::new("root"), Authority::new("stranger"));
+    for (wanted, without) in [(ClientAuth::Required, false), (ClientAuth::Optional, true)] {
+        let mut tls = settings(&authority);
+        tls.client_auth = wanted;
+        tls.client_roots = Some(authority.roots());
+        let (gateway, _server) = started(tls).await;
+        let known = Arc::new(client(&authority, Some(authority.issue(&["robot.example"]))));
+        let (answer, _) = ask(&known, gateway.address(), "a.example", &head("a.example")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let lines = gateway.lines(1).await;
+        assert!(lines[0].contains(" client_certificate=\"CN=robot.example\""), "{}", lines[0]);
+        let unknown = Arc::new(client(&authority, Some(stranger.issue(&["robot.example"]))));
+        assert!(is_turned_away(&unknown, &gateway).await, "{wanted:?}");
+        let nobody = Arc::new(client(&authority, None));
+        assert_eq!(is_turned_away(&nobody, &gateway).await, !without, "{wanted:?}");
+        let lines = gateway.lines(3).await;
+        assert!(lines[1].contains("reason=tls-bad-client-certificate"), "{lines:#?}");
+        let last = if without { "reason=ok" } else { "reason=tls-no-client-certificate" };
+        assert!(lines[2].contains(last), "{lines:#?}");
+    }
+}
+
+/// TLS 1.3 lets a client believe that it is in before the server has judged its certificate.
+async fn is_turned_away(config: &Arc<ClientConfig>, gateway: &Gateway) -> bool {
+    let Ok(mut stream) = connect(config, gateway.address(), "a.example").await else {
+        return true;
+    };
+    let mut answer = String::new();
+    stream.write_all(head("a.example").as_bytes()).await.is_err()
+        || stream.read_to_string(&mut answer).await.is_err()
+        || answer.is_empty()
+}
+
+#[tokio::test]
+async fn what_is_no_tls_and_who_goes_away_have_a_line_with_their_reason() {
+    let authority = Authority::new("root");
+    let (gateway, _server) = started(settings(&authority)).await;
+    let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let lines = gateway.lines(1).await;
+    assert!(lines[0].contains("reason=tls-unreadable fault=downstream"), "{}", lines[0]);
+    drop(TcpStream::connect(gateway.address()).await.unwrap());
+    let lines = gateway.lines(2).await;
+    assert!(lines[1].contains("reason=tls-cut"), "{}", lines[1]);
+    let other = Arc::new(client(&Authority::new("other"), None));
+    assert!(connect(&other, gateway.address(), "a.example").await.is_err());
+    let lines = gateway.lines(3).await;
+    assert!(lines[2].contains("reason=tls-refused-by-client"), "{}", lines[2]);
+}
+
+#[tokio::test]
+async fn of_many_handshakes_at_once_each_comes_to_its_turn() {
+    let authority = Authority::new("root");
+    let (gateway, _server) = started(settings(&authority)).await;
+    let config = Arc::new(client(&authority, None));
+    // Some that say nothing hold a turn each; one fewer than there are.
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(TcpStream::connect(gateway.address()).await.unwrap());
+    }
+    let address = gateway.address();
+    let all = (0..20).map(|_| {
+        let config = Arc::clone(&config);
+        tokio::spawn(async move { ask(&config, address, "a.example", &head("a.example")).await.0 })
+    });
+    for answer in futures_util::future::join_all(all).await {
+        assert!(answer.unwrap().starts_with("HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn a_large_answer_arrives_whole_and_with_its_end() {
+    let authority = Authority::new("root");
+    let large = || async { http::Response::new(full(vec![b'x'; 3_000_000])) };
+    let server = Server::start(move |_| large()).await;
+    let mut setup = Setup::new(1, &[server.address]);
+    setup.tls = Some(settings(&authority));
+    let gateway = Gateway::start(&setup);
+    let config = Arc::new(client(&authority, None));
+    let (answer, _) = ask(&config, gateway.address(), "a.example", &head("a.example")).await;
+    assert!(answer.len() > 3_000_000, "{}", answer.len());
+}
+
+fn upstream_tls(authority: &Authority) -> ClientSettings {
+    ClientSettings {
+        roots: authority.roots(),
+        name: Some(ServerName::try_from("users.internal").unwrap()),
+        pair: None,
+    }
+}
+
+async fn get_up(gateway: &Gateway) -> Answer {
+    let mut client = Client::http1(gateway.address()).await;
+    let request = client.request("GET", "/up").body(full("")).unwrap();
+    client.ask(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn endpoints_are_asked_by_tls_over_http1_and_http2() {
+    let authority = Authority::new("services");
+    for (protocol, version) in [(UpstreamProtocol::Http1, "HTTP/1.1"), (UpstreamProtocol::Http2, "HTTP/2.0")] {
+        let server = Server::start_tls(authority.pair(&["users.internal"]), None, echo).await;
+        let mut setup = Setup::new(1, &[server.address]);
+        setup.protocol = protocol;
+        setup.upstream_tls = Some(upstream_tls(&authority));
+        let gateway = Gateway::start(&setup);
+        for _ in 0..3 {
+            let answer = get_up(&gateway).await;
+            assert_eq!(answer.status, 200, "{version}: {}", answer.text());
+            assert!(answer.text().contains(version), "{}", answer.text());
+            if protocol == UpstreamProtocol::Http2 {
+                assert!(answer.text().contains("GET https://"), "{}", answer.text());
+            }
+        }
+        assert_eq!(server.connections(), 1, "it is used again");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_show_who_it_is_is_not_asked() {
+    let (authority, stranger) = (Authority::new("services"), Authority::new("stranger"));
+    let plain = Server::named("plain").await;
+    let rows = [
+        (Server::start_tls(stranger.pair(&["users.internal"]), None, echo).await, "another authority"),
+        (Server::start_tls(authority.pair(&["orders.internal"]), None, echo).await, "another name"),
+        (plain, "no TLS"),
+    ];
+    for (server, why) in rows {
+        let mut setup = Setup::new(1, &[server.address]);
+        setup.upstream_tls = Some(upstream_tls(&authority));
+        let gateway = Gateway::start(&setup);
+        assert_eq!(get_up(&gateway).await.status, 502, "{why}");
+        let lines = gateway.lines(1).await;
+        assert!(lines[0].contains("reason=upstream-tls-failed fault=upstream"), "{why}: {}", lines[0]);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_asks_for_a_certificate_gets_ours() {
+    let authority = Authority::new("services");
+    let server =
+        Server::start_tls(authority.pair(&["users.internal"]), Some(authority.roots()), echo).await;
+    let mut setup = Setup::new(1, &[server.address]);
+    setup.upstream_tls = Some(upstream_tls(&authority));
+    let mut gateway = Gateway::start(&setup);
+    assert_ne!(get_up(&gateway).await.status, 200, "without one");
+    setup.upstream_tls = Some(ClientSettings {
+        pair: Some(authority.pair(&["gateway.internal"])),
+        ..upstream_tls(&authority)
+    });
+    gateway.reload(&setup);
+    let answer = get_up(&gateway).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn where_tls_fails_the_plain_channel_is_taken() {
+    let authority = Authority::new("services");
+    let works = Server::named("plain").await;
+    let fails = Server::start_tls(authority.pair(&["orders.internal"]), None, echo).await;
+    let mut setup = Setup::new(1, &[fails.address]);
+    setup.upstream_tls = Some(upstream_tls(&authority));
+    setup.channels = vec![Channel {
+        address: works.address,
+        protocol: UpstreamProtocol::Http1,
+        security: Security::Plain,
+    }];
+    let gateway = Gateway::start(&setup);
+    let answer = get_up(&gateway).await;
+    assert_eq!((answer.status, answer.text()), (200, "plain"));
+}

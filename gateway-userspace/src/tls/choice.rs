@@ -1,0 +1,81 @@
+//! Which certificate a client gets, by the name that it asks for (SNI, RFC 6066, section 3).
+//!
+//! An exact name comes before a wildcard, which stands for one label (RFC 9525, section 6.3), and what nothing fits gets the
+//! default, as nginx and Envoy do: refusing would hide a wrong certificate behind a broken handshake.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::Pair;
+
+/// The certificates of a listener by name.
+pub struct Choice {
+    /// In the file's order, not empty.
+    pairs: Vec<Pair>,
+    exact: HashMap<Box<str>, Chosen>,
+    /// By what follows `*.`.
+    wildcard: HashMap<Box<str>, Chosen>,
+    default: Chosen,
+}
+
+/// One of a listener's certificates: an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen(usize);
+
+impl Choice {
+    /// `default` is an index. Of two certificates for one name the first in the file's order wins.
+    pub fn new(pairs: Vec<Pair>, default: usize) -> Self {
+        let (mut exact, mut wildcard) = (HashMap::new(), HashMap::new());
+        for (index, pair) in pairs.iter().enumerate() {
+            for name in &pair.facts.dns_names {
+                let (names, name) = match name.strip_prefix("*.") {
+                    Some(rest) => (&mut wildcard, rest),
+                    None => (&mut exact, name.as_str()),
+                };
+                names.entry(Box::from(name)).or_insert(Chosen(index));
+            }
+        }
+        Self {
+            pairs,
+            exact,
+            wildcard,
+            default: Chosen(default),
+        }
+    }
+
+    /// The certificate for a name in lower case; `None`: the client names nobody.
+    pub fn choose(&self, name: Option<&str>) -> Chosen {
+        let Some(name) = name else { return self.default };
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let by_wildcard = || self.wildcard.get(name.split_once('.')?.1);
+        let found = self.exact.get(name).or_else(by_wildcard);
+        found.copied().unwrap_or(self.default)
+    }
+
+    /// All of them.
+    pub fn pairs(&self) -> &[Pair] {
+        &self.pairs
+    }
+
+    fn get(&self, chosen: Chosen) -> Option<Arc<CertifiedKey>> {
+        self.pairs.get(chosen.0).map(|pair| Arc::clone(&pair.certified))
+    }
+}
+
+impl ResolvesServerCert for Choice {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // Rustls hands names on as they came, checked and never an address.
+        let name = hello.server_name().map(str::to_ascii_lowercase);
+        self.get(self.choose(name.as_deref()))
+    }
+}
+
+impl fmt::Debug for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.pairs).finish()
+    }
+}
