@@ -141,7 +141,9 @@ impl Job {
             is_call: self.is_call,
             mirrors: Mirrors::No,
         };
-        if target::speak(&mut outgoing, pool.channel.protocol).is_err() {
+        let spoken = target::speak(&mut outgoing, pool.channel.protocol);
+        let secured = spoken.and_then(|()| target::secure(&mut outgoing.head, pool.channel.security));
+        if secured.is_err() {
             return End::Unavailable;
         }
         let body = RequestBody::new(outgoing.upload.as_ref());

@@ -288,6 +288,7 @@ mod tests {
         let surroundings = Surroundings {
             cores: 1,
             state_directory: PathBuf::from("/state"),
+            invalid: crate::config::surroundings::Invalid::Refused,
         };
         let settings = load_text(Path::new("t.toml"), &text, &surroundings)?;
         Ok(RouteSettings::clone(&settings.routes[0]))

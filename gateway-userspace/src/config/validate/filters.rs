@@ -248,6 +248,7 @@ mod tests {
         let surroundings = Surroundings {
             cores: 2,
             state_directory: PathBuf::from("/state"),
+            invalid: crate::config::surroundings::Invalid::Refused,
         };
         load_text(&directory.join("t.toml"), &text, &surroundings)
     }

@@ -236,6 +236,7 @@ mod tests {
         let surroundings = Surroundings {
             cores: 1,
             state_directory: PathBuf::from("/state"),
+            invalid: crate::config::surroundings::Invalid::Refused,
         };
         load_text(Path::new("t.toml"), &text, &surroundings)
     }

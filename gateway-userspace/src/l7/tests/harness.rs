@@ -379,6 +379,7 @@ fn configured(workers: usize, text: &str, number: u64, registry: &Registry) -> S
     let surroundings = Surroundings {
         cores: workers,
         state_directory: "/state".into(),
+        invalid: crate::config::surroundings::Invalid::Refused,
     };
     let mut settings = load_text(Path::new("t.toml"), &text, &surroundings).unwrap();
     for listener in &mut settings.listeners {
