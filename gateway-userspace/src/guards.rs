@@ -78,7 +78,13 @@ async fn try_first(upstream: Arc<Upstream>, probe: Probe) {
     let mut endpoints = upstream.endpoints.iter();
     let endpoint = endpoints.find(|endpoint| endpoint.address == probe.endpoint);
     let host = endpoint.and_then(|endpoint| endpoint.host.as_deref());
-    let passed = health::reaches(probe.channel, host, upstream.tls.clone(), upstream.failback.probe_timeout).await;
+    let passed = health::reaches(
+        probe.channel,
+        host,
+        upstream.tls.clone(),
+        upstream.failback.probe_timeout,
+    )
+    .await;
     upstream.state.channel_probed(&probe, passed);
 }
 

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::events::Events;
-use crate::filters::rate_limit::Buckets;
 use crate::filters::passwords::Verified;
+use crate::filters::rate_limit::Buckets;
 use crate::filters::{Counts, Identity};
 use crate::resilience::breaker::Outcome;
 use crate::resilience::limits::{UNLIMITED, Usage};
@@ -281,7 +281,11 @@ impl Registry {
 impl Registry {
     /// The keys of session tickets of this process alone.
     pub fn ticket_keys(&self) -> TicketKeys {
-        self.ticket_keys.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+        self.ticket_keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .clone()
     }
 
     /// The next of them seals from the next snapshot on, and the current one still opens.

@@ -11,7 +11,9 @@ use gateway_common::encap::Format;
 use gateway_common::parse::Family;
 
 use super::answers::Answers;
-use super::settings::{ActionSettings, ListenerSettings, ListenerTls, RouteSettings, Settings, UpstreamSettings};
+use super::settings::{
+    ActionSettings, ListenerSettings, ListenerTls, RouteSettings, Settings, UpstreamSettings,
+};
 use super::snapshot::{
     Dataplane, Encapsulation, Fallback, Listener, MergeSlashes, Mirror, Node, Route, RouteAction, RouteHttp,
     Snapshot, Split, Upstream,

@@ -644,7 +644,11 @@ mod tests {
             let endpoint = endpoint.parse().unwrap();
             let channels = channels.iter();
             channels
-                .map(|channel| channel.to(endpoint, upstream.protocol).to_string())
+                .map(|channel| {
+                    channel
+                        .to(endpoint, upstream.protocol, upstream.security())
+                        .to_string()
+                })
                 .collect()
         };
         assert_eq!(

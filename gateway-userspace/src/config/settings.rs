@@ -14,8 +14,9 @@ use super::given::RouteKeys;
 use super::loops::Own;
 use super::metadata::Metadata;
 use super::snapshot::{
-    Admin, Cluster, Dataplane, Faults, HashBy, Health, HttpMode, ListenerHttp, Node, Odds, Outcomes, Redirect, Respond,
-    Rewrite, RouteHttp, Shares, StickySettings, SubsetBy, SubsetFallback, UpstreamProtocol, Vip,
+    Admin, Cluster, Dataplane, Faults, HashBy, Health, HttpMode, ListenerHttp, Node, Odds, Outcomes,
+    Redirect, Respond, Rewrite, RouteHttp, Shares, StickySettings, SubsetBy, SubsetFallback,
+    UpstreamProtocol, Vip,
 };
 use crate::balance::{self, RosterTerms, Zone};
 use crate::filters::FilterSettings;

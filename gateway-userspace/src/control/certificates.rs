@@ -46,7 +46,9 @@ pub struct Certificates {
 
 impl std::fmt::Debug for Certificates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Certificates").field("watched", &self.watched).finish_non_exhaustive()
+        f.debug_struct("Certificates")
+            .field("watched", &self.watched)
+            .finish_non_exhaustive()
     }
 }
 
@@ -175,7 +177,12 @@ impl Certificates {
                     changes += 1;
                 }
                 Err((fault, remedy)) => {
-                    self.kept(events, None, file, format!("{} {fault}; {remedy}", file.display()));
+                    self.kept(
+                        events,
+                        None,
+                        file,
+                        format!("{} {fault}; {remedy}", file.display()),
+                    );
                 }
             }
         }
@@ -185,7 +192,10 @@ impl Certificates {
 
 /// Every file that is watched.
 fn files(settings: &Settings) -> impl Iterator<Item = &Path> {
-    let pairs = settings.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let pairs = settings
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.tls.as_ref());
     let pairs = pairs.flat_map(|tls| &tls.files);
     let pairs = pairs.flat_map(|(cert_file, key_file)| [cert_file.as_path(), key_file.as_path()]);
     pairs.chain(settings.ticket_keys.iter().map(|(file, _)| file.as_path()))
@@ -214,7 +224,10 @@ impl Controller {
         match self.put_in_force(&next).await {
             Ok(snapshot) => {
                 self.parts.settings = next;
-                tracing::info!(snapshot = snapshot.number, "renewed certificates or ticket keys are in force");
+                tracing::info!(
+                    snapshot = snapshot.number,
+                    "renewed certificates or ticket keys are in force"
+                );
             }
             Err(error) => {
                 tracing::error!(reason = %error, "renewed certificates cannot be put in force; trying again in a minute");

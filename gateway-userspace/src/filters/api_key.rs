@@ -72,7 +72,9 @@ impl ApiKey {
     pub fn request(&self, asked: &mut Asked<'_>, mark: &mut Mark) -> Step {
         const CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey");
         let found = match &self.place {
-            Place::Header(name) => single(&asked.head.headers, name).and_then(|value| self.find(value.as_bytes())),
+            Place::Header(name) => {
+                single(&asked.head.headers, name).and_then(|value| self.find(value.as_bytes()))
+            }
             Place::Query(name) => query(&asked.head.uri, name).and_then(|value| self.find(value.as_bytes())),
         };
         let key = match found {
@@ -137,9 +139,9 @@ mod tests {
             (&query, &[], "/a?key=k-4", refused(), None, "/a?key=k-4"),
         ];
         for (filter, fields, target, expected, name, left) in rows {
-            let request = fields
-                .iter()
-                .fold(http::Request::get(target), |request, value| request.header("x-api-key", *value));
+            let request = fields.iter().fold(http::Request::get(target), |request, value| {
+                request.header("x-api-key", *value)
+            });
             let mut head = request.body(()).unwrap().into_parts().0;
             let mut asked = asked(&mut head, "192.0.2.1");
             let mut mark = Mark::default();

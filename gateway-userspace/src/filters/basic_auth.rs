@@ -47,7 +47,9 @@ impl BasicAuth {
         Self {
             challenge: settings.challenge.clone(),
             some: Arc::clone(&settings.some),
-            users: users.map(|user| (user.name.as_bytes().to_vec(), user.clone())).collect(),
+            users: users
+                .map(|user| (user.name.as_bytes().to_vec(), user.clone()))
+                .collect(),
             verified,
         }
     }
@@ -72,7 +74,13 @@ impl BasicAuth {
     }
 
     /// It was found out whether the password is that name's.
-    pub fn answered(&self, is_right: Option<bool>, name: &[u8], asked: &mut Asked<'_>, mark: &mut Mark) -> Step {
+    pub fn answered(
+        &self,
+        is_right: Option<bool>,
+        name: &[u8],
+        asked: &mut Asked<'_>,
+        mark: &mut Mark,
+    ) -> Step {
         match is_right {
             Some(true) => self.right(name, asked, mark),
             Some(false) => refuse(Denial::CredentialsRefused, &self.challenge, mark),
@@ -135,7 +143,10 @@ mod tests {
         }
         let consumer = asked.consumer.map(|name| name.to_str().unwrap().to_owned());
         if step == Step::Next {
-            assert_eq!(head.headers.get("x-consumer").unwrap(), consumer.as_deref().unwrap());
+            assert_eq!(
+                head.headers.get("x-consumer").unwrap(),
+                consumer.as_deref().unwrap()
+            );
             assert!(!head.headers.contains_key("authorization"));
         }
         (step, consumer, matches!(mark, Mark::Challenge(_)))
@@ -156,12 +167,20 @@ mod tests {
             (Some(plain(":password")), refused(), None),
             (Some(plain("password")), refused(), None),
             (Some("Basic %%%".to_owned()), refused(), None),
-            (Some("Bearer x".to_owned()), Step::Deny(Denial::CredentialsMissing), None),
+            (
+                Some("Bearer x".to_owned()),
+                Step::Deny(Denial::CredentialsMissing),
+                None,
+            ),
             (None, Step::Deny(Denial::CredentialsMissing), None),
         ];
         for (authorization, expected, consumer) in rows {
             let (step, who, is_challenged) = ask(&auth, authorization.as_deref()).await;
-            assert_eq!((&step, who.as_deref()), (&expected, consumer), "{authorization:?}");
+            assert_eq!(
+                (&step, who.as_deref()),
+                (&expected, consumer),
+                "{authorization:?}"
+            );
             assert_eq!(is_challenged, step != Step::Next, "{authorization:?}");
         }
     }

@@ -208,9 +208,21 @@ mod tests {
             (&wild, "https://evil.com/.example.com", false),
             (&wild, "https://a@b.example.com", false),
             (&wild, "https://a.example.com.evil.com", false),
-            (&label("https://", ".example.com:8443"), "https://a.example.com:8443", true),
-            (&Origin::Exact("https://a.example".to_owned()), "https://a.example", true),
-            (&Origin::Exact("https://a.example".to_owned()), "https://a.example.evil", false),
+            (
+                &label("https://", ".example.com:8443"),
+                "https://a.example.com:8443",
+                true,
+            ),
+            (
+                &Origin::Exact("https://a.example".to_owned()),
+                "https://a.example",
+                true,
+            ),
+            (
+                &Origin::Exact("https://a.example".to_owned()),
+                "https://a.example.evil",
+                false,
+            ),
             (&Origin::Exact("https://a.example".to_owned()), "null", false),
             (&Origin::Any, "https://anything.example", true),
         ];
@@ -220,7 +232,12 @@ mod tests {
     }
 
     /// What the answer's head comes to, as text; the endpoint's has those fields.
-    fn told(cors: &Cors, method: &str, fields: &[(&str, &str)], theirs: &[(&'static str, &'static str)]) -> (Step, Vec<String>) {
+    fn told(
+        cors: &Cors,
+        method: &str,
+        fields: &[(&str, &str)],
+        theirs: &[(&'static str, &'static str)],
+    ) -> (Step, Vec<String>) {
         let request = fields.iter().fold(
             http::Request::builder().method(method),
             |request, (name, value)| request.header(*name, *value),
@@ -278,17 +295,44 @@ mod tests {
         trusting.credentials = Credentials::Allowed;
         type Fields = &'static [(&'static str, &'static str)];
         let rows: [(&Cors, Fields, Fields, &[&str]); 8] = [
-            (&plain, &[ORIGIN], &[], &["allow-origin: https://a.example", "expose-headers: x-total", "vary: Origin"]),
+            (
+                &plain,
+                &[ORIGIN],
+                &[],
+                &[
+                    "allow-origin: https://a.example",
+                    "expose-headers: x-total",
+                    "vary: Origin",
+                ],
+            ),
             (&plain, &[("origin", "https://b.example")], &[], &["vary: Origin"]),
-            (&plain, &[], &[("vary", "accept, ORIGIN")], &["vary: accept, ORIGIN"]),
-            (&plain, &[ORIGIN, ORIGIN], &[("vary", "accept")], &["vary: Origin", "vary: accept"]),
             (
                 &plain,
                 &[],
-                &[("access-control-allow-origin", "*"), ("access-control-allow-credentials", "true")],
+                &[("vary", "accept, ORIGIN")],
+                &["vary: accept, ORIGIN"],
+            ),
+            (
+                &plain,
+                &[ORIGIN, ORIGIN],
+                &[("vary", "accept")],
+                &["vary: Origin", "vary: accept"],
+            ),
+            (
+                &plain,
+                &[],
+                &[
+                    ("access-control-allow-origin", "*"),
+                    ("access-control-allow-credentials", "true"),
+                ],
                 &["vary: Origin"],
             ),
-            (&any, &[ORIGIN], &[], &["allow-origin: *", "expose-headers: x-total"]),
+            (
+                &any,
+                &[ORIGIN],
+                &[],
+                &["allow-origin: *", "expose-headers: x-total"],
+            ),
             (&any, &[], &[("access-control-max-age", "1")], &[]),
             (
                 &trusting,
@@ -304,7 +348,11 @@ mod tests {
         ];
         for (cors, fields, theirs, expected) in rows {
             let (step, lines) = told(cors, "GET", fields, theirs);
-            assert_eq!((step, lines), (Step::Next, expected.iter().map(ToString::to_string).collect()), "{fields:?} {theirs:?}");
+            assert_eq!(
+                (step, lines),
+                (Step::Next, expected.iter().map(ToString::to_string).collect()),
+                "{fields:?} {theirs:?}"
+            );
         }
     }
 }

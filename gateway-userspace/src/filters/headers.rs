@@ -91,7 +91,14 @@ mod tests {
     #[test]
     fn fields_are_removed_then_set_then_added() {
         type Fields = &'static [(&'static str, &'static str)];
-        type Row = (&'static [&'static str], Fields, Fields, Fields, Fields, &'static str);
+        type Row = (
+            &'static [&'static str],
+            Fields,
+            Fields,
+            Fields,
+            Fields,
+            &'static str,
+        );
         let rows: [Row; 5] = [
             (&[], &[], &[], &[("x-a", "1")], &[("x-a", "1")], "nothing"),
             (
@@ -141,7 +148,13 @@ mod tests {
 
     #[test]
     fn fields_of_the_gateway_are_known() {
-        for name in ["host", "te", "x-forwarded-for", "x-forwarded-anything", "x-request-id"] {
+        for name in [
+            "host",
+            "te",
+            "x-forwarded-for",
+            "x-forwarded-anything",
+            "x-request-id",
+        ] {
             assert!(is_own(name), "{name}");
         }
         for name in ["x-forwarded", "hosts", "authorization", "set-cookie", "cookie"] {

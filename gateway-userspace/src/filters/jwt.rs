@@ -229,7 +229,10 @@ mod tests {
         };
         let name = HeaderName::from_static;
         Settings {
-            issuers: vec!["https://id.example".to_owned(), "https://other.example".to_owned()],
+            issuers: vec![
+                "https://id.example".to_owned(),
+                "https://other.example".to_owned(),
+            ],
             audiences: vec!["api".to_owned()],
             keys: keys.map(key).collect(),
             from,
@@ -273,7 +276,10 @@ mod tests {
             assert_eq!(jwt.verify(token.as_bytes()).map(drop), expected, "{token}");
         }
         let critical = URL_SAFE_NO_PAD.encode(br#"{"alg":"EdDSA","crit":["exp"]}"#);
-        assert!(head(critical.as_bytes()).is_none(), "extensions that nobody understands");
+        assert!(
+            head(critical.as_bytes()).is_none(),
+            "extensions that nobody understands"
+        );
         assert!(head(&vec![b'e'; 1 << 20]).is_none());
     }
 
@@ -285,14 +291,22 @@ mod tests {
         let jwt = Jwt::new(&settings);
         let refused = Err(Denial::CredentialsRefused);
         assert_eq!(jwt.verify(tokens::RSA.as_bytes()).map(drop), refused, "RS256");
-        assert_eq!(jwt.verify(tokens::ED.as_bytes()).map(drop), refused, "another key");
+        assert_eq!(
+            jwt.verify(tokens::ED.as_bytes()).map(drop),
+            refused,
+            "another key"
+        );
     }
 
     #[test]
     fn tokens_are_read_from_their_place_and_claims_become_fields() {
         let query = format!("/?a=1&token={}", tokens::ED);
         let rows = [
-            (Source::Bearer, "/", Some(("authorization", format!("bearer {}", tokens::ED)))),
+            (
+                Source::Bearer,
+                "/",
+                Some(("authorization", format!("bearer {}", tokens::ED))),
+            ),
             (
                 Source::Header(HeaderName::from_static("x-token")),
                 "/",
@@ -309,7 +323,9 @@ mod tests {
             let jwt = Jwt::new(&settings(from.clone()));
             for is_given in [true, false] {
                 let target = if is_given { target } else { "/" };
-                let mut request = http::Request::get(target).header("x-none", "forged").header("x-age", "99");
+                let mut request = http::Request::get(target)
+                    .header("x-none", "forged")
+                    .header("x-age", "99");
                 if let Some((name, value)) = given.as_ref().filter(|_| is_given) {
                     request = request.header(*name, value);
                 }
@@ -324,7 +340,11 @@ mod tests {
                 }
                 assert_eq!(step, Step::Next, "{from:?}");
                 assert_eq!(asked.consumer.unwrap(), "ann");
-                let value = |name| head.headers.get(name).map_or("-", |value| value.to_str().unwrap());
+                let value = |name| {
+                    head.headers
+                        .get(name)
+                        .map_or("-", |value| value.to_str().unwrap())
+                };
                 let names = ["x-roles", "x-age", "x-admin", "x-none", "x-consumer"];
                 assert_eq!(names.map(value), ["a,b", "7", "true", "-", "ann"], "{from:?}");
             }

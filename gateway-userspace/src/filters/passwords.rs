@@ -64,8 +64,8 @@ impl Hash {
             Some("2a" | "2b" | "2y") => {
                 let cost = parts.next().and_then(|cost| cost.parse::<u32>().ok());
                 let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'/';
-                let is_whole = text.len() == BCRYPT_CHARS
-                    && parts.next().is_some_and(|rest| rest.bytes().all(is_plain));
+                let is_whole =
+                    text.len() == BCRYPT_CHARS && parts.next().is_some_and(|rest| rest.bytes().all(is_plain));
                 match cost {
                     Some(4..=BCRYPT_COST_MAX) if is_whole => Ok(Self::Bcrypt(text.to_owned())),
                     Some(cost) if cost > BCRYPT_COST_MAX && is_whole => {
@@ -249,7 +249,10 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
             continue;
         }
         // A page asks over several connections at once: the first one's answer is that of all.
-        let is_known = job.digest.as_ref().is_some_and(|digest| job.verified.knows(digest));
+        let is_known = job
+            .digest
+            .as_ref()
+            .is_some_and(|digest| job.verified.knows(digest));
         // Should a hash ever make its crate panic, the others still want this thread.
         let found = || catch_unwind(AssertUnwindSafe(|| job.hash.is_of(&job.password)));
         let is_right = is_known || found().unwrap_or(false);
@@ -257,7 +260,8 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
             job.verified.add(digest);
         }
         // Who has gone meanwhile wants no answer.
-        drop(job.answer.send(is_right && job.digest.is_some()));
+        // Who asked may have gone.
+        let _gone = job.answer.send(is_right && job.digest.is_some());
     }
 }
 
@@ -268,7 +272,8 @@ pub(crate) mod tests {
     /// Of "password", at the least cost.
     pub(crate) const BCRYPT: &str = "$2y$04$7YoKaDqlKtTXCxrONH4pkOcvYqhTg9DIcER.L0LnWwBkfwoWERMzG";
     /// Of "password", with little memory: of the test vectors of the reference implementation.
-    pub(crate) const ARGON2: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tc2FsdA$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+    pub(crate) const ARGON2: &str =
+        "$argon2id$v=19$m=256,t=2,p=1$c29tc2FsdA$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
 
     #[test]
     fn hashes_are_read_and_what_nobody_should_wait_for_is_refused() {
@@ -298,7 +303,12 @@ pub(crate) mod tests {
         }
     }
 
-    async fn ask(verified: &Arc<Verified>, user: &str, password: &str, hash: Option<&Arc<Hash>>) -> (&'static str, bool) {
+    async fn ask(
+        verified: &Arc<Verified>,
+        user: &str,
+        password: &str,
+        hash: Option<&Arc<Hash>>,
+    ) -> (&'static str, bool) {
         let some = Arc::new(Hash::parse(BCRYPT).unwrap());
         match verify(verified, user.as_bytes(), password.as_bytes(), hash, &some) {
             Answer::Right => ("known", true),
@@ -323,7 +333,11 @@ pub(crate) mod tests {
             ("cat", "password", None, ("asked", false)),
         ];
         for (user, password, hash, expected) in rows {
-            assert_eq!(ask(&verified, user, password, hash).await, expected, "{user} {password}");
+            assert_eq!(
+                ask(&verified, user, password, hash).await,
+                expected,
+                "{user} {password}"
+            );
         }
     }
 

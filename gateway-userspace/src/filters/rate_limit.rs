@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::Clock;
-use governor::middleware::StateInformationMiddleware;
+use governor::middleware::{NoOpMiddleware, StateInformationMiddleware};
+use governor::nanos::Nanos;
 use governor::{Quota, RateLimiter};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -102,7 +103,8 @@ impl RateLimit {
         let quota = Quota::with_period(interval)
             .unwrap_or_else(|| Quota::per_second(settings.requests))
             .allow_burst(settings.burst);
-        let limiter = RateLimiter::new(quota, Shifted::new(&buckets), Ticks::new(&buckets));
+        let limiter: RateLimiter<u64, Shifted, Ticks, NoOpMiddleware<Nanos>> =
+            RateLimiter::new(quota, Shifted::new(&buckets), Ticks::new(&buckets));
         Self {
             limiter: limiter.with_middleware(),
             settings,
@@ -170,7 +172,9 @@ impl RateLimit {
                 }
             }
             Key::Path { pattern, parameter } => {
-                pattern.parameter(parameter, asked.head.uri.path()).hash(&mut hasher);
+                pattern
+                    .parameter(parameter, asked.head.uri.path())
+                    .hash(&mut hasher);
             }
             Key::Route => {}
         }
@@ -281,9 +285,9 @@ mod tests {
             (&[], false),
         ];
         for (values, expected) in rows {
-            let request = values
-                .iter()
-                .fold(Request::get("/"), |request, value| request.header("x-tenant", *value));
+            let request = values.iter().fold(Request::get("/"), |request, value| {
+                request.header("x-tenant", *value)
+            });
             assert_eq!(passes(&tenants, request, "192.0.2.1"), expected, "{values:?}");
         }
         let users = limit(settings(
@@ -295,7 +299,11 @@ mod tests {
             },
         ));
         for (path, expected) in [("/u/7/x", true), ("/u/7/x?a=1", false), ("/u/8/x", true)] {
-            assert_eq!(passes(&users, Request::get(path), "192.0.2.1"), expected, "{path}");
+            assert_eq!(
+                passes(&users, Request::get(path), "192.0.2.1"),
+                expected,
+                "{path}"
+            );
         }
         let all = limit(settings(1, 1, Key::Route));
         assert!(from(&all, "192.0.2.1"));
@@ -326,7 +334,12 @@ mod tests {
                 panic!("{mark:?}")
             };
             standing.tell(headers);
-            let names = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after"];
+            let names = [
+                "ratelimit-limit",
+                "ratelimit-remaining",
+                "ratelimit-reset",
+                "retry-after",
+            ];
             let value = |name| headers.get(name).map_or("-", |value| value.to_str().unwrap());
             names.map(value).join(" ")
         };

@@ -175,7 +175,12 @@ impl L7 {
             let pairs = listener.tls.iter().flat_map(|tls| tls.choice.pairs());
             for (index, pair) in pairs.enumerate() {
                 let until = pair.facts.not_after.duration_since(UNIX_EPOCH);
-                all.push((until.unwrap_or_default().as_secs(), listener.name.as_str(), index, &pair.facts));
+                all.push((
+                    until.unwrap_or_default().as_secs(),
+                    listener.name.as_str(),
+                    index,
+                    &pair.facts,
+                ));
             }
         }
         all.sort_unstable_by_key(|(until, listener, index, _)| (*until, *listener, *index));
@@ -190,7 +195,11 @@ impl L7 {
             // Whoever issued it chose the name; the text format has quotes around it.
             let name = facts.dns_names.first().unwrap_or(&facts.subject);
             let name = name.replace(['"', '\\', '\n'], "?");
-            let labels = [("listener", listener), ("index", place.as_str()), ("name", name.as_str())];
+            let labels = [
+                ("listener", listener),
+                ("index", place.as_str()),
+                ("name", name.as_str()),
+            ];
             metric.encode_family(&labels)?.encode_gauge(&signed(until))?;
         }
         Ok(())
@@ -315,7 +324,11 @@ impl L7 {
             MetricType::Counter,
         )?;
         counter(&mut metric, &[("kind", "full")], total(|w| &w.handshakes_full))?;
-        counter(&mut metric, &[("kind", "resumed")], total(|w| &w.handshakes_resumed))?;
+        counter(
+            &mut metric,
+            &[("kind", "resumed")],
+            total(|w| &w.handshakes_resumed),
+        )?;
         for (name, help, value) in plain {
             encoder
                 .encode_descriptor(name, help, None, MetricType::Counter)?

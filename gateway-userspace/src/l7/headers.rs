@@ -112,15 +112,6 @@ pub(crate) fn to_upstream(
     Ok(trace)
 }
 
-/// What the gateway says of itself in Via, by what the client spoke.
-pub(super) fn via(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_2 => "2 gateway",
-        Version::HTTP_10 => "1.0 gateway",
-        _ => "1.1 gateway",
-    }
-}
-
 /// Entries of all Via fields; a comma inside a comment separates nothing.
 fn hops(headers: &HeaderMap) -> usize {
     let mut count = 0;

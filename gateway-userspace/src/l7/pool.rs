@@ -164,8 +164,8 @@ impl Pool {
         tls: Option<&Arc<ClientTls>>,
         ways: Ways,
     ) -> bool {
-        let is_secured_so = channel.security == Security::Plain
-            || (self.tls.as_ref() == tls && self.host == endpoint.host);
+        let is_secured_so =
+            channel.security == Security::Plain || (self.tls.as_ref() == tls && self.host == endpoint.host);
         self.endpoint == endpoint.address
             && is_secured_so
             && self.channel == channel

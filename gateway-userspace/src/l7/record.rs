@@ -299,7 +299,6 @@ impl Record {
     pub(super) fn sent(&mut self, bytes: u64) {
         self.bytes_out += bytes;
     }
-
 }
 
 impl Drop for Record {

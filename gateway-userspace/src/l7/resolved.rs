@@ -26,8 +26,8 @@ use crate::tls::ServerTls;
 
 use route::RouteOf;
 
-pub(super) use route::{Action, ResolvedMirror};
 pub(crate) use route::ResolvedRoute;
+pub(super) use route::{Action, ResolvedMirror};
 pub(crate) use upstream::{ResolvedEndpoint, ResolvedUpstream};
 
 /// One worker's view of one snapshot.

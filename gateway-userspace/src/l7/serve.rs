@@ -249,7 +249,9 @@ async fn decide(connection: &Rc<Connection>, admitted: Admitted, record: &mut Re
     }
 
     // Rewrite: filters see the path that was asked for.
-    let rewritten = route.rewrite().and_then(|rewrite| rewrite.path.of(outgoing.head.uri.path()));
+    let rewritten = route
+        .rewrite()
+        .and_then(|rewrite| rewrite.path.of(outgoing.head.uri.path()));
     if let Some(path) = rewritten {
         match target::with_path(&outgoing.head.uri, path) {
             Ok(uri) => outgoing.head.uri = uri,

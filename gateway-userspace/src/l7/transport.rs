@@ -46,7 +46,11 @@ impl TlsFacts {
 
     /// Whether the client would have got the same certificate, had it asked for that host (RFC 9110, section 15.5.20).
     pub(super) fn fits(&self, host: &str) -> bool {
-        let name = host.trim_start_matches('[').parse::<std::net::IpAddr>().is_err().then_some(host);
+        let name = host
+            .trim_start_matches('[')
+            .parse::<std::net::IpAddr>()
+            .is_err()
+            .then_some(host);
         // An address is no name to ask for: such a client got the default.
         self.choice.choose(name) == self.chosen
     }

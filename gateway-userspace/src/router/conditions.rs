@@ -215,7 +215,8 @@ impl Source {
                 let mut pairs = fields.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
                 pairs.any(|pair| {
                     let rest = pair.trim_ascii().strip_prefix(name.as_bytes());
-                    rest.and_then(|rest| rest.strip_prefix(b"=")).is_some_and(&mut is_so)
+                    rest.and_then(|rest| rest.strip_prefix(b"="))
+                        .is_some_and(&mut is_so)
                 })
             }
         }
@@ -401,10 +402,7 @@ mod tests {
             of(&[], &["10.0.0.0/8"]),
             of(&[], &[]),
         ];
-        assert!(
-            ordered.is_sorted_by(|more, less| more > less),
-            "{ordered:?}"
-        );
+        assert!(ordered.is_sorted_by(|more, less| more > less), "{ordered:?}");
     }
 
     #[test]

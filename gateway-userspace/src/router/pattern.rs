@@ -55,9 +55,12 @@ impl<'r> Iterator for Parameters<'r> {
 impl PathPattern {
     /// Whether a segment of it is that parameter.
     pub fn has_parameter(&self, name: &str) -> bool {
-        self.text()
-            .split('/')
-            .any(|segment| parameter(segment) == Some(name))
+        match self {
+            Self::Exact(text) | Self::Prefix(text) => {
+                text.split('/').any(|segment| parameter(segment) == Some(name))
+            }
+            Self::Regex(_) => false,
+        }
     }
 
     /// What stands in that parameter's place in a path that it matches.

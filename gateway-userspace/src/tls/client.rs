@@ -55,7 +55,11 @@ pub struct ClientSettings {
 
 /// The file with the system's roots, if there is one.
 pub fn system_roots() -> Option<PathBuf> {
-    SYSTEM_ROOTS.iter().map(Path::new).find(|file| file.is_file()).map(Path::to_owned)
+    SYSTEM_ROOTS
+        .iter()
+        .map(Path::new)
+        .find(|file| file.is_file())
+        .map(Path::to_owned)
 }
 
 /// An upstream's TLS, ready for handshakes.
@@ -113,7 +117,9 @@ impl ClientTls {
             UpstreamProtocol::Http1 => &self.http1,
             UpstreamProtocol::Http2 => &self.http2,
         };
-        let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await?;
+        let stream = TlsConnector::from(Arc::clone(config))
+            .connect(name, stream)
+            .await?;
         // Many HTTP/1 servers know no ALPN; what has not agreed to HTTP/2 could not read it.
         if protocol == UpstreamProtocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(io::Error::new(
@@ -135,7 +141,9 @@ impl Eq for ClientTls {}
 
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientTls").field("name", &self.settings.name).finish_non_exhaustive()
+        f.debug_struct("ClientTls")
+            .field("name", &self.settings.name)
+            .finish_non_exhaustive()
     }
 }
 

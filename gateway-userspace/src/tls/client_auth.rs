@@ -50,7 +50,12 @@ impl Roots {
         };
         roots.store().map_err(|error| {
             let remedy = "write certificates of authorities, as PEM";
-            Fault::new(Part::Certificate, file, format!("holds one that is no root: {error}"), remedy)
+            Fault::new(
+                Part::Certificate,
+                file,
+                format!("holds one that is no root: {error}"),
+                remedy,
+            )
         })?;
         Ok(roots)
     }
@@ -75,7 +80,9 @@ impl Roots {
             ClientAuth::Optional => builder.allow_unauthenticated(),
             ClientAuth::Required | ClientAuth::None => builder,
         };
-        builder.build().map_err(|error| rustls::Error::General(error.to_string()))
+        builder
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))
     }
 }
 
@@ -95,7 +102,12 @@ impl ClientCertificate {
         let addresses = facts.addresses.iter().map(ToString::to_string);
         Some(Self {
             subject: facts.subject,
-            names: facts.dns_names.into_iter().chain(facts.uris).chain(addresses).collect(),
+            names: facts
+                .dns_names
+                .into_iter()
+                .chain(facts.uris)
+                .chain(addresses)
+                .collect(),
         })
     }
 }

@@ -88,9 +88,16 @@ impl Pair {
         let chain = pem::chain(cert_file)?;
         let key = pem::key(key_file)?;
         let broken = |fault: String| {
-            Fault::new(Part::Certificate, cert_file, fault, "write an X.509 certificate that clients accept")
+            Fault::new(
+                Part::Certificate,
+                cert_file,
+                fault,
+                "write an X.509 certificate that clients accept",
+            )
         };
-        let leaf = chain.first().ok_or_else(|| broken("holds no certificate".to_owned()))?;
+        let leaf = chain
+            .first()
+            .ok_or_else(|| broken("holds no certificate".to_owned()))?;
         let facts = Facts::read(leaf).map_err(broken)?;
         let certified = CertifiedKey::from_der(chain, key, provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
@@ -119,7 +126,9 @@ impl PartialEq for Pair {
 
 impl fmt::Debug for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pair").field("subject", &self.facts.subject).finish_non_exhaustive()
+        f.debug_struct("Pair")
+            .field("subject", &self.facts.subject)
+            .finish_non_exhaustive()
     }
 }
 
@@ -129,8 +138,8 @@ impl Facts {
     /// # Errors
     /// What is wrong with it.
     pub fn read(der: &[u8]) -> Result<Self, String> {
-        let (_, certificate) =
-            X509Certificate::from_der(der).map_err(|error| format!("holds no readable certificate ({error})"))?;
+        let (_, certificate) = X509Certificate::from_der(der)
+            .map_err(|error| format!("holds no readable certificate ({error})"))?;
         let mut facts = Self {
             subject: certificate.subject().to_string(),
             dns_names: Vec::new(),

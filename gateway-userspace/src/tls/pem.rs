@@ -70,7 +70,12 @@ fn read(file: &Path, part: Part) -> Result<Vec<u8>, Fault> {
     let opened = File::open(file).map_err(unreadable)?;
     let meta = opened.metadata().map_err(unreadable)?;
     if !meta.is_file() {
-        return Err(Fault::new(part, file, "is not a file".to_owned(), "write the path of a PEM file"));
+        return Err(Fault::new(
+            part,
+            file,
+            "is not a file".to_owned(),
+            "write the path of a PEM file",
+        ));
     }
     let mode = meta.permissions().mode() & 0o777;
     if part == Part::Key && mode & 0o007 != 0 {

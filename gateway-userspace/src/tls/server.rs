@@ -115,6 +115,8 @@ impl ServerTls {
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerTls").field("choice", &self.choice).finish_non_exhaustive()
+        f.debug_struct("ServerTls")
+            .field("choice", &self.choice)
+            .finish_non_exhaustive()
     }
 }

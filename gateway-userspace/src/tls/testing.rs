@@ -34,7 +34,9 @@ impl Authority {
     pub(crate) fn issue_for(&self, names: &[&str], from: SystemTime, to: SystemTime) -> (String, String) {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, names[0].clone());
+        params
+            .distinguished_name
+            .push(DnType::CommonName, names[0].clone());
         params.not_before = from.into();
         params.not_after = to.into();
         let key = KeyPair::generate().unwrap();

@@ -14,13 +14,19 @@ fn a_pair_is_read_with_all_that_it_says() {
     let pair = Authority::new("root").pair(&["A.example", "*.b.example", "192.0.2.7"]);
     assert_eq!(pair.facts.subject, "CN=A.example");
     assert_eq!(pair.facts.dns_names, ["a.example", "*.b.example"]);
-    assert_eq!(pair.facts.addresses, ["192.0.2.7".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(
+        pair.facts.addresses,
+        ["192.0.2.7".parse::<std::net::IpAddr>().unwrap()]
+    );
     let now = SystemTime::now();
     assert_eq!(pair.facts.check(now), Ok(()));
     let late = pair.facts.check(now + 31 * DAY).unwrap_err();
     assert!(late.starts_with("expired ") && late.ends_with(" ago"), "{late}");
     let early = pair.facts.check(now - 2 * DAY).unwrap_err();
-    assert!(early.starts_with("is valid in ") && early.ends_with(" only"), "{early}");
+    assert!(
+        early.starts_with("is valid in ") && early.ends_with(" only"),
+        "{early}"
+    );
 }
 
 #[test]
@@ -33,15 +39,60 @@ fn files_that_will_not_do_are_named_with_fault_and_remedy() {
     let file = |name: &str, content: &str, mode| folder.file(name, content, mode);
     let half = &certificate[..certificate.len() / 2];
     let rows = [
-        (folder.path().join("none.pem"), good.1.clone(), Part::Certificate, "cannot be read"),
-        (file("empty.pem", "", 0o644), good.1.clone(), Part::Certificate, "holds no certificate"),
-        (file("half.pem", half, 0o644), good.1.clone(), Part::Certificate, "broken PEM"),
-        (file("key.pem", &key, 0o600), good.1.clone(), Part::Certificate, "holds no certificate"),
-        (folder.path().to_owned(), good.1.clone(), Part::Certificate, "is not a file"),
-        (good.0.clone(), file("open.key", &key, 0o644), Part::Key, "has mode 0644"),
-        (good.0.clone(), file("half.key", &key[..60], 0o600), Part::Key, "broken PEM"),
-        (good.0.clone(), file("cert.key", &certificate, 0o600), Part::Key, "holds no private key"),
-        (good.0.clone(), file("other.key", &other_key, 0o600), Part::Key, "is not the key of the certificate"),
+        (
+            folder.path().join("none.pem"),
+            good.1.clone(),
+            Part::Certificate,
+            "cannot be read",
+        ),
+        (
+            file("empty.pem", "", 0o644),
+            good.1.clone(),
+            Part::Certificate,
+            "holds no certificate",
+        ),
+        (
+            file("half.pem", half, 0o644),
+            good.1.clone(),
+            Part::Certificate,
+            "broken PEM",
+        ),
+        (
+            file("key.pem", &key, 0o600),
+            good.1.clone(),
+            Part::Certificate,
+            "holds no certificate",
+        ),
+        (
+            folder.path().to_owned(),
+            good.1.clone(),
+            Part::Certificate,
+            "is not a file",
+        ),
+        (
+            good.0.clone(),
+            file("open.key", &key, 0o644),
+            Part::Key,
+            "has mode 0644",
+        ),
+        (
+            good.0.clone(),
+            file("half.key", &key[..60], 0o600),
+            Part::Key,
+            "broken PEM",
+        ),
+        (
+            good.0.clone(),
+            file("cert.key", &certificate, 0o600),
+            Part::Key,
+            "holds no private key",
+        ),
+        (
+            good.0.clone(),
+            file("other.key", &other_key, 0o600),
+            Part::Key,
+            "is not the key of the certificate",
+        ),
     ];
     for (cert_file, key_file, part, expected) in rows {
         let fault = Pair::load(&cert_file, &key_file).unwrap_err();
@@ -64,7 +115,10 @@ fn an_exact_name_comes_before_a_wildcard_and_what_nothing_fits_gets_the_default(
     let choice = Choice::new(pairs, 3);
     let chosen = |name: Option<&str>| {
         let chosen = choice.choose(name);
-        choice.pairs().iter().position(|pair| choice.choose(pair.facts.dns_names.first().map(String::as_str)) == chosen)
+        choice
+            .pairs()
+            .iter()
+            .position(|pair| choice.choose(pair.facts.dns_names.first().map(String::as_str)) == chosen)
     };
     let rows = [
         (Some("a.example"), 0, "exact, and the first of two"),
@@ -82,7 +136,11 @@ fn an_exact_name_comes_before_a_wildcard_and_what_nothing_fits_gets_the_default(
         let found = match chosen(name) {
             Some(index) => index,
             None => {
-                assert_eq!(choice.choose(name), choice.choose(Some("other.a.example")), "{why}");
+                assert_eq!(
+                    choice.choose(name),
+                    choice.choose(Some("other.a.example")),
+                    "{why}"
+                );
                 1
             }
         };
@@ -91,7 +149,8 @@ fn an_exact_name_comes_before_a_wildcard_and_what_nothing_fits_gets_the_default(
 }
 
 fn text(keys: [u8; 3]) -> String {
-    keys.map(|key| format!("{}\n", format!("{key:02x}").repeat(KEY_BYTES))).concat()
+    keys.map(|key| format!("{}\n", format!("{key:02x}").repeat(KEY_BYTES)))
+        .concat()
 }
 
 #[test]
@@ -118,10 +177,22 @@ fn tickets_open_with_the_key_before_and_the_one_after_and_for_the_same_terms_onl
     let ticket = now.encrypt(b"a session").unwrap();
     let opened = |sealer: &dyn ProducesTickets| sealer.decrypt(&ticket);
     assert_eq!(opened(&now).as_deref(), Some(&b"a session"[..]));
-    assert_eq!(opened(&sealer([2, 3, 4], b"web")).as_deref(), Some(&b"a session"[..]), "one change later");
-    assert_eq!(opened(&sealer([0, 1, 2], b"web")).as_deref(), Some(&b"a session"[..]), "one change behind");
+    assert_eq!(
+        opened(&sealer([2, 3, 4], b"web")).as_deref(),
+        Some(&b"a session"[..]),
+        "one change later"
+    );
+    assert_eq!(
+        opened(&sealer([0, 1, 2], b"web")).as_deref(),
+        Some(&b"a session"[..]),
+        "one change behind"
+    );
     assert_eq!(opened(&sealer([3, 4, 5], b"web")), None, "two changes later");
-    assert_eq!(opened(&sealer([1, 2, 3], b"web, and a certificate")), None, "other terms");
+    assert_eq!(
+        opened(&sealer([1, 2, 3], b"web, and a certificate")),
+        None,
+        "other terms"
+    );
     // Whatever is changed of it: nothing, and no panic.
     for at in 0..ticket.len() {
         let mut forged = ticket.clone();
@@ -153,9 +224,15 @@ fn terms_change_with_what_clients_must_show_and_not_with_certificates() {
     };
     let made = |settings: &ServerSettings| ServerTls::new("web", settings, &keys).unwrap();
     let first = made(&settings);
-    let renewed = ServerSettings { pairs: vec![authority.pair(&["a.example"])], ..settings.clone() };
+    let renewed = ServerSettings {
+        pairs: vec![authority.pair(&["a.example"])],
+        ..settings.clone()
+    };
     assert!(made(&renewed).has_terms_of(&first));
-    let newer = ServerSettings { min_version: MinVersion::Tls13, ..settings.clone() };
+    let newer = ServerSettings {
+        min_version: MinVersion::Tls13,
+        ..settings.clone()
+    };
     assert!(!made(&newer).has_terms_of(&first));
     let asking = ServerSettings {
         client_auth: ClientAuth::Required,
@@ -163,7 +240,10 @@ fn terms_change_with_what_clients_must_show_and_not_with_certificates() {
         ..settings.clone()
     };
     assert!(!made(&asking).has_terms_of(&first));
-    let others = ServerSettings { client_roots: Some(Authority::new("other").roots()), ..asking.clone() };
+    let others = ServerSettings {
+        client_roots: Some(Authority::new("other").roots()),
+        ..asking.clone()
+    };
     assert!(!made(&others).has_terms_of(&made(&asking)));
     assert!(made(&asking).has_terms_of(&made(&asking)));
 }

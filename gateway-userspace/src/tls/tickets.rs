@@ -36,7 +36,9 @@ pub struct TicketKeys {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TicketKeysError {
     /// Not three of them.
-    #[error("holds {0} lines that are not empty, and three are wanted: the previous, the current and the next key")]
+    #[error(
+        "holds {0} lines that are not empty, and three are wanted: the previous, the current and the next key"
+    )]
     Count(usize),
     /// One is no key.
     #[error("holds something else than 64 hexadecimal digits in line {0}")]
@@ -112,7 +114,11 @@ fn decode(text: &str) -> Option<[u8; KEY_BYTES]> {
     if text.len() != 2 * KEY_BYTES {
         return None;
     }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     for (byte, pair) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
         let [high, low] = pair else { return None };
         *byte = digit(*high)? << 4 | digit(*low)?;
@@ -176,7 +182,11 @@ impl Derived {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut plain = sealed.to_vec();
-        let length = self.key.open_in_place(nonce, Aad::from(self.name), &mut plain).ok()?.len();
+        let length = self
+            .key
+            .open_in_place(nonce, Aad::from(self.name), &mut plain)
+            .ok()?
+            .len();
         plain.truncate(length);
         Some(plain)
     }

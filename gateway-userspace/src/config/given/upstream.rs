@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::health::{Health, Registration};
-use super::{Channel, CircuitBreaker, Failback, Hash, Outlier, Place, Sticky, Subset, SubsetBy, Time, TimeOrNone, UpstreamLimits, limits, time_text, UpstreamTls};
+use super::{
+    Channel, CircuitBreaker, Failback, Hash, Outlier, Place, Sticky, Subset, SubsetBy, Time, TimeOrNone,
+    UpstreamLimits, UpstreamTls, limits, time_text,
+};
 use crate::config::metadata::Metadata;
 use crate::config::snapshot::{Balancer, HttpMode, SubsetPolicy, UpstreamProtocol};
 

@@ -21,7 +21,9 @@ pub struct Faults {
 impl Faults {
     /// Whether anything may be done to a request with these fields.
     pub fn are_for(&self, headers: &HeaderMap) -> bool {
-        self.only_with.as_ref().is_none_or(|name| headers.contains_key(name))
+        self.only_with
+            .as_ref()
+            .is_none_or(|name| headers.contains_key(name))
     }
 }
 
@@ -51,7 +53,13 @@ mod tests {
 
     #[test]
     fn odds_are_shares_of_all_requests() {
-        for (share, expected) in [(0.0, 0), (0.0001, 1), (0.5, 5_000), (50.0, 500_000), (100.0, 1_000_000)] {
+        for (share, expected) in [
+            (0.0, 0),
+            (0.0001, 1),
+            (0.5, 5_000),
+            (50.0, 500_000),
+            (100.0, 1_000_000),
+        ] {
             let odds = Odds::per_cent(share);
             let hits = (0..1_000_000).filter(|random| odds.hit(*random)).count();
             assert_eq!(hits, expected, "{share} %");

@@ -317,7 +317,8 @@ mod tests {
         assert_eq!(redirected(all), "308 to https://b.example:8443/b/{id}");
         let prefix = "match={path_prefix='/'}\nredirect={path_prefix='/b'}";
         assert_eq!(redirected(prefix), "302 to /b/…");
-        let route = load("match={path_prefix='/a'}\nupstream='u'\nrewrite={host='b.internal:81',path_prefix='/'}");
+        let route =
+            load("match={path_prefix='/a'}\nupstream='u'\nrewrite={host='b.internal:81',path_prefix='/'}");
         let rewrite = route.unwrap().rewrite.unwrap();
         assert_eq!(rewrite.host.unwrap(), "b.internal:81");
         assert_eq!(rewrite.path.of("/a/x").unwrap(), "/x");
@@ -334,9 +335,18 @@ mod tests {
                 "match={path='/'}\nredirect={status=304,host='b'}",
                 "redirect.status: 304 sends no client anywhere; write 301, 302, 303, 307 or 308",
             ),
-            ("match={path='/'}\nredirect={status=200,host='b'}", "redirect.status: 200 is out of range"),
-            ("match={path='/'}\nredirect={scheme='ftp'}", "redirect.scheme: \"ftp\" is not known here"),
-            ("match={path='/'}\nredirect={host='b:81'}", "redirect.host: \"b:81\" is not a host without a port"),
+            (
+                "match={path='/'}\nredirect={status=200,host='b'}",
+                "redirect.status: 200 is out of range",
+            ),
+            (
+                "match={path='/'}\nredirect={scheme='ftp'}",
+                "redirect.scheme: \"ftp\" is not known here",
+            ),
+            (
+                "match={path='/'}\nredirect={host='b:81'}",
+                "redirect.host: \"b:81\" is not a host without a port",
+            ),
             ("match={path='/'}\nredirect={host='*.b'}", "\"*.b\" is not a host"),
             (
                 "match={path='/'}\nredirect={path='/a',path_prefix='/b'}",
@@ -354,8 +364,14 @@ mod tests {
                 "match={path='/{id}'}\nredirect={path='/{key}'}",
                 "redirect.path: \"/{key}\" has the parameter {key}, which the route's path \"/{id}\" has not",
             ),
-            ("match={path='/{id}'}\nredirect={path='/{id'}", "has a brace without its other half"),
-            ("match={path='/{id}'}\nredirect={path='/../{id}'}", "has a dot segment"),
+            (
+                "match={path='/{id}'}\nredirect={path='/{id'}",
+                "has a brace without its other half",
+            ),
+            (
+                "match={path='/{id}'}\nredirect={path='/../{id}'}",
+                "has a dot segment",
+            ),
             (
                 "match={path_regex='/a+'}\nredirect={path='/{a}'}",
                 "which the route's path_regex \"/a+\" has not",
@@ -376,10 +392,22 @@ mod tests {
                 "match={path='/'}\nredirect={host='b'}\nfallback=[{upstream='u'}]",
                 "route[0].fallback: the route asks no upstream that could fail",
             ),
-            ("match={path='/'}\nupstream='u'\nrewrite={}", "route[0].rewrite: it changes nothing"),
-            ("match={path='/'}\nupstream='u'\nrewrite={host='a b'}", "rewrite.host: \"a b\" is not a host"),
-            ("match={path='/'}\nupstream='u'\nrewrite={host='a:0'}", "rewrite.host: \"a:0\" is not a host"),
-            ("match={path='/'}\nupstream='u'\nrewrite={path='a'}", "rewrite.path: \"a\" does not start with /"),
+            (
+                "match={path='/'}\nupstream='u'\nrewrite={}",
+                "route[0].rewrite: it changes nothing",
+            ),
+            (
+                "match={path='/'}\nupstream='u'\nrewrite={host='a b'}",
+                "rewrite.host: \"a b\" is not a host",
+            ),
+            (
+                "match={path='/'}\nupstream='u'\nrewrite={host='a:0'}",
+                "rewrite.host: \"a:0\" is not a host",
+            ),
+            (
+                "match={path='/'}\nupstream='u'\nrewrite={path='a'}",
+                "rewrite.path: \"a\" does not start with /",
+            ),
         ]);
     }
 }

@@ -65,9 +65,12 @@ fn channel(
     path: &KeyPath,
     problems: &mut Problems<'_>,
 ) -> Option<ChannelSettings> {
-    let security = given.tls.map(|tls| if tls { Security::Tls } else { Security::Plain });
+    let security = given
+        .tls
+        .map(|tls| if tls { Security::Tls } else { Security::Plain });
     if security == Some(Security::Tls) && first == Security::Plain {
-        let remedy = "add [upstream.tls], which makes the first way one with TLS, and write tls = false for another";
+        let remedy =
+            "add [upstream.tls], which makes the first way one with TLS, and write tls = false for another";
         problems.add(&path.key("tls"), "nothing says how TLS is spoken", remedy);
         return None;
     }
@@ -112,7 +115,11 @@ fn channel(
         (None, None) => ChannelTarget::Same,
     };
     let protocol = given.protocol;
-    Some(ChannelSettings { target, protocol, security })
+    Some(ChannelSettings {
+        target,
+        protocol,
+        security,
+    })
 }
 
 /// `failback`.

@@ -96,12 +96,30 @@ mod tests {
     fn faults_of_faults_are_named() {
         let rows = [
             ("upstream='u'\nfault={}", "route[0].fault: it does nothing"),
-            ("respond={status=200}\nfault={abort={status=503,percent=1}}", "route[0].fault: the route asks no upstream"),
-            ("upstream='u'\nfault={delay={percent=1}}", "fault.delay.time: is missing"),
-            ("upstream='u'\nfault={delay={time='1s'}}", "fault.delay.percent: is missing"),
-            ("upstream='u'\nfault={delay={time='1s',percent=101}}", "fault.delay.percent: 101"),
-            ("upstream='u'\nfault={delay={time='2h',percent=1}}", "fault.delay.time: \"2h\" is out of range"),
-            ("upstream='u'\nfault={abort={status=200,percent=1}}", "fault.abort.status: 200 is out of range"),
+            (
+                "respond={status=200}\nfault={abort={status=503,percent=1}}",
+                "route[0].fault: the route asks no upstream",
+            ),
+            (
+                "upstream='u'\nfault={delay={percent=1}}",
+                "fault.delay.time: is missing",
+            ),
+            (
+                "upstream='u'\nfault={delay={time='1s'}}",
+                "fault.delay.percent: is missing",
+            ),
+            (
+                "upstream='u'\nfault={delay={time='1s',percent=101}}",
+                "fault.delay.percent: 101",
+            ),
+            (
+                "upstream='u'\nfault={delay={time='2h',percent=1}}",
+                "fault.delay.time: \"2h\" is out of range",
+            ),
+            (
+                "upstream='u'\nfault={abort={status=200,percent=1}}",
+                "fault.abort.status: 200 is out of range",
+            ),
             (
                 "upstream='u'\nfault={abort={status=503,percent=1},only_with_header='X'}",
                 "fault.only_with_header: \"X\" is no name of a header field in lower case",

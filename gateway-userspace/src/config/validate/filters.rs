@@ -68,7 +68,10 @@ fn kind(
         ("body_limit", given.body_limit.is_some()),
         ("jwt", given.jwt.is_some()),
     ];
-    let mut there = kinds.iter().filter(|(_, is_there)| *is_there).map(|(key, _)| *key);
+    let mut there = kinds
+        .iter()
+        .filter(|(_, is_there)| *is_there)
+        .map(|(key, _)| *key);
     match (there.next(), there.next()) {
         (Some(first), Some(second)) => {
             let fault = format!("the filter does {first} already");
@@ -117,7 +120,9 @@ fn settings(
         return given.bytes.map(|bytes| Settings::BodyLimit(BodyLimit { bytes }));
     }
     let lists = [(&given.ip_allow, Rule::Allow), (&given.ip_deny, Rule::Deny)];
-    let list = lists.into_iter().find_map(|(list, rule)| Some((list.as_ref()?, rule)));
+    let list = lists
+        .into_iter()
+        .find_map(|(list, rule)| Some((list.as_ref()?, rule)));
     if let Some((list, rule)) = list {
         let networks = keys::networks(list, path, problems);
         return Some(Settings::Addresses(Addresses { networks, rule }));
@@ -138,7 +143,9 @@ fn headers(given: &given::HeadersFilter, path: &KeyPath, problems: &mut Problems
 }
 
 fn edit(given: Option<&given::HeaderEdit>, path: &KeyPath, problems: &mut Problems<'_>) -> Edit {
-    let Some(given) = given else { return Edit::default() };
+    let Some(given) = given else {
+        return Edit::default();
+    };
     let mut remove = Vec::new();
     for (index, name) in given.remove.iter().flatten().enumerate() {
         let path = path.key("remove").index(index);
@@ -229,11 +236,11 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
-    use crate::config::snapshot::Networks;
+    use crate::config::Settings as Loaded;
     use crate::config::load::load_text;
     use crate::config::problem::Refused;
+    use crate::config::snapshot::Networks;
     use crate::config::surroundings::Surroundings;
-    use crate::config::Settings as Loaded;
 
     pub(super) fn load(listener: &str, route: &str) -> Result<Loaded, Refused> {
         load_in(Path::new(""), listener, route)
@@ -268,7 +275,10 @@ mod tests {
             Err(refused) => refused,
         };
         for wanted in wanted {
-            assert!(refused.to_string().contains(wanted), "{wanted:?} is not in:\n{refused}");
+            assert!(
+                refused.to_string().contains(wanted),
+                "{wanted:?} is not in:\n{refused}"
+            );
         }
         assert_eq!(refused.problems().len(), wanted.len(), "{refused}");
     }
@@ -281,11 +291,20 @@ mod tests {
             &format!("{{name='a',{ok}}},{{name='a',{ok}}}"),
             &["route[0].filters[1].name: \"a\" is the name of another filter already"],
         );
-        check("{name='a'}", &["route[0].filters[0]: the filter does nothing; add one of headers"]);
+        check(
+            "{name='a'}",
+            &["route[0].filters[0]: the filter does nothing; add one of headers"],
+        );
         check(&format!("{{{ok}}}"), &["route[0].filters[0].name: is missing"]);
-        check("{name='a',header={}}", &["filters[0].header: unknown key; did you mean headers?"]);
+        check(
+            "{name='a',header={}}",
+            &["filters[0].header: unknown key; did you mean headers?"],
+        );
         let many: Vec<String> = (0..17).map(|index| format!("{{name='f{index}',{ok}}}")).collect();
-        check(&many.join(","), &["filters: 17 entries are too many; list at most 16"]);
+        check(
+            &many.join(","),
+            &["filters: 17 entries are too many; list at most 16"],
+        );
         let same = format!("{{name='a',{ok}}}");
         let settings = load(&same, &same).unwrap();
         assert_eq!(settings.listeners[0].filters, settings.routes[0].filters);
@@ -297,11 +316,19 @@ mod tests {
             ("headers={}", &["headers: nothing is changed"]),
             (
                 "headers={request={set={Host='a',host='b'}}}",
-                &["set.Host: \"Host\" is no name of a field in lower case", "set.host: host frames"],
+                &[
+                    "set.Host: \"Host\" is no name of a field in lower case",
+                    "set.host: host frames",
+                ],
             ),
             (
                 "headers={response={remove=['content-length','x-forwarded-for','via','x-request-id']}}",
-                &["remove[0]", "remove[1]", "remove[2]", "remove[3]: x-request-id frames a message"],
+                &[
+                    "remove[0]",
+                    "remove[1]",
+                    "remove[2]",
+                    "remove[3]: x-request-id frames a message",
+                ],
             ),
             (
                 "headers={request={add={x-a=\"a\\nb\",x-b=' c',x-c=''}}}",
@@ -355,7 +382,10 @@ mod tests {
         let kind = kind_of("body_limit={bytes=7}");
         assert_eq!(kind, Settings::BodyLimit(BodyLimit { bytes: 7 }));
         check("{name='f',body_limit={}}", &["body_limit.bytes: is missing"]);
-        check("{name='f',body_limit={bytes=-1}}", &["body_limit.bytes: -1 is out of range"]);
+        check(
+            "{name='f',body_limit={bytes=-1}}",
+            &["body_limit.bytes: -1 is out of range"],
+        );
     }
 
     #[test]

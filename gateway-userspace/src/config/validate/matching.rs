@@ -49,10 +49,7 @@ pub fn matching(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_
         .iter()
         .filter_map(|(key, text, read)| Some((*key, (*text)?, read)));
     let Some((key, text, read)) = written.next() else {
-        if !kinds
-            .iter()
-            .any(|(key, ..)| problems.is_known_at(&path.key(key)))
-        {
+        if !kinds.iter().any(|(key, ..)| problems.is_known_at(&path.key(key))) {
             problems.add(
                 &path.key("path"),
                 "no path is given",
@@ -136,9 +133,21 @@ fn conditions(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_>)
 /// Exactly one of the keys that say what a value must be.
 fn test(field: &FieldMatch, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Test> {
     let tests = [
-        ("exact", field.exact.as_ref().map(|text| Ok(Test::Exact(text.clone())))),
-        ("prefix", field.prefix.as_ref().map(|text| Ok(Test::Prefix(text.clone())))),
-        ("regex", field.regex.as_ref().map(|text| patterns::regex(text).map(Test::Regex))),
+        (
+            "exact",
+            field.exact.as_ref().map(|text| Ok(Test::Exact(text.clone()))),
+        ),
+        (
+            "prefix",
+            field.prefix.as_ref().map(|text| Ok(Test::Prefix(text.clone()))),
+        ),
+        (
+            "regex",
+            field
+                .regex
+                .as_ref()
+                .map(|text| patterns::regex(text).map(Test::Regex)),
+        ),
         (
             "present",
             field
@@ -264,48 +273,89 @@ mod tests {
         let refused = load(&same).unwrap_err().to_string();
         let wanted = "t.toml:15: route[1].match: route \"r0\" (line 6) takes every method / for every host with header x-a = \"1\" already";
         assert!(refused.contains(wanted), "{refused}");
-        for other in ["path='/'", "path='/',headers=[{name='x-a',exact='2'}]", "path='/',methods=['GET']"] {
+        for other in [
+            "path='/'",
+            "path='/',headers=[{name='x-a',exact='2'}]",
+            "path='/',methods=['GET']",
+        ] {
             load(&[same[0], other]).unwrap();
         }
-        let expressions: Vec<String> =
-            (0..=limits::EXPRESSIONS_MAX).map(|n| format!("path_regex='/{n}'")).collect();
+        let expressions: Vec<String> = (0..=limits::EXPRESSIONS_MAX)
+            .map(|n| format!("path_regex='/{n}'"))
+            .collect();
         let expressions: Vec<&str> = expressions.iter().map(String::as_str).collect();
         load(&expressions[1..]).unwrap();
         let refused = load(&expressions).unwrap_err().to_string();
-        assert!(refused.contains("256 routes of every host have path_regex already"), "{refused}");
+        assert!(
+            refused.contains("256 routes of every host have path_regex already"),
+            "{refused}"
+        );
     }
 
     #[test]
     fn faults_are_named_with_their_places() {
-        let long = format!("headers=[{{name='x-a',exact='{}'}}]", "v".repeat(limits::CONDITION_BYTES_MAX + 1));
+        let long = format!(
+            "headers=[{{name='x-a',exact='{}'}}]",
+            "v".repeat(limits::CONDITION_BYTES_MAX + 1)
+        );
         let rows: [(&str, &str); 18] = [
             ("headers=[]", "match.headers: the list is empty"),
             ("headers=[{exact='1'}]", "headers[0].name: is missing"),
-            ("headers=[{name='x-a'}]", "headers[0]: it does not say what the value must be"),
+            (
+                "headers=[{name='x-a'}]",
+                "headers[0]: it does not say what the value must be",
+            ),
             (
                 "headers=[{name='x-a',exact='1',regex='2'}]",
                 "headers[0].regex: exact is given already; keep one of exact and regex",
             ),
-            ("headers=[{name='X-A',exact='1'}]", "is no name of a header field in lower case"),
+            (
+                "headers=[{name='X-A',exact='1'}]",
+                "is no name of a header field in lower case",
+            ),
             ("headers=[{name='host',exact='1'}]", "write it into match.hosts"),
-            ("headers=[{name='cookie',exact='1'}]", "write them into match.cookies"),
+            (
+                "headers=[{name='cookie',exact='1'}]",
+                "write them into match.cookies",
+            ),
             (
                 "headers=[{name='x-a',exact='1'},{name='x-a',exact='2'}]",
                 "headers[1].name: \"x-a\" stands here twice",
             ),
-            ("headers=[{name='x-a',prefix=''}]", "headers[0].prefix: every value begins with nothing"),
+            (
+                "headers=[{name='x-a',prefix=''}]",
+                "headers[0].prefix: every value begins with nothing",
+            ),
             (
                 "headers=[{name='x-a',regex='(1'}]",
                 "headers[0].regex: \"(1\" is not a regular expression that is taken: unclosed group",
             ),
-            ("headers=[{name='x-a',present='yes'}]", "headers[0].present: \"yes\" is not true or false"),
+            (
+                "headers=[{name='x-a',present='yes'}]",
+                "headers[0].present: \"yes\" is not true or false",
+            ),
             ("headers=[{name='x-a',like='1'}]", "headers[0].like: unknown key"),
             (&long, "a value of 4097 bytes is too long"),
-            ("query=[{name='',present=true}]", "query[0].name: \"\" is no name of a query parameter"),
-            ("cookies=[{name='a b',present=true}]", "cookies[0].name: \"a b\" is no name of a cookie"),
-            ("client=['10.0.0.1/8']", "client[0]: 10.0.0.1/8 has bits beyond its prefix"),
-            ("client=['10.0.0.0/8','10.0.0.0/8']", "client[1]: 10.0.0.0/8 stands here twice"),
-            ("client=['office']", "client[0]: \"office\" is not a network or an IP address"),
+            (
+                "query=[{name='',present=true}]",
+                "query[0].name: \"\" is no name of a query parameter",
+            ),
+            (
+                "cookies=[{name='a b',present=true}]",
+                "cookies[0].name: \"a b\" is no name of a cookie",
+            ),
+            (
+                "client=['10.0.0.1/8']",
+                "client[0]: 10.0.0.1/8 has bits beyond its prefix",
+            ),
+            (
+                "client=['10.0.0.0/8','10.0.0.0/8']",
+                "client[1]: 10.0.0.0/8 stands here twice",
+            ),
+            (
+                "client=['office']",
+                "client[0]: \"office\" is not a network or an IP address",
+            ),
         ];
         for (keys, fault) in rows {
             let refused = load(&[&format!("path='/',{keys}")]).unwrap_err().to_string();

@@ -27,7 +27,10 @@ pub fn mirror(
     let name = given.upstream.as_ref()?;
     let path = path.key("upstream");
     let shares = route.split.iter().flatten();
-    let mut asked = route.upstream.iter().chain(shares.filter_map(|share| share.upstream.as_ref()));
+    let mut asked = route
+        .upstream
+        .iter()
+        .chain(shares.filter_map(|share| share.upstream.as_ref()));
     if asked.any(|asked| asked == name) {
         let fault = format!("\"{name}\" gets the route's requests already");
         problems.add(&path, fault, "name another upstream");
@@ -78,7 +81,10 @@ mod tests {
             let settings = load(&format!("upstream='u'\nmirror={{{keys}}}")).unwrap();
             let mirror = settings.routes[0].mirror.clone().unwrap();
             assert_eq!(mirror.upstream.name, "v");
-            assert_eq!((mirror.odds, mirror.requests_max), (Odds::per_cent(percent), requests_max));
+            assert_eq!(
+                (mirror.odds, mirror.requests_max),
+                (Odds::per_cent(percent), requests_max)
+            );
         }
     }
 
@@ -86,15 +92,30 @@ mod tests {
     fn faults_are_named() {
         let rows = [
             ("upstream='u'\nmirror={}", "route[0].mirror.upstream: is missing"),
-            ("upstream='u'\nmirror={upstream='w'}", "mirror.upstream: there is no upstream \"w\""),
-            ("upstream='u'\nmirror={upstream='u'}", "mirror.upstream: \"u\" gets the route's requests already"),
+            (
+                "upstream='u'\nmirror={upstream='w'}",
+                "mirror.upstream: there is no upstream \"w\"",
+            ),
+            (
+                "upstream='u'\nmirror={upstream='u'}",
+                "mirror.upstream: \"u\" gets the route's requests already",
+            ),
             (
                 "split=[{upstream='u',weight=1},{upstream='v',weight=1}]\nmirror={upstream='v'}",
                 "mirror.upstream: \"v\" gets the route's requests already",
             ),
-            ("respond={status=200}\nmirror={upstream='v'}", "route[0].mirror: the route asks no upstream"),
-            ("upstream='u'\nmirror={upstream='v',percent=-1}", "mirror.percent: -1 is out of range"),
-            ("upstream='u'\nmirror={upstream='v',requests_max=0}", "mirror.requests_max: 0 is out of range"),
+            (
+                "respond={status=200}\nmirror={upstream='v'}",
+                "route[0].mirror: the route asks no upstream",
+            ),
+            (
+                "upstream='u'\nmirror={upstream='v',percent=-1}",
+                "mirror.percent: -1 is out of range",
+            ),
+            (
+                "upstream='u'\nmirror={upstream='v',requests_max=0}",
+                "mirror.requests_max: 0 is out of range",
+            ),
         ];
         for (route, fault) in rows {
             match load(route) {

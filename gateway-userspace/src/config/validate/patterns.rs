@@ -136,7 +136,8 @@ pub fn regex(text: &str) -> Result<Expression, Wrong> {
     Expression::new(text).map_err(|fault| {
         (
             format!("\"{text}\" is not a regular expression that is taken: {fault}"),
-            "write it as in \"/(img|css)/[a-z0-9]+\"; a backslash before what is meant as it stands".to_owned(),
+            "write it as in \"/(img|css)/[a-z0-9]+\"; a backslash before what is meant as it stands"
+                .to_owned(),
         )
     })
 }
@@ -321,7 +322,10 @@ mod tests {
                 ("(/a|/b)", expression("(/a|/b)")),
                 ("a/b", Err("write \"/a/b\"")),
                 ("", Err("does not start with /")),
-                ("/(a", Err("is not a regular expression that is taken: unclosed group")),
+                (
+                    "/(a",
+                    Err("is not a regular expression that is taken: unclosed group"),
+                ),
                 ("/((a{100}){100}){100}", Err("repeat less in it")),
             ],
         );

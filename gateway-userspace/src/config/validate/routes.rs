@@ -159,7 +159,12 @@ impl Lookup {
         let conditions = route.conditions.to_string();
         for host in &route.hosts {
             for method in &methods {
-                let key = (host_text(host), shape(&route.path), conditions.clone(), method.clone());
+                let key = (
+                    host_text(host),
+                    shape(&route.path),
+                    conditions.clone(),
+                    method.clone(),
+                );
                 let Some((name, first)) = self.taken.get(&key) else {
                     self.taken.insert(key, (route.name.clone(), path.clone()));
                     continue;
@@ -179,7 +184,8 @@ impl Lookup {
                 if *count > limits::EXPRESSIONS_MAX {
                     let most = limits::EXPRESSIONS_MAX;
                     let fault = format!("{most} routes of {} have path_regex already", host_text(host));
-                    let remedy = "use path or path_prefix, or one expression for several: each is tried in its turn";
+                    let remedy =
+                        "use path or path_prefix, or one expression for several: each is tried in its turn";
                     problems.add(&match_path.key("path_regex"), fault, remedy);
                 }
             }

@@ -40,7 +40,11 @@ pub fn split(
     }
     let shares = Shares::new(weights.iter().copied());
     if shares.is_none() && !weights.is_empty() && !problems.is_known_below(&path) {
-        problems.add(&path, "nobody gets a request: all weights are 0", "write a weight of 1 or more");
+        problems.add(
+            &path,
+            "nobody gets a request: all weights are 0",
+            "write a weight of 1 or more",
+        );
     }
     Some(SplitSettings {
         upstreams: found,
@@ -116,8 +120,14 @@ mod tests {
         let rows: [(&str, &str); 11] = [
             ("split=[]", "route[0].split: the list is empty"),
             ("split=[{upstream='u'}]", "split[0].weight: is missing"),
-            ("split=[{upstream='u',weight=1001}]", "split[0].weight: 1001 is out of range"),
-            ("split=[{upstream='w',weight=1}]", "split[0].upstream: there is no upstream \"w\""),
+            (
+                "split=[{upstream='u',weight=1001}]",
+                "split[0].weight: 1001 is out of range",
+            ),
+            (
+                "split=[{upstream='w',weight=1}]",
+                "split[0].upstream: there is no upstream \"w\"",
+            ),
             (
                 "split=[{upstream='u',weight=1},{upstream='u',weight=1}]",
                 "split[1].upstream: \"u\" has a share already",
@@ -126,8 +136,14 @@ mod tests {
                 "split=[{upstream='u',weight=0},{upstream='v',weight=0}]",
                 "route[0].split: nobody gets a request: all weights are 0",
             ),
-            ("upstream='u'\nsplit_by={client=true}", "route[0].split_by: the route has no split"),
-            (&format!("{ok}\nsplit_by={{}}"), "split_by: it does not say what to go by"),
+            (
+                "upstream='u'\nsplit_by={client=true}",
+                "route[0].split_by: the route has no split",
+            ),
+            (
+                &format!("{ok}\nsplit_by={{}}"),
+                "split_by: it does not say what to go by",
+            ),
             (
                 &format!("{ok}\nsplit_by={{cookie='a',client=true}}"),
                 "split_by.client: cookie is given already",
@@ -136,7 +152,10 @@ mod tests {
                 &format!("{ok}\nsplit_by={{header='X'}}"),
                 "split_by.header: \"X\" is no name of a header field in lower case",
             ),
-            (&format!("{ok}\nsubset='a'"), "route[0].subset: the route splits its requests among whole upstreams"),
+            (
+                &format!("{ok}\nsubset='a'"),
+                "route[0].subset: the route splits its requests among whole upstreams",
+            ),
         ];
         for (route, fault) in rows {
             match load(route) {

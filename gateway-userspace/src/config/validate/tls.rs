@@ -16,12 +16,15 @@ use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::config::settings::ListenerTls;
 use crate::config::surroundings::{Invalid, Surroundings};
-use crate::tls::{ClientAuth, ClientSettings, ClientTls, Pair, Part, Roots, ServerSettings, TicketKeys, system_roots};
+use crate::tls::{
+    ClientAuth, ClientSettings, ClientTls, Pair, Part, Roots, ServerSettings, TicketKeys, system_roots,
+};
 
 /// Bytes read of a file of ticket keys at most: three lines have some 200.
 const TICKET_KEYS_BYTES_MAX: u64 = 4096;
 /// Command that makes such a file, with what a stock Debian has.
-const TICKET_KEYS_COMMAND: &str = "for k in 1 2 3; do od -An -v -tx1 -N32 /dev/urandom | tr -d ' \\n'; echo; done";
+const TICKET_KEYS_COMMAND: &str =
+    "for k in 1 2 3; do od -An -v -tx1 -N32 /dev/urandom | tr -d ' \\n'; echo; done";
 
 /// A listener's TLS; `None` where it speaks none, or there are problems.
 pub fn listener(
@@ -69,7 +72,7 @@ pub fn listener(
                 }
             }
         }
-        let mut file = |file: &Option<PathBuf>, key: &str, problems: &mut Problems<'_>| {
+        let file = |file: &Option<PathBuf>, key: &str, problems: &mut Problems<'_>| {
             existing_name(file.as_ref()?, &path.key(key), problems)
         };
         let cert_file = file(&certificate.cert_file, "cert_file", problems);
@@ -107,7 +110,11 @@ fn client_roots(
     let Some(file) = file else {
         if client_auth != ClientAuth::None {
             let remedy = "add client_ca_file = \"…\", or write client_auth = \"none\"";
-            problems.add(path, "nobody is named who may issue clients' certificates", remedy);
+            problems.add(
+                path,
+                "nobody is named who may issue clients' certificates",
+                remedy,
+            );
         }
         return None;
     };
@@ -139,7 +146,11 @@ fn pair(
                 && let Err(fault) = pair.facts.check(now)
             {
                 let remedy = "put a certificate there that is valid now";
-                problems.add(&path.key("cert_file"), format!("{} {fault}", cert_file.display()), remedy);
+                problems.add(
+                    &path.key("cert_file"),
+                    format!("{} {fault}", cert_file.display()),
+                    remedy,
+                );
                 return None;
             }
             Some(pair)
@@ -149,7 +160,11 @@ fn pair(
                 Part::Certificate => "cert_file",
                 Part::Key => "key_file",
             };
-            problems.add(&path.key(key), format!("{} {}", fault.file.display(), fault.fault), fault.remedy);
+            problems.add(
+                &path.key(key),
+                format!("{} {}", fault.file.display(), fault.fault),
+                fault.remedy,
+            );
             None
         }
     }
@@ -174,7 +189,10 @@ pub fn ticket_keys(given: &Given, problems: &mut Problems<'_>) -> Option<(PathBu
 /// # Errors
 /// The file cannot be read, others may read it, or it holds no three keys.
 pub fn read_ticket_keys(file: &Path) -> Result<TicketKeys, (String, String)> {
-    let make = format!("make one with: ({TICKET_KEYS_COMMAND}) > {0} && chmod 600 {0}", file.display());
+    let make = format!(
+        "make one with: ({TICKET_KEYS_COMMAND}) > {0} && chmod 600 {0}",
+        file.display()
+    );
     let unreadable = |error: std::io::Error| (format!("cannot be read: {error}"), make.clone());
     let opened = fs::File::open(file).map_err(unreadable)?;
     let mode = opened.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
@@ -206,7 +224,11 @@ pub fn upstream(
     };
     let Some(roots) = roots else {
         let remedy = "add ca_file = \"…\" with the authority of the endpoints' certificates";
-        problems.add(&path.key("ca_file"), "this system has no file of authorities that it trusts", remedy);
+        problems.add(
+            &path.key("ca_file"),
+            "this system has no file of authorities that it trusts",
+            remedy,
+        );
         return None;
     };
     let roots = Roots::load(&roots)
@@ -228,14 +250,29 @@ pub fn upstream(
         (Some(cert_file), Some(key_file)) => {
             let cert_file = existing_name(cert_file, &path.key("cert_file"), problems)?;
             let key_file = existing_name(key_file, &path.key("key_file"), problems)?;
-            Some(pair(&cert_file, &key_file, SystemTime::now(), Invalid::Served, path, problems)?)
+            Some(pair(
+                &cert_file,
+                &key_file,
+                SystemTime::now(),
+                Invalid::Served,
+                path,
+                problems,
+            )?)
         }
         (Some(_), None) => {
-            problems.add(&path.key("key_file"), "the certificate's key is missing", "add key_file = \"…\"");
+            problems.add(
+                &path.key("key_file"),
+                "the certificate's key is missing",
+                "add key_file = \"…\"",
+            );
             None
         }
         (None, Some(_)) => {
-            problems.add(&path.key("cert_file"), "the key's certificate is missing", "add cert_file = \"…\"");
+            problems.add(
+                &path.key("cert_file"),
+                "the key's certificate is missing",
+                "add cert_file = \"…\"",
+            );
             None
         }
     };
@@ -261,8 +298,8 @@ mod tests {
     use crate::config::load::load_text;
     use crate::config::problem::Refused;
     use crate::config::settings::Settings;
-    use crate::tls::testing::{Authority, Folder};
     use crate::tls::MinVersion;
+    use crate::tls::testing::{Authority, Folder};
 
     fn loaded(folder: &Folder, text: &str, invalid: Invalid) -> Result<Settings, Refused> {
         let surroundings = Surroundings {
@@ -283,7 +320,10 @@ mod tests {
             Err(refused) => refused,
         };
         for wanted in wanted {
-            assert!(refused.to_string().contains(wanted), "{wanted:?} is not in:\n{refused}");
+            assert!(
+                refused.to_string().contains(wanted),
+                "{wanted:?} is not in:\n{refused}"
+            );
         }
         assert_eq!(refused.problems().len(), wanted.len(), "{refused}");
     }
@@ -307,7 +347,11 @@ mod tests {
     #[test]
     fn every_key_of_tls_reaches_the_settings() {
         let (folder, _) = folder();
-        folder.file("keys", &["01", "02", "03"].map(|key| key.repeat(32) + "\n").concat(), 0o600);
+        folder.file(
+            "keys",
+            &["01", "02", "03"].map(|key| key.repeat(32) + "\n").concat(),
+            0o600,
+        );
         let tls = "tls={min_version='1.3',client_auth='optional',client_ca_file='ca.pem',handshakes_max=7}";
         let text = format!(
             "[node]\nname='a'\n[tls]\nticket_keys_file='keys'\n{}",
@@ -318,7 +362,10 @@ mod tests {
         let tls = settings.listeners[0].tls.as_ref().unwrap();
         let server = &tls.server;
         assert_eq!(server.min_version, MinVersion::Tls13);
-        assert_eq!((server.client_auth, server.handshakes_max, server.default), (ClientAuth::Optional, 7, 1));
+        assert_eq!(
+            (server.client_auth, server.handshakes_max, server.default),
+            (ClientAuth::Optional, 7, 1)
+        );
         assert_eq!(server.client_roots.as_ref().unwrap().certificates.len(), 1);
         assert_eq!(server.pairs[1].facts.dns_names, ["b.example"]);
         assert_eq!(tls.files[0].0, folder.path().join("a.pem"));
@@ -329,11 +376,18 @@ mod tests {
         let (folder, authority) = folder();
         let https = |keys: &str| listener("https", keys);
         check(&folder, &https(&format!("certificates=[{A}]")), &[]);
-        check(&folder, &https(""), &["certificates: a listener with TLS needs a certificate"]);
+        check(
+            &folder,
+            &https(""),
+            &["certificates: a listener with TLS needs a certificate"],
+        );
         check(
             &folder,
             &listener("http", &format!("certificates=[{A}]\ntls={{}}")),
-            &["tls: the listener speaks no TLS", "certificates: the listener speaks no TLS"],
+            &[
+                "tls: the listener speaks no TLS",
+                "certificates: the listener speaks no TLS",
+            ],
         );
         check(
             &folder,
@@ -352,20 +406,32 @@ mod tests {
         );
         check(
             &folder,
-            &https("certificates=[{cert_file='a.pem',key_file='b.key'},{cert_file='none.pem',key_file='a.key'}]"),
+            &https(
+                "certificates=[{cert_file='a.pem',key_file='b.key'},{cert_file='none.pem',key_file='a.key'}]",
+            ),
             &["certificates[0].key_file: ", "certificates[1].cert_file: "],
         );
-        check(&folder, &https("tls={min_version='1.1'}\ncertificates=[{}]"), &[
-            "tls.min_version: ",
-            "certificates[0].cert_file: ",
-            "certificates[0].key_file: ",
-        ]);
+        check(
+            &folder,
+            &https("tls={min_version='1.1'}\ncertificates=[{}]"),
+            &[
+                "tls.min_version: ",
+                "certificates[0].cert_file: ",
+                "certificates[0].key_file: ",
+            ],
+        );
         let (day, now) = (Duration::from_secs(86_400), SystemTime::now());
-        folder.pair("old", &authority.issue_for(&["old.example"], now - 9 * day, now - 2 * day));
+        folder.pair(
+            "old",
+            &authority.issue_for(&["old.example"], now - 9 * day, now - 2 * day),
+        );
         let old = https("certificates=[{cert_file='old.pem',key_file='old.key'}]");
         check(&folder, &old, &["certificates[0].cert_file: "]);
         let text = format!("[node]\nname='a'\n{old}");
-        assert!(loaded(&folder, &text, Invalid::Served).is_ok(), "a node that starts by itself");
+        assert!(
+            loaded(&folder, &text, Invalid::Served).is_ok(),
+            "a node that starts by itself"
+        );
     }
 
     #[test]

@@ -47,7 +47,14 @@ pub fn upstreams(
         let endpoints = endpoints(upstream, zone, &path.key("endpoints"), problems);
         let channels = {
             let given = upstream.channels.as_ref();
-            channels::channels(given, Of::Upstream, protocol, security, &path.key("channels"), problems)
+            channels::channels(
+                given,
+                Of::Upstream,
+                protocol,
+                security,
+                &path.key("channels"),
+                problems,
+            )
         };
         let failback = channels::failback(upstream, &path, problems);
         let health = { health::health(upstream.health.as_ref(), protocol, &path.key("health"), problems) };

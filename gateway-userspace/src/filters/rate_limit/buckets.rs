@@ -64,7 +64,11 @@ impl Buckets {
     }
 
     /// Decides by what is remembered of a key, and remembers what comes of it; one after the other for each set.
-    fn decide<T, E>(&self, key: u64, decide: impl FnOnce(Option<u64>) -> Result<(T, u64), E>) -> Result<T, E> {
+    fn decide<T, E>(
+        &self,
+        key: u64,
+        decide: impl FnOnce(Option<u64>) -> Result<(T, u64), E>,
+    ) -> Result<T, E> {
         let key = key.max(1);
         let sets = self.sets.len() as u128;
         let index = usize::try_from((u128::from(key) * sets) >> 64).unwrap_or(0);
@@ -163,7 +167,11 @@ mod tests {
         assert_eq!(put(&buckets, 99, 50 * second), None);
         assert_eq!(buckets.forgotten(), 1, "key 1 had a second to go");
         for key in 2..=ways {
-            assert_eq!(put(&buckets, key, key * second), Some(key * second), "{key} stays");
+            assert_eq!(
+                put(&buckets, key, key * second),
+                Some(key * second),
+                "{key} stays"
+            );
         }
         tokio::time::advance(Duration::from_secs(3)).await;
         assert_eq!(put(&buckets, 98, 60 * second), None);

@@ -7,8 +7,8 @@ use tokio::net::TcpListener;
 
 use super::servers::{Speaks, grpc, grpc_error, serve, status};
 use super::*;
-use crate::tls::Security;
 use crate::health::probe::{Fault, probe_over};
+use crate::tls::Security;
 
 fn question(endpoint: SocketAddr, way: Way) -> Question {
     Question {

@@ -13,8 +13,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
-use super::life::{Life, Order};
 use super::ending::HandshakeFault;
+use super::life::{Life, Order};
 use super::{Connection, Ending, Ends, Exchanges, HalfClosed, ending};
 use crate::inspect::{Input, Inspected};
 use crate::l7::client_text::ClientText;
@@ -95,7 +95,11 @@ async fn run(connection: &Rc<Connection>, stream: TcpStream) -> Ending {
 }
 
 /// TLS, in its turn; why the connection ends, if it does.
-async fn shake_hands(connection: &Rc<Connection>, socket: &Rc<Socket>, tls: Arc<ServerTls>) -> Option<Ending> {
+async fn shake_hands(
+    connection: &Rc<Connection>,
+    socket: &Rc<Socket>,
+    tls: Arc<ServerTls>,
+) -> Option<Ending> {
     let worker = &connection.worker;
     let handshake = {
         let handshake = pin!(async {

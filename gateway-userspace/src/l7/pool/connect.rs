@@ -56,11 +56,7 @@ pub(super) struct Freed {
 }
 
 /// A new HTTP/1 connection, and how long it took.
-pub(super) async fn http1(
-    pool: &Pool,
-    terms: &Terms,
-    place: Place,
-) -> Result<(Line1, Duration), ProxyError> {
+pub(super) async fn http1(pool: &Pool, terms: &Terms, place: Place) -> Result<(Line1, Duration), ProxyError> {
     let address = pool.channel.address;
     let (stream, time) = stream(pool, terms.connect_timeout).await?;
     let report = Rc::<Report>::default();

@@ -11,7 +11,10 @@ fn upstream(name: &str, servers: &[&Server]) -> String {
         .iter()
         .map(|server| format!("{{address='{}'}}", server.address))
         .collect();
-    format!("[[upstream]]\nname='{name}'\nendpoints=[{}]\n", endpoints.join(","))
+    format!(
+        "[[upstream]]\nname='{name}'\nendpoints=[{}]\n",
+        endpoints.join(",")
+    )
 }
 
 fn route(name: &str, keys: &str) -> String {
@@ -37,9 +40,18 @@ async fn both(gateway: &Gateway) -> [Client; 2] {
 async fn redirects_say_where_to_go() {
     let text = [
         "[defaults]\ntrusted_proxies=['127.0.0.1']\n".to_owned(),
-        route("tls", "match={path_prefix='/tls'}\nredirect={scheme='https',status=301}"),
-        route("moved", "match={path_prefix='/old'}\nredirect={path_prefix='/new',status=308}"),
-        route("user", "match={path='/u/{id}/{what}'}\nredirect={host='b.example',path='/{what}/{id}'}"),
+        route(
+            "tls",
+            "match={path_prefix='/tls'}\nredirect={scheme='https',status=301}",
+        ),
+        route(
+            "moved",
+            "match={path_prefix='/old'}\nredirect={path_prefix='/new',status=308}",
+        ),
+        route(
+            "user",
+            "match={path='/u/{id}/{what}'}\nredirect={host='b.example',path='/{what}/{id}'}",
+        ),
         route("same", "match={path='/p'}\nredirect={port=8443}"),
     ]
     .concat();
@@ -50,7 +62,12 @@ async fn redirects_say_where_to_go() {
         ("/x/../old//a/?q", &[], 308, "http://a.example/new/a/?q"),
         ("/u/7/posts?x", &[], 302, "http://b.example/posts/7?x"),
         ("/p", &[], 302, "http://a.example:8443/p"),
-        ("/p", &[("x-forwarded-proto", "https")], 302, "https://a.example:8443/p"),
+        (
+            "/p",
+            &[("x-forwarded-proto", "https")],
+            302,
+            "https://a.example:8443/p",
+        ),
     ];
     for (target, fields, status, location) in rows {
         for client in &mut both(&gateway).await {
@@ -110,7 +127,10 @@ async fn upstreams_are_asked_for_what_a_rewrite_says() {
                 assert!(text.starts_with(&first), "{target}: {text}");
                 let hosts = text.matches(&format!("\nhost: {host}\n")).count();
                 assert_eq!(hosts, usize::from(protocol == "http1"), "{target}: {text}");
-                assert!(text.contains("\nx-forwarded-host: a.example\n"), "{target}: {text}");
+                assert!(
+                    text.contains("\nx-forwarded-host: a.example\n"),
+                    "{target}: {text}"
+                );
             }
         }
         let lines = gateway.lines(rows.len() * 2).await;
@@ -135,7 +155,11 @@ async fn answered(client: &mut Client, count: usize, fields: &[(&str, &str)]) ->
 
 #[tokio::test]
 async fn upstreams_get_what_they_weigh_and_are_counted_apart() {
-    let servers = [Server::named("a").await, Server::named("b").await, Server::named("c").await];
+    let servers = [
+        Server::named("a").await,
+        Server::named("b").await,
+        Server::named("c").await,
+    ];
     let text = |weights: [u32; 3]| {
         let [a, b, c] = weights;
         [
@@ -154,7 +178,11 @@ async fn upstreams_get_what_they_weigh_and_are_counted_apart() {
     let mut gateway = Gateway::configured(2, &text([3, 1, 0]));
     let mut client = Client::http1(gateway.address()).await;
     let seen = answered(&mut client, 400, &[]).await;
-    assert_eq!(seen.keys().collect::<Vec<_>>(), ["a", "b"], "weight 0 gets nothing");
+    assert_eq!(
+        seen.keys().collect::<Vec<_>>(),
+        ["a", "b"],
+        "weight 0 gets nothing"
+    );
     // Five standard deviations from 300.
     assert!((257..=343).contains(&seen["a"]), "{seen:?}");
     wait_until("counters", || {
@@ -168,7 +196,10 @@ async fn upstreams_get_what_they_weigh_and_are_counted_apart() {
     .await;
     gateway.reconfigure(2, &text([0, 0, 1]));
     let mut client = Client::http1(gateway.address()).await;
-    assert_eq!(answered(&mut client, 20, &[]).await, [("c".to_owned(), 20)].into());
+    assert_eq!(
+        answered(&mut client, 20, &[]).await,
+        [("c".to_owned(), 20)].into()
+    );
 }
 
 #[tokio::test]
@@ -211,7 +242,10 @@ async fn a_client_stays_with_its_share() {
                 *all.entry(home).or_insert(0) += 1;
             }
         }
-        assert!(all.len() == 2 && all.values().all(|count| *count >= 6), "{by}: {all:?}");
+        assert!(
+            all.len() == 2 && all.values().all(|count| *count >= 6),
+            "{by}: {all:?}"
+        );
         if by != "{client=true}" {
             let without = answered(&mut clients[0], 64, &[]).await;
             assert_eq!(without.len(), 2, "without it chance decides: {without:?}");
@@ -234,10 +268,16 @@ async fn a_share_falls_back_to_another_but_not_to_itself() {
     .concat();
     let gateway = Gateway::configured(1, &text);
     let mut client = Client::http1(gateway.address()).await;
-    assert_eq!(answered(&mut client, 40, &[]).await, [("stable".to_owned(), 40)].into());
+    assert_eq!(
+        answered(&mut client, 40, &[]).await,
+        [("stable".to_owned(), 40)].into()
+    );
     for line in gateway.lines(40).await {
         let tries = if line.contains(" tries=1 ") { 1 } else { 2 };
-        assert!(line.contains(&format!(" tries={tries} ")), "itself is not asked again: {line}");
+        assert!(
+            line.contains(&format!(" tries={tries} ")),
+            "itself is not asked again: {line}"
+        );
     }
 }
 
@@ -272,7 +312,10 @@ async fn requests_fail_on_purpose_and_nobody_is_asked() {
         assert_eq!(ask(client, "GET", "/none", &[("x-fault", "1")]).await.text(), "a");
     }
     let lines = gateway.lines(6).await;
-    let failed: Vec<_> = lines.iter().filter(|line| line.contains("reason=fault-abort")).collect();
+    let failed: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("reason=fault-abort"))
+        .collect();
     assert_eq!(failed.len(), 2, "{lines:#?}");
     for line in failed {
         assert!(

@@ -8,11 +8,11 @@ use http::Response;
 use tokio::net::TcpListener;
 
 use super::harness::*;
-use crate::tls::Security;
 use crate::config::snapshot::UpstreamProtocol;
 use crate::registry::Channel;
 use crate::resilience::breaker;
 use crate::resilience::channel::Settings;
+use crate::tls::Security;
 
 const HTTP1: UpstreamProtocol = UpstreamProtocol::Http1;
 const HTTP2: UpstreamProtocol = UpstreamProtocol::Http2;

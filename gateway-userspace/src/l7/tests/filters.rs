@@ -5,8 +5,8 @@ mod addresses;
 mod bodies;
 mod cors;
 mod credentials;
-mod tokens;
 mod rates;
+mod tokens;
 
 use super::harness::*;
 use crate::config::snapshot::UpstreamProtocol;

@@ -16,13 +16,13 @@ use tokio::net::TcpListener;
 use crate::balance::{self, Member, RosterTerms};
 use crate::config::answers::Answers;
 use crate::config::load::load_text;
-use crate::config::{compile, limits};
 use crate::config::snapshot::{
     Admin, AdminListen, Balancing, Endpoint, Fallback, HashBy, HttpMode, Listener, ListenerHttp, Missing,
     Networks, Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot, Sticky,
     StickySettings, Subset, SubsetBy, SubsetFallback, Subsets, Upstream, UpstreamProtocol,
 };
 use crate::config::surroundings::Surroundings;
+use crate::config::{compile, limits};
 use crate::filters::{FilterSettings, Owner};
 use crate::guards::Driver;
 use crate::l7::{Shared, Workers};

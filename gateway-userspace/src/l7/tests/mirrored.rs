@@ -24,7 +24,10 @@ async fn keeping() -> (Server, Arc<Mutex<Vec<String>>>) {
                 field.unwrap_or("-"),
                 String::from_utf8_lossy(&body)
             ));
-            http::Response::builder().status(500).body(full("mirror")).unwrap()
+            http::Response::builder()
+                .status(500)
+                .body(full("mirror"))
+                .unwrap()
         }
     });
     (server.await, kept)
@@ -83,7 +86,12 @@ async fn another_upstream_gets_what_the_first_one_gets() {
             seen.sort();
             assert_eq!(
                 seen,
-                ["GET /b/x?y - ", "POST /b/1 1 hello", "POST /b/2 1 hello", "POST /b/3 1 "],
+                [
+                    "GET /b/x?y - ",
+                    "POST /b/1 1 hello",
+                    "POST /b/2 1 hello",
+                    "POST /b/3 1 "
+                ],
                 "{protocol}"
             );
         }
@@ -113,7 +121,13 @@ async fn long_bodies_are_not_copied_and_chance_picks_the_others() {
             client.get(path).await.unwrap();
         }
     }
-    let copies = |path: &str| kept.lock().unwrap().iter().filter(|one| one.contains(path)).count();
+    let copies = |path: &str| {
+        kept.lock()
+            .unwrap()
+            .iter()
+            .filter(|one| one.contains(path))
+            .count()
+    };
     wait_until("the last one", || copies("/a/last") == 1).await;
     let half = copies("/a/half");
     assert!((55..150).contains(&half), "{half}");
@@ -131,7 +145,11 @@ async fn nobody_waits_for_a_copy_and_only_so_many_are_under_way() {
     for _ in 0..10 {
         assert_eq!(client.get("/a").await.unwrap().text(), "main");
     }
-    assert!(start.elapsed() < Duration::from_millis(1_900), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_millis(1_900),
+        "{:?}",
+        start.elapsed()
+    );
     wait_until("full", || result(&gateway, "full") == 7).await;
     wait_until("timeouts", || result(&gateway, "failed") == 3).await;
     assert_eq!(client.get("/a").await.unwrap().text(), "main");
@@ -152,7 +170,11 @@ async fn a_copy_that_cannot_be_sent_is_counted_and_harms_nobody() {
         assert_eq!(client.get("/a").await.unwrap().text(), "main");
     }
     wait_until("failures", || result(&gateway, "failed") == 5).await;
-    assert_eq!(result(&gateway, "unavailable"), 0, "its breaker learns nothing of copies");
+    assert_eq!(
+        result(&gateway, "unavailable"),
+        0,
+        "its breaker learns nothing of copies"
+    );
     for line in gateway.lines(5).await {
         assert!(line.contains("reason=ok") && line.contains("tries=1"), "{line}");
     }

@@ -47,16 +47,28 @@ async fn fields_of_a_request_choose_among_routes_of_one_path() {
         2,
         &answering(&[
             ("all", "path_prefix='/a'"),
-            ("blue", "path_prefix='/a',headers=[{name='x-tenant',exact='blue'}]"),
+            (
+                "blue",
+                "path_prefix='/a',headers=[{name='x-tenant',exact='blue'}]",
+            ),
             (
                 "blue-2",
                 "path_prefix='/a',headers=[{name='x-tenant',exact='blue'},{name='x-v',regex='2(\\.[0-9]+)?'}]",
             ),
             ("query", "path_prefix='/a',query=[{name='beta',present=true}]"),
-            ("cookie", "path_prefix='/a',cookies=[{name='canary',prefix='v2-'}]"),
-            ("none", "path_prefix='/a',methods=['PUT'],headers=[{name='x-tenant',present=false}]"),
+            (
+                "cookie",
+                "path_prefix='/a',cookies=[{name='canary',prefix='v2-'}]",
+            ),
+            (
+                "none",
+                "path_prefix='/a',methods=['PUT'],headers=[{name='x-tenant',present=false}]",
+            ),
             ("digits", "path_regex='/[a-z]+/[0-9]{1,3}'"),
-            ("only", "path='/only',headers=[{name='x-key',exact='1'}],methods=['GET','POST']"),
+            (
+                "only",
+                "path='/only',headers=[{name='x-key',exact='1'}],methods=['GET','POST']",
+            ),
         ]),
     );
     check(
@@ -70,7 +82,12 @@ async fn fields_of_a_request_choose_among_routes_of_one_path() {
             ("GET", "/a?x=1&beta", &[], "query"),
             ("GET", "/a?beta", &[("x-tenant", "blue")], "blue"),
             ("GET", "/a", &[("cookie", "a=1; canary=v2-7")], "cookie"),
-            ("GET", "/a", &[("cookie", "a=1"), ("cookie", "canary=v2-")], "cookie"),
+            (
+                "GET",
+                "/a",
+                &[("cookie", "a=1"), ("cookie", "canary=v2-")],
+                "cookie",
+            ),
             ("GET", "/a", &[("cookie", "canary=v1")], "all"),
             ("PUT", "/a", &[], "none"),
             ("PUT", "/a", &[("x-tenant", "blue")], "blue"),
@@ -98,10 +115,7 @@ async fn a_client_is_who_trusted_proxies_say() {
         ),
     ]);
     let office: &[(&str, &str)] = &[("x-forwarded-for", "198.51.100.7")];
-    let tls: &[(&str, &str)] = &[
-        ("x-forwarded-for", "203.0.113.9"),
-        ("x-forwarded-proto", "https"),
-    ];
+    let tls: &[(&str, &str)] = &[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https")];
     let mut gateway = Gateway::configured(1, &routes);
     check(
         &gateway,
@@ -112,7 +126,10 @@ async fn a_client_is_who_trusted_proxies_say() {
         ],
     )
     .await;
-    gateway.reconfigure(1, &format!("[defaults]\ntrusted_proxies=['127.0.0.0/8']\n{routes}"));
+    gateway.reconfigure(
+        1,
+        &format!("[defaults]\ntrusted_proxies=['127.0.0.0/8']\n{routes}"),
+    );
     check(
         &gateway,
         &[

@@ -113,7 +113,9 @@ impl Server {
                 counted.fetch_add(1, Ordering::Relaxed);
                 let (handler, acceptor) = (Arc::clone(&handler), acceptor.clone());
                 tokio::spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let Ok(stream) = acceptor.accept(stream).await else {
+                        return;
+                    };
                     let service = service_fn(move |request| {
                         let answer = handler(request);
                         async move { Ok::<_, Infallible>(answer.await) }

@@ -65,7 +65,12 @@ async fn connect(
 }
 
 /// One HTTP/1.1 request on a connection of its own; the whole answer, and how the handshake went.
-async fn ask(config: &Arc<ClientConfig>, address: SocketAddr, name: &str, head: &str) -> (String, HandshakeKind) {
+async fn ask(
+    config: &Arc<ClientConfig>,
+    address: SocketAddr,
+    name: &str,
+    head: &str,
+) -> (String, HandshakeKind) {
     let mut stream = connect(config, address, name).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -90,20 +95,32 @@ async fn http1_and_http2_by_alpn_and_the_upstream_is_told_of_it() {
     let authority = Authority::new("root");
     let (gateway, _server) = started(settings(&authority)).await;
     let mut config = client(&authority, None);
-    let (answer, kind) = ask(&Arc::new(config.clone()), gateway.address(), "a.example", &head("a.example")).await;
+    let (answer, kind) = ask(
+        &Arc::new(config.clone()),
+        gateway.address(),
+        "a.example",
+        &head("a.example"),
+    )
+    .await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("x-forwarded-proto: https\n"), "{answer}");
     assert_eq!(kind, HandshakeKind::Full);
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = connect(&Arc::new(config), gateway.address(), "b.example").await.unwrap();
+    let stream = connect(&Arc::new(config), gateway.address(), "b.example")
+        .await
+        .unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let executor = hyper_util::rt::TokioExecutor::new();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     let request = http::Request::get("https://b.example/up").body(full("")).unwrap();
     let response = sender.send_request(request).await.unwrap();
-    assert_eq!((response.status(), response.version()), (StatusCode::OK, Version::HTTP_2));
+    assert_eq!(
+        (response.status(), response.version()),
+        (StatusCode::OK, Version::HTTP_2)
+    );
     response.into_body().collect().await.unwrap();
     let lines = gateway.lines(2).await;
     assert!(lines.iter().all(|line| line.contains(" tls=1.3 ")), "{lines:#?}");
@@ -125,7 +142,10 @@ async fn a_host_of_another_certificate_is_misdirected() {
     ];
     for (name, host, status) in rows {
         let (answer, _) = ask(&config, gateway.address(), name, &head(host)).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{name}, {host}: {answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{name}, {host}: {answer}"
+        );
     }
 }
 
@@ -138,7 +158,8 @@ async fn a_client_that_comes_back_resumes_and_so_it_does_after_a_reload_that_cha
     let mut gateway = Gateway::start(&setup);
     let config = Arc::new(client(&authority, None));
     let address = gateway.address();
-    let once = || ask(&config, address, "a.example", &head("a.example"));
+    let asked = head("a.example");
+    let once = || ask(&config, address, "a.example", &asked);
     assert_eq!(once().await.1, HandshakeKind::Full);
     assert_eq!(once().await.1, HandshakeKind::Resumed);
     gateway.reload(&setup);
@@ -151,7 +172,11 @@ async fn a_client_that_comes_back_resumes_and_so_it_does_after_a_reload_that_cha
     });
     gateway.reload(&setup);
     assert_eq!(once().await.1, HandshakeKind::Full);
-    assert!(gateway.metrics().contains("gateway_tls_handshakes_total{kind=\"resumed\"} 2"));
+    assert!(
+        gateway
+            .metrics()
+            .contains("gateway_tls_handshakes_total{kind=\"resumed\"} 2")
+    );
 }
 
 #[tokio::test]
@@ -166,14 +191,25 @@ async fn clients_show_a_certificate_where_they_must_and_the_log_names_them() {
         let (answer, _) = ask(&known, gateway.address(), "a.example", &head("a.example")).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         let lines = gateway.lines(1).await;
-        assert!(lines[0].contains(" client_certificate=\"CN=robot.example\""), "{}", lines[0]);
+        assert!(
+            lines[0].contains(" client_certificate=\"CN=robot.example\""),
+            "{}",
+            lines[0]
+        );
         let unknown = Arc::new(client(&authority, Some(stranger.issue(&["robot.example"]))));
         assert!(is_turned_away(&unknown, &gateway).await, "{wanted:?}");
         let nobody = Arc::new(client(&authority, None));
         assert_eq!(is_turned_away(&nobody, &gateway).await, !without, "{wanted:?}");
         let lines = gateway.lines(3).await;
-        assert!(lines[1].contains("reason=tls-bad-client-certificate"), "{lines:#?}");
-        let last = if without { "reason=ok" } else { "reason=tls-no-client-certificate" };
+        assert!(
+            lines[1].contains("reason=tls-bad-client-certificate"),
+            "{lines:#?}"
+        );
+        let last = if without {
+            "reason=ok"
+        } else {
+            "reason=tls-no-client-certificate"
+        };
         assert!(lines[2].contains(last), "{lines:#?}");
     }
 }
@@ -194,11 +230,18 @@ async fn what_is_no_tls_and_who_goes_away_have_a_line_with_their_reason() {
     let authority = Authority::new("root");
     let (gateway, _server) = started(settings(&authority)).await;
     let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     let lines = gateway.lines(1).await;
-    assert!(lines[0].contains("reason=tls-unreadable fault=downstream"), "{}", lines[0]);
+    assert!(
+        lines[0].contains("reason=tls-unreadable fault=downstream"),
+        "{}",
+        lines[0]
+    );
     drop(TcpStream::connect(gateway.address()).await.unwrap());
     let lines = gateway.lines(2).await;
     assert!(lines[1].contains("reason=tls-cut"), "{}", lines[1]);
@@ -258,7 +301,10 @@ async fn get_up(gateway: &Gateway) -> Answer {
 #[tokio::test]
 async fn endpoints_are_asked_by_tls_over_http1_and_http2() {
     let authority = Authority::new("services");
-    for (protocol, version) in [(UpstreamProtocol::Http1, "HTTP/1.1"), (UpstreamProtocol::Http2, "HTTP/2.0")] {
+    for (protocol, version) in [
+        (UpstreamProtocol::Http1, "HTTP/1.1"),
+        (UpstreamProtocol::Http2, "HTTP/2.0"),
+    ] {
         let server = Server::start_tls(authority.pair(&["users.internal"]), None, echo).await;
         let mut setup = Setup::new(1, &[server.address]);
         setup.protocol = protocol;
@@ -281,8 +327,14 @@ async fn an_endpoint_that_cannot_show_who_it_is_is_not_asked() {
     let (authority, stranger) = (Authority::new("services"), Authority::new("stranger"));
     let plain = Server::named("plain").await;
     let rows = [
-        (Server::start_tls(stranger.pair(&["users.internal"]), None, echo).await, "another authority"),
-        (Server::start_tls(authority.pair(&["orders.internal"]), None, echo).await, "another name"),
+        (
+            Server::start_tls(stranger.pair(&["users.internal"]), None, echo).await,
+            "another authority",
+        ),
+        (
+            Server::start_tls(authority.pair(&["orders.internal"]), None, echo).await,
+            "another name",
+        ),
         (plain, "no TLS"),
     ];
     for (server, why) in rows {
@@ -291,15 +343,18 @@ async fn an_endpoint_that_cannot_show_who_it_is_is_not_asked() {
         let gateway = Gateway::start(&setup);
         assert_eq!(get_up(&gateway).await.status, 502, "{why}");
         let lines = gateway.lines(1).await;
-        assert!(lines[0].contains("reason=upstream-tls-failed fault=upstream"), "{why}: {}", lines[0]);
+        assert!(
+            lines[0].contains("reason=upstream-tls-failed fault=upstream"),
+            "{why}: {}",
+            lines[0]
+        );
     }
 }
 
 #[tokio::test]
 async fn an_endpoint_that_asks_for_a_certificate_gets_ours() {
     let authority = Authority::new("services");
-    let server =
-        Server::start_tls(authority.pair(&["users.internal"]), Some(authority.roots()), echo).await;
+    let server = Server::start_tls(authority.pair(&["users.internal"]), Some(authority.roots()), echo).await;
     let mut setup = Setup::new(1, &[server.address]);
     setup.upstream_tls = Some(upstream_tls(&authority));
     let mut gateway = Gateway::start(&setup);

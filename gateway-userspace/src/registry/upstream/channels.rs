@@ -9,8 +9,8 @@ use super::UpstreamState;
 use crate::config::snapshot::UpstreamProtocol;
 use crate::events::{Kind, Told, Volume};
 use crate::registry::EndpointState;
-use crate::tls::Security;
 use crate::resilience::channel::{Action, Channels, Event, Settings, Why};
+use crate::tls::Security;
 
 /// A way to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,7 +29,10 @@ fn conditions(words: &str) -> Arc<Conditions> {
         Condition { source, test }
     };
     let clients = clients.iter().map(|word| word[1..].parse().unwrap());
-    Arc::new(Conditions::new(fields.iter().map(field).collect(), clients.collect()))
+    Arc::new(Conditions::new(
+        fields.iter().map(field).collect(),
+        clients.collect(),
+    ))
 }
 
 fn pattern(text: &str) -> PathPattern {
@@ -145,7 +148,13 @@ fn after_path_and_method_the_more_conditions_go_first_and_then_the_order() {
             ("GET", "/a", "x-a=2", FOUND(0), "another value"),
             ("GET", "/a", "x-a=2 x-a=1", FOUND(1), "the second of a name"),
             ("GET", "/a", "x-a=1 x-b=2", FOUND(2), "two headers over one"),
-            ("GET", "/a?v=1", "x-a=1", FOUND(4), "a header and a query over a header"),
+            (
+                "GET",
+                "/a?v=1",
+                "x-a=1",
+                FOUND(4),
+                "a header and a query over a header",
+            ),
             (
                 "GET",
                 "/a?v=1&w=2",
@@ -155,36 +164,82 @@ fn after_path_and_method_the_more_conditions_go_first_and_then_the_order() {
             ),
             ("GET", "/a?v=1&w=2", ";c=3", FOUND(3), "without the header"),
             ("GET", "/a?v=1&w=2", "", FOUND(0), "all must hold"),
-            ("POST", "/a", "x-a=1 x-b=2", FOUND(5), "a named method before headers"),
+            (
+                "POST",
+                "/a",
+                "x-a=1 x-b=2",
+                FOUND(5),
+                "a named method before headers",
+            ),
             ("GET", "/a", ";sid=7", FOUND(6), "a cookie"),
             ("GET", "/a", ";x=1;sid=7", FOUND(6), "among others"),
-            ("GET", "/a", ";sid=7 @10.1.0.1", FOUND(6), "a cookie before a client"),
-            ("GET", "/a", "@10.1.0.1", FOUND(7), "of clients the first, not the narrower"),
+            (
+                "GET",
+                "/a",
+                ";sid=7 @10.1.0.1",
+                FOUND(6),
+                "a cookie before a client",
+            ),
+            (
+                "GET",
+                "/a",
+                "@10.1.0.1",
+                FOUND(7),
+                "of clients the first, not the narrower",
+            ),
             ("GET", "/a", "@11.1.0.1", FOUND(0), "another client"),
-            ("GET", "/a/b", "x-z=1 x-a=1 x-b=2", FOUND(9), "the path before all of it"),
-            ("GET", "/a/b", "", FOUND(10), "the exact one rejects: the longer prefix"),
-            ("GET", "/a/b/c", "x-z=1 x-a=1", FOUND(1), "both reject: the shorter"),
+            (
+                "GET",
+                "/a/b",
+                "x-z=1 x-a=1 x-b=2",
+                FOUND(9),
+                "the path before all of it",
+            ),
+            (
+                "GET",
+                "/a/b",
+                "",
+                FOUND(10),
+                "the exact one rejects: the longer prefix",
+            ),
+            (
+                "GET",
+                "/a/b/c",
+                "x-z=1 x-a=1",
+                FOUND(1),
+                "both reject: the shorter",
+            ),
             ("GET", "/a", "x-t=ones", FOUND(11), "the first of equals"),
-            ("GET", "/a", "x-t=two", FOUND(12), "the second takes what the first rejects"),
+            (
+                "GET",
+                "/a",
+                "x-t=two",
+                FOUND(12),
+                "the second takes what the first rejects",
+            ),
         ],
     );
     let of_host = Asked::new("GET", "/a", "x-a=1").at(&table, "b.example.com");
-    assert_eq!(of_host, FOUND(1), "any host takes what the conditions of the wildcard reject");
+    assert_eq!(
+        of_host,
+        FOUND(1),
+        "any host takes what the conditions of the wildcard reject"
+    );
 }
 
 #[test]
 fn regular_expressions_come_after_every_other_path() {
     let table = router(&[
-        ("", "~/[a-z]+/[0-9]+", "", ""),         // 0
-        ("", "~/[a-z]+/.*", "", "x-a=1"),        // 1
-        ("", "~/[a-z]+/.*", "", ""),             // 2
-        ("", "/p*", "", ""),                     // 3
-        ("", "/q/{id}", "", ""),                 // 4
-        ("", "/q/8", "POST", ""),                // 5
-        ("", "~/q/8", "PUT DELETE", "x-a=1"),    // 6
-        ("h", "~/only/here", "", ""),            // 7
-        ("", "~/m/[0-9]+", "GET", "x-m=1"),      // 8
-        ("", "~/s/a{2}", "", ""),                // 9
+        ("", "~/[a-z]+/[0-9]+", "", ""),      // 0
+        ("", "~/[a-z]+/.*", "", "x-a=1"),     // 1
+        ("", "~/[a-z]+/.*", "", ""),          // 2
+        ("", "/p*", "", ""),                  // 3
+        ("", "/q/{id}", "", ""),              // 4
+        ("", "/q/8", "POST", ""),             // 5
+        ("", "~/q/8", "PUT DELETE", "x-a=1"), // 6
+        ("h", "~/only/here", "", ""),         // 7
+        ("", "~/m/[0-9]+", "GET", "x-m=1"),   // 8
+        ("", "~/s/a{2}", "", ""),             // 9
     ]);
     check(
         &table,
@@ -206,14 +261,29 @@ fn regular_expressions_come_after_every_other_path() {
     check(
         &alone,
         &[
-            ("DELETE", "/m/1", "x-m=1", Lookup::MethodNotAllowed, "its conditions hold"),
+            (
+                "DELETE",
+                "/m/1",
+                "x-m=1",
+                Lookup::MethodNotAllowed,
+                "its conditions hold",
+            ),
             ("DELETE", "/m/1", "", Lookup::NotFound, "they do not"),
             ("DELETE", "/m/x", "x-m=1", Lookup::NotFound, "nor does the path"),
-            ("GET", "/m/7", "x-m=1", FOUND(0), "what the exact path's method rejects"),
+            (
+                "GET",
+                "/m/7",
+                "x-m=1",
+                FOUND(0),
+                "what the exact path's method rejects",
+            ),
         ],
     );
     let asked = Asked::new("DELETE", "/m/7", "x-m=1");
-    assert_eq!(alone.allowed("h", "/m/7", &asked.facts()), methods("GET POST PUT"));
+    assert_eq!(
+        alone.allowed("h", "/m/7", &asked.facts()),
+        methods("GET POST PUT")
+    );
     let asked = Asked::new("DELETE", "/m/7", "");
     assert_eq!(alone.allowed("h", "/m/7", &asked.facts()), methods("POST"));
     assert_eq!(table.parameters(RouteIndex(9), "/s/aa").count(), 0);
@@ -261,16 +331,31 @@ fn ten_thousand_routes_cost_no_more_steps_than_ten() {
     // How routes and requests of that number differ from each other.
     type Made = fn(usize) -> [String; 4];
     let kinds: [(&str, Made); 5] = [
-        ("hosts", |n| [format!("h{n}.example"), "/a".into(), String::new(), String::new()]),
-        ("paths", |n| ["h".into(), format!("/api/s{n}"), String::new(), String::new()]),
-        ("headers", |n| ["h".into(), "/a".into(), String::new(), format!("x-tenant=t{n}")]),
-        ("cookies", |n| ["h".into(), "/a".into(), String::new(), format!(";t=t{n} x-always=1")]),
-        ("all", |n| [
-            format!("h{}.example", n % 10),
-            format!("/api/s{}", n % 100),
-            ["", "GET", "POST"][n % 3].into(),
-            format!("x-version=1 x-tenant=t{n}"),
-        ]),
+        ("hosts", |n| {
+            [format!("h{n}.example"), "/a".into(), String::new(), String::new()]
+        }),
+        ("paths", |n| {
+            ["h".into(), format!("/api/s{n}"), String::new(), String::new()]
+        }),
+        ("headers", |n| {
+            ["h".into(), "/a".into(), String::new(), format!("x-tenant=t{n}")]
+        }),
+        ("cookies", |n| {
+            [
+                "h".into(),
+                "/a".into(),
+                String::new(),
+                format!(";t=t{n} x-always=1"),
+            ]
+        }),
+        ("all", |n| {
+            [
+                format!("h{}.example", n % 10),
+                format!("/api/s{}", n % 100),
+                ["", "GET", "POST"][n % 3].into(),
+                format!("x-version=1 x-tenant=t{n}"),
+            ]
+        }),
     ];
     for (kind, made) in kinds {
         let cost = |count: usize| {
@@ -287,14 +372,26 @@ fn ten_thousand_routes_cost_no_more_steps_than_ten() {
             asked.into_iter().max().unwrap()
         };
         let (few, many) = (cost(10), cost(10_000));
-        assert!(many <= few + 3, "{kind}: {many} steps among 10,000, {few} among ten");
+        assert!(
+            many <= few + 3,
+            "{kind}: {many} steps among 10,000, {few} among ten"
+        );
     }
 }
 
 #[test]
 fn the_lookup_agrees_with_a_look_at_every_route() {
     let segments = ["a", "b", "{x}", ""];
-    let words = ["", "x-a=1", "x-a=2", "x-b=", "x-a=1 x-b=!", "?v=1", ";c=1 x-a=1", "@10.0.0.0/8"];
+    let words = [
+        "",
+        "x-a=1",
+        "x-a=2",
+        "x-b=",
+        "x-a=1 x-b=!",
+        "?v=1",
+        ";c=1 x-a=1",
+        "@10.0.0.0/8",
+    ];
     let mut state = 7_u64;
     let mut below = move |bound: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -304,7 +401,9 @@ fn the_lookup_agrees_with_a_look_at_every_route() {
         let mut table = Router::default();
         let mut routes = Vec::new();
         for _ in 0..below(24) {
-            let mut p: String = (0..=below(2)).map(|_| format!("/{}", segments[below(4)])).collect();
+            let mut p: String = (0..=below(2))
+                .map(|_| format!("/{}", segments[below(4)]))
+                .collect();
             if below(2) == 0 {
                 p.push('*');
             }
@@ -314,8 +413,14 @@ fn the_lookup_agrees_with_a_look_at_every_route() {
             }
         }
         for _ in 0..40 {
-            let target: String = (0..=below(2)).map(|_| format!("/{}", ["a", "b", "c"][below(3)])).collect();
-            let target = if below(2) == 0 { target } else { format!("{target}?v=1") };
+            let target: String = (0..=below(2))
+                .map(|_| format!("/{}", ["a", "b", "c"][below(3)]))
+                .collect();
+            let target = if below(2) == 0 {
+                target
+            } else {
+                format!("{target}?v=1")
+            };
             let has = ["", "x-a=1", "x-a=2 x-b=7", ";c=1 x-a=1", "@10.0.0.1 x-b=1"][below(5)];
             let asked = Asked::new("GET", &target, has);
             let best = routes

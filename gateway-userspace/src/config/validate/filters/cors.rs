@@ -53,7 +53,11 @@ fn origins(given: &given::Cors, path: &KeyPath, problems: &mut Problems<'_>) -> 
                 problems.add(&path, format!("\"{text}\" stands here twice"), "remove one");
             }
             Ok(Origin::Any) if texts.len() > 1 => {
-                problems.add(&path, "\"*\" is every origin already", "leave the others out, or this one");
+                problems.add(
+                    &path,
+                    "\"*\" is every origin already",
+                    "leave the others out, or this one",
+                );
             }
             Ok(Origin::Any) if given.credentials == Some(true) => {
                 let fault = "with credentials every page of the world could act as its reader";
@@ -73,7 +77,10 @@ fn origin(text: &str) -> Result<Origin, (&'static str, &'static str)> {
         return Ok(Origin::Any);
     }
     if text == "null" {
-        return Err(("is what any page can be made to say", "list the origins that are meant"));
+        return Err((
+            "is what any page can be made to say",
+            "list the origins that are meant",
+        ));
     }
     let Some((scheme, authority)) = text.split_once("://") else {
         return Err(("is no origin", FORM));
@@ -98,7 +105,10 @@ fn origin(text: &str) -> Result<Origin, (&'static str, &'static str)> {
         return Ok(Origin::Exact(text.to_owned()));
     }
     if !name.contains('.') {
-        return Err(("takes in every domain of all the world there", "write at least two labels behind \"*.\""));
+        return Err((
+            "takes in every domain of all the world there",
+            "write at least two labels behind \"*.\"",
+        ));
     }
     let (before, after) = text.split_once('*').unwrap_or_default();
     Ok(Origin::Label {
@@ -171,18 +181,34 @@ mod tests {
             ),
             (
                 "{origins=['https://a.example:443','https://a.example:x','https://[2001:db8::1]']}",
-                &["origins[0]: \"https://a.example:443\" has the port", "origins[1]: \"https://a.example:x\" has no port"],
+                &[
+                    "origins[0]: \"https://a.example:443\" has the port",
+                    "origins[1]: \"https://a.example:x\" has no port",
+                ],
             ),
-            ("{origins=['*'],credentials=true}", &["origins[0]: with credentials every page"]),
+            (
+                "{origins=['*'],credentials=true}",
+                &["origins[0]: with credentials every page"],
+            ),
             (
                 "{origins=['https://a.example','*','https://a.example']}",
-                &["origins[1]: \"*\" is every origin already", "origins[2]: \"https://a.example\" stands here twice"],
+                &[
+                    "origins[1]: \"*\" is every origin already",
+                    "origins[2]: \"https://a.example\" stands here twice",
+                ],
             ),
             (
                 "{origins=['*'],methods=['get'],headers=['X-A'],max_age='1500ms'}",
-                &["methods[0]: ", "headers[0]: \"X-A\" is no name", "max_age: browsers count whole seconds; write \"2s\""],
+                &[
+                    "methods[0]: ",
+                    "headers[0]: \"X-A\" is no name",
+                    "max_age: browsers count whole seconds; write \"2s\"",
+                ],
             ),
-            ("{origins=['*'],max_age='2days'}", &["max_age: \"2days\" is out of range"]),
+            (
+                "{origins=['*'],max_age='2days'}",
+                &["max_age: \"2days\" is out of range"],
+            ),
         ];
         for (cors, faults) in rows {
             check(&format!("{{name='f',cors={cors}}}"), faults);

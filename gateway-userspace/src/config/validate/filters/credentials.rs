@@ -29,7 +29,8 @@ pub(super) fn basic_auth(
     let realm = given.realm.as_deref().unwrap_or(limits::REALM);
     let is_plain = |byte: u8| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
     if realm.is_empty() || realm.len() > REALM_CHARS_MAX || !realm.bytes().all(is_plain) {
-        let remedy = format!("write 1 to {REALM_CHARS_MAX} printable ASCII characters but quotes and backslashes");
+        let remedy =
+            format!("write 1 to {REALM_CHARS_MAX} printable ASCII characters but quotes and backslashes");
         problems.add(&path.key("realm"), "that is no realm", remedy);
     }
     let file = path.key("file");
@@ -168,13 +169,20 @@ pub(super) mod tests {
     #[test]
     fn keys_are_read_from_their_file() {
         let digits = "00ff".repeat(16);
-        let scratch = Scratch::new("keys", &format!("shop:{digits}\nshop:{}\n", digits.to_uppercase()), 0o600);
+        let scratch = Scratch::new(
+            "keys",
+            &format!("shop:{digits}\nshop:{}\n", digits.to_uppercase()),
+            0o600,
+        );
         let key = || api_key::Key {
             name: HeaderValue::from_static("shop"),
             digest: [[0, 255]; 16].concat().try_into().unwrap(),
         };
         let rows = [
-            ("header='x-api-key'", api_key::Place::Header(HeaderName::from_static("x-api-key"))),
+            (
+                "header='x-api-key'",
+                api_key::Place::Header(HeaderName::from_static("x-api-key")),
+            ),
             ("query='key'", api_key::Place::Query("key".to_owned())),
         ];
         for (place, expected) in rows {
@@ -192,36 +200,68 @@ pub(super) mod tests {
         let twice = format!("ann:{BCRYPT}\nann:{BCRYPT}\n");
         let secret = "5f4dcc3b5aa765d61d8327deb882cf99";
         let rows = [
-            ("", 0o600, "names nobody: all would be refused; add a line with: htpasswd"),
+            (
+                "",
+                0o600,
+                "names nobody: all would be refused; add a line with: htpasswd",
+            ),
             ("ann\n", 0o600, "line 1: has no colon"),
             ("# x\n:x\n", 0o600, "line 2: has no name"),
-            ("ann:5f4dcc3b5aa765d61d8327deb882cf99\n", 0o600, "line 1: the secret of ann is neither bcrypt nor argon2"),
+            (
+                "ann:5f4dcc3b5aa765d61d8327deb882cf99\n",
+                0o600,
+                "line 1: the secret of ann is neither bcrypt nor argon2",
+            ),
             (&*twice, 0o600, "ann stands there twice"),
-            (&*twice, 0o644, "has mode 0644: every user of this machine may read it; take it"),
+            (
+                &*twice,
+                0o644,
+                "has mode 0644: every user of this machine may read it; take it",
+            ),
         ];
         for (index, (content, mode, fault)) in rows.into_iter().enumerate() {
             let scratch = Scratch::new(&format!("faulty-users-{index}"), content, mode);
             let refused = scratch.load("basic_auth={file='secrets'}").unwrap_err();
-            assert!(refused.contains(fault) && !refused.contains(secret), "{fault:?} is not in:\n{refused}");
+            assert!(
+                refused.contains(fault) && !refused.contains(secret),
+                "{fault:?} is not in:\n{refused}"
+            );
             assert!(refused.contains("basic_auth.file: "), "{refused}");
         }
         let rows = [
-            ("{file='secrets',header='x-api-key'}", "line 1: the secret of ann is no SHA-256"),
+            (
+                "{file='secrets',header='x-api-key'}",
+                "line 1: the secret of ann is no SHA-256",
+            ),
             ("{file='none',header='x-api-key'}", "none cannot be read"),
             ("{file='',header='x-api-key'}", "api_key.file: the path is empty"),
             ("{file='.',header='x-api-key'}", "is not a file"),
             ("{header='x-api-key'}", "api_key.file: is missing"),
-            ("{file='secrets'}", "api_key: it does not say where requests have their key"),
-            ("{file='secrets',header='x-a',query='a'}", "api_key.query: the filter has header already"),
+            (
+                "{file='secrets'}",
+                "api_key: it does not say where requests have their key",
+            ),
+            (
+                "{file='secrets',header='x-a',query='a'}",
+                "api_key.query: the filter has header already",
+            ),
             ("{file='secrets',header='host'}", "api_key.header: host frames"),
-            ("{file='secrets',query='a b'}", "api_key.query: \"a b\" is no name of a parameter"),
+            (
+                "{file='secrets',query='a b'}",
+                "api_key.query: \"a b\" is no name of a parameter",
+            ),
         ];
         let scratch = Scratch::new("faulty-keys", "ann:zz\n", 0o600);
         for (filter, fault) in rows {
             let refused = scratch.load(&format!("api_key={filter}")).unwrap_err();
             assert!(refused.contains(fault), "{fault:?} is not in:\n{refused}");
         }
-        let refused = scratch.load("basic_auth={file='secrets',realm='a\"b'}").unwrap_err();
-        assert!(refused.contains("basic_auth.realm: that is no realm"), "{refused}");
+        let refused = scratch
+            .load("basic_auth={file='secrets',realm='a\"b'}")
+            .unwrap_err();
+        assert!(
+            refused.contains("basic_auth.realm: that is no realm"),
+            "{refused}"
+        );
     }
 }

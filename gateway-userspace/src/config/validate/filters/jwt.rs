@@ -28,7 +28,11 @@ const RSA: [Algorithm; 6] = [
 pub(super) fn jwt(given: &given::Jwt, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Settings> {
     let issuers = names(given.issuers.as_ref(), &path.key("issuers"), problems);
     let audiences = names(given.audiences.as_ref(), &path.key("audiences"), problems);
-    let from = from(given.from.as_deref().unwrap_or(limits::JWT_FROM), &path.key("from"), problems);
+    let from = from(
+        given.from.as_deref().unwrap_or(limits::JWT_FROM),
+        &path.key("from"),
+        problems,
+    );
     let mut claims_to_headers = Vec::new();
     let claims = given.claims_to_headers.iter().flatten();
     if claims.clone().count() > limits::JWT_NAMES_MAX {
@@ -41,7 +45,11 @@ pub(super) fn jwt(given: &given::Jwt, path: &KeyPath, problems: &mut Problems<'_
             continue;
         };
         if claims_to_headers.iter().any(|(_, other)| *other == name) {
-            problems.add(&path, format!("{name} has another claim already"), "write another field");
+            problems.add(
+                &path,
+                format!("{name} has another claim already"),
+                "write another field",
+            );
         }
         claims_to_headers.push((claim.clone(), name));
     }
@@ -244,7 +252,10 @@ mod tests {
         let rows = [
             ("", Source::Bearer),
             (",from='bearer'", Source::Bearer),
-            (",from='header:x-token'", Source::Header(http::HeaderName::from_static("x-token"))),
+            (
+                ",from='header:x-token'",
+                Source::Header(http::HeaderName::from_static("x-token")),
+            ),
             (",from='cookie:session'", Source::Cookie("session".to_owned())),
             (",from='query:t'", Source::Query("t".to_owned())),
         ];
@@ -266,11 +277,31 @@ mod tests {
         let short = tokens::KEYS.replacen("\"n\": \"", "\"n\": \"AQAB\", \"x\": \"", 1);
         let set = |key: &str| format!("{{\"keys\":[{key}]}}");
         let rows = [
-            (tokens::KEYS.to_owned(), ",from='body'", "jwt.from: \"body\" is no place"),
-            (tokens::KEYS.to_owned(), ",from='cookie:a;b'", "jwt.from: \"cookie:a;b\" is no place"),
-            (tokens::KEYS.to_owned(), ",algorithms=['HS256']", "algorithms[0]: 'HS256' is not known here"),
-            (tokens::KEYS.to_owned(), ",algorithms=['none']", "algorithms[0]: 'none' is not known here"),
-            (tokens::KEYS.to_owned(), ",algorithms=['ES384']", "has no key that one of the algorithms"),
+            (
+                tokens::KEYS.to_owned(),
+                ",from='body'",
+                "jwt.from: \"body\" is no place",
+            ),
+            (
+                tokens::KEYS.to_owned(),
+                ",from='cookie:a;b'",
+                "jwt.from: \"cookie:a;b\" is no place",
+            ),
+            (
+                tokens::KEYS.to_owned(),
+                ",algorithms=['HS256']",
+                "algorithms[0]: 'HS256' is not known here",
+            ),
+            (
+                tokens::KEYS.to_owned(),
+                ",algorithms=['none']",
+                "algorithms[0]: 'none' is not known here",
+            ),
+            (
+                tokens::KEYS.to_owned(),
+                ",algorithms=['ES384']",
+                "has no key that one of the algorithms",
+            ),
             (
                 tokens::KEYS.to_owned(),
                 ",claims_to_headers={a='x-a',b='x-a',c='host'}",
@@ -292,8 +323,14 @@ mod tests {
         for key in ["issuers", "audiences", "jwks_file"] {
             assert!(refused.contains(&format!("jwt.{key}: is missing")), "{refused}");
         }
-        let refused = scratch.load("jwt={issuers=['a','a'],audiences=[''],jwks_file='none'}").unwrap_err();
-        for fault in ["issuers[1]: \"a\" stands here twice", "audiences[0]: it is empty", "none cannot be read"] {
+        let refused = scratch
+            .load("jwt={issuers=['a','a'],audiences=[''],jwks_file='none'}")
+            .unwrap_err();
+        for fault in [
+            "issuers[1]: \"a\" stands here twice",
+            "audiences[0]: it is empty",
+            "none cannot be read",
+        ] {
             assert!(refused.contains(fault), "{fault:?} is not in:\n{refused}");
         }
     }

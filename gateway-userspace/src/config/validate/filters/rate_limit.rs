@@ -28,7 +28,11 @@ pub(super) fn rate_limit(
     let refill = (per / requests.get()).checked_mul(burst.get());
     if refill.is_none_or(|refill| refill > limits::RATE_REFILL_MAX) {
         let remedy = "write a smaller burst, or more requests for the time";
-        problems.add(&path.key("burst"), "such a bucket takes more than a year to fill", remedy);
+        problems.add(
+            &path.key("burst"),
+            "such a bucket takes more than a year to fill",
+            remedy,
+        );
     }
     Some(Settings {
         requests,
@@ -120,20 +124,38 @@ mod tests {
     #[test]
     fn faults_of_limits_are_named() {
         let rows: [(&str, &[&str]); 9] = [
-            ("{requests=1,per='1day',burst=1000}", &["burst: such a bucket takes more than a year"]),
+            (
+                "{requests=1,per='1day',burst=1000}",
+                &["burst: such a bucket takes more than a year"],
+            ),
             ("{}", &["rate_limit.requests: is missing"]),
             ("{requests=0}", &["rate_limit.requests: 0 is out of range"]),
-            ("{requests=1,per='10ms'}", &["rate_limit.per: \"10ms\" is out of range"]),
-            ("{requests=1,key='ip'}", &["rate_limit.key: \"ip\" is no key; write \"client-ip\""]),
-            ("{requests=1,key='header:X-A'}", &["rate_limit.key: \"X-A\" is no name of a field"]),
+            (
+                "{requests=1,per='10ms'}",
+                &["rate_limit.per: \"10ms\" is out of range"],
+            ),
+            (
+                "{requests=1,key='ip'}",
+                &["rate_limit.key: \"ip\" is no key; write \"client-ip\""],
+            ),
+            (
+                "{requests=1,key='header:X-A'}",
+                &["rate_limit.key: \"X-A\" is no name of a field"],
+            ),
             ("{requests=1,key='path:user'}", &["has no parameter {user}"]),
-            ("{requests=1,key='route',keys_max=2000}", &["keys_max: there is one key alone"]),
+            (
+                "{requests=1,key='route',keys_max=2000}",
+                &["keys_max: there is one key alone"],
+            ),
             ("{requests=1,keys_max=10}", &["keys_max: 10 is out of range"]),
         ];
         for (limit, faults) in rows {
             check(&format!("{{name='f',rate_limit={limit}}}"), faults);
         }
         let listener = load("{name='f',rate_limit={requests=1,key='path:id'}}", "").unwrap_err();
-        assert!(listener.to_string().contains("a listener has no path"), "{listener}");
+        assert!(
+            listener.to_string().contains("a listener has no path"),
+            "{listener}"
+        );
     }
 }

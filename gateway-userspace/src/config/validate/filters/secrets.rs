@@ -45,7 +45,12 @@ fn parsed<T>(
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let wrong = |fault: &str| (format!("line {}: {fault}", index + 1), format!("make it with: {make}"));
+        let wrong = |fault: &str| {
+            (
+                format!("line {}: {fault}", index + 1),
+                format!("make it with: {make}"),
+            )
+        };
         let (name, secret) = line.split_once(':').ok_or_else(|| wrong("has no colon"))?;
         let is_plain = |byte: u8| (0x21..0x7f).contains(&byte);
         let is_name = (1..=limits::NAME_CHARS_MAX).contains(&name.len()) && name.bytes().all(is_plain);
@@ -58,7 +63,10 @@ fn parsed<T>(
         }
     }
     if lines.is_empty() {
-        return Err(("names nobody: all would be refused".to_owned(), format!("add a line with: {make}")));
+        return Err((
+            "names nobody: all would be refused".to_owned(),
+            format!("add a line with: {make}"),
+        ));
     }
     Ok(lines)
 }
@@ -89,7 +97,10 @@ pub(super) fn text(file: &Path, readers: Readers) -> Result<String, Wrong> {
     let mode = meta.permissions().mode() & 0o777;
     if readers == Readers::Own && mode & 0o007 != 0 {
         let remedy = format!("take it from others with: chmod o= {}", file.display());
-        return Err((format!("has mode {mode:04o}: every user of this machine may read it"), remedy));
+        return Err((
+            format!("has mode {mode:04o}: every user of this machine may read it"),
+            remedy,
+        ));
     }
     let mut text = String::new();
     let mut bounded = opened.take(limits::SECRETS_BYTES_MAX + 1);

@@ -21,12 +21,54 @@ fn setup(rule: Rule, network: &str, server: &Server) -> Setup {
 async fn clients_are_refused_by_the_address_that_trusted_proxies_make_out() {
     let server = Server::named("a").await;
     let rows = [
-        (Rule::Allow, "127.0.0.0/8", "10.0.0.0/8", "10.9.9.9", 200, "the peer counts"),
-        (Rule::Allow, "10.0.0.0/8", "10.0.0.0/8", "10.9.9.9", 403, "its word does not"),
-        (Rule::Allow, "10.0.0.0/8", "127.0.0.0/8", "10.9.9.9", 200, "a trusted word does"),
-        (Rule::Deny, "10.0.0.0/8", "127.0.0.0/8", "10.9.9.9", 403, "for a refusal, too"),
-        (Rule::Deny, "10.0.0.0/8", "127.0.0.0/8", "192.0.2.1", 200, "others pass"),
-        (Rule::Deny, "127.0.0.0/8", "10.0.0.0/8", "192.0.2.1", 403, "nobody is believed"),
+        (
+            Rule::Allow,
+            "127.0.0.0/8",
+            "10.0.0.0/8",
+            "10.9.9.9",
+            200,
+            "the peer counts",
+        ),
+        (
+            Rule::Allow,
+            "10.0.0.0/8",
+            "10.0.0.0/8",
+            "10.9.9.9",
+            403,
+            "its word does not",
+        ),
+        (
+            Rule::Allow,
+            "10.0.0.0/8",
+            "127.0.0.0/8",
+            "10.9.9.9",
+            200,
+            "a trusted word does",
+        ),
+        (
+            Rule::Deny,
+            "10.0.0.0/8",
+            "127.0.0.0/8",
+            "10.9.9.9",
+            403,
+            "for a refusal, too",
+        ),
+        (
+            Rule::Deny,
+            "10.0.0.0/8",
+            "127.0.0.0/8",
+            "192.0.2.1",
+            200,
+            "others pass",
+        ),
+        (
+            Rule::Deny,
+            "127.0.0.0/8",
+            "10.0.0.0/8",
+            "192.0.2.1",
+            403,
+            "nobody is believed",
+        ),
     ];
     for (rule, network, trusted, says, status, why) in rows {
         let mut setup = setup(rule, network, &server);
@@ -58,7 +100,10 @@ async fn a_refusal_says_why_in_the_words_of_each_protocol() {
     let answer = client.ask(call.body(full("")).unwrap()).await.unwrap();
     assert_eq!((answer.status, answer.header("grpc-status")), (200, Some("7")));
     for line in gateway.lines(2).await {
-        assert!(line.contains("route=all ") && line.contains("reason=client-denied"), "{line}");
+        assert!(
+            line.contains("route=all ") && line.contains("reason=client-denied"),
+            "{line}"
+        );
     }
     assert_eq!(server.connections(), 0, "nobody was asked");
 }

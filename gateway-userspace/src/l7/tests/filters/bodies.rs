@@ -48,6 +48,9 @@ async fn calls_are_bounded_by_message_and_not_by_it() {
         .header("content-type", "application/grpc")
         .header("te", "trailers");
     // One message of five bytes, behind five of its own.
-    let answer = client.ask(call.body(full("\0\0\0\0\u{5}12345")).unwrap()).await.unwrap();
+    let answer = client
+        .ask(call.body(full("\0\0\0\0\u{5}12345")).unwrap())
+        .await
+        .unwrap();
     assert!(answer.text().ends_with("body 10\n"), "{}", answer.text());
 }

@@ -30,7 +30,10 @@ fn keys(place: Place) -> Kind {
         name: HeaderValue::from_static("shop"),
         digest: Sha256::digest(b"k-1").into(),
     };
-    Kind::ApiKey(api_key::Settings { place, keys: vec![key] })
+    Kind::ApiKey(api_key::Settings {
+        place,
+        keys: vec![key],
+    })
 }
 
 fn basic(text: &str) -> String {
@@ -41,7 +44,9 @@ fn basic(text: &str) -> String {
 async fn ask(client: &mut Client, path: &str, fields: &[(&str, &str)]) -> Answer {
     let request = fields
         .iter()
-        .fold(client.request("GET", path), |request, (name, value)| request.header(*name, *value));
+        .fold(client.request("GET", path), |request, (name, value)| {
+            request.header(*name, *value)
+        });
     client.ask(request.body(full("")).unwrap()).await.unwrap()
 }
 
@@ -52,18 +57,31 @@ async fn users_pass_by_their_passwords_and_endpoints_learn_their_names_alone() {
         let mut setup = Setup::new(workers, &[server.address]);
         setup.filters = vec![filter("f", users(BCRYPT))];
         let gateway = Gateway::start(&setup);
-        for mut client in [Client::http1(gateway.address()).await, Client::http2(gateway.address()).await] {
+        for mut client in [
+            Client::http1(gateway.address()).await,
+            Client::http2(gateway.address()).await,
+        ] {
             let answer = ask(&mut client, "/up", &[("x-consumer", "ann")]).await;
-            assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Basic realm=\"x\"")));
+            assert_eq!(
+                (answer.status, answer.header("www-authenticate")),
+                (401, Some("Basic realm=\"x\""))
+            );
             let wrong = basic("ann:guess");
             let answer = ask(&mut client, "/up", &[("authorization", &wrong)]).await;
-            assert!(answer.text().starts_with("credentials-refused: "), "{}", answer.text());
+            assert!(
+                answer.text().starts_with("credentials-refused: "),
+                "{}",
+                answer.text()
+            );
             for _ in 0..3 {
                 let right = basic("ann:password");
                 let fields = [("authorization", &*right), ("x-consumer", "root")];
                 let answer = ask(&mut client, "/up", &fields).await;
                 let text = answer.text();
-                assert!(text.contains("x-consumer: ann\n") && !text.contains("root"), "{text}");
+                assert!(
+                    text.contains("x-consumer: ann\n") && !text.contains("root"),
+                    "{text}"
+                );
                 assert!(!text.contains("authorization"), "{text}");
                 let answer = ask(&mut client, "/own", &fields).await;
                 assert_eq!((answer.status, answer.text()), (200, "own"));
@@ -126,8 +144,18 @@ async fn keys_let_programs_pass_and_go_no_further() {
         (header.clone(), "/up?a=1", Some("k-1"), Some("GET /up?a=1 ")),
         (header.clone(), "/up", Some("k-2"), None),
         (header, "/up?key=k-1", None, None),
-        (Place::Query("key".to_owned()), "/up?key=k-1&a=1", None, Some("GET /up?a=1 ")),
-        (Place::Query("key".to_owned()), "/up?key=k-1", None, Some("GET /up ")),
+        (
+            Place::Query("key".to_owned()),
+            "/up?key=k-1&a=1",
+            None,
+            Some("GET /up?a=1 "),
+        ),
+        (
+            Place::Query("key".to_owned()),
+            "/up?key=k-1",
+            None,
+            Some("GET /up "),
+        ),
         (Place::Query("key".to_owned()), "/up?a=1", Some("k-1"), None),
     ];
     for (place, path, key, expected) in rows {
@@ -140,10 +168,16 @@ async fn keys_let_programs_pass_and_go_no_further() {
         let text = answer.text();
         match expected {
             Some(line) => {
-                assert!(text.starts_with(line) && !text.contains("k-1"), "{place:?} {path}: {text}");
+                assert!(
+                    text.starts_with(line) && !text.contains("k-1"),
+                    "{place:?} {path}: {text}"
+                );
                 assert!(text.contains("x-consumer: shop\n"), "{text}");
             }
-            None => assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("ApiKey"))),
+            None => assert_eq!(
+                (answer.status, answer.header("www-authenticate")),
+                (401, Some("ApiKey"))
+            ),
         }
     }
 }

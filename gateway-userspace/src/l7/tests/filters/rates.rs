@@ -39,13 +39,21 @@ async fn the_figure_is_the_nodes_whatever_the_workers_and_outlives_edits() {
         setup.filters = vec![filter("f", Kind::RateLimit(limit(5, Key::Client)))];
         let mut gateway = Gateway::start(&setup);
         let passed = statuses(&gateway, 8).await;
-        assert_eq!(passed, [200, 200, 200, 200, 200, 429, 429, 429], "{workers} workers");
+        assert_eq!(
+            passed,
+            [200, 200, 200, 200, 200, 429, 429, 429],
+            "{workers} workers"
+        );
         setup.timeout = Duration::from_secs(19);
         gateway.reload(&setup);
         assert_eq!(statuses(&gateway, 2).await, [429, 429], "{workers} workers");
         setup.filters[0].kind = Kind::RateLimit(limit(7, Key::Client));
         gateway.reload(&setup);
-        assert_eq!(statuses(&gateway, 3).await, [200, 200, 429], "two more than before");
+        assert_eq!(
+            statuses(&gateway, 3).await,
+            [200, 200, 429],
+            "two more than before"
+        );
         setup.filters[0].name = "g".to_owned();
         gateway.reload(&setup);
         assert_eq!(statuses(&gateway, 1).await, [200], "another filter");
@@ -61,12 +69,23 @@ async fn who_is_refused_learns_when_to_come_again_and_the_log_knows_why() {
     let mut client = Client::http2(gateway.address()).await;
     let answer = client.get("/up").await.unwrap();
     let shown = |answer: &Answer| {
-        let names = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after"];
+        let names = [
+            "ratelimit-limit",
+            "ratelimit-remaining",
+            "ratelimit-reset",
+            "retry-after",
+        ];
         names.map(|name| answer.header(name).unwrap_or("-").to_owned())
     };
-    assert_eq!((answer.status, shown(&answer)), (200, ["1", "0", "86400", "-"].map(str::to_owned)));
+    assert_eq!(
+        (answer.status, shown(&answer)),
+        (200, ["1", "0", "86400", "-"].map(str::to_owned))
+    );
     let answer = client.get("/up").await.unwrap();
-    assert_eq!((answer.status, answer.text()), (429, "rate-limited: too many requests\n"));
+    assert_eq!(
+        (answer.status, answer.text()),
+        (429, "rate-limited: too many requests\n")
+    );
     let [limit, remaining, _, wait] = shown(&answer);
     assert_eq!((&*limit, &*remaining), ("1", "0"));
     let wait: u64 = wait.parse().unwrap();

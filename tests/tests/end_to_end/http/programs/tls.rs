@@ -24,7 +24,8 @@ struct Authority {
 
 impl Authority {
     fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("gateway-certificates-{:016x}", rand::random::<u64>()));
+        let folder =
+            std::env::temp_dir().join(format!("gateway-certificates-{:016x}", rand::random::<u64>()));
         fs::create_dir(&folder).expect("a folder");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -90,7 +91,11 @@ fn curl_speaks_every_version_over_tls_and_shows_a_certificate_where_it_must() {
         let server = echo().await;
         let ca = authority.path("ca.pem");
         let asking = format!("tls = {{ client_auth = \"required\", client_ca_file = \"{ca}\" }}");
-        let setup = secured(Setup::to(server.address, Speaks::Http1), &authority.folder, &asking);
+        let setup = secured(
+            Setup::to(server.address, Speaks::Http1),
+            &authority.folder,
+            &asking,
+        );
         let gateway = Gateway::start(&setup);
         let address = gateway.address();
         let resolve = format!("a.example:{}:{}", address.port(), address.ip());
@@ -99,18 +104,41 @@ fn curl_speaks_every_version_over_tls_and_shows_a_certificate_where_it_must() {
         for version in ["--http1.1", "--http2"] {
             for tls in ["--tls-max 1.2", "--tlsv1.3"] {
                 let mut arguments = vec![
-                    "--silent", "--show-error", "--cacert", &ca, "--resolve", &resolve, "--cert", &own, "--key", &key,
+                    "--silent",
+                    "--show-error",
+                    "--cacert",
+                    &ca,
+                    "--resolve",
+                    &resolve,
+                    "--cert",
+                    &own,
+                    "--key",
+                    &key,
                     version,
                 ];
                 arguments.extend(tls.split(' '));
                 arguments.push(&url);
                 let text = told("curl", &arguments).await;
-                assert!(text.contains("x-forwarded-proto: https"), "{version} {tls}:\n{text}");
+                assert!(
+                    text.contains("x-forwarded-proto: https"),
+                    "{version} {tls}:\n{text}"
+                );
             }
         }
-        let nobody = ["--silent", "--show-error", "--cacert", &ca, "--resolve", &resolve, &url];
+        let nobody = [
+            "--silent",
+            "--show-error",
+            "--cacert",
+            &ca,
+            "--resolve",
+            &resolve,
+            &url,
+        ];
         let output = output("curl", &nobody).await;
-        assert!(!output.status.success(), "a client without a certificate is let in");
+        assert!(
+            !output.status.success(),
+            "a client without a certificate is let in"
+        );
         let counted = wait_until(Instant::now() + RENEWAL_LIMIT, || {
             (gateway.counted("reason=\"tls-no-client-certificate\"") == 1).then_some(())
         });
@@ -124,7 +152,11 @@ fn certificates_that_are_renewed_fifty_times_under_load_fail_no_handshake_and_no
         let authority = Authority::new();
         authority.issue("web", "a.example", 100);
         let server = echo().await;
-        let setup = secured(Setup::to(server.address, Speaks::Http1).workers(2), &authority.folder, "");
+        let setup = secured(
+            Setup::to(server.address, Speaks::Http1).workers(2),
+            &authority.folder,
+            "",
+        );
         let gateway = Gateway::start(&setup);
         let url = format!("https://{}/some", gateway.address());
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -147,8 +179,11 @@ fn certificates_that_are_renewed_fifty_times_under_load_fail_no_handshake_and_no
         });
         let expiry = |gateway: &Gateway| {
             let text = gateway.metrics();
-            let line = text.lines().find(|line| line.starts_with("gateway_tls_certificate_expiry_seconds{"));
-            line.and_then(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).unwrap_or(0)
+            let line = text
+                .lines()
+                .find(|line| line.starts_with("gateway_tls_certificate_expiry_seconds{"));
+            line.and_then(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+                .unwrap_or(0)
         };
         tokio::task::block_in_place(|| {
             for renewal in 1..=RENEWALS {
@@ -157,7 +192,11 @@ fn certificates_that_are_renewed_fifty_times_under_load_fail_no_handshake_and_no
                 let renewed = wait_until(Instant::now() + RENEWAL_LIMIT, || {
                     (expiry(&gateway) > before).then_some(())
                 });
-                assert!(renewed.is_some(), "renewal {renewal} is not taken over: {}", gateway.said());
+                assert!(
+                    renewed.is_some(),
+                    "renewal {renewal} is not taken over: {}",
+                    gateway.said()
+                );
             }
             // Half of a pair changes nothing.
             let before = expiry(&gateway);
@@ -169,7 +208,11 @@ fn certificates_that_are_renewed_fifty_times_under_load_fail_no_handshake_and_no
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         for load in loads {
             let (runs, failed) = load.await.expect("a load");
-            assert!(runs > 0 && failed.is_empty(), "of {runs} runs these failed:\n{}", failed.join("\n"));
+            assert!(
+                runs > 0 && failed.is_empty(),
+                "of {runs} runs these failed:\n{}",
+                failed.join("\n")
+            );
         }
         for reason in ["tls-cut", "tls-failed", "tls-incompatible"] {
             // wrk cuts its connections when its time is over.
