@@ -140,8 +140,15 @@ fn simplified_object(mut members: Map<String, Value>) -> Value {
     }
     let simple = members.into_iter().map(|(key, value)| {
         // What stands in these is data, not schema.
-        let is_data = matches!(key.as_str(), "default" | "examples" | "required" | "const");
-        let value = if is_data { value } else { simplified(value) };
+        let value = match (key.as_str(), value) {
+            ("default" | "examples" | "required" | "const", data) => data,
+            // Their names are our own: one may be called as a word of schemas is.
+            ("properties", Value::Object(keys)) => {
+                let keys = keys.into_iter().map(|(key, schema)| (key, simplified(schema)));
+                Value::Object(keys.collect())
+            }
+            (_, schema) => simplified(schema),
+        };
         (key, value)
     });
     Value::Object(simple.collect())

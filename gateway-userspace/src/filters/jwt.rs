@@ -204,7 +204,8 @@ fn field(claim: &Value) -> Option<HeaderValue> {
         }
         other => text(other)?,
     };
-    let is_plain = !value.is_empty() && value.trim() == value;
+    // What is no ASCII has no encoding in a field that all servers agree on.
+    let is_plain = !value.is_empty() && value.trim() == value && value.is_ascii();
     is_plain.then(|| HeaderValue::from_str(&value).ok()).flatten()
 }
 

@@ -58,7 +58,8 @@ mod tests {
         drop(turns.remove(2));
         drop(polled.remove(0));
         let mut last = pin!(turns.remove(2));
-        assert!(last.as_mut().poll(&mut context).is_ready());
+        let held = last.as_mut().poll(&mut context);
+        assert!(held.is_ready());
         assert_eq!(handshakes.under_way.get(), 2);
     }
 }

@@ -238,25 +238,15 @@ async fn decide(connection: &Rc<Connection>, admitted: Admitted, record: &mut Re
         own,
     } = admitted;
 
-    // Filter.
-    if !route.filters().is_empty() {
-        if let Err(short) = filter::request(&route, &mut outgoing, record).await {
-            return Answer::Short(short);
-        }
-        if let Some(own) = own {
-            return Answer::Short(*own);
-        }
+    // Filter, and rewrite: filters see the path that was asked for.
+    if route.filters().is_empty() {
+        drop(own);
+    } else if let Err(short) = Box::pin(filtered(&route, &mut outgoing, own, record)).await {
+        // On the heap: most routes have none.
+        return Answer::Short(short);
     }
-
-    // Rewrite: filters see the path that was asked for.
-    let rewritten = route
-        .rewrite()
-        .and_then(|rewrite| rewrite.path.of(outgoing.head.uri.path()));
-    if let Some(path) = rewritten {
-        match target::with_path(&outgoing.head.uri, path) {
-            Ok(uri) => outgoing.head.uri = uri,
-            Err(error) => return error.into(),
-        }
+    if let Err(error) = rewrite_path(&route, &mut outgoing) {
+        return error.into();
     }
 
     // Forward.
@@ -337,6 +327,33 @@ async fn decide(connection: &Rc<Connection>, admitted: Admitted, record: &mut Re
         conversion,
         limits: Limits { idle, deadline },
     }
+}
+
+/// Leads a request through the filters of its route; `own` is what the route then answers by itself.
+///
+/// # Errors
+/// The short way out.
+async fn filtered(
+    route: &Rc<ResolvedRoute>,
+    outgoing: &mut Outgoing,
+    own: Option<Box<Short>>,
+    record: &mut Record,
+) -> Result<(), Short> {
+    filter::request(route, outgoing, record).await?;
+    own.map_or(Ok(()), |own| Err(*own))
+}
+
+/// # Errors
+/// [`ProxyError::PathBad`]: the path that the route wants cannot be one.
+fn rewrite_path(route: &ResolvedRoute, outgoing: &mut Outgoing) -> Result<(), ProxyError> {
+    let head = &mut outgoing.head;
+    if let Some(path) = route
+        .rewrite()
+        .and_then(|rewrite| rewrite.path.of(head.uri.path()))
+    {
+        head.uri = target::with_path(&head.uri, path)?;
+    }
+    Ok(())
 }
 
 /// Makes the response of an answer: the one place where errors become statuses.

@@ -341,7 +341,7 @@ mod tests {
             ),
             (
                 "match={path='/'}\nredirect={scheme='ftp'}",
-                "redirect.scheme: \"ftp\" is not known here",
+                "redirect.scheme: 'ftp' is not known here",
             ),
             (
                 "match={path='/'}\nredirect={host='b:81'}",

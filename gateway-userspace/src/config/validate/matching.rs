@@ -332,7 +332,7 @@ mod tests {
             ),
             (
                 "headers=[{name='x-a',present='yes'}]",
-                "headers[0].present: \"yes\" is not true or false",
+                "headers[0].present: 'yes' is not true or false",
             ),
             ("headers=[{name='x-a',like='1'}]", "headers[0].like: unknown key"),
             (&long, "a value of 4097 bytes is too long"),
@@ -354,7 +354,7 @@ mod tests {
             ),
             (
                 "client=['office']",
-                "client[0]: \"office\" is not a network or an IP address",
+                "client[0]: 'office' is not a network or an IP address",
             ),
         ];
         for (keys, fault) in rows {
