@@ -326,3 +326,6 @@ fn refused(error: ProxyError) -> Verdict {
     verdict.reason = Some(error.reason().to_owned());
     verdict
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,8 @@ impl DataPlane {
         let interface = self.config.interfaces.first();
         let is_of_cluster = interface.is_some_and(|name| self.config.cluster_interfaces.contains(name));
         let mut tables = MemoryTables {
-            settings: Some(maps.live_settings()?),
+            // As the kernel program sees that nothing was written yet.
+            settings: Some(maps.live_settings()?).filter(|settings| settings.hash_key != [0, 0]),
             vips: contents.vips,
             nodes: contents.nodes.into_iter().collect(),
             node_addresses: contents.node_addresses,
