@@ -38,7 +38,7 @@ fn get(url: &str, fields: &[(&str, &str)]) -> Question {
     }
 }
 
-/// Routes from line 9 on, four lines each.
+/// Routes from line 9 on, five lines each.
 const ROUTES: &str = "[node]
 name = 'gw-1'
 [[listener]]
