@@ -90,22 +90,22 @@ mod tests {
     #[test]
     fn tables_are_found_by_their_names_and_what_is_not_written_by_what_it_would_stand_in() {
         let text = "[node]\nname = 'gw'\n[[route]]\nname = 'a'\n[[route]]\nname = 'b'\n\
-                    match = { hosts = ['x'],\n  headers = [{ name = 'h', exact = '1' }] }\n\
+                    [route.match]\nhosts = ['x']\nheaders = [{ name = 'h', exact = '1' }]\n\
                     [[route.filters]]\nname = 'f'\n";
         let places = Places::read(Path::new("t.toml"), text).unwrap();
         let route = places.named("route", "b");
         let rows = [
             (places.named("route", "a"), "route[0]", 3),
             (route.clone(), "route[1]", 5),
-            (route.key("match").key("hosts"), "route[1].match.hosts", 7),
+            (route.key("match").key("hosts"), "route[1].match.hosts", 8),
             (
                 route.key("match").key("headers").index(0),
                 "route[1].match.headers[0]",
-                8,
+                9,
             ),
             (route.key("match").key("methods"), "route[1].match", 7),
-            (places.named_in(&route, "filters", "f"), "route[1].filters[0]", 9),
-            (places.named_in(&route, "filters", "g"), "route[1].filters", 9),
+            (places.named_in(&route, "filters", "f"), "route[1].filters[0]", 10),
+            (places.named_in(&route, "filters", "g"), "route[1].filters", 10),
             (places.named("upstream", "u"), "", 1),
         ];
         for (path, expected, line) in rows {

@@ -263,10 +263,10 @@ fn place(places: &Places, endpoint: &Endpoint, at: &KeyPath) -> Option<crate::co
     let is_it = |table: &Value| {
         let text = table.get("address").and_then(Value::as_str).unwrap_or_default();
         match &endpoint.host {
-            None => text.parse() == Ok(endpoint.address),
+            None => text.parse::<SocketAddr>().ok() == Some(endpoint.address),
             Some(host) => text.rsplit_once(':').is_some_and(|(name, port)| {
                 name.trim_end_matches('.').eq_ignore_ascii_case(host)
-                    && port.parse() == Ok(endpoint.address.port())
+                    && port.parse::<u16>().ok() == Some(endpoint.address.port())
             }),
         }
     };
