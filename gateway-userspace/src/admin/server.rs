@@ -564,6 +564,12 @@ mod tests {
             let (seen, body) = running.ask(&request).await;
             assert_eq!((seen, code(&body)), (status, wanted), "{request}\n{body}");
         }
+        let question = r#"{"method":"GET","url":"/x"}"#;
+        let head = format!("{auth}content-length: {}\r\n", question.len());
+        let (_, echoed) = running
+            .ask(&(request("POST", "/v1/explain/request", &head) + question))
+            .await;
+        assert!(echoed.contains("\"GET /x\""), "the question arrived: {echoed}");
         let (_, missing) = running.ask(&request("GET", "/v2", "")).await;
         assert!(
             missing

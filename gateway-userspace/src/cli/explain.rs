@@ -11,13 +11,17 @@ use bytes::Bytes;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use gateway::config::snapshot::Transport;
 use gateway::config::{self, Answers, Places};
+use gateway::explain::Unanswerable;
 use gateway::explain::packet::{self, Flags};
 use gateway::explain::request::{self, Fate};
 use gateway::l7;
 use gateway::registry::Registry;
-use http::Method;
+use http::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::client::ClientError;
 use super::show::show;
 use super::{Connection, EXIT_FAILED};
 
@@ -111,14 +115,9 @@ pub fn explain(what: &What) -> anyhow::Result<ExitCode> {
     let is_served = match what {
         What::Request(given) => explain_request(given)?,
         What::Packet(given) => {
-            let form = given.connection.form();
-            let question = serde_json::to_vec(&given.question())?;
-            let (explained, value) = given.connection.client().send::<packet::Explained>(
-                Method::POST,
-                "/v1/explain/packet",
-                Bytes::from(question),
-            )?;
-            show(form, &value, |style| text::packet(&explained, style))?;
+            let (explained, value): (packet::Explained, Value) =
+                ask(&given.connection, "/v1/explain/packet", &given.question())?;
+            show(given.connection.form(), &value, |style| text::packet(&explained, style))?;
             explained.verdict.action != "drop"
         }
     };
@@ -132,16 +131,27 @@ pub fn explain(what: &What) -> anyhow::Result<ExitCode> {
 fn explain_request(given: &RequestArgs) -> anyhow::Result<bool> {
     let (explained, value) = match &given.config {
         Some(file) => by_file(file, &given.question())?,
-        None => given.connection.client().send::<request::Explained>(
-            Method::POST,
-            "/v1/explain/request",
-            Bytes::from(serde_json::to_vec(&given.question())?),
-        )?,
+        None => ask(&given.connection, "/v1/explain/request", &given.question())?,
     };
     show(given.connection.form(), &value, |style| {
         text::request(&explained, style)
     })?;
     Ok(explained.verdict.fate != Fate::Refused)
+}
+
+/// By the running node. A question that it cannot answer is wrong usage, as it is without a node.
+fn ask<Q: Serialize, A: DeserializeOwned>(
+    connection: &Connection,
+    path: &str,
+    question: &Q,
+) -> anyhow::Result<(A, Value)> {
+    let question = Bytes::from(serde_json::to_vec(question)?);
+    match connection.client().send(Method::POST, path, question) {
+        Err(ClientError::Answer { status, message }) if status == StatusCode::BAD_REQUEST => {
+            Err(Unanswerable(message).into())
+        }
+        answer => Ok(answer?),
+    }
 }
 
 /// By a file alone.

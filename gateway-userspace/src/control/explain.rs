@@ -64,3 +64,41 @@ fn invalid(unanswerable: Unanswerable) -> ApiError {
     let first = chars.next().map(|first| first.to_uppercase().to_string());
     ApiError::Invalid(format!("{}{}.", first.unwrap_or_default(), chars.as_str()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::answers::Answers;
+    use crate::config::compile;
+    use crate::config::load::load_text;
+    use crate::config::surroundings::{Invalid, Surroundings};
+    use crate::registry::Registry;
+
+    #[test]
+    fn the_node_answers_by_the_text_that_is_in_force_and_refuses_with_a_sentence() {
+        let text = "[node]\nname='gw-1'\n[[listener]]\nname='web'\naddress='0.0.0.0:80'\n\
+                    [[route]]\nname='r'\nlisteners=['web']\nrespond={status=204}\nmatch={path='/x'}\n";
+        let surroundings = Surroundings {
+            cores: 1,
+            state_directory: "/state".into(),
+            invalid: Invalid::Refused,
+        };
+        // No such file: what explains is what was read once.
+        let settings = load_text(Path::new("/nowhere/t.toml"), text, &surroundings).unwrap();
+        let snapshot = Arc::new(compile(&settings, &Registry::default(), &Answers::default(), 7));
+        let mut question = request::Question {
+            method: "GET".to_owned(),
+            url: "http://a.example/x".to_owned(),
+            ..request::Question::default()
+        };
+        let told = request(&settings, &snapshot, &question).unwrap();
+        assert_eq!((told.snapshot, told.verdict.status), (Some(7), Some(204)));
+        let route = told.steps.iter().find(|step| step.step == "route").unwrap();
+        assert_eq!(route.place.as_ref().unwrap().line, 6);
+        question.url = "a.example/x".to_owned();
+        let refused = request(&settings, &snapshot, &question).unwrap_err();
+        assert!(matches!(&refused, ApiError::Invalid(text) if text.starts_with("The URL") && text.ends_with('.')));
+    }
+}
