@@ -14,6 +14,8 @@
 //! | `PUT /v1/upstreams/{name}/breaker`, `…/endpoints/{address}/breaker` | yes | 200 [`Switched`], 404 |
 //! | `DELETE` on the same | yes | 200 [`Switched`], 404 |
 //! | `POST /v1/drain`, `POST /v1/undrain` | yes | 200 [`Changed`](status::Changed), 409 where it cannot be |
+//! | `POST /v1/explain/request` | yes | 200 [`request::Explained`], 400; takes a [`request::Question`] |
+//! | `POST /v1/explain/packet` | yes | 200 [`packet::Explained`], 400, 409 without `[dataplane]`; takes a [`packet::Question`] |
 //! | `POST /v1/reload` | yes | 200 [`Reloaded`](status::Reloaded), 422 where the configuration is refused |
 //!
 //! Errors are `{"error":{"code":"…","message":"…"}}` ([`ErrorAnswer`](status::ErrorAnswer)): 401 `unauthorized`,
@@ -42,6 +44,7 @@ use endpoints::{Place, Renewal, Renewed, Withdrawn};
 use status::{Node, NodeState, Status};
 
 use crate::events::Events;
+use crate::explain::{packet, request};
 use crate::resilience::breaker::Force;
 
 /// An answer that may take a while.
@@ -71,6 +74,13 @@ pub trait Api: Send + Sync {
     fn withdraw(&self, place: Place) -> Answer<'_, Result<Withdrawn, ApiError>>;
     /// An operator forces a circuit breaker, or (`None`) lets it decide again.
     fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>>;
+    /// What would become of a request, and why; nothing is sent or counted.
+    fn explain_request(
+        &self,
+        question: request::Question,
+    ) -> Answer<'_, Result<request::Explained, ApiError>>;
+    /// What would become of a client's packet that comes in here, and why; nothing is remembered or counted.
+    fn explain_packet(&self, question: packet::Question) -> Answer<'_, Result<packet::Explained, ApiError>>;
 }
 
 /// Why the node did not do what it was asked for. The texts go to the client.

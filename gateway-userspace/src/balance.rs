@@ -63,6 +63,21 @@ pub enum Balancer {
     PeakEwma,
 }
 
+impl Balancer {
+    /// As the file has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round-robin",
+            Self::Random => "random",
+            Self::LeastRequests => "least-requests",
+            Self::IpHash(_) => "ip-hash",
+            Self::ConsistentHash(_) => "consistent-hash",
+            Self::TwoChoices => "two-choices",
+            Self::PeakEwma => "peak-ewma",
+        }
+    }
+}
+
 /// How a key finds its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]

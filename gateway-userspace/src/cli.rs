@@ -4,6 +4,7 @@ mod breaker;
 mod check;
 mod client;
 mod events;
+mod explain;
 mod show;
 mod simulate;
 mod table;
@@ -18,6 +19,7 @@ use clap_complete::Shell;
 use gateway::config::snapshot::AdminListen;
 use gateway::config::surroundings::Surroundings;
 use gateway::config::{Refused, limits, validate};
+use gateway::explain::Unanswerable;
 
 use client::{Client, ClientError};
 use table::Style;
@@ -75,6 +77,9 @@ enum Command {
     Breaker(breaker::Order),
     /// Show what changed at the endpoints and breakers of the running node, the oldest first.
     Events(events::Order),
+    /// Say what would become of a request or a packet, and why, step by step; nothing is sent.
+    #[command(subcommand, arg_required_else_help = true)]
+    Explain(explain::What),
     /// Say what would happen, without a node.
     #[command(subcommand, arg_required_else_help = true)]
     Simulate(simulate::Simulation),
@@ -161,6 +166,9 @@ fn told(error: &anyhow::Error) -> (String, u8) {
     if let Some(refused) = error.downcast_ref::<Refused>() {
         return (refused.to_string(), EXIT_REFUSED);
     }
+    if let Some(unanswerable) = error.downcast_ref::<Unanswerable>() {
+        return (format!("gateway: {unanswerable}"), EXIT_REFUSED);
+    }
     if let Some(ClientError::Refused(text)) = error.downcast_ref() {
         return (text.clone(), EXIT_REFUSED);
     }
@@ -194,6 +202,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Reload(connection) => show::reload(&connection.client(), connection.form())?,
         Command::Breaker(order) => breaker::breaker(&order)?,
         Command::Events(order) => events::events(&order)?,
+        Command::Explain(what) => return explain::explain(&what),
         Command::Simulate(simulation) => simulate::simulate(&simulation)?,
         Command::Schema => print(&format!("{:#}\n", gateway::config::schema()))?,
         Command::Completions { shell } => {
@@ -239,6 +248,7 @@ mod tests {
                 "reload",
                 "breaker",
                 "events",
+                "explain",
                 "simulate",
                 "schema",
                 "completions"

@@ -8,6 +8,7 @@ mod certificates;
 pub mod command;
 pub mod controller;
 mod endpoints;
+mod explain;
 pub mod handle;
 pub mod health;
 mod names;

@@ -183,6 +183,17 @@ pub enum Step {
     Wait,
 }
 
+/// What a filter would do with a request, as far as that is known without doing it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Foreseen {
+    /// That, for certain.
+    Step(Step),
+    /// It would count the request, and refuse it where too many came before.
+    Counts,
+    /// It would verify a password.
+    Verifies,
+}
+
 /// Why a filter refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
@@ -266,6 +277,41 @@ impl Filter {
             Self::ApiKey(keys) => keys.request(asked, mark),
             Self::BodyLimit(limit) => limit.request(asked),
             Self::Jwt(jwt) => jwt.request(asked, mark),
+        }
+    }
+
+    /// What it would do with a request, whose head and consumer it changes as if it had passed. Nothing is counted, no
+    /// token of a rate limit is spent, and no password is verified.
+    pub fn foresee(&self, asked: &mut Asked<'_>) -> Foreseen {
+        match self {
+            Self::RateLimit(_) => Foreseen::Counts,
+            Self::BasicAuth(auth) => match auth.foresee(asked) {
+                Ok(()) => Foreseen::Verifies,
+                Err(denial) => Foreseen::Step(Step::Deny(denial)),
+            },
+            Self::Headers(_)
+            | Self::Addresses(_)
+            | Self::Cors(_)
+            | Self::ApiKey(_)
+            | Self::BodyLimit(_)
+            | Self::Jwt(_) => Foreseen::Step(self.request(asked, &mut Mark::default())),
+        }
+    }
+
+    /// The key of the file that says what it does.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Headers(_) => "headers",
+            Self::RateLimit(_) => "rate_limit",
+            Self::Addresses(addresses) => match addresses.rule {
+                addresses::Rule::Allow => "ip_allow",
+                addresses::Rule::Deny => "ip_deny",
+            },
+            Self::Cors(_) => "cors",
+            Self::BasicAuth(_) => "basic_auth",
+            Self::ApiKey(_) => "api_key",
+            Self::BodyLimit(_) => "body_limit",
+            Self::Jwt(_) => "jwt",
         }
     }
 

@@ -9,6 +9,7 @@ pub mod counters;
 pub mod dataplane;
 pub mod desired;
 pub mod error;
+pub mod explain;
 pub mod interfaces;
 pub mod kernel_log;
 pub mod loader;
@@ -19,6 +20,7 @@ pub mod object;
 pub mod owners;
 pub mod pins;
 pub mod plan;
+pub mod sockets;
 pub mod tables;
 
 pub use dataplane::{DataPlane, Status};

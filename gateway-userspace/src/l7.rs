@@ -26,6 +26,7 @@ mod ends;
 mod error;
 mod exchange;
 mod executor;
+pub mod explain;
 mod faults;
 mod filter;
 mod forward;

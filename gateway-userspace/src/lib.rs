@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod events;
+pub mod explain;
 pub mod filters;
 pub mod gateway;
 pub mod guards;

@@ -5,6 +5,7 @@ use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHEN
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::breakers;
@@ -29,10 +30,18 @@ enum Endpoint {
     Drain,
     Undrain,
     Reload,
+    ExplainRequest,
+    ExplainPacket,
+}
+
+impl Endpoint {
+    fn takes_body(self) -> bool {
+        matches!(self, Self::ExplainRequest | Self::ExplainPacket)
+    }
 }
 
 /// Every endpoint with its method and path.
-const ENDPOINTS: [(Endpoint, Method, &str); 10] = [
+const ENDPOINTS: [(Endpoint, Method, &str); 12] = [
     (Endpoint::Livez, Method::GET, "/livez"),
     (Endpoint::Readyz, Method::GET, "/readyz"),
     (Endpoint::Metrics, Method::GET, "/metrics"),
@@ -43,6 +52,8 @@ const ENDPOINTS: [(Endpoint, Method, &str); 10] = [
     (Endpoint::Drain, Method::POST, "/v1/drain"),
     (Endpoint::Undrain, Method::POST, "/v1/undrain"),
     (Endpoint::Reload, Method::POST, "/v1/reload"),
+    (Endpoint::ExplainRequest, Method::POST, "/v1/explain/request"),
+    (Endpoint::ExplainPacket, Method::POST, "/v1/explain/packet"),
 ];
 
 /// A request that must not go on, with its answer.
@@ -148,7 +159,10 @@ where
         return of_endpoint(asked, &body.await?, api).await;
     }
     let endpoint = admitted(head, token)?;
-    empty(&body.await?)?;
+    let body = body.await?;
+    if !endpoint.takes_body() {
+        empty(&body)?;
+    }
     Ok(match endpoint {
         Endpoint::Livez => json(StatusCode::OK, &serde_json::json!({ "live": true })),
         Endpoint::Readyz => match api.ready() {
@@ -184,6 +198,8 @@ where
         Endpoint::Drain => outcome(api.drain().await.map(|state| Changed { state })),
         Endpoint::Undrain => outcome(api.undrain().await.map(|state| Changed { state })),
         Endpoint::Reload => outcome(api.reload().await.map(|snapshot| Reloaded { snapshot })),
+        Endpoint::ExplainRequest => outcome(api.explain_request(question(&body)?).await),
+        Endpoint::ExplainPacket => outcome(api.explain_packet(question(&body)?).await),
     })
 }
 
@@ -226,6 +242,10 @@ async fn of_breaker(asked: breakers::Asked, body: &[u8], api: &dyn Api) -> Resul
         }
     };
     Ok(outcome(api.force(breaker, force).await))
+}
+
+fn question<T: DeserializeOwned>(body: &[u8]) -> Result<T, Stopped> {
+    serde_json::from_slice(body).map_err(|error| bad(format!("The body is no such question: {error}.")))
 }
 
 fn empty(body: &[u8]) -> Result<(), Stopped> {

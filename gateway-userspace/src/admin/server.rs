@@ -208,6 +208,7 @@ mod tests {
     use super::*;
     use crate::config::snapshot::AdminListen;
     use crate::events::Events;
+    use crate::explain::{packet, request};
     use crate::resilience::breaker::{Force, State};
 
     /// A node whose state is one word.
@@ -300,6 +301,21 @@ mod tests {
                     address: place.address,
                 })
             })
+        }
+
+        fn explain_request(
+            &self,
+            question: request::Question,
+        ) -> Answer<'_, Result<request::Explained, ApiError>> {
+            let asked = format!("{} {}", question.method, question.url);
+            Box::pin(async move { Err(ApiError::Invalid(asked)) })
+        }
+
+        fn explain_packet(
+            &self,
+            _: packet::Question,
+        ) -> Answer<'_, Result<packet::Explained, ApiError>> {
+            Box::pin(async { Err(ApiError::Conflict("no data plane".to_owned())) })
         }
 
         fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>> {
@@ -507,6 +523,25 @@ mod tests {
                 200,
                 Value::Null,
             ),
+            (
+                request("POST", "/v1/explain/request", ""),
+                401,
+                json!("unauthorized"),
+            ),
+            (
+                request("POST", "/v1/explain/request", &auth),
+                400,
+                json!("bad_request"),
+            ),
+            (
+                request(
+                    "POST",
+                    "/v1/explain/packet",
+                    &format!("{auth}content-length: 89\r\n"),
+                ) + r#"{"from":"192.0.2.1:40000","to":"203.0.113.10:443","protocol":"tcp","flags":"syn"        }"#,
+                409,
+                json!("conflict"),
+            ),
             (request("GET", "/v1/events", ""), 401, json!("unauthorized")),
             (
                 request("GET", "/v1/events?follow=maybe", &auth),
@@ -529,6 +564,12 @@ mod tests {
             let (seen, body) = running.ask(&request).await;
             assert_eq!((seen, code(&body)), (status, wanted), "{request}\n{body}");
         }
+        let question = r#"{"method":"GET","url":"/x"}"#;
+        let head = format!("{auth}content-length: {}\r\n", question.len());
+        let (_, echoed) = running
+            .ask(&(request("POST", "/v1/explain/request", &head) + question))
+            .await;
+        assert!(echoed.contains("\"GET /x\""), "the question arrived: {echoed}");
         let (_, missing) = running.ask(&request("GET", "/v2", "")).await;
         assert!(
             missing

@@ -60,6 +60,11 @@ impl Plan {
             members: members.len(),
         }
     }
+
+    /// How it picks.
+    pub fn balancer(&self) -> Balancer {
+        self.balancer
+    }
 }
 
 /// Members that 16 bits do not count are in no table: [`MEMBERS_MAX`](super::MEMBERS_MAX) is far below.

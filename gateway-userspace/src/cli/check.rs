@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use gateway::balance::Balancer;
 use gateway::config::settings::{ActionSettings, Place, RouteSettings, UpstreamSettings};
 use gateway::config::snapshot::{AdminListen, Health, Respond, Way};
 use gateway::config::{Problem, Settings};
@@ -129,7 +128,7 @@ fn summary(settings: &Settings, style: Style) -> String {
         upstreams.row([
             format!("  {}", upstream.name).into(),
             count.into(),
-            balancer(upstream.balancer).into(),
+            upstream.balancer.name().into(),
             checks.into(),
             guards(upstream).into(),
             limits(&upstream.limits).into(),
@@ -171,18 +170,6 @@ fn beside(route: &RouteSettings) -> String {
     let mirror = mirror.map(|mirror| format!(", copied to {}", mirror.upstream.name));
     let fault = route.fault.iter().map(|_| ", fails on purpose".to_owned());
     mirror.chain(fault).collect()
-}
-
-fn balancer(balancer: Balancer) -> &'static str {
-    match balancer {
-        Balancer::RoundRobin => "round-robin",
-        Balancer::Random => "random",
-        Balancer::LeastRequests => "least-requests",
-        Balancer::IpHash(_) => "ip-hash",
-        Balancer::ConsistentHash(_) => "consistent-hash",
-        Balancer::TwoChoices => "two-choices",
-        Balancer::PeakEwma => "peak-ewma",
-    }
 }
 
 /// What takes endpoints out beside checks, and what is done before that.

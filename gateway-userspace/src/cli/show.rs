@@ -239,6 +239,7 @@ mod tests {
     use gateway::admin::{Answer, Api, ApiError, Token, bind, serve};
     use gateway::config::snapshot::{AdminListen, Kind};
     use gateway::events::Events;
+    use gateway::explain::{packet, request};
     use gateway::resilience::breaker::{Force, State};
     use tokio::sync::oneshot;
 
@@ -387,6 +388,17 @@ mod tests {
                     address: place.address,
                 })
             })
+        }
+
+        fn explain_request(
+            &self,
+            _: request::Question,
+        ) -> Answer<'_, Result<request::Explained, ApiError>> {
+            Box::pin(async { Err(ApiError::Invalid("The URL leads nowhere.".to_owned())) })
+        }
+
+        fn explain_packet(&self, _: packet::Question) -> Answer<'_, Result<packet::Explained, ApiError>> {
+            Box::pin(async { Err(ApiError::Conflict("This node steers nothing.".to_owned())) })
         }
 
         fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>> {

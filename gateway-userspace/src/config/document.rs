@@ -75,6 +75,16 @@ impl Document {
         &self.file
     }
 
+    /// All of it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether something stands there.
+    pub fn has(&self, path: &KeyPath) -> bool {
+        self.places.contains_key(path)
+    }
+
     /// The directory that relative paths in it start at.
     pub fn directory(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new(""))

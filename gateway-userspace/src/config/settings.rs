@@ -34,6 +34,8 @@ pub use super::given::Place;
 pub struct Settings {
     /// The file it came from.
     pub source: PathBuf,
+    /// Its text, as it was read: where explanations find the lines that they name.
+    pub text: Arc<str>,
     /// `[node]`.
     pub node: Node,
     /// `[admin]`.

@@ -65,9 +65,11 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
         return None;
     }
     let source = problems.document().file().to_owned();
+    let text = problems.document().text().into();
     let (node, admin) = (node?, admin?);
     Some(Settings {
         source,
+        text,
         node,
         admin,
         dataplane,

@@ -7,12 +7,14 @@ use prometheus_client::registry::Registry as Metrics;
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::Command;
+use super::explain;
 use super::health::Reasons;
 use crate::admin::breakers::{Breaker, Switched};
 use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
 use crate::admin::status::{Node, NodeState, Status};
 use crate::admin::{Answer, Api, ApiError};
 use crate::events::Events;
+use crate::explain::{packet, request};
 use crate::resilience::breaker::Force;
 
 /// What the admin API holds of the running node.
@@ -81,6 +83,24 @@ impl Api for Handle {
 
     fn withdraw(&self, place: Place) -> Answer<'_, Result<Withdrawn, ApiError>> {
         Box::pin(async { self.ask(|reply| Command::Withdraw(place, reply)).await? })
+    }
+
+    fn explain_request(
+        &self,
+        question: request::Question,
+    ) -> Answer<'_, Result<request::Explained, ApiError>> {
+        Box::pin(async move {
+            let (settings, snapshot) = self.ask(Command::InForce).await?;
+            // A large file takes a tenth of a second to read: the control loop has other things to do.
+            let explained = tokio::task::spawn_blocking(move || explain::request(&settings, &snapshot, &question));
+            explained
+                .await
+                .map_err(|error| ApiError::Failed(format!("The explanation broke off: {error}.")))?
+        })
+    }
+
+    fn explain_packet(&self, question: packet::Question) -> Answer<'_, Result<packet::Explained, ApiError>> {
+        Box::pin(async move { self.ask(|reply| Command::ExplainPacket(question, reply)).await? })
     }
 
     fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>> {

@@ -73,6 +73,20 @@ impl BasicAuth {
         }
     }
 
+    /// Whether a request has credentials of somebody who may pass, whatever the password; its head is what it would be
+    /// behind this filter.
+    ///
+    /// # Errors
+    /// Why it has not.
+    pub fn foresee(&self, asked: &mut Asked<'_>) -> Result<(), Denial> {
+        let (name, _) = authorization(&asked.head.headers, "Basic").and_then(read)?;
+        if !self.users.contains_key(&name) {
+            return Err(Denial::CredentialsRefused);
+        }
+        self.right(&name, asked, &mut Mark::default());
+        Ok(())
+    }
+
     /// It was found out whether the password is that name's.
     pub fn answered(
         &self,
@@ -182,6 +196,29 @@ mod tests {
                 "{authorization:?}"
             );
             assert_eq!(is_challenged, step != Step::Next, "{authorization:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_foreseen_verifies_no_password() {
+        let auth = basic_auth();
+        let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        let rows = [
+            (None, Err(Denial::CredentialsMissing)),
+            (Some(basic("nobody:x")), Err(Denial::CredentialsRefused)),
+            (Some("Basic !".to_owned()), Err(Denial::CredentialsRefused)),
+            (Some(basic("ann:surely wrong")), Ok(())),
+        ];
+        for (value, expected) in rows {
+            let mut request = http::Request::get("/");
+            if let Some(value) = &value {
+                request = request.header("authorization", value);
+            }
+            let mut head = request.body(()).unwrap().into_parts().0;
+            let mut asked = asked(&mut head, "192.0.2.1");
+            assert_eq!(auth.foresee(&mut asked), expected, "{value:?}");
+            let consumer = asked.consumer.is_some();
+            assert_eq!(consumer, expected.is_ok(), "{value:?}");
         }
     }
 }

@@ -29,11 +29,11 @@ const AWAITED_TABLES_MAX: usize = 8;
 
 /// The kernel program of this node, and what user space knows of it.
 pub struct DataPlane {
-    loaded: Loaded,
+    pub(super) loaded: Loaded,
     counted: Arc<Collected>,
     pins: Pins,
     netlink: Handle,
-    config: Dataplane,
+    pub(super) config: Dataplane,
     now: Desired,
     vip_ids: HashMap<String, VipId>,
     local_addresses: HashSet<IpAddr>,

@@ -71,6 +71,14 @@ impl Mapped {
         true
     }
 
+    /// Reads one whole word; `None` if there is no such word.
+    pub fn load(&self, index: usize) -> Option<u64> {
+        let word = self.word(index)?;
+        // SAFETY: as in `store`.
+        let word = unsafe { AtomicU64::from_ptr(word.as_ptr()) };
+        Some(word.load(Ordering::Relaxed))
+    }
+
     /// Writes as many words from `start` on; `false` if there are not that many, and then none.
     ///
     /// Nobody may read them meanwhile: they are of the half of a table that is not live, and the grace period since it

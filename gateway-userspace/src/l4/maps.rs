@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError};
 use gateway_common::abi::{self, MacKey};
-use gateway_common::maglev::SLOTS;
+use gateway_common::maglev::{SLOTS, Slot};
 use gateway_common::node::{NodeEntry, NodeId, Settings};
 use gateway_common::vip::{Address, TableId, VipEntry, VipKey};
 
@@ -98,6 +98,37 @@ impl Maps {
         })
     }
 
+    /// The settings in the half that is live.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn live_settings(&self) -> Result<Settings, L4Error> {
+        let half = self.halves.half(abi::SETTINGS_HALF as usize).unwrap_or(0);
+        self.settings.get(&half, 0).map_err(|source| L4Error::Map {
+            action: "read",
+            map: abi::SETTINGS,
+            source,
+        })
+    }
+
+    /// The slots in the half of a table that is live; empty where there is no such table.
+    pub fn live_slots(&self, table: TableId) -> Vec<Slot> {
+        if table.0 >= self.tables {
+            return Vec::new();
+        }
+        let half = self.halves.half(abi::table_half(table.0) as usize).unwrap_or(0).min(1);
+        let words = (0..SLOTS).map_while(|slot| {
+            let word = abi::slot_word(table.0, half, slot) as usize;
+            self.slots.load(word).map(Slot)
+        });
+        words.collect()
+    }
+
+    /// When user space last said that it is alive, in nanoseconds since the boot; 0: never.
+    pub fn lease_ns(&self) -> u64 {
+        self.lease.load(0).unwrap_or(0)
+    }
+
     /// Says by which interfaces nodes are reached.
     ///
     /// # Errors
@@ -132,12 +163,7 @@ impl Maps {
     /// # Errors
     /// The clock cannot be read.
     pub fn renew_lease(&self) -> Result<(), L4Error> {
-        let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(|error| L4Error::File {
-            action: "read the clock of",
-            path: "CLOCK_BOOTTIME".into(),
-            source: error.into(),
-        })?;
-        let nanoseconds = now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64;
+        let nanoseconds = now_ns()?;
         // The map has this one word.
         let stored = self.lease.store(0, nanoseconds);
         debug_assert!(stored);
@@ -196,7 +222,7 @@ impl Maps {
         }
     }
 
-    fn swap_table(&mut self, table: TableId, slots: &[gateway_common::maglev::Slot]) -> Result<(), L4Error> {
+    fn swap_table(&mut self, table: TableId, slots: &[Slot]) -> Result<(), L4Error> {
         let too_many = L4Error::TooManyTables {
             needed: table.0 as usize + 1,
             available: self.tables,
@@ -229,6 +255,19 @@ impl Maps {
         };
         self.halves.flip(index, half).then_some(()).ok_or(failed)
     }
+}
+
+/// Nanoseconds since the boot, by the clock of the kernel program.
+///
+/// # Errors
+/// The clock cannot be read.
+pub fn now_ns() -> Result<u64, L4Error> {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(|error| L4Error::File {
+        action: "read the clock of",
+        path: "CLOCK_BOOTTIME".into(),
+        source: error.into(),
+    })?;
+    Ok(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
 }
 
 /// Takes one map out of a loaded object.

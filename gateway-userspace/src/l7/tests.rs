@@ -4,6 +4,7 @@ mod actions;
 mod channels;
 mod client;
 mod drain;
+mod explained;
 mod fail;
 mod filters;
 mod forward;

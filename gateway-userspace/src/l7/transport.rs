@@ -44,15 +44,9 @@ impl TlsFacts {
         self.client.as_ref().map(|client| client.subject.as_str())
     }
 
-    /// Whether the client would have got the same certificate, had it asked for that host (RFC 9110, section 15.5.20).
+    /// Whether the client would have got the same certificate, had it asked for that host.
     pub(super) fn fits(&self, host: &str) -> bool {
-        let name = host
-            .trim_start_matches('[')
-            .parse::<std::net::IpAddr>()
-            .is_err()
-            .then_some(host);
-        // An address is no name to ask for: such a client got the default.
-        self.choice.choose(name) == self.chosen
+        self.choice.fits(self.chosen, host)
     }
 }
 

@@ -26,6 +26,13 @@ pub struct Choice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chosen(usize);
 
+impl Chosen {
+    /// Its place among [`Choice::pairs`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
 impl Choice {
     /// `default` is an index. Of two certificates for one name the first in the file's order wins.
     pub fn new(pairs: Vec<Pair>, default: usize) -> Self {
@@ -54,6 +61,13 @@ impl Choice {
         let by_wildcard = || self.wildcard.get(name.split_once('.')?.1);
         let found = self.exact.get(name).or_else(by_wildcard);
         found.copied().unwrap_or(self.default)
+    }
+
+    /// Whether a client that got that one would have got the same, had it asked for that host (RFC 9110, section 15.5.20).
+    pub fn fits(&self, chosen: Chosen, host: &str) -> bool {
+        let name = host.trim_start_matches('[').parse::<std::net::IpAddr>().is_err().then_some(host);
+        // An address is no name to ask for: such a client got the default.
+        self.choose(name) == chosen
     }
 
     /// All of them.

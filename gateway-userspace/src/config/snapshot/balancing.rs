@@ -1,5 +1,6 @@
 //! Which endpoint takes a request: an upstream's balancer with all that is computed once for a configuration.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +74,20 @@ pub struct Balancing {
     pub slow_start: Duration,
     /// How latencies are remembered, where the balancer asks for them.
     pub ewma: Option<Ewma>,
+}
+
+/// As people say it.
+impl fmt::Display for HashBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::Header(name) => write!(f, "the header {name}"),
+            Self::Cookie(name) => write!(f, "the cookie {name}"),
+            Self::Query(name) => write!(f, "the query parameter {name}"),
+            Self::Path => f.write_str("the path"),
+            Self::Client => f.write_str("the client's address"),
+        }
+    }
 }
 
 impl Balancing {

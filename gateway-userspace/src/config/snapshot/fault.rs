@@ -41,6 +41,11 @@ impl Odds {
         }
     }
 
+    /// Of a hundred requests.
+    pub fn share(self) -> f64 {
+        f64::from(self.per_million) / 10_000.0
+    }
+
     /// Whether chance picks a request, by 64 random bits.
     pub fn hit(self, random: u64) -> bool {
         random % 1_000_000 < u64::from(self.per_million)

@@ -22,7 +22,7 @@ use crate::config::snapshot::{
     StickySettings, Subset, SubsetBy, SubsetFallback, Subsets, Upstream, UpstreamProtocol,
 };
 use crate::config::surroundings::Surroundings;
-use crate::config::{compile, limits};
+use crate::config::{Settings, compile, limits};
 use crate::filters::{FilterSettings, Owner};
 use crate::guards::Driver;
 use crate::l7::{Shared, Workers};
@@ -371,8 +371,8 @@ impl Setup {
     }
 }
 
-/// The snapshot of a file without its node and listener.
-fn configured(workers: usize, text: &str, number: u64, registry: &Registry) -> Snapshot {
+/// The settings of a file without its node and listener.
+pub(super) fn settings(workers: usize, text: &str) -> Settings {
     let text = format!(
         "[node]\nname='gw-1'\nworkers={workers}\n[[listener]]\nname='web'\naddress='127.0.0.1:1'\n{text}"
     );
@@ -385,7 +385,11 @@ fn configured(workers: usize, text: &str, number: u64, registry: &Registry) -> S
     for listener in &mut settings.listeners {
         listener.address.set_port(0);
     }
-    compile(&settings, registry, &Answers::default(), number)
+    settings
+}
+
+fn configured(workers: usize, text: &str, number: u64, registry: &Registry) -> Snapshot {
+    compile(&settings(workers, text), registry, &Answers::default(), number)
 }
 
 /// A running gateway.

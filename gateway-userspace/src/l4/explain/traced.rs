@@ -1,0 +1,152 @@
+//! Tables that note what a decision asks of them, and remember nothing of what it tells them.
+
+use std::cell::RefCell;
+
+use gateway_common::flow::{FlowEntry, FlowKey};
+use gateway_common::fragment::{FragmentEntry, FragmentKey};
+use gateway_common::frame::Frame;
+use gateway_common::maglev::Slot;
+use gateway_common::node::{NodeEntry, NodeId, Settings};
+use gateway_common::parse::{About, Network};
+use gateway_common::tables::{Socket, Tables};
+use gateway_common::vip::{Address, TableId, VipEntry, VipKey};
+
+/// One thing that was asked, and what was answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Look {
+    /// The VIP of a key.
+    Vip(VipKey, Option<VipEntry>),
+    /// A slot.
+    Slot {
+        /// Of that table.
+        table: TableId,
+        /// Its number.
+        index: u32,
+        /// What it says.
+        slot: Slot,
+    },
+    /// What is remembered of the flow.
+    Flow(Option<FlowEntry>),
+    /// The socket that would take the packet.
+    Socket(Socket),
+    /// The flow would be remembered to be that node's.
+    Remembers(NodeId),
+}
+
+/// Tables, and what they were asked.
+pub(super) struct Traced<'t, T> {
+    tables: &'t T,
+    looks: RefCell<Vec<Look>>,
+}
+
+impl<'t, T> Traced<'t, T> {
+    pub(super) fn new(tables: &'t T) -> Self {
+        Self {
+            tables,
+            looks: RefCell::default(),
+        }
+    }
+
+    /// All of it, in its order.
+    pub(super) fn into_looks(self) -> Vec<Look> {
+        self.looks.into_inner()
+    }
+
+    fn note(&self, look: Look) {
+        self.looks.borrow_mut().push(look);
+    }
+}
+
+impl<T: Tables> Tables for Traced<'_, T> {
+    fn settings(&self) -> Option<&Settings> {
+        self.tables.settings()
+    }
+
+    fn vip(&self, key: &VipKey) -> Option<&VipEntry> {
+        let found = self.tables.vip(key);
+        self.note(Look::Vip(*key, found.copied()));
+        found
+    }
+
+    fn half(&self, table: TableId) -> u32 {
+        self.tables.half(table)
+    }
+
+    fn slot(&self, table: TableId, half: u32, index: u32) -> Slot {
+        let slot = self.tables.slot(table, half, index);
+        self.note(Look::Slot { table, index, slot });
+        slot
+    }
+
+    fn node(&self, id: NodeId) -> Option<&NodeEntry> {
+        self.tables.node(id)
+    }
+
+    fn node_at(&self, address: &Address) -> Option<NodeId> {
+        self.tables.node_at(address)
+    }
+
+    fn node_with(&self, mac: [u16; 3]) -> Option<NodeId> {
+        self.tables.node_with(mac)
+    }
+
+    fn is_cluster_interface(&self) -> bool {
+        self.tables.is_cluster_interface()
+    }
+
+    fn flow(&self, key: &FlowKey) -> Option<FlowEntry> {
+        let found = self.tables.flow(key);
+        self.note(Look::Flow(found));
+        found
+    }
+
+    fn remember(&self, _: &FlowKey, entry: FlowEntry) {
+        self.note(Look::Remembers(entry.node));
+    }
+
+    fn udp_flow(&self, key: &FlowKey) -> Option<FlowEntry> {
+        let found = self.tables.udp_flow(key);
+        self.note(Look::Flow(found));
+        found
+    }
+
+    fn remember_udp(&self, _: &FlowKey, entry: FlowEntry) {
+        self.note(Look::Remembers(entry.node));
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry> {
+        self.tables.fragment(key)
+    }
+
+    fn remember_fragment(&self, _: &FragmentKey, _: FragmentEntry) {}
+
+    fn now_ns(&self) -> u64 {
+        self.tables.now_ns()
+    }
+
+    fn lease_ns(&self) -> u64 {
+        self.tables.lease_ns()
+    }
+
+    fn heard_ns(&self, node: NodeId) -> u64 {
+        self.tables.heard_ns(node)
+    }
+
+    fn hear(&self, _: NodeId) {}
+
+    fn may_send_error(&self) -> bool {
+        true
+    }
+
+    fn tcp_socket<F: Frame>(&self, frame: &F, packet: &Network, about: &About) -> Socket {
+        let socket = self.tables.tcp_socket(frame, packet, about);
+        self.note(Look::Socket(socket));
+        socket
+    }
+
+    fn udp_socket(&self, packet: &Network, about: &About) -> Socket {
+        let socket = self.tables.udp_socket(packet, about);
+        self.note(Look::Socket(socket));
+        socket
+    }
+}
