@@ -8,12 +8,14 @@ pub mod addresses;
 pub mod api_key;
 pub mod basic_auth;
 pub mod body_limit;
+pub mod compression;
 pub mod cors;
 pub mod credentials;
 pub mod headers;
 pub mod jwt;
 pub mod passwords;
 pub mod rate_limit;
+mod vary;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -27,6 +29,8 @@ use addresses::Addresses;
 use api_key::ApiKey;
 use basic_auth::BasicAuth;
 use body_limit::BodyLimit;
+use compression::coder::Coder;
+use compression::{Compression, Wish};
 use cors::Cors;
 use headers::Headers;
 use jwt::Jwt;
@@ -61,6 +65,8 @@ pub enum Settings {
     BodyLimit(BodyLimit),
     /// `jwt`.
     Jwt(jwt::Settings),
+    /// `compression`.
+    Compression(Compression),
 }
 
 /// A filter that requests are led through, by all workers.
@@ -140,6 +146,8 @@ pub enum Filter {
     BodyLimit(BodyLimit),
     /// Wants a signed token.
     Jwt(Box<Jwt>),
+    /// Compresses answers.
+    Compression(Box<Compression>),
 }
 
 /// A request as filters see it: as the endpoint would get it.
@@ -166,6 +174,19 @@ pub fn network(client: IpAddr) -> IpAddr {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & CLIENT_MASK_V6)),
         v4 => v4,
     }
+}
+
+/// The head of an answer as filters see it.
+#[derive(Debug)]
+pub struct Reply<'r> {
+    /// Its status.
+    pub status: StatusCode,
+    /// What clients get, but for what is of one hop.
+    pub headers: &'r mut HeaderMap,
+    /// Bytes of its body, where that is known by other means than Content-Length.
+    pub length: Option<u64>,
+    /// What its body is to go through, once a filter says so.
+    pub coder: Option<Coder>,
 }
 
 /// Where a request goes from a filter.
@@ -219,6 +240,8 @@ pub enum Mark {
     },
     /// How to do better after a 401.
     Challenge(HeaderValue),
+    /// In which coding the client would have the answer.
+    Coding(Wish),
 }
 
 impl NamedFilter {
@@ -266,17 +289,20 @@ impl Filter {
             Self::ApiKey(keys) => keys.request(asked, mark),
             Self::BodyLimit(limit) => limit.request(asked),
             Self::Jwt(jwt) => jwt.request(asked, mark),
+            Self::Compression(compression) => compression.request(asked, mark),
         }
     }
 
     /// Takes the head of the answer to a request that it saw, whoever gave it.
-    pub fn response(&self, mark: Mark, headers: &mut HeaderMap) {
+    pub fn response(&self, mark: Mark, reply: &mut Reply<'_>) {
+        let headers = &mut *reply.headers;
         match (self, mark) {
             (Self::Headers(settings), _) => settings.response.apply(headers),
             (Self::Cors(cors), Mark::Cors(told)) => cors.response(told, headers),
+            (Self::Compression(compression), Mark::Coding(wish)) => compression.response(wish, reply),
             (_, Mark::Rate(standing)) => standing.tell(headers),
             (_, Mark::Challenge(challenge)) => drop(headers.insert(header::WWW_AUTHENTICATE, challenge)),
-            (_, Mark::Nothing | Mark::Cors(_) | Mark::Question { .. }) => {}
+            (_, Mark::Nothing | Mark::Cors(_) | Mark::Coding(_) | Mark::Question { .. }) => {}
         }
     }
 }

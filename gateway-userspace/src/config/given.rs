@@ -32,7 +32,10 @@ use values::SocketAddress;
 
 pub use actions::{Abort, Delay, Fault, Mirror, Redirect, Respond, Rewrite, Share, SplitBy};
 pub use channel::{Channel, Failback};
-pub use filters::{ApiKey, BasicAuth, BodyLimit, Cors, Filter, HeaderEdit, HeadersFilter, Jwt, JwtAlgorithm, RateLimit};
+pub use filters::{
+    ApiKey, BasicAuth, BodyLimit, Compression, CompressionAlgorithm, Cors, Filter, HeaderEdit, HeadersFilter, Jwt,
+    JwtAlgorithm, RateLimit,
+};
 pub use guard::{CircuitBreaker, EndpointLimits, Hash, Outlier, UpstreamLimits};
 pub use keys::{ListenerKeys, RouteKeys};
 pub use matching::{FieldMatch, Match};

@@ -1,6 +1,7 @@
 //! Bodies on their way: streamed, counted, never collected.
 
 mod bounds;
+mod coded;
 mod download;
 mod gate;
 mod upload;

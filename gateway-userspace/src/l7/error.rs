@@ -204,6 +204,8 @@ reasons! {
     Timeout = "timeout", Upstream, Never, GATEWAY_TIMEOUT, "the upstream did not answer in time";
     /// An answer with a status that the route lists in `fallback_on`.
     UpstreamStatus = "upstream-status", Upstream, Never, BAD_GATEWAY, "the upstream answered that it failed";
+    /// A codec of `compression` failed, which only a lack of memory makes it do.
+    CompressionFailed = "compression-failed", Internal, Never, INTERNAL_SERVER_ERROR, "the answer could not be compressed";
     /// The response broke off after its head.
     ResponseBodyBroken = "response-body-broken", Upstream, Never, BAD_GATEWAY, "the upstream's answer broke off";
     /// The upstream has no endpoint that is left to try.

@@ -5,15 +5,17 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
+use http_body::Body;
 
 use super::answers::Short;
 use super::attempt::Outgoing;
+use super::body::ResponseBody;
 use super::error::ProxyError;
 use super::record::Record;
 use super::resolved::ResolvedRoute;
 use crate::config::snapshot::Respond;
-use crate::filters::{Asked, Denial, Mark, Step, network};
+use crate::filters::{Asked, Denial, Mark, Reply, Step, network};
 
 /// The filters that saw a request, and what they keep of it for its answer.
 pub(super) struct Passage {
@@ -91,11 +93,21 @@ fn bodiless(status: StatusCode) -> Respond {
 
 impl Passage {
     /// Leads the answer's head back: in the reverse order, and whoever gave it.
-    pub(super) fn response(mut self, headers: &mut HeaderMap) {
+    pub(super) fn response(mut self, response: &mut Response<ResponseBody>) {
+        let (status, length) = (response.status(), response.body().size_hint().exact());
+        let mut reply = Reply {
+            status,
+            headers: response.headers_mut(),
+            length,
+            coder: None,
+        };
         while let Some(mark) = self.marks.pop() {
             if let Some(named) = self.route.filters().get(self.marks.len()) {
-                named.filter.response(mark, headers);
+                named.filter.response(mark, &mut reply);
             }
+        }
+        if let Some(coder) = reply.coder {
+            response.body_mut().encode(coder);
         }
     }
 }

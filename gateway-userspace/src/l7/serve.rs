@@ -414,7 +414,7 @@ fn respond(
         Answer::Short(Short::Refused { error, allow }) => refusal(error, allow, asker, record),
     };
     if let Some(passage) = passage {
-        passage.response(response.headers_mut());
+        passage.response(&mut response);
     }
     if let Some(node) = node {
         response.headers_mut().insert(headers::NODE, node);

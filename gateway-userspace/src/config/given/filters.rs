@@ -36,6 +36,8 @@ pub struct Filter {
     pub body_limit: Option<BodyLimit>,
     /// Lets pass who has a token that an issuer signed.
     pub jwt: Option<Jwt>,
+    /// Compresses answers for clients that take it.
+    pub compression: Option<Compression>,
 }
 
 /// Removes, sets and adds fields.
@@ -232,4 +234,47 @@ pub enum JwtAlgorithm {
     ES384,
     /// Ed25519.
     EdDSA,
+}
+
+/// Compresses the bodies of answers for clients that take it (`Accept-Encoding`). Never: what has a `Content-Encoding` or says
+/// `no-transform`, parts (206), event streams and gRPC.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Compression {
+    /// What may be used; where a client likes several as much, the first of them.
+    #[schemars(
+        length(min = 1, max = limits::COMPRESSION_ALGORITHMS_MAX),
+        extend("default" = limits::COMPRESSION_ALGORITHMS)
+    )]
+    pub algorithms: Option<Vec<CompressionAlgorithm>>,
+    /// Bytes of a body at least, where its length is known.
+    #[schemars(
+        range(min = limits::COMPRESSION_MIN_BYTES, max = limits::COMPRESSION_MIN_BYTES_MAX),
+        extend("default" = limits::COMPRESSION_MIN_BYTES)
+    )]
+    pub min_bytes: Option<u64>,
+    /// What is compressed, by `Content-Type`, in lower case; `text/*` stands for all of a kind.
+    #[schemars(
+        length(min = 1, max = limits::COMPRESSION_TYPES_MAX),
+        extend("default" = limits::COMPRESSION_TYPES, "examples" = [["text/*", "application/json"]])
+    )]
+    pub types: Option<Vec<String>>,
+    /// How hard it is tried: 1 takes the least time, 6 makes the least bytes.
+    #[schemars(
+        range(min = 1, max = limits::COMPRESSION_LEVEL_MAX),
+        extend("default" = limits::COMPRESSION_LEVEL)
+    )]
+    pub level: Option<u8>,
+}
+
+/// `compression.algorithms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CompressionAlgorithm {
+    /// The one that every client knows.
+    Gzip,
+    /// Brotli: fewer bytes of text than gzip.
+    Br,
+    /// Zstandard: as few as gzip, in the least time.
+    Zstd,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::given::JwtAlgorithm;
+use crate::config::given::{CompressionAlgorithm, JwtAlgorithm};
 
 /// Filters of a route, or of a listener, at most: each is run for each request.
 pub const FILTERS_MAX: usize = 16;
@@ -60,3 +60,39 @@ pub const JWT_FROM: &str = "bearer";
 pub const JWT_KEYS_MAX: usize = 64;
 /// Characters of an RSA key's modulus, in base64, at least: 2048 bits.
 pub const JWT_RSA_CHARS_MIN: usize = 342;
+
+/// `compression.algorithms` at most: all that there are.
+pub const COMPRESSION_ALGORITHMS_MAX: usize = 3;
+/// `compression.algorithms` where none are given: what costs least for what it saves comes first.
+pub const COMPRESSION_ALGORITHMS: [CompressionAlgorithm; 3] = [
+    CompressionAlgorithm::Zstd,
+    CompressionAlgorithm::Br,
+    CompressionAlgorithm::Gzip,
+];
+/// `compression.min_bytes` where nothing is given, and at least: less fits into a packet as it is.
+pub const COMPRESSION_MIN_BYTES: u64 = 1_024;
+/// `compression.min_bytes` at most: what is longer is worth it in any case.
+pub const COMPRESSION_MIN_BYTES_MAX: u64 = 1 << 20;
+/// `compression.types` at most: they are looked through one by one.
+pub const COMPRESSION_TYPES_MAX: usize = 64;
+/// `compression.types` where none are given: text of all kinds; pictures, films and archives are compressed already.
+pub const COMPRESSION_TYPES: [&str; 14] = [
+    "text/html",
+    "text/css",
+    "text/plain",
+    "text/javascript",
+    "text/xml",
+    "text/csv",
+    "text/markdown",
+    "application/javascript",
+    "application/json",
+    "application/manifest+json",
+    "application/problem+json",
+    "application/xml",
+    "application/wasm",
+    "image/svg+xml",
+];
+/// `compression.level` where none is given.
+pub const COMPRESSION_LEVEL: u8 = 4;
+/// `compression.level` at most: with more a worker would be held up for longer than a millisecond.
+pub const COMPRESSION_LEVEL_MAX: u8 = 6;

@@ -1,5 +1,6 @@
 //! `route.filters` and `listener.filters`: names, exactly one kind each, and what each kind wants.
 
+mod compression;
 mod cors;
 mod credentials;
 mod jwt;
@@ -67,6 +68,7 @@ fn kind(
         ("api_key", given.api_key.is_some()),
         ("body_limit", given.body_limit.is_some()),
         ("jwt", given.jwt.is_some()),
+        ("compression", given.compression.is_some()),
     ];
     let mut there = kinds.iter().filter(|(_, is_there)| *is_there).map(|(key, _)| *key);
     match (there.next(), there.next()) {
@@ -112,6 +114,10 @@ fn settings(
     }
     if let Some(given) = &given.jwt {
         return jwt::jwt(given, path, problems).map(Settings::Jwt);
+    }
+    if let Some(given) = &given.compression {
+        let compression = compression::compression(given, path, problems);
+        return Some(Settings::Compression(compression));
     }
     if let Some(given) = &given.body_limit {
         return given.bytes.map(|bytes| Settings::BodyLimit(BodyLimit { bytes }));

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod bodies;
+mod compression;
 mod cors;
 mod credentials;
 mod tokens;
