@@ -11,6 +11,7 @@ pub mod body_limit;
 pub mod compression;
 pub mod cors;
 pub mod credentials;
+pub mod forward_auth;
 pub mod headers;
 pub mod jwt;
 pub mod passwords;
@@ -32,6 +33,7 @@ use body_limit::BodyLimit;
 use compression::coder::Coder;
 use compression::{Compression, Wish};
 use cors::Cors;
+use forward_auth::ForwardAuth;
 use headers::Headers;
 use jwt::Jwt;
 use passwords::Question;
@@ -67,6 +69,8 @@ pub enum Settings {
     Jwt(jwt::Settings),
     /// `compression`.
     Compression(Compression),
+    /// `forward_auth`.
+    ForwardAuth(ForwardAuth),
 }
 
 /// A filter that requests are led through, by all workers.
@@ -148,6 +152,8 @@ pub enum Filter {
     Jwt(Box<Jwt>),
     /// Compresses answers.
     Compression(Box<Compression>),
+    /// Asks another service.
+    ForwardAuth(Box<ForwardAuth>),
 }
 
 /// A request as filters see it: as the endpoint would get it.
@@ -202,6 +208,8 @@ pub enum Step {
     WouldDeny(Denial),
     /// Nowhere yet: the mark has what is to be found out, and [`NamedFilter::answered`] goes on.
     Wait,
+    /// Nowhere yet: the upstream of [`Filter::authority`] is to be asked, and [`NamedFilter::decided`] told.
+    Ask,
 }
 
 /// Why a filter refuses a request.
@@ -219,6 +227,10 @@ pub enum Denial {
     TokenExpired,
     /// Too many passwords are to be verified.
     VerifierBusy,
+    /// The service that is asked says no.
+    AuthorityRefused,
+    /// It says nothing.
+    AuthorityUnavailable,
 }
 
 /// What a filter keeps of a request for the answer's head.
@@ -265,11 +277,16 @@ impl NamedFilter {
         }
     }
 
+    /// What came of a question to another service.
+    pub fn decided(&self, step: Step) -> Step {
+        self.counted(step)
+    }
+
     fn counted(&self, step: Step) -> Step {
         match step {
             Step::Deny(_) => self.counts.refused.fetch_add(1, Ordering::Relaxed),
             Step::WouldDeny(_) => self.counts.would_refuse.fetch_add(1, Ordering::Relaxed),
-            Step::Next | Step::Answer(_) | Step::Wait => 0,
+            Step::Next | Step::Answer(_) | Step::Wait | Step::Ask => 0,
         };
         step
     }
@@ -290,6 +307,15 @@ impl Filter {
             Self::BodyLimit(limit) => limit.request(asked),
             Self::Jwt(jwt) => jwt.request(asked, mark),
             Self::Compression(compression) => compression.request(asked, mark),
+            Self::ForwardAuth(_) => Step::Ask,
+        }
+    }
+
+    /// The name of the upstream that it asks.
+    pub fn authority(&self) -> Option<&str> {
+        match self {
+            Self::ForwardAuth(auth) => Some(&auth.upstream),
+            _ => None,
         }
     }
 

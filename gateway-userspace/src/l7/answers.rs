@@ -54,6 +54,11 @@ pub(super) enum Short {
         error: ProxyError,
         allow: Option<HeaderValue>,
     },
+    /// For that reason, in the words of whoever was asked.
+    Relayed {
+        answer: Box<Response<Bytes>>,
+        error: ProxyError,
+    },
 }
 
 impl From<ProxyError> for Short {
@@ -125,7 +130,10 @@ pub(super) fn refusal(
     if let Some(allow) = allow {
         headers.insert(header::ALLOW, allow);
     }
-    if matches!(error, ProxyError::UpstreamOverloaded | ProxyError::VerifierBusy) {
+    if matches!(
+        error,
+        ProxyError::UpstreamOverloaded | ProxyError::VerifierBusy | ProxyError::AuthUnavailable
+    ) {
         headers.insert(
             header::RETRY_AFTER,
             HeaderValue::from_static(OVERLOADED_RETRY_AFTER),
@@ -168,6 +176,32 @@ pub(super) fn respond_with(
     }
     if let Some(retry_after) = &respond.retry_after {
         headers.insert(header::RETRY_AFTER, retry_after.clone());
+    }
+    response
+}
+
+/// The answer of a service that does not let a request pass. A gRPC client gets a status like that, and no page.
+pub(super) fn relayed(
+    answer: Response<Bytes>,
+    error: ProxyError,
+    asker: &Asker,
+    mut record: Box<Record>,
+) -> Response<ResponseBody> {
+    record.fail(error);
+    if asker.conversion == Conversion::Grpc {
+        let status = grpc::Status::of_http(answer.status());
+        record.status(StatusCode::OK);
+        record.says(status);
+        let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
+        status.write_alone(response.headers_mut(), &format!("{}: {error}", error.reason()));
+        return response;
+    }
+    let (head, body) = answer.into_parts();
+    let mut response = own(head.status, body, asker, record);
+    let length = response.headers_mut().remove(header::CONTENT_LENGTH);
+    *response.headers_mut() = head.headers;
+    if let Some(length) = length {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length);
     }
     response
 }

@@ -160,6 +160,10 @@ reasons! {
     TokenExpired = "token-expired", Downstream, Never, UNAUTHORIZED, "the request's token has expired";
     /// As many passwords as may wait are to be verified.
     VerifierBusy = "verifier-busy", Internal, Never, SERVICE_UNAVAILABLE, "too many credentials are being verified";
+    /// The service of a `forward_auth` refuses it: the client gets that service's answer.
+    AuthRefused = "auth-refused", Downstream, Never, FORBIDDEN, "the service that is asked first refuses this";
+    /// The service of a `forward_auth` cannot be asked, or does not answer in time.
+    AuthUnavailable = "auth-unavailable", Upstream, Never, SERVICE_UNAVAILABLE, "nobody can say now whether this is allowed";
     /// A `rate_limit` of the route or listener has no room for the client's key.
     RateLimited = "rate-limited", Downstream, Never, TOO_MANY_REQUESTS, "too many requests";
     /// The client's body broke off.

@@ -3,6 +3,7 @@
 //! A [`Record`] is begun when a request's head is read and travels with the request; whatever happens to that
 //! (answered, refused, broken off, dropped with its connection, unwound by a panic), its end writes the line.
 
+mod aside;
 mod call;
 mod ending;
 

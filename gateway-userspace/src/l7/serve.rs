@@ -14,7 +14,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::answers::{Answer, Asker, Short, redirect, refusal, respond_with};
+use super::answers::{Answer, Asker, Short, redirect, refusal, relayed, respond_with};
 use super::attempt::{Answered, Outgoing, Resends, is_idempotent};
 use super::body::{Bounds, Conversion, Gate, Limits, RequestBody, ResponseBody, Upload};
 use super::connection::Connection;
@@ -240,7 +240,7 @@ async fn decide(connection: &Rc<Connection>, admitted: Admitted, record: &mut Re
 
     // Filter.
     if !route.filters().is_empty() {
-        if let Err(short) = filter::request(&route, &mut outgoing, record).await {
+        if let Err(short) = filter::request(&connection.worker, &route, &mut outgoing, record).await {
             return Answer::Short(short);
         }
         if let Some(own) = own {
@@ -412,6 +412,7 @@ fn respond(
             respond_with(&respond, Some(error), asker, record)
         }
         Answer::Short(Short::Refused { error, allow }) => refusal(error, allow, asker, record),
+        Answer::Short(Short::Relayed { answer, error }) => relayed(*answer, error, asker, record),
     };
     if let Some(passage) = passage {
         passage.response(&mut response);

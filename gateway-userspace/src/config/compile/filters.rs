@@ -35,6 +35,7 @@ fn filter(settings: &Settings, id: &Identity, registry: &Registry) -> Filter {
         }
         Settings::ApiKey(settings) => Filter::ApiKey(Box::new(ApiKey::new(settings))),
         Settings::BodyLimit(limit) => Filter::BodyLimit(*limit),
+        Settings::ForwardAuth(settings) => Filter::ForwardAuth(Box::new(settings.clone())),
         Settings::Compression(settings) => Filter::Compression(Box::new(settings.clone())),
         Settings::Jwt(settings) => Filter::Jwt(Box::new(Jwt::new(settings))),
         Settings::RateLimit(settings) => Filter::RateLimit(Box::new(rate_limit(settings, id, registry))),

@@ -38,6 +38,8 @@ pub struct Filter {
     pub jwt: Option<Jwt>,
     /// Compresses answers for clients that take it.
     pub compression: Option<Compression>,
+    /// Asks a service of another upstream whether a request may go on.
+    pub forward_auth: Option<ForwardAuth>,
 }
 
 /// Removes, sets and adds fields.
@@ -277,4 +279,50 @@ pub enum CompressionAlgorithm {
     Br,
     /// Zstandard: as few as gzip, in the least time.
     Zstd,
+}
+
+/// Asks a service of another upstream whether a request may go on: by a GET without a body, with the request's method, host and
+/// target in `X-Forwarded-Method`, `X-Forwarded-Host` and `X-Forwarded-Uri`. By 2xx it may; any other answer goes to the client
+/// as it is.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["upstream"]))]
+pub struct ForwardAuth {
+    /// The upstream that is asked, by its balancer, breaker and limits.
+    #[schemars(extend("examples" = ["auth"]))]
+    pub upstream: Option<String>,
+    /// What it is asked for.
+    #[schemars(extend("default" = limits::FORWARD_AUTH_PATH, "examples" = ["/check"]))]
+    pub path: Option<String>,
+    /// How long it may take, all tries and the answer's body included.
+    #[schemars(extend(
+        "default" = time_text(limits::FORWARD_AUTH_TIMEOUT),
+        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::FORWARD_AUTH_TIMEOUT_MAX)]
+    ))]
+    pub timeout: Option<Time>,
+    /// Fields of the request that the service is told, in lower case.
+    #[schemars(
+        length(max = limits::FILTER_FIELDS_MAX),
+        extend("default" = limits::FORWARD_AUTH_REQUEST_HEADERS)
+    )]
+    pub request_headers: Option<Vec<String>>,
+    /// Fields of its answer that the request goes on with, in lower case; what clients write into these is removed.
+    #[schemars(
+        length(max = limits::FILTER_FIELDS_MAX),
+        extend("default" = [] as [&str; 0], "examples" = [["x-user", "x-roles"]])
+    )]
+    pub response_headers: Option<Vec<String>>,
+    /// What becomes of requests while it does not answer.
+    #[schemars(extend("default" = OnFailure::Deny))]
+    pub on_failure: Option<OnFailure>,
+}
+
+/// `forward_auth.on_failure`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// They are refused, with 503.
+    Deny,
+    /// They go on, and are counted: who can keep the service from answering is not kept out.
+    Allow,
 }

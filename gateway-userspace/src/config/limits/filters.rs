@@ -96,3 +96,12 @@ pub const COMPRESSION_TYPES: [&str; 14] = [
 pub const COMPRESSION_LEVEL: u8 = 4;
 /// `compression.level` at most: with more a worker would be held up for longer than a millisecond.
 pub const COMPRESSION_LEVEL_MAX: u8 = 6;
+
+/// `forward_auth.path` where none is given.
+pub const FORWARD_AUTH_PATH: &str = "/";
+/// `forward_auth.timeout` where none is given: clients wait for it before they wait for the endpoint.
+pub const FORWARD_AUTH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest `forward_auth.timeout`: nobody waits longer for a page.
+pub const FORWARD_AUTH_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+/// `forward_auth.request_headers` where none are given: what credentials stand in.
+pub const FORWARD_AUTH_REQUEST_HEADERS: [&str; 2] = ["authorization", "cookie"];

@@ -3,6 +3,7 @@
 mod compression;
 mod cors;
 mod credentials;
+mod forward_auth;
 mod jwt;
 mod rate_limit;
 mod secrets;
@@ -32,10 +33,11 @@ pub enum Scope<'s> {
     Route(Option<&'s PathPattern>),
 }
 
-/// The filters of the route or listener at that path.
+/// The filters of the route or listener at that path; upstreams are those that they may ask.
 pub fn filters(
     given: Option<&[given::Filter]>,
     scope: Scope<'_>,
+    upstreams: &Names,
     path: &KeyPath,
     problems: &mut Problems<'_>,
 ) -> Vec<FilterSettings> {
@@ -45,7 +47,7 @@ pub fn filters(
     for (index, filter) in given.into_iter().flatten().enumerate() {
         let path = path.index(index);
         let name = names.declare(filter.name.as_ref(), &path.key("name"), problems);
-        let kind = kind(filter, scope, &path, problems);
+        let kind = kind(filter, scope, upstreams, &path, problems);
         filters.extend(name.zip(kind).map(|(name, kind)| FilterSettings { name, kind }));
     }
     filters
@@ -55,6 +57,7 @@ pub fn filters(
 fn kind(
     given: &given::Filter,
     scope: Scope<'_>,
+    upstreams: &Names,
     path: &KeyPath,
     problems: &mut Problems<'_>,
 ) -> Option<Settings> {
@@ -69,6 +72,7 @@ fn kind(
         ("body_limit", given.body_limit.is_some()),
         ("jwt", given.jwt.is_some()),
         ("compression", given.compression.is_some()),
+        ("forward_auth", given.forward_auth.is_some()),
     ];
     let mut there = kinds.iter().filter(|(_, is_there)| *is_there).map(|(key, _)| *key);
     match (there.next(), there.next()) {
@@ -86,7 +90,7 @@ fn kind(
             problems.add(path, "the filter does nothing", remedy);
             None
         }
-        (Some(key), None) => settings(given, scope, &path.key(key), problems),
+        (Some(key), None) => settings(given, scope, upstreams, &path.key(key), problems),
     }
 }
 
@@ -94,6 +98,7 @@ fn kind(
 fn settings(
     given: &given::Filter,
     scope: Scope<'_>,
+    upstreams: &Names,
     path: &KeyPath,
     problems: &mut Problems<'_>,
 ) -> Option<Settings> {
@@ -114,6 +119,9 @@ fn settings(
     }
     if let Some(given) = &given.jwt {
         return jwt::jwt(given, path, problems).map(Settings::Jwt);
+    }
+    if let Some(given) = &given.forward_auth {
+        return forward_auth::forward_auth(given, upstreams, path, problems).map(Settings::ForwardAuth);
     }
     if let Some(given) = &given.compression {
         let compression = compression::compression(given, path, problems);

@@ -6,6 +6,7 @@ mod bodies;
 mod compression;
 mod cors;
 mod credentials;
+mod forward_auth;
 mod tokens;
 mod rates;
 
