@@ -227,6 +227,8 @@ pub enum Denial {
     TokenExpired,
     /// Too many passwords are to be verified.
     VerifierBusy,
+    /// The issuer's keys have not been fetched yet.
+    KeysMissing,
     /// The service that is asked says no.
     AuthorityRefused,
     /// It says nothing.

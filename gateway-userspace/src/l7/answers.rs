@@ -132,7 +132,10 @@ pub(super) fn refusal(
     }
     if matches!(
         error,
-        ProxyError::UpstreamOverloaded | ProxyError::VerifierBusy | ProxyError::AuthUnavailable
+        ProxyError::UpstreamOverloaded
+            | ProxyError::VerifierBusy
+            | ProxyError::AuthUnavailable
+            | ProxyError::TokenKeysMissing
     ) {
         headers.insert(
             header::RETRY_AFTER,

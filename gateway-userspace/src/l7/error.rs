@@ -164,6 +164,8 @@ reasons! {
     AuthRefused = "auth-refused", Downstream, Never, FORBIDDEN, "the service that is asked first refuses this";
     /// The service of a `forward_auth` cannot be asked, or does not answer in time.
     AuthUnavailable = "auth-unavailable", Upstream, Never, SERVICE_UNAVAILABLE, "nobody can say now whether this is allowed";
+    /// The keys that tokens are verified by have not been fetched yet (`jwks_url`).
+    TokenKeysMissing = "token-keys-missing", Internal, Never, SERVICE_UNAVAILABLE, "nobody can verify tokens yet";
     /// A `rate_limit` of the route or listener has no room for the client's key.
     RateLimited = "rate-limited", Downstream, Never, TOO_MANY_REQUESTS, "too many requests";
     /// The client's body broke off.

@@ -146,6 +146,7 @@ impl From<Denial> for ProxyError {
             Denial::CredentialsRefused => Self::CredentialsRefused,
             Denial::TokenExpired => Self::TokenExpired,
             Denial::VerifierBusy => Self::VerifierBusy,
+            Denial::KeysMissing => Self::TokenKeysMissing,
             Denial::AuthorityRefused => Self::AuthRefused,
             Denial::AuthorityUnavailable => Self::AuthUnavailable,
         }

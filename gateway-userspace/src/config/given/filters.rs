@@ -186,10 +186,11 @@ pub struct BodyLimit {
 }
 
 /// Lets pass who has a JSON Web Token that one of the issuers signed for one of the audiences, and whose time it is; others
-/// get 401. `exp`, `iss` and `aud` must be there. Endpoints get its `sub` in `x-consumer`, and the token itself.
+/// get 401. `exp`, `iss` and `aud` must be there. Endpoints get its `sub` in `x-consumer`, and the token itself. Exactly one
+/// of `jwks_file` and `jwks_url`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["issuers", "audiences", "jwks_file"]))]
+#[schemars(extend("required" = ["issuers", "audiences"]))]
 pub struct Jwt {
     /// Who may have signed it (`iss`).
     #[schemars(length(min = 1, max = limits::JWT_NAMES_MAX), extend("examples" = [["https://id.example.com"]]))]
@@ -206,6 +207,19 @@ pub struct Jwt {
     /// File with the issuers' public keys (a JSON Web Key Set). Read when the configuration is.
     #[schemars(extend("examples" = ["/etc/gateway/issuer.jwks.json"]))]
     pub jwks_file: Option<PathBuf>,
+    /// Where the issuers publish that set (http or https). It is fetched again and again; the last good one holds.
+    #[schemars(extend("examples" = ["https://id.example.com/.well-known/jwks.json"]))]
+    pub jwks_url: Option<String>,
+    /// How often it is fetched; also when a token names a key that is not in it, at most once in ten seconds.
+    #[schemars(extend(
+        "default" = time_text(limits::JWKS_REFRESH),
+        "x-range" = [time_text(limits::JWKS_REFRESH_MIN), time_text(limits::JWKS_REFRESH_MAX)]
+    ))]
+    pub jwks_refresh: Option<Time>,
+    /// File with the certificates, as PEM, of the authorities that may have issued that of `jwks_url`. Default: those that the
+    /// system trusts.
+    #[schemars(extend("examples" = ["/etc/gateway/services-ca.pem"]))]
+    pub jwks_ca_file: Option<PathBuf>,
     /// Where requests have it: `bearer` (`Authorization: Bearer`), `header:NAME`, `cookie:NAME`, `query:NAME`.
     #[schemars(extend("default" = limits::JWT_FROM, "examples" = ["cookie:session"]))]
     pub from: Option<String>,

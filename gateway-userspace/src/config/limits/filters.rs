@@ -56,10 +56,12 @@ pub const JWT_ALGORITHMS_MAX: usize = 9;
 pub const JWT_ALGORITHMS: [JwtAlgorithm; 2] = [JwtAlgorithm::RS256, JwtAlgorithm::ES256];
 /// `jwt.from` where nothing is given.
 pub const JWT_FROM: &str = "bearer";
-/// Keys of a set at most: issuers have two or three.
-pub const JWT_KEYS_MAX: usize = 64;
-/// Characters of an RSA key's modulus, in base64, at least: 2048 bits.
-pub const JWT_RSA_CHARS_MIN: usize = 342;
+/// `jwt.jwks_refresh` where none is given: issuers publish new keys long before they use them.
+pub const JWKS_REFRESH: Duration = Duration::from_secs(300);
+/// Shortest `jwt.jwks_refresh`: sets are never asked for more often.
+pub const JWKS_REFRESH_MIN: Duration = Duration::from_secs(10);
+/// Longest `jwt.jwks_refresh`: so long a key that was taken back would be believed.
+pub const JWKS_REFRESH_MAX: Duration = Duration::from_secs(86_400);
 
 /// `compression.algorithms` at most: all that there are.
 pub const COMPRESSION_ALGORITHMS_MAX: usize = 3;

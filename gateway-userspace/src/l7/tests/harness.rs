@@ -25,6 +25,7 @@ use crate::config::snapshot::{
 use crate::config::surroundings::Surroundings;
 use crate::filters::{FilterSettings, Owner};
 use crate::guards::Driver;
+use crate::jwks::Fetcher;
 use crate::l7::{Shared, Workers};
 use crate::registry::{Channel, EndpointState, GuardSettings, Registry};
 use crate::resilience::budget::Budget;
@@ -394,6 +395,7 @@ pub(super) struct Gateway {
     pub(super) shared: Arc<Shared>,
     registry: Registry,
     guards: Driver,
+    keys: Fetcher,
     number: u64,
     lines: Lines,
 }
@@ -426,12 +428,15 @@ impl Gateway {
         let prepared = workers.prepare(&snapshot).unwrap();
         let guards = Driver::start(&tokio::runtime::Handle::current());
         guards.apply(&snapshot);
+        let keys = Fetcher::start(tokio::runtime::Handle::current());
+        keys.apply(&snapshot);
         workers.commit(prepared, snapshot);
         Self {
             workers,
             shared,
             registry,
             guards,
+            keys,
             number: 1,
             lines,
         }
@@ -452,6 +457,7 @@ impl Gateway {
         let next = Arc::new(next);
         let prepared = self.workers.prepare(&next).unwrap();
         self.guards.apply(&next);
+        self.keys.apply(&next);
         self.workers.commit(prepared, next);
     }
 

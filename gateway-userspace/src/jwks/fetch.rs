@@ -1,0 +1,116 @@
+//! One fetch of a set of keys: a connection of its own, a GET, and an answer of bounded length.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::config::snapshot::UpstreamProtocol;
+use crate::filters::jwt::Verifier;
+use crate::filters::jwt::fetched::Publisher;
+use crate::filters::jwt::set;
+use crate::tls::ClientStream;
+
+/// Bytes of a set at most: issuers' have some thousand.
+const SET_BYTES_MAX: usize = 1 << 20;
+/// What the gateway says that it is.
+const USER_AGENT: HeaderValue = HeaderValue::from_static("gateway-jwks/1");
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
+
+/// Why a set cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// The URL names nobody who could be asked.
+    #[error("the URL has no host")]
+    Url,
+    /// Its host has no address, or takes no connection.
+    #[error("connecting failed")]
+    Connect(#[source] io::Error),
+    /// No TLS, or a certificate that is not good.
+    #[error("the TLS handshake failed")]
+    Tls(#[source] io::Error),
+    /// The request cannot be made.
+    #[error("the request cannot be made")]
+    Request(#[source] http::Error),
+    /// No answer that can be read.
+    #[error("no answer")]
+    Http(#[source] hyper::Error),
+    /// An answer that is none; redirects are not followed.
+    #[error("answered {0}")]
+    Status(StatusCode),
+    /// Its body broke off, or is too long.
+    #[error("the answer cannot be read")]
+    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It is no set of keys.
+    #[error("the answer {0}")]
+    Set(String),
+    /// Nothing in time.
+    #[error("no answer within {0:?}")]
+    Late(Duration),
+}
+
+/// Fetches a set.
+///
+/// # Errors
+/// See [`Fault`].
+///
+/// # Cancel safety
+/// The connection is closed.
+pub(super) async fn fetch(publisher: &Publisher) -> Result<Vec<Verifier>, Fault> {
+    let authority = publisher.url.authority().ok_or(Fault::Url)?;
+    // An IPv6 address stands in brackets there.
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let port = authority.port_u16().unwrap_or(match publisher.tls {
+        Some(_) => HTTPS_PORT,
+        None => HTTP_PORT,
+    });
+    let stream = TcpStream::connect((host, port)).await.map_err(Fault::Connect)?;
+    let stream = match &publisher.tls {
+        None => ClientStream::Plain(stream),
+        Some(tls) => {
+            let address = stream.peer_addr().map_err(Fault::Connect)?.ip();
+            let protocol = UpstreamProtocol::Http1;
+            tls.connect(stream, Some(host), address, protocol).await.map_err(Fault::Tls)?
+        }
+    };
+    let target = publisher.url.path_and_query().map_or("/", |target| target.as_str());
+    let request = Request::get(target)
+        .header(header::HOST, authority.as_str())
+        .header(header::USER_AGENT, USER_AGENT)
+        .header(header::ACCEPT, HeaderValue::from_static("application/json"))
+        .header(header::CONNECTION, HeaderValue::from_static("close"))
+        .body(Empty::<Bytes>::new())
+        .map_err(Fault::Request)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Fault::Http)?;
+    let answered = async {
+        let response = sender.send_request(request).await.map_err(Fault::Http)?;
+        if response.status() != StatusCode::OK {
+            return Err(Fault::Status(response.status()));
+        }
+        let body = Limited::new(response.into_body(), SET_BYTES_MAX).collect().await;
+        Ok(body.map_err(Fault::Body)?.to_bytes())
+    };
+    tokio::pin!(answered, connection);
+    let body = tokio::select! {
+        biased;
+        answered = &mut answered => answered?,
+        // The body may be there already.
+        ended = &mut connection => match ended {
+            Ok(()) => answered.await?,
+            Err(error) => return Err(Fault::Http(error)),
+        },
+    };
+    let text = str::from_utf8(&body).map_err(|error| Fault::Set(format!("is no text: {error}")))?;
+    let keys = set::parse(text, &set::ALGORITHMS).map_err(Fault::Set)?;
+    let verifiers: Vec<Verifier> = keys.iter().filter_map(Verifier::new).collect();
+    if verifiers.is_empty() {
+        return Err(Fault::Set("has no key that anything can be verified by".to_owned()));
+    }
+    Ok(verifiers)
+}
