@@ -84,8 +84,7 @@ impl Fetcher {
     fn job(&self, set: &Arc<Fetched>, publisher: &Publisher) -> Job {
         let (fetched, from) = (Arc::clone(set), publisher.clone());
         let task = self.runtime.spawn(async move {
-            let get = async || fetch(&from).await;
-            keep(&fetched, &from, get).await;
+            keep(&fetched, &from, || fetch(&from)).await;
         });
         Job {
             set: Arc::clone(set),
@@ -96,7 +95,10 @@ impl Fetcher {
 }
 
 /// Fetches for ever: after the interval, after a failure, and where another set is wanted.
-async fn keep(set: &Fetched, publisher: &Publisher, get: impl AsyncFn() -> Result<Vec<Verifier>, Fault>) {
+async fn keep<F>(set: &Fetched, publisher: &Publisher, get: impl Fn() -> F)
+where
+    F: Future<Output = Result<Vec<Verifier>, Fault>>,
+{
     let url = publisher.url.to_string();
     let mut failed = false;
     loop {
@@ -152,24 +154,41 @@ mod tests {
         keys.iter().filter_map(Verifier::new).collect()
     }
 
-    /// How often is asked in that time, while somebody wants another set each tenth of a second, or not.
-    async fn asked(set: &Fetched, works: &Cell<bool>, wants: bool, time: Duration) -> u32 {
+    #[derive(Clone, Copy, Debug)]
+    enum Wants {
+        Nothing,
+        /// Another set, after a tenth of a second.
+        Once,
+        /// Each tenth of a second.
+        Always,
+    }
+
+    /// How often is asked in that time, while somebody wants another set, or not.
+    async fn asked(set: &Fetched, works: bool, wants: Wants, time: Duration) -> u32 {
         let asked = Cell::new(0);
-        let get = async || {
+        let get = || {
             asked.set(asked.get() + 1);
-            if works.get() { Ok(keys()) } else { Err(Fault::Status(http::StatusCode::BAD_GATEWAY)) }
+            async move {
+                let fault = Fault::Status(http::StatusCode::BAD_GATEWAY);
+                if works { Ok(keys()) } else { Err(fault) }
+            }
         };
-        let flood = async {
+        let wanting = async {
             loop {
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                if wants {
-                    set.wants_another();
+                match wants {
+                    Wants::Nothing => {}
+                    Wants::Always => set.wants_another(),
+                    Wants::Once => {
+                        set.wants_another();
+                        std::future::pending::<()>().await;
+                    }
                 }
             }
         };
         let publisher = publisher();
         let all = async {
-            tokio::join!(keep(set, &publisher, get), flood);
+            tokio::join!(keep(set, &publisher, get), wanting);
         };
         assert!(timeout(time, all).await.is_err(), "it never ends");
         asked.get()
@@ -178,47 +197,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_set_is_fetched_at_its_interval_and_a_flood_of_unknown_keys_costs_nothing() {
         let rows = [
-            // Works, wants; fetches in a thousand seconds.
-            (true, false, 4),
-            (true, true, 100),
-            (false, false, 100),
-            (false, true, 100),
+            // Whether it works, and is wanted; fetches in a thousand seconds.
+            (true, Wants::Nothing, 4),
+            (true, Wants::Once, 5),
+            (true, Wants::Always, 100),
+            (false, Wants::Nothing, 100),
+            (false, Wants::Always, 100),
         ];
         for (works, wants, expected) in rows {
             let set = Fetched::default();
-            let asked = asked(&set, &Cell::new(works), wants, Duration::from_millis(999_999)).await;
-            assert_eq!(asked, expected, "{works} {wants}");
+            let asked = asked(&set, works, wants, Duration::from_millis(999_900)).await;
+            assert_eq!(asked, expected, "{works} {wants:?}");
             assert_eq!(set.get().is_some(), works);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_unknown_key_is_asked_for_once() {
-        let set = Fetched::default();
-        let works = Cell::new(true);
-        asked(&set, &works, false, Duration::from_secs(1)).await;
-        set.wants_another();
-        // The first is at once, for it begins anew.
-        assert_eq!(asked(&set, &works, false, REFRESH - Duration::from_secs(1)).await, 1);
-        assert!(!set.is_wanted());
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn the_last_good_set_stays_while_the_url_fails() {
         let set = Fetched::default();
-        let works = Cell::new(true);
-        asked(&set, &works, false, Duration::from_secs(1)).await;
-        works.set(false);
-        asked(&set, &works, true, Duration::from_secs(3_600)).await;
+        asked(&set, true, Wants::Nothing, Duration::from_secs(1)).await;
+        asked(&set, false, Wants::Always, Duration::from_secs(3_600)).await;
         assert_eq!(set.get().unwrap().len(), keys().len());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_fetch_that_hangs_is_given_up() {
         let (set, asked) = (Fetched::default(), Cell::new(0));
-        let get = async || {
+        let get = || {
             asked.set(asked.get() + 1);
-            std::future::pending().await
+            std::future::pending()
         };
         let publisher = publisher();
         assert!(timeout(Duration::from_secs(95), keep(&set, &publisher, get)).await.is_err());

@@ -114,3 +114,117 @@ pub(super) async fn fetch(publisher: &Publisher) -> Result<Vec<Verifier>, Fault>
     }
     Ok(verifiers)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::filters::jwt::tokens;
+    use crate::tls::testing::Authority;
+    use crate::tls::{ClientAuth, ClientSettings, ClientTls, MinVersion, ServerSettings, ServerTls, TicketKeys};
+
+    async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &[u8]) {
+        let mut head = [0; 4_096];
+        drop(stream.read(&mut head).await);
+        // Who is content, or not, may be gone already.
+        drop(stream.write_all(answer).await);
+        drop(stream.shutdown().await);
+    }
+
+    /// Gives everybody that answer.
+    async fn server(tls: Option<TlsAcceptor>, bytes: Vec<u8>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                match &tls {
+                    None => answer(stream, &bytes).await,
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            answer(stream, &bytes).await;
+                        }
+                    }
+                }
+            }
+        });
+        address
+    }
+
+    fn ok(body: &str) -> Vec<u8> {
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    }
+
+    async fn fetched(url: &str, believed: Option<&Authority>) -> Result<usize, Fault> {
+        let tls = believed.map(|authority| {
+            let settings = ClientSettings {
+                roots: authority.roots(),
+                name: None,
+                pair: None,
+            };
+            Arc::new(ClientTls::new(&settings).unwrap())
+        });
+        let publisher = Publisher {
+            url: url.parse().unwrap(),
+            tls,
+            refresh: Duration::from_secs(60),
+        };
+        fetch(&publisher).await.map(|keys| keys.len())
+    }
+
+    #[tokio::test]
+    async fn a_set_is_taken_and_nothing_else() {
+        let rows: [(Vec<u8>, &str); 8] = [
+            (ok(tokens::KEYS), "Ok(3)"),
+            (b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n".to_vec(), "Err(Status(302))"),
+            (ok("[]"), "Err(Set("),
+            (ok("{\"keys\":[]}"), "Err(Set("),
+            (ok(&" ".repeat(SET_BYTES_MAX + 1)), "Err(Body("),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{".to_vec(), "Err(Body("),
+            (b"SSH-2.0-x\r\n".to_vec(), "Err(Http("),
+            (Vec::new(), "Err(Http("),
+        ];
+        for (bytes, expected) in rows {
+            let address = server(None, bytes).await;
+            let got = format!("{:?}", fetched(&format!("http://{address}/jwks"), None).await);
+            assert!(got.starts_with(expected), "{expected}: {got}");
+        }
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let got = fetched(&format!("http://{gone}/"), None).await;
+        assert!(matches!(got, Err(Fault::Connect(_))), "{got:?}");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_believed_whose_certificate_is_not_good() {
+        let (good, other) = (Authority::new("good"), Authority::new("other"));
+        let settings = ServerSettings {
+            min_version: MinVersion::Tls12,
+            client_auth: ClientAuth::None,
+            client_roots: None,
+            handshakes_max: 10,
+            pairs: vec![good.pair(&["127.0.0.1"])],
+            default: 0,
+        };
+        let tls = ServerTls::new("server", &settings, &TicketKeys::random()).unwrap();
+        let secure = server(Some(TlsAcceptor::from(tls.config)), ok(tokens::KEYS)).await;
+        let plain = server(None, ok(tokens::KEYS)).await;
+        let port = secure.port();
+        let rows = [
+            (format!("https://{secure}/"), &good, true),
+            (format!("https://{secure}/"), &other, false),
+            (format!("https://localhost:{port}/"), &good, false),
+            (format!("https://{plain}/"), &good, false),
+        ];
+        for (url, believed, is_taken) in rows {
+            let got = fetched(&url, Some(believed)).await;
+            assert_eq!(matches!(got, Ok(3)), is_taken, "{url}: {got:?}");
+            assert!(is_taken || matches!(got, Err(Fault::Tls(_))), "{url}: {got:?}");
+        }
+    }
+}
