@@ -103,6 +103,24 @@ impl Asker {
             },
         }
     }
+
+    /// Whether it asked by a gRPC call, or one of gRPC-Web that is translated.
+    fn calls(&self, record: &Record) -> bool {
+        self.conversion == Conversion::Grpc || record.web.is_some()
+    }
+}
+
+/// The answer to a call without messages.
+fn status_alone(status: grpc::Status, text: &str, mut record: Box<Record>) -> Response<ResponseBody> {
+    let web = record.web;
+    record.status(StatusCode::OK);
+    record.says(status);
+    let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
+    status.write_alone(response.headers_mut(), text);
+    if let Some(call) = web {
+        response.headers_mut().insert(header::CONTENT_TYPE, call.response.content_type());
+    }
+    response
 }
 
 /// What a client is told of a failure: its reason and a plain sentence, in the form of gRPC if it speaks that.
@@ -114,13 +132,9 @@ pub(super) fn refusal(
 ) -> Response<ResponseBody> {
     record.fail(error);
     let request_id = record.request_id.clone();
-    let mut response = if asker.conversion == Conversion::Grpc {
-        let status = grpc::Status::of_http(error.status());
-        record.status(StatusCode::OK);
-        record.says(status);
-        let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
-        status.write_alone(response.headers_mut(), &format!("{}: {error}", error.reason()));
-        response
+    let mut response = if asker.calls(&record) {
+        let text = format!("{}: {error}", error.reason());
+        status_alone(grpc::Status::of_http(error.status()), &text, record)
     } else {
         let text = Bytes::from(format!("{}: {error}\n", error.reason()));
         own(error.status(), text, asker, record)
@@ -164,13 +178,9 @@ pub(super) fn respond_with(
     if let Some(error) = error {
         record.fail(error);
     }
-    if error.is_some() && asker.conversion == Conversion::Grpc {
+    if error.is_some() && asker.calls(&record) {
         let status = grpc::Status::of_http(respond.status);
-        record.status(StatusCode::OK);
-        record.says(status);
-        let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
-        status.write_alone(response.headers_mut(), &String::from_utf8_lossy(&text));
-        return response;
+        return status_alone(status, &String::from_utf8_lossy(&text), record);
     }
     let mut response = own(respond.status, text, asker, record);
     let headers = response.headers_mut();
@@ -191,13 +201,9 @@ pub(super) fn relayed(
     mut record: Box<Record>,
 ) -> Response<ResponseBody> {
     record.fail(error);
-    if asker.conversion == Conversion::Grpc {
-        let status = grpc::Status::of_http(answer.status());
-        record.status(StatusCode::OK);
-        record.says(status);
-        let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
-        status.write_alone(response.headers_mut(), &format!("{}: {error}", error.reason()));
-        return response;
+    if asker.calls(&record) {
+        let text = format!("{}: {error}", error.reason());
+        return status_alone(grpc::Status::of_http(answer.status()), &text, record);
     }
     let (head, body) = answer.into_parts();
     let mut response = own(head.status, body, asker, record);

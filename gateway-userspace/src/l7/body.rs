@@ -5,6 +5,7 @@ mod coded;
 mod download;
 mod gate;
 mod upload;
+mod web;
 
 use bytes::Bytes;
 use http_body::Frame;

@@ -194,6 +194,8 @@ reasons! {
     BodyTooLarge = "body-too-large", Downstream, Never, PAYLOAD_TOO_LARGE, "the request's body is too large";
     /// A gRPC message is larger than the route's `grpc_message_bytes_max`.
     GrpcMessageTooLarge = "grpc-message-too-large", Downstream, Never, PAYLOAD_TOO_LARGE, "a message is too large";
+    /// The text of a gRPC-Web call is no base64, or breaks off in it.
+    GrpcWebBad = "grpc-web-bad", Downstream, Never, BAD_REQUEST, "the call's text cannot be read";
     /// The client took nothing of what was held for it.
     ClientStalled = "client-stalled", Downstream, Never, REQUEST_TIMEOUT, "the client does not read";
     /// The upstream was silent inside its answer.

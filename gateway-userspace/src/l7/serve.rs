@@ -23,7 +23,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::filter;
 use super::forward::{forward, lists};
-use super::grpc;
+use super::grpc::{self, web};
 use super::headers::{self, Seen};
 use super::host::Host;
 use super::mirror::Mirrors;
@@ -34,7 +34,7 @@ use super::sticky;
 use super::switch::{self, Switch};
 use super::target;
 use super::tunnel::Tunnel;
-use crate::config::snapshot::{EncodedSlash, Expect, Scheme, UpstreamProtocol};
+use crate::config::snapshot::{EncodedSlash, Expect, GrpcWeb, Scheme, UpstreamProtocol};
 use crate::filters::cors;
 use crate::inspect::{Refusal, Resume};
 use crate::router::Facts;
@@ -166,6 +166,14 @@ fn admit(
         && protocol == UpstreamProtocol::Http1
         && head.version == Version::HTTP_11
         && head.headers.contains_key(header::EXPECT);
+    let call = match rules.grpc_web {
+        GrpcWeb::Translated => web::Call::read(&head.method, &head.headers),
+        GrpcWeb::Passed => None,
+    };
+    if let Some(call) = call {
+        call.to_grpc(&mut head.headers);
+        record.web = Some(call);
+    }
     let conversion;
     (conversion, record.deadline) = deadline::terms(&mut head, record.start, rules, peer)?;
     let hop = headers::Hop {
@@ -182,6 +190,9 @@ fn admit(
         },
     };
     record.traced(headers::to_upstream(&mut head.headers, seen, hop)?);
+    if call.is_some() {
+        head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
     let resends = match conversion {
         Conversion::Grpc if route.resends_calls() => Resends::Yes,
         _ => Resends::No,
@@ -194,7 +205,8 @@ fn admit(
         (Mirrors::No, Resends::No) if !is_idempotent(&head.method) => Resends::No,
         _ => Resends::Yes,
     };
-    let bounds = Bounds::new(rules, conversion, keeps, listener.http().stalled_timeout);
+    let mut bounds = Bounds::new(rules, conversion, keeps, listener.http().stalled_timeout);
+    bounds.text = call.and_then(|call| call.decoder());
     if bounds.exceeded_by(&head.headers) {
         return Err(ProxyError::BodyTooLarge.into());
     }
@@ -367,7 +379,11 @@ fn respond(
                     if conversion == Conversion::Grpc {
                         record.grpc_status(grpc::Status::read(&head.headers));
                     }
-                    let body = ResponseBody::upstream(body, lease, record, conversion, limits);
+                    let call = record.web;
+                    let mut body = ResponseBody::upstream(body, lease, record, conversion, limits);
+                    if let Some(form) = call.and_then(|call| call.to_web(&mut head.headers)) {
+                        body.write_as(form);
+                    }
                     Response::from_parts(head, body)
                 }
                 Err(error) => {

@@ -14,11 +14,12 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::coded::Coded;
+use super::web::Framed;
 use super::{BodyError, bytes_of};
 use crate::filters::compression::coder::Coder;
 use crate::l7::error::ProxyError;
 use crate::l7::exchange::Exchange;
-use crate::l7::grpc;
+use crate::l7::grpc::{self, web};
 use crate::l7::headers;
 use crate::l7::pool::Lease;
 use crate::l7::record::{IsCall, Record};
@@ -52,6 +53,8 @@ pub(super) enum Source {
     Upstream(Box<Upstream>),
     /// What one of these gives, compressed.
     Coded(Box<Coded>),
+    /// What an upstream gives, as gRPC-Web.
+    Web(Box<Framed>),
     /// What is said of a body that broke off.
     Trailers(Option<HeaderMap>),
 }
@@ -95,6 +98,14 @@ impl ResponseBody {
     pub(crate) fn encode(&mut self, coder: Coder) {
         let source = std::mem::replace(&mut self.source, Source::Trailers(None));
         self.source = Source::Coded(Box::new(Coded::new(source, coder)));
+    }
+
+    /// Writes what there is of it as gRPC-Web has it.
+    pub(crate) fn write_as(&mut self, form: web::Form) {
+        if !self.is_end_stream() {
+            let source = std::mem::replace(&mut self.source, Source::Trailers(None));
+            self.source = Source::Web(Box::new(Framed { source, form }));
+        }
     }
 
     /// Nothing: the record goes on elsewhere, with a tunnel.
@@ -166,13 +177,20 @@ impl ResponseBody {
             }
             None => Conversion::None,
         };
+        let form = match &self.source {
+            Source::Web(framed) => Some(framed.form),
+            _ => None,
+        };
         self.source = Source::Trailers(None);
         Poll::Ready(Some(match conversion {
             Conversion::Grpc => {
                 let mut trailers = HeaderMap::new();
                 let status = grpc::Status::of_http(error.status());
                 status.write(&mut trailers, &format!("{}: {error}", error.reason()));
-                Ok(Frame::trailers(trailers))
+                Ok(match form {
+                    Some(form) => Frame::data(form.trailers(&trailers)),
+                    None => Frame::trailers(trailers),
+                })
             }
             Conversion::None => Err(BodyError::Ended(error)),
         }))
@@ -188,6 +206,7 @@ impl Source {
         match self {
             Self::Upstream(upstream) => upstream.poll(record, context),
             Self::Coded(coded) => coded.poll(record, context),
+            Self::Web(framed) => framed.poll(record, context),
             Self::Own(body) => Poll::Ready(match body.take() {
                 Some(bytes) => Polled::Frame(Frame::data(bytes)),
                 None => Polled::End,
@@ -199,11 +218,22 @@ impl Source {
         }
     }
 
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_none(),
+            Self::Upstream(upstream) => upstream.body.is_end_stream(),
+            Self::Coded(coded) => coded.is_end_stream(),
+            Self::Web(framed) => framed.source.is_end_stream(),
+            Self::Trailers(trailers) => trailers.is_none(),
+        }
+    }
+
     /// The endpoint's body in it.
     pub(super) fn upstream(&mut self) -> Option<&mut Upstream> {
         match self {
             Self::Upstream(upstream) => Some(upstream),
             Self::Coded(coded) => coded.upstream(),
+            Self::Web(framed) => framed.upstream(),
             Self::Own(_) | Self::Trailers(_) => None,
         }
     }
@@ -287,19 +317,14 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Own(body) => body.is_none(),
-            Source::Upstream(upstream) => upstream.body.is_end_stream(),
-            Source::Coded(coded) => coded.is_end_stream(),
-            Source::Trailers(trailers) => trailers.is_none(),
-        }
+        self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Source::Upstream(upstream) => upstream.body.size_hint(),
-            Source::Coded(_) | Source::Trailers(_) => SizeHint::default(),
+            Source::Coded(_) | Source::Web(_) | Source::Trailers(_) => SizeHint::default(),
         }
     }
 }
