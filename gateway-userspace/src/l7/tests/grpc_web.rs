@@ -29,24 +29,26 @@ fn trailers(status: &'static str) -> Frame<Bytes> {
 /// Says back what it is told, in one message or in three, or not at all.
 async fn service(request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
+    // It breaks off where what the client writes cannot be read.
+    let body = body.collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
     let field = |name: &str| head.headers.get(name).map_or("-", |value| value.to_str().unwrap()).to_owned();
     let seen = ["content-type", "te", "accept", "x-grpc-web", "grpc-timeout"].map(field).join("|");
     let response = Response::builder().header("x-seen", seen);
-    let call = || response.header("content-type", "application/grpc+proto");
+    let is_call = head.uri.path() != "/up/Page";
+    let response = response.header("content-type", if is_call { "application/grpc+proto" } else { "text/html" });
     let data = |bytes: Vec<u8>| Ok::<_, hyper::Error>(Frame::data(Bytes::from(bytes)));
     let frames = match head.uri.path() {
         "/up/Unary" => vec![data(body.to_vec()), Ok(trailers("0"))],
         "/up/Stream" => vec![data(message("a")), data(message("bc")), data(message("")), Ok(trailers("7"))],
-        "/up/Refused" => return call().header("grpc-status", "5").body(full("")).unwrap(),
-        "/up/Page" => return response.header("content-type", "text/html").body(full("page")).unwrap(),
+        "/up/Refused" => return response.header("grpc-status", "5").body(full("")).unwrap(),
+        "/up/Page" => return response.body(full("page")).unwrap(),
         _ => {
             let first = futures_util::stream::iter([data(message("a"))]);
             let never = futures_util::StreamExt::chain(first, futures_util::stream::pending());
-            return call().body(StreamBody::new(never).boxed()).unwrap();
+            return response.body(StreamBody::new(never).boxed()).unwrap();
         }
     };
-    call().body(StreamBody::new(futures_util::stream::iter(frames)).boxed()).unwrap()
+    response.body(StreamBody::new(futures_util::stream::iter(frames)).boxed()).unwrap()
 }
 
 fn text(upstream: &str, keys: &str) -> String {
