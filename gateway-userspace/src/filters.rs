@@ -8,12 +8,15 @@ pub mod addresses;
 pub mod api_key;
 pub mod basic_auth;
 pub mod body_limit;
+pub mod compression;
 pub mod cors;
 pub mod credentials;
+pub mod forward_auth;
 pub mod headers;
 pub mod jwt;
 pub mod passwords;
 pub mod rate_limit;
+mod vary;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -27,7 +30,10 @@ use addresses::Addresses;
 use api_key::ApiKey;
 use basic_auth::BasicAuth;
 use body_limit::BodyLimit;
+use compression::coder::Coder;
+use compression::{Compression, Wish};
 use cors::Cors;
+use forward_auth::ForwardAuth;
 use headers::Headers;
 use jwt::Jwt;
 use passwords::Question;
@@ -61,6 +67,10 @@ pub enum Settings {
     BodyLimit(BodyLimit),
     /// `jwt`.
     Jwt(jwt::Settings),
+    /// `compression`.
+    Compression(Compression),
+    /// `forward_auth`.
+    ForwardAuth(ForwardAuth),
 }
 
 /// A filter that requests are led through, by all workers.
@@ -140,6 +150,10 @@ pub enum Filter {
     BodyLimit(BodyLimit),
     /// Wants a signed token.
     Jwt(Box<Jwt>),
+    /// Compresses answers.
+    Compression(Box<Compression>),
+    /// Asks another service.
+    ForwardAuth(Box<ForwardAuth>),
 }
 
 /// A request as filters see it: as the endpoint would get it.
@@ -168,6 +182,19 @@ pub fn network(client: IpAddr) -> IpAddr {
     }
 }
 
+/// The head of an answer as filters see it.
+#[derive(Debug)]
+pub struct Reply<'r> {
+    /// Its status.
+    pub status: StatusCode,
+    /// What clients get, but for what is of one hop.
+    pub headers: &'r mut HeaderMap,
+    /// Bytes of its body, where that is known by other means than Content-Length.
+    pub length: Option<u64>,
+    /// What its body is to go through, once a filter says so.
+    pub coder: Option<Coder>,
+}
+
 /// Where a request goes from a filter.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
@@ -181,6 +208,8 @@ pub enum Step {
     WouldDeny(Denial),
     /// Nowhere yet: the mark has what is to be found out, and [`NamedFilter::answered`] goes on.
     Wait,
+    /// Nowhere yet: the upstream of [`Filter::authority`] is to be asked, and [`NamedFilter::decided`] told.
+    Ask,
 }
 
 /// What a filter would do with a request, as far as that is known without doing it.
@@ -209,6 +238,12 @@ pub enum Denial {
     TokenExpired,
     /// Too many passwords are to be verified.
     VerifierBusy,
+    /// The issuer's keys have not been fetched yet.
+    KeysMissing,
+    /// The service that is asked says no.
+    AuthorityRefused,
+    /// It says nothing.
+    AuthorityUnavailable,
 }
 
 /// What a filter keeps of a request for the answer's head.
@@ -230,6 +265,8 @@ pub enum Mark {
     },
     /// How to do better after a 401.
     Challenge(HeaderValue),
+    /// In which coding the client would have the answer.
+    Coding(Wish),
 }
 
 impl NamedFilter {
@@ -253,11 +290,16 @@ impl NamedFilter {
         }
     }
 
+    /// What came of a question to another service.
+    pub fn decided(&self, step: Step) -> Step {
+        self.counted(step)
+    }
+
     fn counted(&self, step: Step) -> Step {
         match step {
             Step::Deny(_) => self.counts.refused.fetch_add(1, Ordering::Relaxed),
             Step::WouldDeny(_) => self.counts.would_refuse.fetch_add(1, Ordering::Relaxed),
-            Step::Next | Step::Answer(_) | Step::Wait => 0,
+            Step::Next | Step::Answer(_) | Step::Wait | Step::Ask => 0,
         };
         step
     }
@@ -277,6 +319,16 @@ impl Filter {
             Self::ApiKey(keys) => keys.request(asked, mark),
             Self::BodyLimit(limit) => limit.request(asked),
             Self::Jwt(jwt) => jwt.request(asked, mark),
+            Self::Compression(compression) => compression.request(asked, mark),
+            Self::ForwardAuth(_) => Step::Ask,
+        }
+    }
+
+    /// The name of the upstream that it asks.
+    pub fn authority(&self) -> Option<&str> {
+        match self {
+            Self::ForwardAuth(auth) => Some(&auth.upstream),
+            _ => None,
         }
     }
 
@@ -316,13 +368,15 @@ impl Filter {
     }
 
     /// Takes the head of the answer to a request that it saw, whoever gave it.
-    pub fn response(&self, mark: Mark, headers: &mut HeaderMap) {
+    pub fn response(&self, mark: Mark, reply: &mut Reply<'_>) {
+        let headers = &mut *reply.headers;
         match (self, mark) {
             (Self::Headers(settings), _) => settings.response.apply(headers),
             (Self::Cors(cors), Mark::Cors(told)) => cors.response(told, headers),
+            (Self::Compression(compression), Mark::Coding(wish)) => compression.response(wish, reply),
             (_, Mark::Rate(standing)) => standing.tell(headers),
             (_, Mark::Challenge(challenge)) => drop(headers.insert(header::WWW_AUTHENTICATE, challenge)),
-            (_, Mark::Nothing | Mark::Cors(_) | Mark::Question { .. }) => {}
+            (_, Mark::Nothing | Mark::Cors(_) | Mark::Coding(_) | Mark::Question { .. }) => {}
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::control::{Controller, Ended, Handle, Parts};
 use crate::events::Events;
 use crate::guards::Driver;
 use crate::health::Checks;
+use crate::jwks::Fetcher;
 use crate::l4::DataPlane;
 use crate::l7::{Shared, Workers};
 use crate::names::{FirstAnswers, Names};
@@ -89,6 +90,8 @@ async fn serve(settings: Settings) -> Result<()> {
     checks.apply(&snapshot);
     let guards = Driver::start(&tokio::runtime::Handle::current());
     guards.apply(&snapshot);
+    let keys = Fetcher::start(tokio::runtime::Handle::current());
+    keys.apply(&snapshot);
 
     let mut metrics = Metrics::default();
     l7::register_metrics(&mut metrics, &shared);
@@ -126,6 +129,7 @@ async fn serve(settings: Settings) -> Result<()> {
         workers,
         checks,
         guards,
+        keys,
         dataplane,
         cluster,
         announcer,

@@ -14,6 +14,7 @@ mod accept;
 mod admission;
 mod answers;
 mod attempt;
+mod authority;
 mod bind;
 mod body;
 mod client_socket;

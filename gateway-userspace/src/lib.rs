@@ -17,6 +17,7 @@ pub mod gateway;
 pub mod guards;
 pub mod health;
 pub mod inspect;
+pub mod jwks;
 pub mod l4;
 pub mod l7;
 pub mod names;

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::events::Events;
+use crate::filters::jwt::fetched::Fetched;
 use crate::filters::passwords::Verified;
 use crate::filters::rate_limit::Buckets;
 use crate::filters::{Counts, Identity};
@@ -216,6 +217,8 @@ pub struct Registry {
     /// Of rate limits with room for so many keys.
     buckets: Mutex<Cells<(Identity, usize), Buckets>>,
     verified: Mutex<Cells<Identity, Verified>>,
+    /// Of filters that have their keys from that URL.
+    fetched: Mutex<Cells<(Identity, String), Fetched>>,
     ticket_keys: Mutex<OwnKeys>,
 }
 
@@ -275,6 +278,12 @@ impl Registry {
     pub fn verified(&self, id: &Identity) -> Arc<Verified> {
         let mut cells = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         cells.cell(id.clone(), Verified::default)
+    }
+
+    /// The keys that were fetched for that filter; from another URL there are none yet.
+    pub fn fetched(&self, id: &Identity, url: &str) -> Arc<Fetched> {
+        let mut cells = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.cell((id.clone(), url.to_owned()), Fetched::default)
     }
 }
 

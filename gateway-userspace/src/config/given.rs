@@ -33,7 +33,8 @@ use values::SocketAddress;
 pub use actions::{Abort, Delay, Fault, Mirror, Redirect, Respond, Rewrite, Share, SplitBy};
 pub use channel::{Channel, Failback};
 pub use filters::{
-    ApiKey, BasicAuth, BodyLimit, Cors, Filter, HeaderEdit, HeadersFilter, Jwt, JwtAlgorithm, RateLimit,
+    ApiKey, BasicAuth, BodyLimit, Compression, CompressionAlgorithm, Cors, Filter, ForwardAuth, HeaderEdit,
+    HeadersFilter, Jwt, JwtAlgorithm, OnFailure, RateLimit,
 };
 pub use guard::{CircuitBreaker, EndpointLimits, Hash, Outlier, UpstreamLimits};
 pub use keys::{ListenerKeys, RouteKeys};

@@ -100,7 +100,7 @@ mod tests {
     use super::super::settings::ChannelSettings;
     use super::super::snapshot::HashBy;
     use super::super::snapshot::{
-        AdminListen, EncodedSlash, Expect, Failure, HttpMode, ListenerHttp, MergeSlashes, Networks, Outcomes,
+        AdminListen, EncodedSlash, Expect, Failure, GrpcWeb, HttpMode, ListenerHttp, MergeSlashes, Networks, Outcomes,
         Retries, RouteHttp,
     };
     use super::*;
@@ -752,7 +752,7 @@ mod tests {
             h2_streams_max=7\nh2_stream_window_bytes=20000\nh2_connection_window_bytes=80000\n\
             h2_head_bytes_max=8192\n";
         let route_keys = "timeout='7s'\ntimeout_total='8s'\ntry_timeout='900ms'\ndeadline_header='x-left-ms'\nresponse_idle_timeout='10s'\n\
-            tunnel_idle_timeout='11s'\nbody_bytes_max=0\ngrpc_message_bytes_max=13\nreplay_bytes_max=14\n\
+            tunnel_idle_timeout='11s'\nbody_bytes_max=0\ngrpc_message_bytes_max=13\ngrpc_web=true\nreplay_bytes_max=14\n\
             merge_slashes=false\nencoded_slash='keep'\nexpect='forward'\nupgrades=['websocket','x-tunnel']\n\
             retry={attempts=4,on=['reset','502-504'],backoff='15ms',backoff_max='16ms',retry_after_max='17s'}\n";
         let listener_http = ListenerHttp {
@@ -784,6 +784,7 @@ mod tests {
             tunnel_idle_timeout: Duration::from_secs(11),
             body_bytes_max: 0,
             grpc_message_bytes_max: 13,
+            grpc_web: GrpcWeb::Translated,
             replay_bytes_max: 14,
             merge_slashes: MergeSlashes::Off,
             encoded_slash: EncodedSlash::Keep,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::given::{ListenerKeys, Network, Retry, RouteKeys, Time, TimeOrNone};
-use super::snapshot::{ListenerHttp, MergeSlashes, Networks, Outcomes, Retries, RouteHttp};
+use super::snapshot::{GrpcWeb, ListenerHttp, MergeSlashes, Networks, Outcomes, Retries, RouteHttp};
 use crate::resilience::backoff::Backoff;
 
 /// In the place of a field's name: no field.
@@ -57,6 +57,11 @@ impl RouteKeys {
             tunnel_idle_timeout: time(self.tunnel_idle_timeout, base.tunnel_idle_timeout),
             body_bytes_max: self.body_bytes_max.unwrap_or(base.body_bytes_max),
             grpc_message_bytes_max: self.grpc_message_bytes_max.unwrap_or(base.grpc_message_bytes_max),
+            grpc_web: match self.grpc_web {
+                Some(true) => GrpcWeb::Translated,
+                Some(false) => GrpcWeb::Passed,
+                None => base.grpc_web,
+            },
             replay_bytes_max: self.replay_bytes_max.unwrap_or(base.replay_bytes_max),
             merge_slashes: match self.merge_slashes {
                 Some(true) => MergeSlashes::On,

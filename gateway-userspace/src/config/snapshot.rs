@@ -41,7 +41,7 @@ pub use outcomes::{Failure, Outcomes, Retries};
 pub use respond::{Filling, Piece, Respond};
 pub use rewrite::{NewPath, Redirect, Rewrite, Scheme, Template, TemplateFault, Wanted};
 pub use route::{Fallback, Route, RouteAction};
-pub use rules::{EncodedSlash, Expect, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp};
+pub use rules::{EncodedSlash, Expect, GrpcWeb, HttpMode, ListenerHttp, MergeSlashes, Networks, RouteHttp};
 pub use split::{Shares, Split};
 pub use sticky::{SameSite, Sticky, StickySettings};
 pub use subsets::{Choice, Subset, SubsetBy, SubsetFallback, SubsetPolicy, Subsets};

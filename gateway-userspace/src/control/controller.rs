@@ -19,6 +19,7 @@ use crate::config::snapshot::Snapshot;
 use crate::events::Events;
 use crate::guards::Driver;
 use crate::health::{Checks, FIRST_ROUND_MAX};
+use crate::jwks::Fetcher;
 use crate::l4::DataPlane;
 use crate::l7::{Keeping, Shared, Workers};
 use crate::names::Names;
@@ -58,6 +59,8 @@ pub struct Parts {
     pub checks: Checks,
     /// Breakers and passive health.
     pub guards: Driver,
+    /// Keys of issuers of tokens.
+    pub keys: Fetcher,
     /// The packet's side; `None`: L7 only.
     pub dataplane: Option<DataPlane>,
     /// The other nodes; `None`: there are none.

@@ -89,6 +89,7 @@ impl Controller {
         self.parts.workers.commit(prepared, Arc::clone(&next));
         self.parts.checks.apply(&next);
         self.parts.guards.apply(&next);
+        self.parts.keys.apply(&next);
         if let Some(cluster) = &self.parts.cluster {
             cluster.set_weight(next.node.weight);
             cluster.set_served(Served::by(&next.vips));

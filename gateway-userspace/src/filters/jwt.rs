@@ -3,10 +3,13 @@
 //! `jsonwebtoken` verifies. What it may take is pinned to each key: nothing in a token chooses how it is verified.
 //! Sources: RFC 7519 (claims), RFC 7515 (signatures), RFC 7517 (keys), RFC 8725 (what goes wrong).
 
+pub mod fetched;
+pub mod set;
 #[cfg(test)]
 pub(crate) mod tokens;
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,6 +22,7 @@ use serde_json::{Map, Value};
 
 use super::credentials::{authorization, cookie, query, refuse, single};
 use super::{Asked, Denial, Mark, Step, credentials};
+use fetched::{Fetched, Publisher};
 
 /// Bytes of a token at most: a head has hardly more.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
@@ -27,19 +31,33 @@ const LEEWAY_SECONDS: u64 = 60;
 /// Keys that are tried for a token that does not say which: each costs a tenth of a millisecond.
 const TRIED_MAX: usize = 4;
 
-/// `jwt`, with the file's content.
+/// `jwt`, with the content of its files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Who may have signed: `iss`.
     pub issuers: Vec<String>,
     /// For whom: one of `aud`.
     pub audiences: Vec<String>,
-    /// Not empty; each can be verified by.
-    pub keys: Vec<Key>,
+    /// What signatures are verified by.
+    pub keys: Keys,
     /// Where requests have their token.
     pub from: Source,
     /// What endpoints are told of it: claims, and the fields that they become.
     pub claims_to_headers: Vec<(String, HeaderName)>,
+}
+
+/// Where the public keys come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Keys {
+    /// From a file: not empty; each can be verified by.
+    Given(Vec<Key>),
+    /// From the issuer, again and again.
+    Fetched {
+        /// Where it publishes them.
+        publisher: Publisher,
+        /// What may be verified by them.
+        algorithms: Vec<Algorithm>,
+    },
 }
 
 /// A public key.
@@ -71,18 +89,38 @@ pub enum Source {
 pub struct Jwt {
     from: Source,
     claims_to_headers: Vec<(String, HeaderName)>,
-    verifiers: Vec<Verifier>,
+    /// For each algorithm that may be used, its own: nothing in a token makes one serve for another.
+    validations: Vec<(Algorithm, Validation)>,
+    verifiers: Verifiers,
 }
 
-struct Verifier {
+#[derive(Debug)]
+enum Verifiers {
+    Given(Vec<Verifier>),
+    Fetched { set: Arc<Fetched>, publisher: Publisher },
+}
+
+/// A public key, ready to verify.
+pub struct Verifier {
     id: Option<String>,
     key: DecodingKey,
-    validation: Validation,
+    algorithms: Vec<Algorithm>,
+}
+
+impl Verifier {
+    /// `None`: nothing can be verified by it, which was looked at before.
+    pub fn new(key: &Key) -> Option<Self> {
+        Some(Self {
+            id: key.id.clone(),
+            key: DecodingKey::from_jwk(&key.jwk).ok()?,
+            algorithms: key.algorithms.clone(),
+        })
+    }
 }
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Verifier({:?}, {:?})", self.id, self.validation.algorithms)
+        write!(f, "Verifier({:?}, {:?})", self.id, self.algorithms)
     }
 }
 
@@ -96,27 +134,46 @@ struct Head {
 }
 
 impl Jwt {
-    /// Keys that cannot be verified by, of which there are none, are left out.
-    pub fn new(settings: &Settings) -> Self {
-        let verifier = |key: &Key| {
-            let mut validation = Validation::new(*key.algorithms.first()?);
-            validation.algorithms.clone_from(&key.algorithms);
+    /// `cell` has what was fetched from a publisher so far.
+    pub fn new(settings: &Settings, cell: impl FnOnce(&Publisher) -> Arc<Fetched>) -> Self {
+        let (algorithms, verifiers) = match &settings.keys {
+            Keys::Given(keys) => {
+                let mut algorithms: Vec<Algorithm> = Vec::new();
+                for algorithm in keys.iter().flat_map(|key| &key.algorithms) {
+                    if !algorithms.contains(algorithm) {
+                        algorithms.push(*algorithm);
+                    }
+                }
+                (algorithms, Verifiers::Given(keys.iter().filter_map(Verifier::new).collect()))
+            }
+            Keys::Fetched { publisher, algorithms } => {
+                let (set, publisher) = (cell(publisher), publisher.clone());
+                (algorithms.clone(), Verifiers::Fetched { set, publisher })
+            }
+        };
+        let validation = |algorithm: Algorithm| {
+            let mut validation = Validation::new(algorithm);
             validation.leeway = LEEWAY_SECONDS;
             validation.validate_nbf = true;
             validation.set_issuer(&settings.issuers);
             validation.set_audience(&settings.audiences);
             // Without these a claim that is absent would do.
             validation.set_required_spec_claims(&["exp", "iss", "aud"]);
-            Some(Verifier {
-                id: key.id.clone(),
-                key: DecodingKey::from_jwk(&key.jwk).ok()?,
-                validation,
-            })
+            (algorithm, validation)
         };
         Self {
             from: settings.from.clone(),
             claims_to_headers: settings.claims_to_headers.clone(),
-            verifiers: settings.keys.iter().filter_map(verifier).collect(),
+            validations: algorithms.into_iter().map(validation).collect(),
+            verifiers,
+        }
+    }
+
+    /// What is to be fetched for it, and where it is put.
+    pub fn fetched(&self) -> Option<(&Arc<Fetched>, &Publisher)> {
+        match &self.verifiers {
+            Verifiers::Given(_) => None,
+            Verifiers::Fetched { set, publisher } => Some((set, publisher)),
         }
     }
 
@@ -131,6 +188,8 @@ impl Jwt {
         };
         let claims = match token.and_then(|token| self.verify(token)) {
             Ok(claims) => claims,
+            // It may be good.
+            Err(Denial::KeysMissing) => return Step::Deny(Denial::KeysMissing),
             Err(denial) => return refuse(denial, &challenge(denial), mark),
         };
         for (claim, name) in &self.claims_to_headers {
@@ -151,13 +210,28 @@ impl Jwt {
 
     fn verify(&self, token: &[u8]) -> Result<Map<String, Value>, Denial> {
         let head = head(token).ok_or(Denial::CredentialsRefused)?;
-        let is_it = |verifier: &&Verifier| {
-            verifier.validation.algorithms.contains(&head.alg)
-                && (head.kid.is_none() || head.kid == verifier.id)
-        };
+        match &self.verifiers {
+            Verifiers::Given(all) => self.verify_by(all, &head, token),
+            Verifiers::Fetched { set, .. } => {
+                let all = set.get().ok_or(Denial::KeysMissing)?;
+                // The issuer may have made it since.
+                if head.kid.is_some() && all.iter().all(|verifier| verifier.id != head.kid) {
+                    set.wants_another();
+                }
+                self.verify_by(&all, &head, token)
+            }
+        }
+    }
+
+    fn verify_by(&self, all: &[Verifier], head: &Head, token: &[u8]) -> Result<Map<String, Value>, Denial> {
         let mut denial = Denial::CredentialsRefused;
-        for verifier in self.verifiers.iter().filter(is_it).take(TRIED_MAX) {
-            match decode(token, &verifier.key, &verifier.validation) {
+        let validation = self.validations.iter().find(|(algorithm, _)| *algorithm == head.alg);
+        let (_, validation) = validation.ok_or(denial)?;
+        let is_it = |verifier: &&Verifier| {
+            verifier.algorithms.contains(&head.alg) && (head.kid.is_none() || head.kid == verifier.id)
+        };
+        for verifier in all.iter().filter(is_it).take(TRIED_MAX) {
+            match decode(token, &verifier.key, validation) {
                 Ok(data) => return Ok(data.claims),
                 Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => {
                     denial = Denial::TokenExpired;
@@ -235,7 +309,7 @@ mod tests {
                 "https://other.example".to_owned(),
             ],
             audiences: vec!["api".to_owned()],
-            keys: keys.map(key).collect(),
+            keys: Keys::Given(keys.map(key).collect()),
             from,
             claims_to_headers: vec![
                 ("roles".to_owned(), name("x-roles")),
@@ -246,9 +320,53 @@ mod tests {
         }
     }
 
+    fn given(settings: &Settings) -> Jwt {
+        Jwt::new(settings, |_| panic!("nothing is fetched"))
+    }
+
+    #[test]
+    fn fetched_keys_verify_what_is_allowed_and_unknown_ones_are_asked_for() {
+        let set = Arc::new(Fetched::default());
+        let mut settings = settings(Source::Bearer);
+        settings.keys = Keys::Fetched {
+            publisher: Publisher {
+                url: "http://id.example/jwks".parse().unwrap(),
+                tls: None,
+                refresh: std::time::Duration::from_secs(300),
+            },
+            algorithms: vec![Algorithm::ES256, Algorithm::EdDSA],
+        };
+        let jwt = Jwt::new(&settings, |_| Arc::clone(&set));
+        let verify = |token: &str| jwt.verify(token.as_bytes()).map(drop);
+        assert_eq!(verify(tokens::ED), Err(Denial::KeysMissing), "nothing was fetched yet");
+        let mut head = http::Request::get("/").header("authorization", format!("Bearer {}", tokens::ED));
+        head.headers_mut().unwrap().insert("x-age", HeaderValue::from_static("99"));
+        let mut head = head.body(()).unwrap().into_parts().0;
+        let mut mark = Mark::default();
+        let step = jwt.request(&mut asked(&mut head, "192.0.2.1"), &mut mark);
+        assert_eq!(step, Step::Deny(Denial::KeysMissing));
+        assert!(matches!(mark, Mark::Nothing), "no client can do better: {mark:?}");
+
+        let all = set::parse(tokens::KEYS, &set::ALGORITHMS).unwrap();
+        let verifiers = |ids: &[&str]| {
+            let of = |key: &&Key| ids.contains(&key.id.as_deref().unwrap());
+            all.iter().filter(of).filter_map(Verifier::new).collect::<Vec<_>>()
+        };
+        let refused = Err(Denial::CredentialsRefused);
+        set.put(verifiers(&["ec", "rsa"]));
+        assert!(!set.is_wanted());
+        assert_eq!(verify(tokens::EC), Ok(()));
+        assert_eq!(verify(tokens::RSA), refused, "RS256 is not allowed");
+        assert!(!set.is_wanted(), "the key is there");
+        assert_eq!(verify(tokens::ED), refused);
+        assert!(set.is_wanted(), "the key is not there");
+        set.put(verifiers(&["ed", "ec", "rsa"]));
+        assert_eq!((verify(tokens::ED), verify(tokens::EXPIRED)), (Ok(()), Err(Denial::TokenExpired)));
+    }
+
     #[test]
     fn tokens_pass_that_a_known_issuer_signed_for_us_and_nothing_else_does() {
-        let jwt = Jwt::new(&settings(Source::Bearer));
+        let jwt = given(&settings(Source::Bearer));
         let refused = Err(Denial::CredentialsRefused);
         let rows: [(&str, Result<(), Denial>); 21] = [
             (tokens::ED, Ok(())),
@@ -287,9 +405,12 @@ mod tests {
     #[test]
     fn a_key_verifies_what_it_is_pinned_to_alone() {
         let mut settings = settings(Source::Bearer);
-        settings.keys.retain(|key| key.id.as_deref() == Some("rsa"));
-        settings.keys[0].algorithms = vec![Algorithm::PS256];
-        let jwt = Jwt::new(&settings);
+        let Keys::Given(keys) = &mut settings.keys else {
+            panic!("not given")
+        };
+        keys.retain(|key| key.id.as_deref() == Some("rsa"));
+        keys[0].algorithms = vec![Algorithm::PS256];
+        let jwt = given(&settings);
         let refused = Err(Denial::CredentialsRefused);
         assert_eq!(jwt.verify(tokens::RSA.as_bytes()).map(drop), refused, "RS256");
         assert_eq!(
@@ -321,7 +442,7 @@ mod tests {
             (Source::Query("token".to_owned()), &*query, None),
         ];
         for (from, target, given) in rows {
-            let jwt = Jwt::new(&settings(from.clone()));
+            let jwt = given(&settings(from.clone()));
             for is_given in [true, false] {
                 let target = if is_given { target } else { "/" };
                 let mut request = http::Request::get(target)

@@ -54,6 +54,11 @@ pub(super) enum Short {
         error: ProxyError,
         allow: Option<HeaderValue>,
     },
+    /// For that reason, in the words of whoever was asked.
+    Relayed {
+        answer: Box<Response<Bytes>>,
+        error: ProxyError,
+    },
 }
 
 impl From<ProxyError> for Short {
@@ -98,6 +103,24 @@ impl Asker {
             },
         }
     }
+
+    /// Whether it asked by a gRPC call, or one of gRPC-Web that is translated.
+    fn calls(&self, record: &Record) -> bool {
+        self.conversion == Conversion::Grpc || record.web.is_some()
+    }
+}
+
+/// The answer to a call without messages.
+fn status_alone(status: grpc::Status, text: &str, mut record: Box<Record>) -> Response<ResponseBody> {
+    let web = record.web;
+    record.status(StatusCode::OK);
+    record.says(status);
+    let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
+    status.write_alone(response.headers_mut(), text);
+    if let Some(call) = web {
+        response.headers_mut().insert(header::CONTENT_TYPE, call.response.content_type());
+    }
+    response
 }
 
 /// What a client is told of a failure: its reason and a plain sentence, in the form of gRPC if it speaks that.
@@ -109,13 +132,9 @@ pub(super) fn refusal(
 ) -> Response<ResponseBody> {
     record.fail(error);
     let request_id = record.request_id.clone();
-    let mut response = if asker.conversion == Conversion::Grpc {
-        let status = grpc::Status::of_http(error.status());
-        record.status(StatusCode::OK);
-        record.says(status);
-        let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
-        status.write_alone(response.headers_mut(), &format!("{}: {error}", error.reason()));
-        response
+    let mut response = if asker.calls(&record) {
+        let text = format!("{}: {error}", error.reason());
+        status_alone(grpc::Status::of_http(error.status()), &text, record)
     } else {
         let text = Bytes::from(format!("{}: {error}\n", error.reason()));
         own(error.status(), text, asker, record)
@@ -125,7 +144,13 @@ pub(super) fn refusal(
     if let Some(allow) = allow {
         headers.insert(header::ALLOW, allow);
     }
-    if matches!(error, ProxyError::UpstreamOverloaded | ProxyError::VerifierBusy) {
+    if matches!(
+        error,
+        ProxyError::UpstreamOverloaded
+            | ProxyError::VerifierBusy
+            | ProxyError::AuthUnavailable
+            | ProxyError::TokenKeysMissing
+    ) {
         headers.insert(
             header::RETRY_AFTER,
             HeaderValue::from_static(OVERLOADED_RETRY_AFTER),
@@ -153,13 +178,9 @@ pub(super) fn respond_with(
     if let Some(error) = error {
         record.fail(error);
     }
-    if error.is_some() && asker.conversion == Conversion::Grpc {
+    if error.is_some() && asker.calls(&record) {
         let status = grpc::Status::of_http(respond.status);
-        record.status(StatusCode::OK);
-        record.says(status);
-        let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
-        status.write_alone(response.headers_mut(), &String::from_utf8_lossy(&text));
-        return response;
+        return status_alone(status, &String::from_utf8_lossy(&text), record);
     }
     let mut response = own(respond.status, text, asker, record);
     let headers = response.headers_mut();
@@ -168,6 +189,28 @@ pub(super) fn respond_with(
     }
     if let Some(retry_after) = &respond.retry_after {
         headers.insert(header::RETRY_AFTER, retry_after.clone());
+    }
+    response
+}
+
+/// The answer of a service that does not let a request pass. A gRPC client gets a status like that, and no page.
+pub(super) fn relayed(
+    answer: Response<Bytes>,
+    error: ProxyError,
+    asker: &Asker,
+    mut record: Box<Record>,
+) -> Response<ResponseBody> {
+    record.fail(error);
+    if asker.calls(&record) {
+        let text = format!("{}: {error}", error.reason());
+        return status_alone(grpc::Status::of_http(answer.status()), &text, record);
+    }
+    let (head, body) = answer.into_parts();
+    let mut response = own(head.status, body, asker, record);
+    let length = response.headers_mut().remove(header::CONTENT_LENGTH);
+    *response.headers_mut() = head.headers;
+    if let Some(length) = length {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length);
     }
     response
 }

@@ -1,9 +1,11 @@
 //! Bodies on their way: streamed, counted, never collected.
 
 mod bounds;
+mod coded;
 mod download;
 mod gate;
 mod upload;
+mod web;
 
 use bytes::Bytes;
 use http_body::Frame;

@@ -160,6 +160,12 @@ reasons! {
     TokenExpired = "token-expired", Downstream, Never, UNAUTHORIZED, "the request's token has expired";
     /// As many passwords as may wait are to be verified.
     VerifierBusy = "verifier-busy", Internal, Never, SERVICE_UNAVAILABLE, "too many credentials are being verified";
+    /// The service of a `forward_auth` refuses it: the client gets that service's answer.
+    AuthRefused = "auth-refused", Downstream, Never, FORBIDDEN, "the service that is asked first refuses this";
+    /// The service of a `forward_auth` cannot be asked, or does not answer in time.
+    AuthUnavailable = "auth-unavailable", Upstream, Never, SERVICE_UNAVAILABLE, "nobody can say now whether this is allowed";
+    /// The keys that tokens are verified by have not been fetched yet (`jwks_url`).
+    TokenKeysMissing = "token-keys-missing", Internal, Never, SERVICE_UNAVAILABLE, "nobody can verify tokens yet";
     /// A `rate_limit` of the route or listener has no room for the client's key.
     RateLimited = "rate-limited", Downstream, Never, TOO_MANY_REQUESTS, "too many requests";
     /// The client's body broke off.
@@ -188,6 +194,8 @@ reasons! {
     BodyTooLarge = "body-too-large", Downstream, Never, PAYLOAD_TOO_LARGE, "the request's body is too large";
     /// A gRPC message is larger than the route's `grpc_message_bytes_max`.
     GrpcMessageTooLarge = "grpc-message-too-large", Downstream, Never, PAYLOAD_TOO_LARGE, "a message is too large";
+    /// The text of a gRPC-Web call is no base64, or breaks off in it.
+    GrpcWebBad = "grpc-web-bad", Downstream, Never, BAD_REQUEST, "the call's text cannot be read";
     /// The client took nothing of what was held for it.
     ClientStalled = "client-stalled", Downstream, Never, REQUEST_TIMEOUT, "the client does not read";
     /// The upstream was silent inside its answer.
@@ -204,6 +212,8 @@ reasons! {
     Timeout = "timeout", Upstream, Never, GATEWAY_TIMEOUT, "the upstream did not answer in time";
     /// An answer with a status that the route lists in `fallback_on`.
     UpstreamStatus = "upstream-status", Upstream, Never, BAD_GATEWAY, "the upstream answered that it failed";
+    /// A codec of `compression` failed, which only a lack of memory makes it do.
+    CompressionFailed = "compression-failed", Internal, Never, INTERNAL_SERVER_ERROR, "the answer could not be compressed";
     /// The response broke off after its head.
     ResponseBodyBroken = "response-body-broken", Upstream, Never, BAD_GATEWAY, "the upstream's answer broke off";
     /// The upstream has no endpoint that is left to try.

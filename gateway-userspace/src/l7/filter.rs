@@ -5,15 +5,19 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
+use http_body::Body;
 
 use super::answers::Short;
 use super::attempt::Outgoing;
+use super::authority::{self, Verdict};
+use super::body::ResponseBody;
 use super::error::ProxyError;
 use super::record::Record;
 use super::resolved::ResolvedRoute;
+use super::worker::Worker;
 use crate::config::snapshot::Respond;
-use crate::filters::{Asked, Denial, Mark, Step, network};
+use crate::filters::{Asked, Denial, Filter, Mark, Reply, Step, network};
 
 /// The filters that saw a request, and what they keep of it for its answer.
 pub(super) struct Passage {
@@ -26,6 +30,7 @@ pub(super) struct Passage {
 /// # Errors
 /// The short way out. Filters behind the one that took it never see the request, nor its answer.
 pub(super) async fn request(
+    worker: &Worker,
     route: &Rc<ResolvedRoute>,
     outgoing: &mut Outgoing,
     record: &mut Record,
@@ -36,7 +41,7 @@ pub(super) async fn request(
     };
     let client = record.client();
     let mut outcome = Ok(());
-    for named in route.filters() {
+    for (index, named) in route.filters().iter().enumerate() {
         let mut mark = Mark::default();
         let mut asked = Asked {
             head: &mut outgoing.head,
@@ -50,6 +55,24 @@ pub(super) async fn request(
             mark = Mark::default();
             let is_right = question.answer().await;
             step = named.answered(is_right, &name, &mut asked, &mut mark);
+        }
+        let mut refusal = None;
+        if step == Step::Ask
+            && let Filter::ForwardAuth(auth) = &named.filter
+        {
+            let verdict = match route.authority(index) {
+                // On the heap: it is large, and rare.
+                Some(of) => Box::pin(authority::ask(worker, of, auth, asked.head, record)).await,
+                None => Verdict::Unknown,
+            };
+            step = named.decided(match verdict {
+                Verdict::Passes(fields) => auth.admit(&fields, &mut asked),
+                Verdict::Unknown => auth.unanswered(&mut asked),
+                Verdict::Refuses(answer) => {
+                    refusal = Some(answer);
+                    Step::Deny(Denial::AuthorityRefused)
+                }
+            });
         }
         record.consumer = asked.consumer.or_else(|| record.consumer.take());
         passage.marks.push(mark);
@@ -66,11 +89,15 @@ pub(super) async fn request(
                 break;
             }
             Step::Deny(denial) => {
-                outcome = Err(ProxyError::from(denial).into());
+                let error = ProxyError::from(denial);
+                outcome = Err(match refusal {
+                    Some(answer) => Short::Relayed { answer, error },
+                    None => error.into(),
+                });
                 break;
             }
             // There was nothing to wait for, which cannot be: who is not known does not pass.
-            Step::Wait => {
+            Step::Wait | Step::Ask => {
                 outcome = Err(ProxyError::VerifierBusy.into());
                 break;
             }
@@ -91,11 +118,21 @@ fn bodiless(status: StatusCode) -> Respond {
 
 impl Passage {
     /// Leads the answer's head back: in the reverse order, and whoever gave it.
-    pub(super) fn response(mut self, headers: &mut HeaderMap) {
+    pub(super) fn response(mut self, response: &mut Response<ResponseBody>) {
+        let (status, length) = (response.status(), response.body().size_hint().exact());
+        let mut reply = Reply {
+            status,
+            headers: response.headers_mut(),
+            length,
+            coder: None,
+        };
         while let Some(mark) = self.marks.pop() {
             if let Some(named) = self.route.filters().get(self.marks.len()) {
-                named.filter.response(mark, headers);
+                named.filter.response(mark, &mut reply);
             }
+        }
+        if let Some(coder) = reply.coder {
+            response.body_mut().encode(coder);
         }
     }
 }
@@ -109,6 +146,9 @@ impl From<Denial> for ProxyError {
             Denial::CredentialsRefused => Self::CredentialsRefused,
             Denial::TokenExpired => Self::TokenExpired,
             Denial::VerifierBusy => Self::VerifierBusy,
+            Denial::KeysMissing => Self::TokenKeysMissing,
+            Denial::AuthorityRefused => Self::AuthRefused,
+            Denial::AuthorityUnavailable => Self::AuthUnavailable,
         }
     }
 }

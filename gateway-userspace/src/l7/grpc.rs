@@ -3,6 +3,8 @@
 //! Bodies are not decoded but for the prefix of each message. Sources: the gRPC documents "PROTOCOL-HTTP2" (requests,
 //! responses, `grpc-timeout`, `grpc-message`) and "statuscodes".
 
+pub(crate) mod web;
+
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};

@@ -3,6 +3,7 @@
 //! A [`Record`] is begun when a request's head is read and travels with the request; whatever happens to that
 //! (answered, refused, broken off, dropped with its connection, unwound by a panic), its end writes the line.
 
+mod aside;
 mod call;
 mod ending;
 
@@ -21,7 +22,7 @@ use super::deadline::Deadline;
 use super::error::{Fault, ProxyError};
 use super::exchange::{Exchange, Pace};
 use super::filter::Passage;
-use super::grpc;
+use super::grpc::{self, web};
 use super::headers::{self, Peer, Seen, TraceId};
 use super::pool::{Pool, Seat};
 use super::resolved::{ListenerTag, ResolvedRoute, ResolvedUpstream};
@@ -85,6 +86,8 @@ pub(crate) struct Record {
     pub(super) passage: Option<Passage>,
     /// Who it is, as a filter found out.
     pub(super) consumer: Option<HeaderValue>,
+    /// How it came, where it is a call of gRPC-Web that is translated.
+    pub(super) web: Option<web::Call>,
     connect: Option<Duration>,
     first_byte: Option<Duration>,
     upstream_status: Option<StatusCode>,
@@ -148,6 +151,7 @@ impl Record {
             choice: Choice::Whole,
             passage: None,
             consumer: None,
+            web: None,
             method: request.method().clone(),
             version: request.version(),
             host: request.headers().get(http::header::HOST).cloned(),

@@ -14,7 +14,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::answers::{Answer, Asker, Short, redirect, refusal, respond_with};
+use super::answers::{Answer, Asker, Short, redirect, refusal, relayed, respond_with};
 use super::attempt::{Answered, Outgoing, Resends, is_idempotent};
 use super::body::{Bounds, Conversion, Gate, Limits, RequestBody, ResponseBody, Upload};
 use super::connection::Connection;
@@ -23,7 +23,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::filter;
 use super::forward::{forward, lists};
-use super::grpc;
+use super::grpc::{self, web};
 use super::headers::{self, Seen};
 use super::host::Host;
 use super::mirror::Mirrors;
@@ -34,7 +34,8 @@ use super::sticky;
 use super::switch::{self, Switch};
 use super::target;
 use super::tunnel::Tunnel;
-use crate::config::snapshot::{EncodedSlash, Expect, Scheme, UpstreamProtocol};
+use super::worker::Worker;
+use crate::config::snapshot::{EncodedSlash, Expect, GrpcWeb, Scheme, UpstreamProtocol};
 use crate::filters::cors;
 use crate::inspect::{Refusal, Resume};
 use crate::router::Facts;
@@ -166,6 +167,14 @@ fn admit(
         && protocol == UpstreamProtocol::Http1
         && head.version == Version::HTTP_11
         && head.headers.contains_key(header::EXPECT);
+    let call = match rules.grpc_web {
+        GrpcWeb::Translated => web::Call::read(&head.method, &head.headers),
+        GrpcWeb::Passed => None,
+    };
+    if let Some(call) = call {
+        call.to_grpc(&mut head.headers);
+        record.web = Some(call);
+    }
     let conversion;
     (conversion, record.deadline) = deadline::terms(&mut head, record.start, rules, peer)?;
     let hop = headers::Hop {
@@ -182,6 +191,9 @@ fn admit(
         },
     };
     record.traced(headers::to_upstream(&mut head.headers, seen, hop)?);
+    if call.is_some() {
+        head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
     let resends = match conversion {
         Conversion::Grpc if route.resends_calls() => Resends::Yes,
         _ => Resends::No,
@@ -194,7 +206,8 @@ fn admit(
         (Mirrors::No, Resends::No) if !is_idempotent(&head.method) => Resends::No,
         _ => Resends::Yes,
     };
-    let bounds = Bounds::new(rules, conversion, keeps, listener.http().stalled_timeout);
+    let mut bounds = Bounds::new(rules, conversion, keeps, listener.http().stalled_timeout);
+    bounds.text = call.and_then(|call| call.decoder());
     if bounds.exceeded_by(&head.headers) {
         return Err(ProxyError::BodyTooLarge.into());
     }
@@ -241,7 +254,7 @@ async fn decide(connection: &Rc<Connection>, admitted: Admitted, record: &mut Re
     // Filter, and rewrite: filters see the path that was asked for.
     if route.filters().is_empty() {
         drop(own);
-    } else if let Err(short) = Box::pin(filtered(&route, &mut outgoing, own, record)).await {
+    } else if let Err(short) = Box::pin(filtered(&connection.worker, &route, &mut outgoing, own, record)).await {
         // On the heap: most routes have none.
         return Answer::Short(short);
     }
@@ -334,12 +347,13 @@ async fn decide(connection: &Rc<Connection>, admitted: Admitted, record: &mut Re
 /// # Errors
 /// The short way out.
 async fn filtered(
+    worker: &Worker,
     route: &Rc<ResolvedRoute>,
     outgoing: &mut Outgoing,
     own: Option<Box<Short>>,
     record: &mut Record,
 ) -> Result<(), Short> {
-    filter::request(route, outgoing, record).await?;
+    filter::request(worker, route, outgoing, record).await?;
     own.map_or(Ok(()), |own| Err(*own))
 }
 
@@ -386,7 +400,11 @@ fn respond(
                     if conversion == Conversion::Grpc {
                         record.grpc_status(grpc::Status::read(&head.headers));
                     }
-                    let body = ResponseBody::upstream(body, lease, record, conversion, limits);
+                    let call = record.web;
+                    let mut body = ResponseBody::upstream(body, lease, record, conversion, limits);
+                    if let Some(form) = call.and_then(|call| call.to_web(&mut head.headers)) {
+                        body.write_as(form);
+                    }
                     Response::from_parts(head, body)
                 }
                 Err(error) => {
@@ -431,9 +449,10 @@ fn respond(
             respond_with(&respond, Some(error), asker, record)
         }
         Answer::Short(Short::Refused { error, allow }) => refusal(error, allow, asker, record),
+        Answer::Short(Short::Relayed { answer, error }) => relayed(*answer, error, asker, record),
     };
     if let Some(passage) = passage {
-        passage.response(response.headers_mut());
+        passage.response(&mut response);
     }
     if let Some(node) = node {
         response.headers_mut().insert(headers::NODE, node);

@@ -10,6 +10,7 @@ mod filters;
 mod forward;
 mod framing;
 mod grpc;
+mod grpc_web;
 mod guarded;
 mod harness;
 mod limits;

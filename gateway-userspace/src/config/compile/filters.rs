@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::filters::api_key::ApiKey;
 use crate::filters::basic_auth::BasicAuth;
 use crate::filters::jwt::Jwt;
+use crate::filters::jwt::fetched::Publisher;
 use crate::filters::rate_limit::{self, Key, RateLimit};
 use crate::filters::{Filter, FilterSettings, Identity, NamedFilter, Owner, Settings};
 use crate::registry::Registry;
@@ -35,7 +36,12 @@ fn filter(settings: &Settings, id: &Identity, registry: &Registry) -> Filter {
         }
         Settings::ApiKey(settings) => Filter::ApiKey(Box::new(ApiKey::new(settings))),
         Settings::BodyLimit(limit) => Filter::BodyLimit(*limit),
-        Settings::Jwt(settings) => Filter::Jwt(Box::new(Jwt::new(settings))),
+        Settings::ForwardAuth(settings) => Filter::ForwardAuth(Box::new(settings.clone())),
+        Settings::Compression(settings) => Filter::Compression(Box::new(settings.clone())),
+        Settings::Jwt(settings) => {
+            let cell = |publisher: &Publisher| registry.fetched(id, &publisher.url.to_string());
+            Filter::Jwt(Box::new(Jwt::new(settings, cell)))
+        }
         Settings::RateLimit(settings) => Filter::RateLimit(Box::new(rate_limit(settings, id, registry))),
     }
 }

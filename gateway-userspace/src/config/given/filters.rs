@@ -36,6 +36,10 @@ pub struct Filter {
     pub body_limit: Option<BodyLimit>,
     /// Lets pass who has a token that an issuer signed.
     pub jwt: Option<Jwt>,
+    /// Compresses answers for clients that take it.
+    pub compression: Option<Compression>,
+    /// Asks a service of another upstream whether a request may go on.
+    pub forward_auth: Option<ForwardAuth>,
 }
 
 /// Removes, sets and adds fields.
@@ -182,10 +186,11 @@ pub struct BodyLimit {
 }
 
 /// Lets pass who has a JSON Web Token that one of the issuers signed for one of the audiences, and whose time it is; others
-/// get 401. `exp`, `iss` and `aud` must be there. Endpoints get its `sub` in `x-consumer`, and the token itself.
+/// get 401. `exp`, `iss` and `aud` must be there. Endpoints get its `sub` in `x-consumer`, and the token itself. Exactly one
+/// of `jwks_file` and `jwks_url`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["issuers", "audiences", "jwks_file"]))]
+#[schemars(extend("required" = ["issuers", "audiences"]))]
 pub struct Jwt {
     /// Who may have signed it (`iss`).
     #[schemars(length(min = 1, max = limits::JWT_NAMES_MAX), extend("examples" = [["https://id.example.com"]]))]
@@ -202,6 +207,19 @@ pub struct Jwt {
     /// File with the issuers' public keys (a JSON Web Key Set). Read when the configuration is.
     #[schemars(extend("examples" = ["/etc/gateway/issuer.jwks.json"]))]
     pub jwks_file: Option<PathBuf>,
+    /// Where the issuers publish that set (http or https). It is fetched again and again; the last good one holds.
+    #[schemars(extend("examples" = ["https://id.example.com/.well-known/jwks.json"]))]
+    pub jwks_url: Option<String>,
+    /// How often it is fetched; also when a token names a key that is not in it, at most once in ten seconds.
+    #[schemars(extend(
+        "default" = time_text(limits::JWKS_REFRESH),
+        "x-range" = [time_text(limits::JWKS_REFRESH_MIN), time_text(limits::JWKS_REFRESH_MAX)]
+    ))]
+    pub jwks_refresh: Option<Time>,
+    /// File with the certificates, as PEM, of the authorities that may have issued that of `jwks_url`. Default: those that the
+    /// system trusts.
+    #[schemars(extend("examples" = ["/etc/gateway/services-ca.pem"]))]
+    pub jwks_ca_file: Option<PathBuf>,
     /// Where requests have it: `bearer` (`Authorization: Bearer`), `header:NAME`, `cookie:NAME`, `query:NAME`.
     #[schemars(extend("default" = limits::JWT_FROM, "examples" = ["cookie:session"]))]
     pub from: Option<String>,
@@ -232,4 +250,93 @@ pub enum JwtAlgorithm {
     ES384,
     /// Ed25519.
     EdDSA,
+}
+
+/// Compresses the bodies of answers for clients that take it (`Accept-Encoding`). Never: what has a `Content-Encoding` or says
+/// `no-transform`, parts (206), event streams and gRPC.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Compression {
+    /// What may be used; where a client likes several as much, the first of them.
+    #[schemars(
+        length(min = 1, max = limits::COMPRESSION_ALGORITHMS_MAX),
+        extend("default" = limits::COMPRESSION_ALGORITHMS)
+    )]
+    pub algorithms: Option<Vec<CompressionAlgorithm>>,
+    /// Bytes of a body at least, where its length is known.
+    #[schemars(
+        range(min = limits::COMPRESSION_MIN_BYTES, max = limits::COMPRESSION_MIN_BYTES_MAX),
+        extend("default" = limits::COMPRESSION_MIN_BYTES)
+    )]
+    pub min_bytes: Option<u64>,
+    /// What is compressed, by `Content-Type`, in lower case; `text/*` stands for all of a kind.
+    #[schemars(
+        length(min = 1, max = limits::COMPRESSION_TYPES_MAX),
+        extend("default" = limits::COMPRESSION_TYPES, "examples" = [["text/*", "application/json"]])
+    )]
+    pub types: Option<Vec<String>>,
+    /// How hard it is tried: 1 takes the least time, 6 makes the least bytes.
+    #[schemars(
+        range(min = 1, max = limits::COMPRESSION_LEVEL_MAX),
+        extend("default" = limits::COMPRESSION_LEVEL)
+    )]
+    pub level: Option<u8>,
+}
+
+/// `compression.algorithms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CompressionAlgorithm {
+    /// The one that every client knows.
+    Gzip,
+    /// Brotli: fewer bytes of text than gzip.
+    Br,
+    /// Zstandard: as few as gzip, in the least time.
+    Zstd,
+}
+
+/// Asks a service of another upstream whether a request may go on: by a GET without a body, with the request's method, host and
+/// target in `X-Forwarded-Method`, `X-Forwarded-Host` and `X-Forwarded-Uri`. By 2xx it may; any other answer goes to the client
+/// as it is.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["upstream"]))]
+pub struct ForwardAuth {
+    /// The upstream that is asked, by its balancer, breaker and limits.
+    #[schemars(extend("examples" = ["auth"]))]
+    pub upstream: Option<String>,
+    /// What it is asked for.
+    #[schemars(extend("default" = limits::FORWARD_AUTH_PATH, "examples" = ["/check"]))]
+    pub path: Option<String>,
+    /// How long it may take, all tries and the answer's body included.
+    #[schemars(extend(
+        "default" = time_text(limits::FORWARD_AUTH_TIMEOUT),
+        "x-range" = [time_text(limits::TIME_MIN), time_text(limits::FORWARD_AUTH_TIMEOUT_MAX)]
+    ))]
+    pub timeout: Option<Time>,
+    /// Fields of the request that the service is told, in lower case.
+    #[schemars(
+        length(max = limits::FILTER_FIELDS_MAX),
+        extend("default" = limits::FORWARD_AUTH_REQUEST_HEADERS)
+    )]
+    pub request_headers: Option<Vec<String>>,
+    /// Fields of its answer that the request goes on with, in lower case; what clients write into these is removed.
+    #[schemars(
+        length(max = limits::FILTER_FIELDS_MAX),
+        extend("default" = [] as [&str; 0], "examples" = [["x-user", "x-roles"]])
+    )]
+    pub response_headers: Option<Vec<String>>,
+    /// What becomes of requests while it does not answer.
+    #[schemars(extend("default" = OnFailure::Deny))]
+    pub on_failure: Option<OnFailure>,
+}
+
+/// `forward_auth.on_failure`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// They are refused, with 503.
+    Deny,
+    /// They go on, and are counted: who can keep the service from answering is not kept out.
+    Allow,
 }

@@ -138,6 +138,10 @@ macro_rules! route_keys {
             /// Bytes of one gRPC message of a request at most; beyond it the client gets status 8 (resource exhausted).
             #[schemars(range(min = 1, max = limits::GRPC_MESSAGE_BYTES_MAX_MAX), extend("default" = limits::GRPC_MESSAGE_BYTES_MAX))]
             grpc_message_bytes_max: u32,
+            /// Whether calls of browsers (gRPC-Web, binary and text) become gRPC calls, and their answers gRPC-Web again. The
+            /// upstream speaks HTTP/2. Else they pass as they are.
+            #[schemars(extend("default" = false))]
+            grpc_web: bool,
             /// Bytes of a request's body that are kept to send it again; longer ones are tried once.
             #[schemars(range(min = 0, max = limits::REPLAY_BYTES_MAX_MAX), extend("default" = limits::REPLAY_BYTES_MAX))]
             replay_bytes_max: usize,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::given::JwtAlgorithm;
+use crate::config::given::{CompressionAlgorithm, JwtAlgorithm};
 
 /// Filters of a route, or of a listener, at most: each is run for each request.
 pub const FILTERS_MAX: usize = 16;
@@ -56,7 +56,54 @@ pub const JWT_ALGORITHMS_MAX: usize = 9;
 pub const JWT_ALGORITHMS: [JwtAlgorithm; 2] = [JwtAlgorithm::RS256, JwtAlgorithm::ES256];
 /// `jwt.from` where nothing is given.
 pub const JWT_FROM: &str = "bearer";
-/// Keys of a set at most: issuers have two or three.
-pub const JWT_KEYS_MAX: usize = 64;
-/// Characters of an RSA key's modulus, in base64, at least: 2048 bits.
-pub const JWT_RSA_CHARS_MIN: usize = 342;
+/// `jwt.jwks_refresh` where none is given: issuers publish new keys long before they use them.
+pub const JWKS_REFRESH: Duration = Duration::from_secs(300);
+/// Shortest `jwt.jwks_refresh`: sets are never asked for more often.
+pub const JWKS_REFRESH_MIN: Duration = Duration::from_secs(10);
+/// Longest `jwt.jwks_refresh`: so long a key that was taken back would be believed.
+pub const JWKS_REFRESH_MAX: Duration = Duration::from_secs(86_400);
+
+/// `compression.algorithms` at most: all that there are.
+pub const COMPRESSION_ALGORITHMS_MAX: usize = 3;
+/// `compression.algorithms` where none are given: what costs least for what it saves comes first.
+pub const COMPRESSION_ALGORITHMS: [CompressionAlgorithm; 3] = [
+    CompressionAlgorithm::Zstd,
+    CompressionAlgorithm::Br,
+    CompressionAlgorithm::Gzip,
+];
+/// `compression.min_bytes` where nothing is given, and at least: less fits into a packet as it is.
+pub const COMPRESSION_MIN_BYTES: u64 = 1_024;
+/// `compression.min_bytes` at most: what is longer is worth it in any case.
+pub const COMPRESSION_MIN_BYTES_MAX: u64 = 1 << 20;
+/// `compression.types` at most: they are looked through one by one.
+pub const COMPRESSION_TYPES_MAX: usize = 64;
+/// `compression.types` where none are given: text of all kinds; pictures, films and archives are compressed already.
+pub const COMPRESSION_TYPES: [&str; 14] = [
+    "text/html",
+    "text/css",
+    "text/plain",
+    "text/javascript",
+    "text/xml",
+    "text/csv",
+    "text/markdown",
+    "application/javascript",
+    "application/json",
+    "application/manifest+json",
+    "application/problem+json",
+    "application/xml",
+    "application/wasm",
+    "image/svg+xml",
+];
+/// `compression.level` where none is given.
+pub const COMPRESSION_LEVEL: u8 = 4;
+/// `compression.level` at most: with more a worker would be held up for longer than a millisecond.
+pub const COMPRESSION_LEVEL_MAX: u8 = 6;
+
+/// `forward_auth.path` where none is given.
+pub const FORWARD_AUTH_PATH: &str = "/";
+/// `forward_auth.timeout` where none is given: clients wait for it before they wait for the endpoint.
+pub const FORWARD_AUTH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest `forward_auth.timeout`: nobody waits longer for a page.
+pub const FORWARD_AUTH_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+/// `forward_auth.request_headers` where none are given: what credentials stand in.
+pub const FORWARD_AUTH_REQUEST_HEADERS: [&str; 2] = ["authorization", "cookie"];

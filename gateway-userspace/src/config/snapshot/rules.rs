@@ -92,6 +92,8 @@ pub struct RouteHttp {
     pub body_bytes_max: u64,
     /// Bytes of one gRPC message of a request at most.
     pub grpc_message_bytes_max: u32,
+    /// What becomes of gRPC-Web.
+    pub grpc_web: GrpcWeb,
     /// Bytes of a request's body that are kept to send it again.
     pub replay_bytes_max: usize,
     /// What `//` in a path is.
@@ -104,6 +106,15 @@ pub struct RouteHttp {
     pub upgrades: Vec<String>,
     /// When a request is sent again.
     pub retry: Retries,
+}
+
+/// `grpc_web`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrpcWeb {
+    /// It is translated to gRPC.
+    Translated,
+    /// It passes as it is.
+    Passed,
 }
 
 /// `merge_slashes`.
@@ -168,6 +179,7 @@ impl Default for RouteHttp {
             tunnel_idle_timeout: limits::TUNNEL_IDLE_TIMEOUT,
             body_bytes_max: limits::BODY_BYTES_MAX,
             grpc_message_bytes_max: limits::GRPC_MESSAGE_BYTES_MAX,
+            grpc_web: GrpcWeb::Passed,
             replay_bytes_max: limits::REPLAY_BYTES_MAX,
             merge_slashes: MergeSlashes::On,
             encoded_slash: EncodedSlash::Refuse,

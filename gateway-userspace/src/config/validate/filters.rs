@@ -1,7 +1,9 @@
 //! `route.filters` and `listener.filters`: names, exactly one kind each, and what each kind wants.
 
+mod compression;
 mod cors;
 mod credentials;
+mod forward_auth;
 mod jwt;
 mod rate_limit;
 mod secrets;
@@ -31,10 +33,11 @@ pub enum Scope<'s> {
     Route(Option<&'s PathPattern>),
 }
 
-/// The filters of the route or listener at that path.
+/// The filters of the route or listener at that path; upstreams are those that they may ask.
 pub fn filters(
     given: Option<&[given::Filter]>,
     scope: Scope<'_>,
+    upstreams: &Names,
     path: &KeyPath,
     problems: &mut Problems<'_>,
 ) -> Vec<FilterSettings> {
@@ -44,7 +47,7 @@ pub fn filters(
     for (index, filter) in given.into_iter().flatten().enumerate() {
         let path = path.index(index);
         let name = names.declare(filter.name.as_ref(), &path.key("name"), problems);
-        let kind = kind(filter, scope, &path, problems);
+        let kind = kind(filter, scope, upstreams, &path, problems);
         filters.extend(name.zip(kind).map(|(name, kind)| FilterSettings { name, kind }));
     }
     filters
@@ -54,6 +57,7 @@ pub fn filters(
 fn kind(
     given: &given::Filter,
     scope: Scope<'_>,
+    upstreams: &Names,
     path: &KeyPath,
     problems: &mut Problems<'_>,
 ) -> Option<Settings> {
@@ -67,6 +71,8 @@ fn kind(
         ("api_key", given.api_key.is_some()),
         ("body_limit", given.body_limit.is_some()),
         ("jwt", given.jwt.is_some()),
+        ("compression", given.compression.is_some()),
+        ("forward_auth", given.forward_auth.is_some()),
     ];
     let mut there = kinds
         .iter()
@@ -87,7 +93,7 @@ fn kind(
             problems.add(path, "the filter does nothing", remedy);
             None
         }
-        (Some(key), None) => settings(given, scope, &path.key(key), problems),
+        (Some(key), None) => settings(given, scope, upstreams, &path.key(key), problems),
     }
 }
 
@@ -95,6 +101,7 @@ fn kind(
 fn settings(
     given: &given::Filter,
     scope: Scope<'_>,
+    upstreams: &Names,
     path: &KeyPath,
     problems: &mut Problems<'_>,
 ) -> Option<Settings> {
@@ -115,6 +122,13 @@ fn settings(
     }
     if let Some(given) = &given.jwt {
         return jwt::jwt(given, path, problems).map(Settings::Jwt);
+    }
+    if let Some(given) = &given.forward_auth {
+        return forward_auth::forward_auth(given, upstreams, path, problems).map(Settings::ForwardAuth);
+    }
+    if let Some(given) = &given.compression {
+        let compression = compression::compression(given, path, problems);
+        return Some(Settings::Compression(compression));
     }
     if let Some(given) = &given.body_limit {
         return given.bytes.map(|bytes| Settings::BodyLimit(BodyLimit { bytes }));

@@ -216,7 +216,8 @@ fn way(
     })
 }
 
-fn check_path(http: &str, path: &KeyPath, problems: &mut Problems<'_>) {
+/// A path that endpoints can be asked for, with or without a query.
+pub(super) fn check_path(http: &str, path: &KeyPath, problems: &mut Problems<'_>) {
     // A query is welcome here: nothing is matched against it.
     let (target, _) = http.split_once('?').unwrap_or((http, ""));
     if let Err((fault, remedy)) = patterns::path(target) {

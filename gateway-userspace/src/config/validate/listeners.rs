@@ -24,6 +24,7 @@ pub fn listeners(
 ) -> Vec<ListenerSettings> {
     let path = KeyPath::top("listener");
     let mut names = Names::new("listener");
+    let upstreams = Names::of_upstreams(given);
     let mut taken: Vec<(SocketAddr, KeyPath)> = Vec::new();
     let mut listeners = Vec::new();
     let (mut http, mut route_http) = (ListenerHttp::default(), RouteHttp::default());
@@ -42,7 +43,8 @@ pub fn listeners(
         let (http_keys, route_keys) = (listener.listener_keys(), listener.route_keys());
         keys::listener_keys(&http_keys, &path, problems);
         keys::route_keys(&route_keys, &path, problems);
-        let filters = filters::filters(listener.filters.as_deref(), Scope::Listener, &path, problems);
+        let filters = listener.filters.as_deref();
+        let filters = filters::filters(filters, Scope::Listener, &upstreams, &path, problems);
         let tls = tls::listener(listener, &path, surroundings, problems);
         let Some(address) = listener.address else { continue };
         let path = path.key("address");

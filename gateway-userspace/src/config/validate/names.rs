@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::config::given::Given;
 use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::{Problems, listed, nearest};
@@ -23,6 +24,14 @@ impl Names {
             known: HashMap::new(),
             order: Vec::new(),
         }
+    }
+
+    /// Those of all upstreams.
+    pub fn of_upstreams(given: &Given) -> Self {
+        let mut names = Self::new("upstream");
+        let upstreams = given.upstream.iter().flatten();
+        names.expect(upstreams.filter_map(|upstream| upstream.name.as_ref()));
+        names
     }
 
     /// Takes in names that are declared, and checked, elsewhere.

@@ -55,7 +55,8 @@ pub fn routes(
         let own = own.and_then(|name| upstreams.iter().find(|upstream| upstream.name == *name));
         let subset = subsets::of_route(route, own.map(|own| &own.subsets), &path, problems);
         let scope = Scope::Route(matching.as_ref().map(|matching| &matching.path));
-        let filters = filters::filters(route.filters.as_deref(), scope, &path, problems);
+        let filters = route.filters.as_deref();
+        let filters = filters::filters(filters, scope, &references.upstreams, &path, problems);
         let ladder = fallback::fallback(route, upstreams, &references.upstreams, &path, problems);
         let (Some(name), Some(matching), Some(action)) = (name, matching, action) else {
             continue;
@@ -102,7 +103,7 @@ struct References {
 
 impl References {
     fn collect(given: &Given) -> Self {
-        let (mut listeners, mut upstreams) = (Names::new("listener"), Names::new("upstream"));
+        let mut listeners = Names::new("listener");
         listeners.expect(
             given
                 .listener
@@ -110,13 +111,7 @@ impl References {
                 .flatten()
                 .filter_map(|listener| listener.name.as_ref()),
         );
-        upstreams.expect(
-            given
-                .upstream
-                .iter()
-                .flatten()
-                .filter_map(|upstream| upstream.name.as_ref()),
-        );
+        let upstreams = Names::of_upstreams(given);
         Self { listeners, upstreams }
     }
 

@@ -211,6 +211,29 @@ pub fn read_ticket_keys(file: &Path) -> Result<TicketKeys, (String, String)> {
     TicketKeys::parse(&text).map_err(|error| (error.to_string(), make))
 }
 
+/// Whose signature is trusted on certificates of others: those of a file, else those that the system trusts.
+pub(super) fn roots(
+    given: Option<&PathBuf>,
+    path: &KeyPath,
+    problems: &mut Problems<'_>,
+) -> Option<Roots> {
+    let file = match given {
+        Some(file) => Some(existing_name(file, path, problems)?),
+        None => system_roots(),
+    };
+    let Some(file) = file else {
+        let remedy = "write the path of a file with the authority of the certificates";
+        problems.add(path, "this system has no file of authorities that it trusts", remedy);
+        return None;
+    };
+    Roots::load(&file)
+        .map_err(|fault| {
+            let text = format!("{} {}", file.display(), fault.fault);
+            problems.add(path, text, fault.remedy);
+        })
+        .ok()
+}
+
 /// `upstream.tls`; `None` where it speaks none, or there are problems.
 pub fn upstream(
     given: Option<&UpstreamTls>,
@@ -218,25 +241,7 @@ pub fn upstream(
     problems: &mut Problems<'_>,
 ) -> Option<Arc<ClientTls>> {
     let given = given?;
-    let roots = match &given.ca_file {
-        Some(file) => Some(existing_name(file, &path.key("ca_file"), problems)?),
-        None => system_roots(),
-    };
-    let Some(roots) = roots else {
-        let remedy = "add ca_file = \"…\" with the authority of the endpoints' certificates";
-        problems.add(
-            &path.key("ca_file"),
-            "this system has no file of authorities that it trusts",
-            remedy,
-        );
-        return None;
-    };
-    let roots = Roots::load(&roots)
-        .map_err(|fault| {
-            let text = format!("{} {}", roots.display(), fault.fault);
-            problems.add(&path.key("ca_file"), text, fault.remedy);
-        })
-        .ok();
+    let roots = roots(given.ca_file.as_ref(), &path.key("ca_file"), problems);
     let name = given.server_name.as_ref().and_then(|name| {
         let parsed = ServerName::try_from(name.clone()).ok();
         if parsed.is_none() {

@@ -8,9 +8,12 @@ use super::Conversion;
 use crate::config::snapshot::RouteHttp;
 use crate::l7::attempt::Resends;
 use crate::l7::grpc::MessageMeter;
+use crate::l7::grpc::web::Decoder;
 
 /// What holds for one body.
 pub(crate) struct Bounds {
+    /// gRPC-Web: what the client writes as text.
+    pub(crate) text: Option<Decoder>,
     /// Bytes in all; `None`: no bound.
     pub(crate) bytes_max: Option<u64>,
     /// Bytes kept to send it again; 0: it is never sent again.
@@ -31,6 +34,7 @@ impl Bounds {
     ) -> Self {
         let is_call = conversion == Conversion::Grpc;
         Self {
+            text: None,
             bytes_max: (!is_call).then_some(rules.body_bytes_max),
             replay_bytes_max: match keeps {
                 Resends::Yes => rules.replay_bytes_max,

@@ -13,10 +13,13 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::coded::Coded;
+use super::web::Framed;
 use super::{BodyError, bytes_of};
+use crate::filters::compression::coder::Coder;
 use crate::l7::error::ProxyError;
 use crate::l7::exchange::Exchange;
-use crate::l7::grpc;
+use crate::l7::grpc::{self, web};
 use crate::l7::headers;
 use crate::l7::pool::Lease;
 use crate::l7::record::{IsCall, Record};
@@ -44,15 +47,19 @@ pub(crate) struct ResponseBody {
     record: Option<Box<Record>>,
 }
 
-enum Source {
+pub(super) enum Source {
     /// Of our own; taken when it was sent.
     Own(Option<Bytes>),
     Upstream(Box<Upstream>),
+    /// What one of these gives, compressed.
+    Coded(Box<Coded>),
+    /// What an upstream gives, as gRPC-Web.
+    Web(Box<Framed>),
     /// What is said of a body that broke off.
     Trailers(Option<HeaderMap>),
 }
 
-struct Upstream {
+pub(super) struct Upstream {
     body: Incoming,
     lease: Option<Lease>,
     exchange: Rc<Exchange>,
@@ -87,6 +94,20 @@ impl ResponseBody {
         Self::new(Source::Upstream(Box::new(upstream)), record)
     }
 
+    /// Compresses what is left of it, which is all.
+    pub(crate) fn encode(&mut self, coder: Coder) {
+        let source = std::mem::replace(&mut self.source, Source::Trailers(None));
+        self.source = Source::Coded(Box::new(Coded::new(source, coder)));
+    }
+
+    /// Writes what there is of it as gRPC-Web has it.
+    pub(crate) fn write_as(&mut self, form: web::Form) {
+        if !self.is_end_stream() {
+            let source = std::mem::replace(&mut self.source, Source::Trailers(None));
+            self.source = Source::Web(Box::new(Framed { source, form }));
+        }
+    }
+
     /// Nothing: the record goes on elsewhere, with a tunnel.
     pub(crate) fn none() -> Self {
         Self {
@@ -114,7 +135,7 @@ impl ResponseBody {
 
     /// The connection to the endpoint may be used again.
     fn release(&mut self) {
-        if let Source::Upstream(upstream) = &mut self.source
+        if let Some(upstream) = self.source.upstream()
             && let Some(lease) = upstream.lease.take()
         {
             upstream.exchange.waits_for_nobody();
@@ -130,15 +151,16 @@ impl ResponseBody {
 
     fn ended(&mut self) {
         self.release();
+        let is_call = self.is_call();
         if let Some(mut record) = self.record.take() {
-            record.ended(self.is_call());
+            record.ended(is_call);
             record.complete();
         }
     }
 
-    fn is_call(&self) -> IsCall {
-        match &self.source {
-            Source::Upstream(upstream) if upstream.conversion == Conversion::Grpc => IsCall::Yes,
+    fn is_call(&mut self) -> IsCall {
+        match self.source.upstream() {
+            Some(upstream) if upstream.conversion == Conversion::Grpc => IsCall::Yes,
             _ => IsCall::No,
         }
     }
@@ -148,12 +170,16 @@ impl ResponseBody {
         if let Some(mut record) = self.record.take() {
             record.fail(error);
         }
-        let conversion = match &self.source {
-            Source::Upstream(upstream) => {
+        let conversion = match self.source.upstream() {
+            Some(upstream) => {
                 upstream.exchange.waits_for_nobody();
                 upstream.conversion
             }
-            Source::Own(_) | Source::Trailers(_) => Conversion::None,
+            None => Conversion::None,
+        };
+        let form = match &self.source {
+            Source::Web(framed) => Some(framed.form),
+            _ => None,
         };
         self.source = Source::Trailers(None);
         Poll::Ready(Some(match conversion {
@@ -161,14 +187,64 @@ impl ResponseBody {
                 let mut trailers = HeaderMap::new();
                 let status = grpc::Status::of_http(error.status());
                 status.write(&mut trailers, &format!("{}: {error}", error.reason()));
-                Ok(Frame::trailers(trailers))
+                Ok(match form {
+                    Some(form) => Frame::data(form.trailers(&trailers)),
+                    None => Frame::trailers(trailers),
+                })
             }
             Conversion::None => Err(BodyError::Ended(error)),
         }))
     }
 }
 
+impl Source {
+    pub(super) fn poll(
+        &mut self,
+        record: Option<&mut Box<Record>>,
+        context: &mut Context<'_>,
+    ) -> Poll<Polled> {
+        match self {
+            Self::Upstream(upstream) => upstream.poll(record, context),
+            Self::Coded(coded) => coded.poll(record, context),
+            Self::Web(framed) => framed.poll(record, context),
+            Self::Own(body) => Poll::Ready(match body.take() {
+                Some(bytes) => Polled::Frame(Frame::data(bytes)),
+                None => Polled::End,
+            }),
+            Self::Trailers(trailers) => Poll::Ready(match trailers.take() {
+                Some(trailers) => Polled::Frame(Frame::trailers(trailers)),
+                None => Polled::End,
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_none(),
+            Self::Upstream(upstream) => upstream.body.is_end_stream(),
+            Self::Coded(coded) => coded.is_end_stream(),
+            Self::Web(framed) => framed.source.is_end_stream(),
+            Self::Trailers(trailers) => trailers.is_none(),
+        }
+    }
+
+    /// The endpoint's body in it.
+    pub(super) fn upstream(&mut self) -> Option<&mut Upstream> {
+        match self {
+            Self::Upstream(upstream) => Some(upstream),
+            Self::Coded(coded) => coded.upstream(),
+            Self::Web(framed) => framed.upstream(),
+            Self::Own(_) | Self::Trailers(_) => None,
+        }
+    }
+}
+
 impl Upstream {
+    /// The client was given something that was held back.
+    pub(super) fn gives(&self, record: &Record) {
+        self.exchange.gives(record.now(), record.paces());
+    }
+
     fn poll(&mut self, record: Option<&mut Box<Record>>, context: &mut Context<'_>) -> Poll<Polled> {
         if let Some(error) = self.exchange.verdict() {
             return Poll::Ready(Polled::Broken(error));
@@ -198,15 +274,14 @@ impl Upstream {
                     }
                     headers::filter_trailers(trailers);
                 }
-                record.sent(bytes_of(&frame));
-                self.exchange.gives(record.now(), record.paces());
+                self.gives(record);
                 Poll::Ready(Polled::Frame(frame))
             }
         }
     }
 }
 
-enum Polled {
+pub(super) enum Polled {
     Frame(Frame<Bytes>),
     End,
     Broken(ProxyError),
@@ -221,22 +296,7 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let polled = match &mut this.source {
-            Source::Upstream(upstream) => upstream.poll(this.record.as_mut(), context),
-            Source::Own(body) => Poll::Ready(match body.take() {
-                Some(bytes) => {
-                    if let Some(record) = &mut this.record {
-                        record.sent(bytes.len() as u64);
-                    }
-                    Polled::Frame(Frame::data(bytes))
-                }
-                None => Polled::End,
-            }),
-            Source::Trailers(trailers) => Poll::Ready(match trailers.take() {
-                Some(trailers) => Polled::Frame(Frame::trailers(trailers)),
-                None => Polled::End,
-            }),
-        };
+        let polled = this.source.poll(this.record.as_mut(), context);
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Polled::Broken(error)) => this.break_off(error),
@@ -245,6 +305,9 @@ impl Body for ResponseBody {
                 Poll::Ready(None)
             }
             Poll::Ready(Polled::Frame(frame)) => {
+                if let Some(record) = &mut this.record {
+                    record.sent(bytes_of(&frame));
+                }
                 if this.is_end_stream() {
                     this.ended();
                 }
@@ -254,18 +317,14 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Own(body) => body.is_none(),
-            Source::Upstream(upstream) => upstream.body.is_end_stream(),
-            Source::Trailers(trailers) => trailers.is_none(),
-        }
+        self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Source::Upstream(upstream) => upstream.body.size_hint(),
-            Source::Trailers(_) => SizeHint::default(),
+            Source::Coded(_) | Source::Web(_) | Source::Trailers(_) => SizeHint::default(),
         }
     }
 }

@@ -164,10 +164,7 @@ impl Upload {
             return Poll::Ready(None);
         }
         let source = &mut *self.source.borrow_mut();
-        let Some(incoming) = &mut source.incoming else {
-            return Poll::Ready(None);
-        };
-        let Poll::Ready(polled) = Pin::new(incoming).poll_frame(context) else {
+        let Poll::Ready(polled) = source.poll_incoming(context) else {
             self.owed.set(Owed::Yes);
             if let Some(patience) = &mut source.patience {
                 ready!(patience.poll(context));
@@ -186,8 +183,11 @@ impl Upload {
                 return Poll::Ready(None);
             }
             Some(Err(error)) => {
-                self.fault.set(Some(ProxyError::RequestBodyBroken));
-                return Poll::Ready(Some(Err(BodyError::Broken(error))));
+                self.fault.set(Some(match error {
+                    BodyError::Broken(_) => ProxyError::RequestBodyBroken,
+                    BodyError::Ended(fault) => fault,
+                }));
+                return Poll::Ready(Some(Err(error)));
             }
             Some(Ok(frame)) => frame,
         };
@@ -214,6 +214,36 @@ impl Upload {
 }
 
 impl Source {
+    /// What comes next of the client's body; nothing of a copy.
+    fn poll_incoming(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
+        let Some(decoder) = &mut self.bounds.text else {
+            let polled = ready!(Pin::new(incoming).poll_frame(context));
+            return Poll::Ready(polled.map(|frame| frame.map_err(BodyError::Broken)));
+        };
+        let bad = || Poll::Ready(Some(Err(BodyError::Ended(ProxyError::GrpcWebBad))));
+        loop {
+            let frame = match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
+                None if decoder.is_whole() => return Poll::Ready(None),
+                None => return bad(),
+                Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::Broken(error)))),
+                Some(Ok(frame)) => frame,
+            };
+            let data = match frame.into_data() {
+                Ok(data) => data,
+                Err(other) => return Poll::Ready(Some(Ok(other))),
+            };
+            match decoder.decode(&data) {
+                Ok(_) if incoming.is_end_stream() && !decoder.is_whole() => return bad(),
+                Ok(plain) if plain.is_empty() => {}
+                Ok(plain) => return Poll::Ready(Some(Ok(Frame::data(plain.into())))),
+                Err(_) => return bad(),
+            }
+        }
+    }
+
     fn keep(&mut self, frame: &Frame<Bytes>) {
         if self.keeping == Keeping::Spilled {
             return;
@@ -264,6 +294,7 @@ impl Source {
             source: RefCell::new(Source {
                 incoming: None,
                 bounds: Bounds {
+                    text: None,
                     bytes_max: None,
                     replay_bytes_max: 0,
                     messages: None,
@@ -380,6 +411,9 @@ impl Body for RequestBody {
             // What is left of it for who reads from the beginning: only asked for before the first frame.
             Some(view) => {
                 let source = view.upload.source.borrow();
+                if source.bounds.text.is_some() {
+                    return SizeHint::default();
+                }
                 let rest = source
                     .incoming
                     .as_ref()

@@ -35,6 +35,8 @@ pub(crate) struct ResolvedRoute {
     mirror: Option<Box<ResolvedMirror>>,
     /// Those of the listener, then its own.
     filters: Box<[Arc<NamedFilter>]>,
+    /// Of each of these, the way to the service that it asks.
+    authorities: Box<[Option<Rc<Self>>]>,
     resends: Resends,
     pub(in crate::l7) counters: Arc<RouteCounters>,
 }
@@ -71,7 +73,14 @@ impl ResolvedRoute {
     ) -> Self {
         let (listener, filters) = of.listener;
         let share = |name: &str| of.metrics.share((listener, &route.name, name), of.worker);
+        let filters: Box<[_]> = filters.iter().chain(&route.filters).cloned().collect();
+        let counters = of.metrics.route(listener, &route.name, of.worker);
+        let authority = |named: &Arc<NamedFilter>| {
+            let upstream = upstreams.get(named.filter.authority()?)?;
+            Some(Rc::new(Self::to_authority(&route.name, upstream, &counters)))
+        };
         Self {
+            authorities: filters.iter().map(authority).collect(),
             upstreams: route
                 .action
                 .upstreams()
@@ -95,10 +104,37 @@ impl ResolvedRoute {
                     requests_max: mirror.requests_max,
                 }))
             }),
-            filters: filters.iter().chain(&route.filters).cloned().collect(),
+            filters,
             resends: resends(route),
-            counters: of.metrics.route(listener, &route.name, of.worker),
+            counters,
             route: Arc::clone(route),
+        }
+    }
+
+    /// The way to a service that is asked about requests of the route of that name: without filters, and with the retries
+    /// that are the default.
+    fn to_authority(name: &str, upstream: &Rc<ResolvedUpstream>, counters: &Arc<RouteCounters>) -> Self {
+        let route = Arc::new(Route {
+            name: name.to_owned(),
+            action: RouteAction::Upstream(Arc::clone(&upstream.upstream)),
+            subset: None,
+            rewrite: None,
+            fault: None,
+            mirror: None,
+            fallback: Fallback::default(),
+            filters: Vec::new(),
+            http: RouteHttp::default(),
+        });
+        Self {
+            upstreams: Box::new([Rc::clone(upstream)]),
+            shares: Box::default(),
+            fallbacks: Vec::new(),
+            mirror: None,
+            filters: Box::default(),
+            authorities: Box::default(),
+            resends: resends(&route),
+            counters: Arc::clone(counters),
+            route,
         }
     }
 
@@ -195,6 +231,11 @@ impl ResolvedRoute {
     /// What its requests pass, in this order.
     pub(in crate::l7) fn filters(&self) -> &[Arc<NamedFilter>] {
         &self.filters
+    }
+
+    /// The way to the service that the filter of that position asks.
+    pub(in crate::l7) fn authority(&self, filter: usize) -> Option<&Rc<Self>> {
+        self.authorities.get(filter)?.as_ref()
     }
 
     pub(super) fn has_cors(&self) -> bool {

@@ -3,8 +3,10 @@
 
 mod addresses;
 mod bodies;
+mod compression;
 mod cors;
 mod credentials;
+mod forward_auth;
 mod rates;
 mod tokens;
 

@@ -25,6 +25,7 @@ use crate::config::surroundings::Surroundings;
 use crate::config::{Settings, compile, limits};
 use crate::filters::{FilterSettings, Owner};
 use crate::guards::Driver;
+use crate::jwks::Fetcher;
 use crate::l7::{Shared, Workers};
 use crate::registry::{Channel, EndpointState, GuardSettings, Registry};
 use crate::resilience::budget::Budget;
@@ -398,6 +399,7 @@ pub(super) struct Gateway {
     pub(super) shared: Arc<Shared>,
     registry: Registry,
     guards: Driver,
+    keys: Fetcher,
     number: u64,
     lines: Lines,
 }
@@ -430,12 +432,15 @@ impl Gateway {
         let prepared = workers.prepare(&snapshot).unwrap();
         let guards = Driver::start(&tokio::runtime::Handle::current());
         guards.apply(&snapshot);
+        let keys = Fetcher::start(tokio::runtime::Handle::current());
+        keys.apply(&snapshot);
         workers.commit(prepared, snapshot);
         Self {
             workers,
             shared,
             registry,
             guards,
+            keys,
             number: 1,
             lines,
         }
@@ -456,6 +461,7 @@ impl Gateway {
         let next = Arc::new(next);
         let prepared = self.workers.prepare(&next).unwrap();
         self.guards.apply(&next);
+        self.keys.apply(&next);
         self.workers.commit(prepared, next);
     }
 

@@ -19,6 +19,7 @@ fn tables() -> String {
         let (reason, fault) = (error.reason(), error.fault().as_str());
         let status = match error {
             ProxyError::FaultAbort => "the route's".to_owned(),
+            ProxyError::AuthRefused => "the service's".to_owned(),
             ProxyError::FaultDelay => "the upstream's, or 504".to_owned(),
             _ => error.status().as_u16().to_string(),
         };

@@ -1,28 +1,23 @@
 //! `jwt`: who signs for whom, and keys that can be verified by.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk};
-use jsonwebtoken::{Algorithm, DecodingKey};
-use serde_json::Value;
+use http::Uri;
+use jsonwebtoken::Algorithm;
 
 use super::secrets::{self, Readers, Wrong};
 use super::{changeable, field_name};
-use crate::config::given::{self, JwtAlgorithm};
+use crate::config::given::{self, JwtAlgorithm, Time};
 use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
+use crate::config::snapshot::Scheme;
 use crate::config::validate::node::existing_name;
-use crate::filters::jwt::{Key, Settings, Source};
-
-const RSA: [Algorithm; 6] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-];
+use crate::config::validate::tls;
+use crate::filters::jwt::fetched::Publisher;
+use crate::filters::jwt::{Key, Keys, Settings, Source, set};
+use crate::tls::{ClientSettings, ClientTls};
 
 /// What tokens must be; `None` where it cannot be read.
 pub(super) fn jwt(given: &given::Jwt, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Settings> {
@@ -55,22 +50,110 @@ pub(super) fn jwt(given: &given::Jwt, path: &KeyPath, problems: &mut Problems<'_
     }
     let algorithms = given.algorithms.as_deref().unwrap_or(&limits::JWT_ALGORITHMS);
     let algorithms: Vec<Algorithm> = algorithms.iter().copied().map(Algorithm::from).collect();
-    let path = path.key("jwks_file");
-    let file = existing_name(given.jwks_file.as_ref()?, &path, problems)?;
-    let keys = match keys(&file, &algorithms) {
-        Ok(keys) => keys,
-        Err((fault, remedy)) => {
-            problems.add(&path, format!("{} {fault}", file.display()), remedy);
-            return None;
+    let keys = match (&given.jwks_file, &given.jwks_url) {
+        (Some(_), Some(_)) => {
+            let remedy = "remove one: keys come from a file, or from the issuer";
+            problems.add(&path.key("jwks_url"), "the filter has jwks_file already", remedy);
+            None
+        }
+        (None, None) if problems.is_known_below(path) => None,
+        (None, None) => {
+            let remedy = "add jwks_url with the issuer's jwks_uri, or jwks_file";
+            problems.add(path, "it does not say where the issuers' keys are", remedy);
+            None
+        }
+        (Some(file), None) => {
+            of_url_alone(given, path, problems);
+            let path = path.key("jwks_file");
+            let file = existing_name(file, &path, problems)?;
+            match keys(&file, &algorithms) {
+                Ok(keys) => Some(Keys::Given(keys)),
+                Err((fault, remedy)) => {
+                    problems.add(&path, format!("{} {fault}", file.display()), remedy);
+                    None
+                }
+            }
+        }
+        (None, Some(url)) => {
+            let publisher = publisher(url, given, path, problems);
+            publisher.map(|publisher| Keys::Fetched { publisher, algorithms })
         }
     };
     Some(Settings {
         issuers: issuers?,
         audiences: audiences?,
-        keys,
+        keys: keys?,
         from: from?,
         claims_to_headers,
     })
+}
+
+/// Keys that say how a set is fetched, where none is.
+fn of_url_alone(given: &given::Jwt, path: &KeyPath, problems: &mut Problems<'_>) {
+    let keys = [
+        ("jwks_refresh", given.jwks_refresh.is_some()),
+        ("jwks_ca_file", given.jwks_ca_file.is_some()),
+    ];
+    for (key, _) in keys.iter().filter(|(_, is_there)| *is_there) {
+        problems.add(&path.key(key), "nothing is fetched", "remove it, or write jwks_url instead of jwks_file");
+    }
+}
+
+fn publisher(
+    url: &str,
+    given: &given::Jwt,
+    path: &KeyPath,
+    problems: &mut Problems<'_>,
+) -> Option<Publisher> {
+    let Some((url, security)) = read_url(url) else {
+        let remedy = "write it as in \"https://id.example.com/jwks.json\"";
+        problems.add(&path.key("jwks_url"), format!("\"{url}\" is no URL that can be fetched"), remedy);
+        return None;
+    };
+    let tls = match security {
+        Scheme::Https => {
+            let path = path.key("jwks_ca_file");
+            let roots = tls::roots(given.jwks_ca_file.as_ref(), &path, problems)?;
+            let settings = ClientSettings {
+                roots,
+                name: None,
+                pair: None,
+            };
+            match ClientTls::new(&settings) {
+                Ok(tls) => Some(Arc::new(tls)),
+                Err(error) => {
+                    problems.add(&path, format!("cannot be used: {error}"), "write another file");
+                    return None;
+                }
+            }
+        }
+        Scheme::Http => {
+            if given.jwks_ca_file.is_some() {
+                let fault = "the URL has no TLS: whoever answers would be believed";
+                problems.add(&path.key("jwks_ca_file"), fault, "write https in jwks_url, or remove it");
+                return None;
+            }
+            None
+        }
+    };
+    Some(Publisher {
+        url,
+        tls,
+        refresh: given.jwks_refresh.map_or(limits::JWKS_REFRESH, |Time(refresh)| refresh),
+    })
+}
+
+/// With a host, and nothing that is not sent.
+fn read_url(text: &str) -> Option<(Uri, Scheme)> {
+    let url: Uri = text.parse().ok().filter(|_| !text.contains('#'))?;
+    let scheme = match url.scheme_str()? {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        _ => return None,
+    };
+    let authority = url.authority().filter(|authority| !authority.as_str().contains('@'))?;
+    let has_good_port = authority.port().is_none() || authority.port_u16().is_some_and(|port| port > 0);
+    (!authority.host().is_empty() && has_good_port).then_some((url, scheme))
 }
 
 fn names(given: Option<&Vec<String>>, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Vec<String>> {
@@ -104,86 +187,19 @@ fn from(text: &str, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Sourc
     }
 }
 
-/// The keys of a set that one of these algorithms can be verified by. Those for encryption, and of other algorithms, are
-/// passed over: sets have them for others.
+/// Keys of a file.
 fn keys(file: &Path, algorithms: &[Algorithm]) -> Result<Vec<Key>, Wrong> {
-    let wrong = |fault: String| {
+    let text = secrets::text(file, Readers::All)?;
+    let keys = set::parse(&text, algorithms).map_err(|fault| {
         let remedy = "get the issuer's public keys as it publishes them (its jwks_uri)";
         (fault, remedy.to_owned())
-    };
-    let text = secrets::text(file, Readers::All)?;
-    let set: Value = serde_json::from_str(&text).map_err(|error| wrong(format!("is no JSON: {error}")))?;
-    let all = set.get("keys").and_then(Value::as_array);
-    let all = all.ok_or_else(|| wrong("has no list \"keys\"".to_owned()))?;
-    if all.len() > limits::JWT_KEYS_MAX {
-        return Err(wrong(format!("has more than {} keys", limits::JWT_KEYS_MAX)));
-    }
-    let mut keys = Vec::new();
-    for (index, key) in all.iter().enumerate() {
-        let read = self::key(key, algorithms).map_err(|fault| wrong(format!("keys[{index}] {fault}")))?;
-        keys.extend(read);
-    }
+    })?;
     if keys.is_empty() {
         let remedy = "write the issuer's algorithms into algorithms, or get its keys anew";
         let fault = "has no key that one of the algorithms can be verified by";
         return Err((fault.to_owned(), remedy.to_owned()));
     }
     Ok(keys)
-}
-
-fn key(given: &Value, algorithms: &[Algorithm]) -> Result<Option<Key>, &'static str> {
-    let text = |name: &str| given.get(name).and_then(Value::as_str);
-    if text("use").is_some_and(|what| what != "sig") {
-        return Ok(None);
-    }
-    if text("kty") == Some("oct") || given.get("d").is_some() {
-        return Err("is a secret, which has no place in a set of public keys");
-    }
-    // Of kinds that nobody here knows.
-    let Ok(jwk) = serde_json::from_value::<Jwk>(given.clone()) else {
-        return match text("kty") {
-            Some("RSA" | "EC") => Err("cannot be read"),
-            _ => Ok(None),
-        };
-    };
-    let fits = |algorithm: &Algorithm| match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => RSA.contains(algorithm),
-        AlgorithmParameters::EllipticCurve(key) => matches!(
-            (&key.curve, algorithm),
-            (EllipticCurve::P256, Algorithm::ES256) | (EllipticCurve::P384, Algorithm::ES384)
-        ),
-        AlgorithmParameters::OctetKeyPair(key) => {
-            key.curve == EllipticCurve::Ed25519 && *algorithm == Algorithm::EdDSA
-        }
-        AlgorithmParameters::OctetKey(_) => false,
-    };
-    let only = match text("alg").map(str::parse::<Algorithm>) {
-        None => None,
-        Some(Ok(only)) => Some(only),
-        // It is for something that nobody here knows.
-        Some(Err(_)) => return Ok(None),
-    };
-    let fitting = algorithms.iter().filter(|algorithm| fits(algorithm));
-    let pinned: Vec<Algorithm> = fitting
-        .filter(|algorithm| only.is_none_or(|only| only == **algorithm))
-        .copied()
-        .collect();
-    if pinned.is_empty() {
-        return Ok(None);
-    }
-    if let AlgorithmParameters::RSA(key) = &jwk.algorithm
-        && key.n.len() < limits::JWT_RSA_CHARS_MIN
-    {
-        return Err("is an RSA key of less than 2048 bits");
-    }
-    if DecodingKey::from_jwk(&jwk).is_err() {
-        return Err("cannot be verified by");
-    }
-    Ok(Some(Key {
-        id: text("kid").map(str::to_owned),
-        jwk,
-        algorithms: pinned,
-    }))
 }
 
 impl From<JwtAlgorithm> for Algorithm {
@@ -238,8 +254,10 @@ mod tests {
         ];
         for (index, (rest, expected)) in rows.into_iter().enumerate() {
             let settings = load(&format!("pins-{index}"), tokens::KEYS, rest).unwrap();
-            let seen: Vec<_> = settings
-                .keys
+            let Keys::Given(keys) = &settings.keys else {
+                panic!("not given")
+            };
+            let seen: Vec<_> = keys
                 .iter()
                 .map(|key| (key.id.as_deref().unwrap(), key.algorithms.as_slice()))
                 .collect();
@@ -320,17 +338,48 @@ mod tests {
         }
         let scratch = Scratch::new("jwt-missing", tokens::KEYS, 0o600);
         let refused = scratch.load("jwt={}").unwrap_err();
-        for key in ["issuers", "audiences", "jwks_file"] {
+        for key in ["issuers", "audiences"] {
             assert!(refused.contains(&format!("jwt.{key}: is missing")), "{refused}");
         }
-        let refused = scratch
-            .load("jwt={issuers=['a','a'],audiences=[''],jwks_file='none'}")
-            .unwrap_err();
-        for fault in [
-            "issuers[1]: \"a\" stands here twice",
-            "audiences[0]: it is empty",
-            "none cannot be read",
-        ] {
+        let refused = scratch.load("jwt={issuers=['a'],audiences=['a']}").unwrap_err();
+        assert!(refused.contains("jwt: it does not say where the issuers' keys are"), "{refused}");
+        let refused = scratch.load("jwt={issuers=['a','a'],audiences=[''],jwks_file='none'}").unwrap_err();
+        for fault in ["issuers[1]: \"a\" stands here twice", "audiences[0]: it is empty", "none cannot be read"] {
+            assert!(refused.contains(fault), "{fault:?} is not in:\n{refused}");
+        }
+    }
+
+    #[test]
+    fn keys_may_be_fetched() {
+        let scratch = Scratch::new("jwt-url", "no certificate", 0o644);
+        let load = |keys: &str| scratch.load(&format!("jwt={{issuers=['a'],audiences=['a'],{keys}}}"));
+        let http = "jwks_url='http://127.0.0.1:8080/jwks?v=1',jwks_refresh='30s',algorithms=['EdDSA']";
+        let Ok(Kind::Jwt(settings)) = load(http) else {
+            panic!("not read")
+        };
+        let publisher = Publisher {
+            url: "http://127.0.0.1:8080/jwks?v=1".parse().unwrap(),
+            tls: None,
+            refresh: std::time::Duration::from_secs(30),
+        };
+        let algorithms = vec![Algorithm::EdDSA];
+        assert_eq!(settings.keys, Keys::Fetched { publisher, algorithms });
+        let https = "https://id.example.com/jwks";
+        let rows = [
+            ("jwks_url='id.example.com/jwks'".to_owned(), "jwt.jwks_url: \"id.example.com/jwks\" is no URL"),
+            ("jwks_url='ftp://id.example.com/'".to_owned(), "is no URL that can be fetched"),
+            ("jwks_url='https://a:b@id.example.com/'".to_owned(), "is no URL that can be fetched"),
+            ("jwks_url='https://id.example.com/#a'".to_owned(), "is no URL that can be fetched"),
+            ("jwks_url='https://id.example.com:0/'".to_owned(), "is no URL that can be fetched"),
+            ("jwks_url='https:///jwks'".to_owned(), "is no URL that can be fetched"),
+            (format!("jwks_url='{https}',jwks_file='secrets'"), "jwt.jwks_url: the filter has jwks_file already"),
+            (format!("jwks_url='{https}',jwks_refresh='1s'"), "jwt.jwks_refresh: \"1s\" is out of range"),
+            (format!("jwks_url='{https}',jwks_ca_file='secrets'"), "holds no certificate"),
+            ("jwks_url='http://id.example.com/',jwks_ca_file='secrets'".to_owned(), "the URL has no TLS"),
+            ("jwks_file='secrets',jwks_refresh='30s'".to_owned(), "jwt.jwks_refresh: nothing is fetched"),
+        ];
+        for (keys, fault) in rows {
+            let refused = load(&keys).unwrap_err();
             assert!(refused.contains(fault), "{fault:?} is not in:\n{refused}");
         }
     }
