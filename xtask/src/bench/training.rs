@@ -1,8 +1,8 @@
 //! The load by which a release is trained: what a gateway does in the field, in some proportion.
 //!
 //! A profile moves what it saw to the front, and what it did not see out of the way: it is laid out for size, is not
-//! inlined, and gets slower than in a build without any profile. So this is not the benchmark once more. It has each
-//! of its four loads, and beside them what they lack: uploads of several sizes by length and in chunks, answers in
+//! inlined, and gets slower than in a build without any profile. So this is not the benchmark once more. It has
+//! four of its loads, and beside them what they lack: uploads of several sizes by length and in chunks, answers in
 //! chunks, HTTP/2 on the upstream's side, refusals, an answer of the gateway's own, heads as browsers send them, routes
 //! by host, parameter and prefix. What is still missing (WebSocket, gRPC, event streams, failing upstreams) costs what
 //! code costs that nobody expected. How the profile is made a program is `release`'s matter.
@@ -15,11 +15,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::backend::CHUNKED_PATH;
-use super::load::run_generator;
+use super::generator::run_generators;
 use super::process::Scratch;
-use super::scenario::{Generator, Scenario};
+use super::scenario::{Aim, Generator, Scenario};
 use super::stage::Stage;
 use super::subject::{Part, Ports, Running, Subject};
+use super::template::Setup;
 use crate::steps;
 
 /// Configuration of the gateway that is under load, in `tests/bench`.
@@ -100,12 +101,14 @@ pub fn train(root: &Path, gateway: &Path, profiles: &Path) -> Result<()> {
         name: "training-peer",
         subject: Subject::Gateway,
         template: Subject::Gateway.template(),
+        setup: Setup::Plain,
         peer: None,
     })?;
     let mut front = start(Part {
         name: "training",
         subject: Subject::Gateway,
         template: TEMPLATE,
+        setup: Setup::Plain,
         peer: Some(peer.ports.http2),
     })?;
     let scratch = Scratch::new("training-loads")?;
@@ -117,7 +120,7 @@ pub fn train(root: &Path, gateway: &Path, profiles: &Path) -> Result<()> {
         large: &large,
         chunked: &root.join("tests/bench/chunked.lua"),
     };
-    for load in loads(front.ports, &files) {
+    for load in loads(&stage.aim(front.ports, 0), &files) {
         let requests = load
             .run(&stage, &scratch)
             .with_context(|| format!("training with {}", load.name))?;
@@ -146,11 +149,11 @@ fn instrumented(command: &Command, profiles: &Path) -> Command {
 
 impl Load {
     fn run(&self, stage: &Stage, scratch: &Scratch) -> Result<u64> {
-        let (figures, text) = run_generator(stage, scratch, self.generator, &self.command, self.seconds)?;
+        let (figures, text) = run_generators(stage, scratch, self.generator, &self.command, self.seconds, 1)?;
         // wrk counts a refusal among the requests, h2load does not.
         let refused = match self.generator {
             Generator::Wrk => figures.failed == figures.requests,
-            Generator::H2load => figures.requests == 0,
+            _ => figures.requests == 0,
         };
         let (all, as_wanted) = match self.ending {
             Ending::Answered => (figures.requests, figures.failed == 0),
@@ -163,8 +166,9 @@ impl Load {
     }
 }
 
-fn loads(ports: Ports, files: &Files<'_>) -> Vec<Load> {
-    let mut loads: Vec<Load> = Scenario::LOADS
+fn loads(aim: &Aim<'_>, files: &Files<'_>) -> Vec<Load> {
+    let ports = aim.ports;
+    let mut loads: Vec<Load> = Scenario::TRAINED
         .iter()
         .map(|scenario| {
             let seconds = match scenario {
@@ -174,7 +178,7 @@ fn loads(ports: Ports, files: &Files<'_>) -> Vec<Load> {
             Load {
                 name: scenario.name(),
                 generator: scenario.generator(),
-                command: scenario.command(ports, seconds),
+                command: scenario.command(aim, seconds),
                 seconds,
                 ending: Ending::Answered,
             }
@@ -290,14 +294,21 @@ mod tests {
             large: Path::new("/large"),
             chunked: Path::new("/chunked.lua"),
         };
-        let loads = loads(Ports { http1: 1, http2: 2 }, &files);
+        let aim = Aim {
+            ports: Ports { http1: 1, http2: 2 },
+            settings: Path::new("/bench"),
+            files: Path::new("/files"),
+            tools: Path::new("/xtask"),
+            rate: 0,
+        };
+        let loads = loads(&aim, &files);
         let refused = loads.iter().filter(|load| load.ending == Ending::Refused);
         assert_eq!(refused.count(), 1);
         let mut names: Vec<&str> = loads.iter().map(|load| load.name).collect();
-        for scenario in Scenario::LOADS {
+        for scenario in Scenario::TRAINED {
             assert!(names.contains(&scenario.name()), "{}", scenario.name());
         }
-        assert!(names.len() > 4 * Scenario::LOADS.len());
+        assert!(names.len() > 4 * Scenario::TRAINED.len());
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), loads.len(), "each has a name of its own");
