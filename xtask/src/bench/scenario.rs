@@ -105,11 +105,15 @@ impl Scenario {
         Self::Routes,
     ];
     /// Those that a release is trained with, too.
-    pub const TRAINED: [Self; 4] = [
+    pub const TRAINED: [Self; 8] = [
         Self::H1Small,
         Self::H1Large,
         Self::H1NewConnection,
         Self::H2Streams,
+        Self::GrpcUnary,
+        Self::TlsSmall,
+        Self::TlsHandshakeFull,
+        Self::TlsHandshakeResumed,
     ];
 
     /// Its name, in options and in the output.

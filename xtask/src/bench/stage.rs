@@ -137,13 +137,16 @@ impl Stage {
         raise_open_files(OPEN_FILES_TRAINING_MIN)?;
         // This program serves, too: how fast the backend is does not matter here.
         let backend = std::env::current_exe().context("asking where this program is")?;
-        Self::open(
+        let stage = Self::open(
             root,
             std::path::absolute(gateway)?,
             Peers::default(),
             backend,
             Cores { subject, generator },
-        )
+        )?;
+        files::write_call(stage.files())?;
+        files::make_certificate(stage.files())?;
+        Ok(stage)
     }
 
     /// Who is measured in `scenario`, in the order of a round.
@@ -209,7 +212,7 @@ impl Stage {
 /// Names the programs that cannot be had.
 pub fn install_for_training() -> Result<()> {
     let mut programs: Vec<Program> = BINDING.into();
-    programs.extend([WRK, H2LOAD]);
+    programs.extend([WRK, H2LOAD, OPENSSL]);
     programs::install(&programs, "the training of a release calls them")
 }
 
