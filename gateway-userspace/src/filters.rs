@@ -221,6 +221,8 @@ pub enum Foreseen {
     Counts,
     /// It would verify a password.
     Verifies,
+    /// Another service would be asked.
+    Asks,
 }
 
 /// Why a filter refuses a request.
@@ -341,11 +343,13 @@ impl Filter {
                 Ok(()) => Foreseen::Verifies,
                 Err(denial) => Foreseen::Step(Step::Deny(denial)),
             },
+            Self::ForwardAuth(_) => Foreseen::Asks,
             Self::Headers(_)
             | Self::Addresses(_)
             | Self::Cors(_)
             | Self::ApiKey(_)
             | Self::BodyLimit(_)
+            | Self::Compression(_)
             | Self::Jwt(_) => Foreseen::Step(self.request(asked, &mut Mark::default())),
         }
     }
@@ -364,6 +368,8 @@ impl Filter {
             Self::ApiKey(_) => "api_key",
             Self::BodyLimit(_) => "body_limit",
             Self::Jwt(_) => "jwt",
+            Self::Compression(_) => "compression",
+            Self::ForwardAuth(_) => "forward_auth",
         }
     }
 

@@ -1,26 +1,33 @@
 //! `bench`: the gateway beside its peers, in one run, on this machine.
 //!
-//! Reading order: `scenario` (what is measured), `subject` (who), `stage` (where), then how: `load`, `memory`,
-//! `instructions`; `targets` judges, `report` says it. How each figure is taken, and why so, is told in
+//! Reading order: `scenario` (what is measured), `subject` (who), `stage` (where), then how: `turn`, `load`, `routes`,
+//! `memory`, `instructions`; `targets` judges, `report` says it. How each figure is taken, and why so, is told in
 //! `docs/performance.md`. `resilience` is another measurement with the same report. `training` is the load by which `release` makes a profile, with the same means.
 
 mod accounts;
 mod backend;
 mod client;
+mod envoy;
+mod files;
 mod generator;
 mod instructions;
 mod load;
 mod memory;
+mod open_loop;
+mod pingora;
 mod process;
 mod profile;
 mod report;
 mod resilience;
+mod routes;
 mod scenario;
 mod stage;
 mod statistics;
 mod subject;
 mod targets;
+mod template;
 mod training;
+mod turn;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,11 +39,14 @@ use clap::{Args, Subcommand};
 
 use crate::{steps, workspace};
 use load::Plan;
-use report::{Report, Verdict};
+use report::{Report, Row, Verdict};
 use scenario::{Generator, Scenario};
-use stage::Stage;
+use stage::{Pingora, Stage};
+use targets::Found;
+use template::Setup;
 
 pub use backend::serve as backend;
+pub use open_loop::{Order, ask as open_loop};
 pub use stage::install_for_training;
 pub use training::train;
 
@@ -51,9 +61,9 @@ const MEMORY_TIMES_MAX: usize = 3;
 /// What can be measured.
 #[derive(Debug, Subcommand)]
 pub enum What {
-    /// The proxy beside nginx and haproxy: CPU time for each request, and memory
+    /// The proxy beside nginx, haproxy and envoy: CPU time for each request, latency, and memory
     ///
-    /// Takes some 45 minutes on a quiet machine, and some 20 more where the release is not built yet. Exits with 1 when a target is missed, with 2 when something could not
+    /// Takes some three hours on a quiet machine, and some 20 more where the release is not built yet. Exits with 1 when a target is missed, with 2 when something could not
     /// be measured or is inconclusive.
     L7(Options),
     /// What clients see of faults of upstream servers, beside haproxy and envoy: failed requests, and latency (needs root)
@@ -83,6 +93,9 @@ pub struct Options {
     /// Count instructions instead, which wants no quiet machine: the same as `--only instructions`
     #[arg(long, conflicts_with = "only")]
     callgrind: bool,
+    /// Measure pingora, too, where the load is plain HTTP/1.1; building it takes some ten minutes, once
+    #[arg(long)]
+    pingora: bool,
     /// Measure this binary instead of building a release
     #[arg(long, value_name = "FILE")]
     gateway: Option<PathBuf>,
@@ -105,7 +118,7 @@ impl Options {
             return self.only.clone();
         }
         let mut all = Scenario::LOADS.to_vec();
-        all.extend([Scenario::Memory, Scenario::Soak]);
+        all.extend([Scenario::LatencyHalfLoad, Scenario::Memory, Scenario::Soak]);
         all
     }
 }
@@ -125,19 +138,28 @@ pub fn bench(what: &What) -> Result<ExitCode> {
 fn l7(root: &Path, options: &Options) -> Result<ExitCode> {
     let start = Instant::now();
     let scenarios = options.scenarios();
-    let stage = Stage::set(root, &scenarios, options.gateway.as_deref())?;
-    let mut measured = Measured::default();
+    let with_pingora = if options.pingora {
+        Pingora::Measured
+    } else {
+        Pingora::No
+    };
+    let stage = Stage::set(root, &scenarios, options.gateway.as_deref(), with_pingora)?;
+    let mut found = Found::default();
     let mut failures = 0;
     for scenario in &scenarios {
         let heading = format!("measuring {}", scenario.name());
-        let outcome = steps::step(&heading, || measured.add(&stage, *scenario, options));
+        let outcome = steps::step(&heading, || add(&mut found, &stage, *scenario, options));
         if let Err(error) = outcome {
             steps::note(&format!("not measured: {error:#}"));
             failures += 1;
         }
     }
     drop(stage);
-    let report = measured.report();
+    let targets = targets::judge(&found);
+    let report = Report {
+        rows: found.rows,
+        targets,
+    };
     print!("{}", report.table());
     if let Some(path) = &options.json {
         write(path, &report)?;
@@ -168,49 +190,64 @@ fn code(report: &Report, asked: impl Fn(&str) -> bool, failures: usize) -> u8 {
     }
 }
 
-/// What has been found so far.
-#[derive(Default)]
-struct Measured {
-    rows: Vec<report::Row>,
-    loads: Vec<load::Rounds>,
-    soak: Option<memory::Soak>,
+/// Measures a scenario, and adds what it finds.
+fn add(found: &mut Found, stage: &Stage, scenario: Scenario, options: &Options) -> Result<()> {
+    let plan = Plan {
+        rounds: options.rounds.into(),
+        seconds: options.seconds,
+    };
+    let times = plan.rounds.min(MEMORY_TIMES_MAX);
+    match scenario {
+        Scenario::Memory => found.rows.extend(memory::measure(stage, times)?),
+        Scenario::Soak => {
+            let soak = memory::soak(stage, Duration::from_secs_f64(options.soak * 60.0))?;
+            found.rows.extend(soak.rows());
+            found.soak = Some(soak);
+        }
+        Scenario::Instructions => found.rows.extend(instructions::measure(stage)?),
+        Scenario::LatencyHalfLoad => {
+            let (slowest, maximum) = load::slowest_peer(stage, scenario, plan.seconds)?;
+            let rate = half(maximum);
+            steps::note(&format!(
+                "{} answers {maximum:.0} requests a second at most: half of it is {rate}",
+                slowest.name()
+            ));
+            rounds(found, stage, scenario, plan, rate)?;
+            let all = Row::new(scenario.name(), "all", "rate", rate.into(), "1/s");
+            found.rows.push(all);
+        }
+        Scenario::Routes => {
+            found.rows.extend(routes::memory(stage, times)?);
+            rounds(found, stage, scenario, plan, 0)?;
+            let reloads = routes::reloads(stage, plan)?;
+            found.rows.extend(reloads.rows());
+            found.reloads = Some(reloads);
+        }
+        _ => rounds(found, stage, scenario, plan, 0)?,
+    }
+    Ok(())
 }
 
-impl Measured {
-    fn add(&mut self, stage: &Stage, scenario: Scenario, options: &Options) -> Result<()> {
-        let plan = Plan {
-            rounds: options.rounds.into(),
-            seconds: options.seconds,
-        };
-        match scenario {
-            Scenario::Memory => self
-                .rows
-                .extend(memory::measure(stage, plan.rounds.min(MEMORY_TIMES_MAX))?),
-            Scenario::Soak => {
-                let soak = memory::soak(stage, Duration::from_secs_f64(options.soak * 60.0))?;
-                self.rows.extend(soak.rows());
-                self.soak = Some(soak);
-            }
-            Scenario::Instructions => self.rows.extend(instructions::measure(stage)?),
-            Scenario::H1Small | Scenario::H1Large | Scenario::H1NewConnection | Scenario::H2Streams => {
-                let rounds = load::measure(stage, scenario, plan)?;
-                self.rows.extend(rounds.rows());
-                self.loads.push(rounds);
-                if scenario.generator() == Generator::Wrk {
-                    self.rows.extend(load::floor(stage, scenario, options.seconds)?);
-                }
-            }
-        }
-        Ok(())
-    }
+/// Half of so many requests a second.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate of requests is a small positive number"
+)]
+fn half(maximum: f64) -> u32 {
+    (maximum / 2.0).round().max(1.0) as u32
+}
 
-    fn report(self) -> Report {
-        let targets = targets::judge(&self.loads, &self.rows, self.soak.as_ref());
-        Report {
-            rows: self.rows,
-            targets,
-        }
+fn rounds(found: &mut Found, stage: &Stage, scenario: Scenario, plan: Plan, rate: u32) -> Result<()> {
+    let rounds = load::measure(stage, scenario, plan, rate)?;
+    found.rows.extend(rounds.rows());
+    found.loads.push(rounds);
+    // The backend alone speaks neither TLS nor is it needed as a floor of what h2load does.
+    let plain = scenario.setup() == Setup::Plain;
+    if plain && matches!(scenario.generator(), Generator::Wrk | Generator::OpenLoop) {
+        found.rows.extend(load::floor(stage, scenario, plan.seconds, rate)?);
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -235,7 +272,7 @@ mod tests {
     #[test]
     fn without_options_everything_but_the_instructions_is_measured() {
         let scenarios = options("l7").scenarios();
-        assert_eq!(scenarios.len(), 6);
+        assert_eq!(scenarios.len(), 13);
         assert!(!scenarios.contains(&Scenario::Instructions));
         assert_eq!(options("l7 --callgrind").scenarios(), [Scenario::Instructions]);
         assert_eq!(

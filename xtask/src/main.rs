@@ -103,6 +103,9 @@ enum Task {
     /// Serve as the benchmark's backend: what `bench` starts
     #[command(hide = true)]
     BenchBackend,
+    /// Ask at a constant rate: what `bench` starts
+    #[command(hide = true)]
+    BenchOpenLoop(bench::Order),
     /// Put an instrumented gateway under load: what `release` starts
     #[command(hide = true)]
     ReleaseTraining {
@@ -178,6 +181,7 @@ fn perform(task: Option<Task>) -> Result<()> {
         Some(Task::Run { arguments }) => run::run(&root, &arguments),
         Some(Task::Release) => release::release(&root).map(drop),
         Some(Task::BenchBackend) => bench::backend(),
+        Some(Task::BenchOpenLoop(order)) => bench::open_loop(&order),
         Some(Task::ReleaseTraining { gateway, profiles }) => bench::train(&root, &gateway, &profiles),
     }
 }
@@ -211,6 +215,7 @@ mod tests {
                 "release",
                 "bench",
                 "bench-backend",
+                "bench-open-loop",
                 "release-training"
             ]
         );

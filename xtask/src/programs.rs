@@ -8,7 +8,7 @@ use crate::apt::Apt;
 use crate::steps;
 
 /// Program, its Debian package, and what it is for.
-const PROGRAMS: [(&str, &str, &str); 7] = [
+const PROGRAMS: [(&str, &str, &str); 8] = [
     ("bpftool", "bpftool", "shows what the kernel has loaded"),
     (
         "curl",
@@ -22,6 +22,7 @@ const PROGRAMS: [(&str, &str, &str); 7] = [
         "speaks HTTP/2 without curl's library between",
     ),
     ("nginx", "nginx", "must count requests as the gateway does"),
+    ("openssl", "openssl", "makes the benchmark's certificate"),
     ("python3", "python3", "has another server that must"),
     ("wrk", "wrk", "asks as fast as it can"),
 ];

@@ -7,6 +7,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 
+use super::vary::vary;
 use super::{Asked, Mark, Step};
 
 /// `cors`.

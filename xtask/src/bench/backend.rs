@@ -1,10 +1,12 @@
-//! The backend that every subject forwards to: one thread, epoll, three fixed answers over HTTP/1.1 keep-alive.
+//! The backend that every subject forwards to: one thread, epoll, three fixed answers over HTTP/1.1 keep-alive, and one
+//! to each gRPC call over HTTP/2 with prior knowledge (`http2`).
 //!
 //! As little work as a server can do, so that the generator beside it on the core has the rest. A GET never has a body
-//! here, as no load sends one; other bodies, which only training sends, are `body`'s matter: read and forgotten. It
+//! here, as no load sends one; other bodies, those of uploads, are `body`'s matter: read and forgotten. It
 //! listens on a free port, prints it as its first line, and ends when whoever started it ends (the bench sees to that).
 
 mod body;
+mod http2;
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,6 +16,9 @@ use anyhow::{Context, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use body::Body;
+use http2::{BEGINNING, Http2};
+
+pub use http2::CALL;
 
 /// The small answer's body.
 const SMALL: &[u8] = b"Hello, world!";
@@ -27,8 +32,10 @@ const CHUNKS: usize = 4;
 
 /// Connections at once; a subject that opens more has no pool. Others are closed.
 const CONNECTIONS_MAX: usize = 10_000;
-/// Longest request head, in bytes; a connection that sends a longer one is closed.
-const HEAD_BYTES_MAX: usize = 16_384;
+/// Bytes that are read at once.
+const READ_BYTES: usize = 65_536;
+/// What may be kept of a connection, in bytes: a head or a frame that is not whole, of 16 kB at most, and one read.
+const INPUT_BYTES_MAX: usize = READ_BYTES + 20_000;
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 256;
 /// The listening socket's mark among the events; connections count from 1.
@@ -50,6 +57,7 @@ pub fn serve() -> Result<()> {
     let mut connections: HashMap<u64, Connection> = HashMap::new();
     let mut next = LISTENER;
     let mut events = [EpollEvent::empty(); EVENTS_MAX];
+    let mut buffer = vec![0; READ_BYTES];
     loop {
         let count = match epoll.wait(&mut events, EpollTimeout::NONE) {
             Ok(count) => count,
@@ -64,7 +72,7 @@ pub fn serve() -> Result<()> {
             let Some(connection) = connections.get_mut(&event.data()) else {
                 continue;
             };
-            match connection.advance(&answers) {
+            match connection.advance(&answers, &mut buffer) {
                 Ok(State::Open(interest)) if interest == connection.interest => {}
                 Ok(State::Open(interest)) => {
                     connection.interest = interest;
@@ -188,6 +196,8 @@ struct Connection {
     unsent: Vec<u8>,
     /// A body that is being read, and the answer that follows it.
     upload: Option<(Body, Answer)>,
+    /// Where it speaks HTTP/2.
+    http2: Option<Http2>,
     closing: Closing,
 }
 
@@ -205,19 +215,20 @@ impl Connection {
             input: Vec::new(),
             unsent: Vec::new(),
             upload: None,
+            http2: None,
             closing: Closing::No,
         }
     }
 
     /// Sends what is left, else reads once and answers every whole request.
-    fn advance(&mut self, answers: &Answers) -> io::Result<State> {
+    fn advance(&mut self, answers: &Answers, buffer: &mut [u8]) -> io::Result<State> {
         if !self.unsent.is_empty() {
             let sent = send(&mut self.stream, &self.unsent)?;
             self.unsent.drain(..sent);
             if !self.unsent.is_empty() {
                 return Ok(State::Open(EpollFlags::EPOLLOUT));
             }
-        } else if !self.read()? {
+        } else if self.read(buffer)?.is_none() {
             return Ok(State::Done);
         }
         self.answer(answers)?;
@@ -228,19 +239,24 @@ impl Connection {
         })
     }
 
-    /// False when the peer has ended the connection, or sends nonsense.
-    fn read(&mut self) -> io::Result<bool> {
-        let mut bytes = [0; 4_096];
-        match self.stream.read(&mut bytes) {
-            Ok(0) => Ok(false),
-            Ok(count) => {
-                self.input
-                    .extend_from_slice(bytes.get(..count).unwrap_or_default());
-                Ok(self.input.len() <= HEAD_BYTES_MAX)
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(error),
+    /// How many bytes it read; nothing when the peer has ended the connection, or sends nonsense.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let count = match self.stream.read(buffer) {
+            Ok(0) => return Ok(None),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Some(0)),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = buffer.get(..count).unwrap_or_default();
+        // Of an upload nothing is kept.
+        if let Some((body, _)) = &mut self.upload
+            && self.input.is_empty()
+        {
+            let used = body.discard(bytes)?;
+            bytes = bytes.get(used..).unwrap_or_default();
         }
+        self.input.extend_from_slice(bytes);
+        Ok((self.input.len() <= INPUT_BYTES_MAX).then_some(count))
     }
 
     /// Answers every whole request, as long as the socket takes it.
@@ -256,6 +272,15 @@ impl Connection {
                 self.upload = None;
                 self.say(answers.bytes(answer))?;
                 continue;
+            }
+            if self.http2.is_none() && self.input.starts_with(BEGINNING) {
+                self.http2 = Some(Http2::new());
+            }
+            if let Some(http2) = &mut self.http2 {
+                let mut output = Vec::new();
+                let used = http2.take(&self.input, &mut output)?;
+                self.input.drain(..used);
+                return self.say(&output);
             }
             let Some(end) = head_end(&self.input) else { break };
             let head = self.input.get(..end).unwrap_or_default();
@@ -362,9 +387,10 @@ mod tests {
         let answers = Answers::new();
         let mut answered = |text: &str| {
             client.write_all(text.as_bytes()).unwrap();
-            // The socket blocks here, so that all that was sent is there when this returns.
-            while !connection.input.ends_with(text.as_bytes()) && !text.is_empty() {
-                assert!(connection.read().unwrap());
+            // The socket blocks here, so that all that was sent has been read after this.
+            let (mut read, mut buffer) = (0, [0; 1_024]);
+            while read < text.len() {
+                read += connection.read(&mut buffer).unwrap().unwrap();
             }
             connection.answer(&answers).unwrap();
             let at_rest = connection.input.is_empty() && connection.upload.is_none();

@@ -1,5 +1,5 @@
-//! A plain HTTP/1.1 client for what the generators cannot do: hold thousands of idle connections, and ask an exact
-//! number of requests.
+//! A plain HTTP/1.1 client for what the generators cannot do: hold thousands of idle connections, ask an exact number of
+//! requests, and read what is answered.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -45,13 +45,29 @@ impl Client {
     /// # Errors
     /// When it is anything else, or late.
     pub fn answer(&mut self) -> Result<()> {
+        self.whole().map(drop)
+    }
+
+    /// Asks for a path, and reads the body of the answer, which must be a 200 with a length.
+    ///
+    /// # Errors
+    /// When it is anything else, or late.
+    pub fn body(&mut self, path: &str) -> Result<String> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).context("sending a request")?;
+        let answer = String::from_utf8_lossy(&self.whole()?).into_owned();
+        let (_, body) = answer.split_once("\r\n\r\n").context("an answer without a head")?;
+        Ok(body.to_string())
+    }
+
+    fn whole(&mut self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut part = [0; 1_024];
         loop {
             let count = self.stream.read(&mut part).context("reading an answer")?;
             bytes.extend(part.iter().take(count));
             match length(&bytes)? {
-                Some(length) if bytes.len() == length => return Ok(()),
+                Some(length) if bytes.len() == length => return Ok(bytes),
                 Some(length) if bytes.len() > length => bail!("more than one answer to one request"),
                 _ if count == 0 => bail!("the connection ended within an answer"),
                 _ if bytes.len() > ANSWER_BYTES_MAX => bail!("an answer over {ANSWER_BYTES_MAX} bytes"),
@@ -62,7 +78,10 @@ impl Client {
 }
 
 /// Length of a whole answer, once its head is there.
-fn length(bytes: &[u8]) -> Result<Option<usize>> {
+///
+/// # Errors
+/// When it is another than 200, or has no length.
+pub fn length(bytes: &[u8]) -> Result<Option<usize>> {
     let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -82,7 +101,25 @@ fn length(bytes: &[u8]) -> Result<Option<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
     use super::*;
+
+    #[test]
+    fn the_body_of_what_was_asked_for_is_read() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut client = Client::connect(listener.local_addr().unwrap().port()).unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut bytes = [0; 1_024];
+            let count = stream.read(&mut bytes).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nchange 1").unwrap();
+            String::from_utf8_lossy(&bytes[..count]).into_owned()
+        });
+        assert_eq!(client.body("/r/9/x").unwrap(), "change 1");
+        assert!(server.join().unwrap().starts_with("GET /r/9/x HTTP/1.1\r\n"));
+    }
 
     #[test]
     fn the_length_of_an_answer_is_that_of_head_and_body() {

@@ -1,12 +1,21 @@
-//! What wrk and h2load print, as figures.
+//! Running generators, and what they print as figures.
 //!
-//! Sources: the programs themselves; the tests hold real output of wrk 4.1.0 and h2load of nghttp2 1.52.0.
+//! Sources: the programs themselves; the tests hold real output of wrk 4.1.0, h2load of nghttp2 1.52.0 and s_time of
+//! OpenSSL 3.0.
 
-use std::time::Duration;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::process::{Orphan, Output, Process, Scratch};
 use super::scenario::Generator;
+use super::stage::Stage;
+
+/// How much longer than asked a generator may take: it starts, and waits for answers that are late.
+const GENERATOR_SLACK: Duration = Duration::from_secs(30);
 
 /// One run of a generator.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +28,20 @@ pub struct Figures {
     pub failed: u64,
     /// Latencies, by name in the output.
     pub latencies: Vec<(&'static str, Duration)>,
+    /// Bytes of bodies, or of all that was answered, where the generator tells.
+    pub bytes: Option<u64>,
+    /// How many of the requests came on a resumed TLS session, where the generator tells.
+    pub resumed: Option<u64>,
 }
+
+/// Names of latencies that xtask's own client prints, in microseconds there, and as they are called in the output.
+const OPEN_LOOP: [(&str, &str); 5] = [
+    ("p50_us", "latency_p50_ms"),
+    ("p99_us", "latency_p99_ms"),
+    ("p99_9_us", "latency_p99_9_ms"),
+    ("mean_us", "latency_mean_ms"),
+    ("max_us", "latency_max_ms"),
+];
 
 impl Figures {
     /// Reads what `generator` printed.
@@ -30,10 +52,80 @@ impl Figures {
         let figures = match generator {
             Generator::Wrk => wrk(text),
             Generator::H2load => h2load(text),
+            Generator::Openssl => openssl(text),
+            Generator::OpenLoop => open_loop(text),
         };
         figures.with_context(|| format!("reading what the generator printed: {}", text.trim()))
     }
+
+    /// What two generators came to that ran at once. Latencies are not added.
+    pub fn and(self, other: &Self) -> Self {
+        let sum = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
+        Self {
+            requests: self.requests + other.requests,
+            time: self.time.max(other.time),
+            failed: self.failed + other.failed,
+            latencies: Vec::new(),
+            bytes: sum(self.bytes, other.bytes),
+            resumed: sum(self.resumed, other.resumed),
+        }
+    }
 }
+
+/// Runs `copies` of a generator's `command` at once, which takes this many seconds, to their end: their figures together,
+/// and all that they printed.
+///
+/// # Errors
+/// When one fails, takes much longer, or prints no figures.
+pub fn run_generators(
+    stage: &Stage,
+    scratch: &Scratch,
+    generator: Generator,
+    command: &Command,
+    seconds: u64,
+    copies: usize,
+) -> Result<(Figures, String)> {
+    let start = Instant::now();
+    let mut running = Vec::new();
+    for number in 0..copies {
+        let output = scratch.path().join(format!("output-{number}"));
+        fs::write(&output, "")?;
+        running.push((start_generator(stage, &output, command)?, output));
+    }
+    let mut all: Option<Figures> = None;
+    let mut said = String::new();
+    for (process, output) in &mut running {
+        let finished = process.finish(Duration::from_secs(seconds) + GENERATOR_SLACK);
+        let text = fs::read_to_string(output)?;
+        finished.with_context(|| format!("the generator says: {}", text.trim()))?;
+        let figures = Figures::read(generator, &text)?;
+        said += &text;
+        all = Some(match all {
+            None => figures,
+            Some(other) => figures.and(&other),
+        });
+    }
+    let mut figures = all.context("no generator ran")?;
+    if generator == Generator::Openssl {
+        // It counts whole seconds.
+        figures.time = start.elapsed();
+    }
+    Ok((figures, said))
+}
+
+/// Starts a generator on its core.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn start_generator(stage: &Stage, output: &Path, command: &Command) -> Result<Process> {
+    Process::start(
+        command,
+        stage.cores.generator,
+        &Output::File(output),
+        Orphan::Killed,
+    )
+}
+
 
 fn wrk(text: &str) -> Option<Figures> {
     let (requests, rest) = text.lines().find_map(|line| line.split_once(" requests in "))?;
@@ -61,6 +153,8 @@ fn wrk(text: &str) -> Option<Figures> {
             ("latency_p50_ms", percentile("50%")?),
             ("latency_p99_ms", percentile("99%")?),
         ],
+        bytes: None,
+        resumed: None,
     })
 }
 
@@ -79,6 +173,56 @@ fn h2load(text: &str) -> Option<Figures> {
         // Errors, time-outs and answers of 4xx and 5xx are all among the failed.
         failed: count(requests, "failed")?,
         latencies: vec![("latency_mean_ms", duration(mean)?)],
+        bytes: data(after("traffic: ")?),
+        resumed: None,
+    })
+}
+
+/// The number in the last parentheses, as in `186.23KB (190697) data`.
+fn data(traffic: &str) -> Option<u64> {
+    let (_, number) = traffic.strip_suffix(" data")?.rsplit_once('(')?;
+    number.strip_suffix(')')?.parse().ok()
+}
+
+/// s_time prints a letter for each connection: `r` for a resumed session, `*` for another of TLS 1.3.
+fn openssl(text: &str) -> Option<Figures> {
+    let line = text.lines().find(|line| line.contains(" connections/user sec"))?;
+    let (requests, _) = line.split_once(" connections in ")?;
+    let (_, bytes) = line.split_once("bytes read ")?;
+    let (_, seconds) = text.lines().find_map(|line| line.strip_suffix("per connection")?.split_once(" in "))?;
+    let letters = text
+        .lines()
+        .filter(|line| line.chars().all(|letter| "r*t3".contains(letter)));
+    let resumed = letters.flat_map(str::chars).filter(|letter| *letter == 'r').count();
+    Some(Figures {
+        requests: requests.trim().parse().ok()?,
+        time: Duration::from_secs(seconds.split(' ').next()?.parse().ok()?),
+        // A connection that fails ends it with an error.
+        failed: 0,
+        latencies: Vec::new(),
+        bytes: Some(bytes.trim().parse().ok()?),
+        resumed: u64::try_from(resumed).ok(),
+    })
+}
+
+/// Lines of a name and a number.
+fn open_loop(text: &str) -> Option<Figures> {
+    let value = |name: &str| {
+        let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+        lines.find(|(other, _)| *other == name).map(|(_, value)| value)
+    };
+    let mut latencies = Vec::new();
+    for (name, shown) in OPEN_LOOP {
+        let microseconds: f64 = value(name)?.parse().ok()?;
+        latencies.push((shown, Duration::try_from_secs_f64(microseconds / 1e6).ok()?));
+    }
+    Some(Figures {
+        requests: value("answered")?.parse().ok()?,
+        time: Duration::try_from_secs_f64(value("seconds")?.parse().ok()?).ok()?,
+        failed: value("failed")?.parse().ok()?,
+        latencies,
+        bytes: None,
+        resumed: None,
     })
 }
 
@@ -136,6 +280,17 @@ time to 1st byte:    11.01ms     11.01ms     11.01ms         0us   100.00%
 req/s           :   14654.64    14654.64    14654.64        0.00   100.00%
 ";
 
+    const RESUMED: &str = "\
+
+
+Now timing with session id reuse.
+starting
+rrrrrrr
+
+7 connections in 0.01s; 700.00 connections/user sec, bytes read 1155
+7 connections in 2 real seconds, 165 bytes read per connection
+";
+
     #[test]
     fn what_wrk_prints_becomes_figures() {
         let figures = Figures::read(Generator::Wrk, WRK).unwrap();
@@ -147,6 +302,8 @@ req/s           :   14654.64    14654.64    14654.64        0.00   100.00%
                 ("latency_p50_ms", Duration::from_micros(3_800)),
                 ("latency_p99_ms", Duration::from_micros(10_720)),
             ],
+            bytes: None,
+            resumed: None,
         };
         assert_eq!(figures, expected);
     }
@@ -159,8 +316,37 @@ req/s           :   14654.64    14654.64    14654.64        0.00   100.00%
             time: Duration::from_millis(1_010),
             failed: 0,
             latencies: vec![("latency_mean_ms", Duration::from_micros(6_750))],
+            bytes: Some(190_697),
+            resumed: None,
         };
         assert_eq!(figures, expected);
+    }
+
+    #[test]
+    fn what_s_time_prints_becomes_figures() {
+        let figures = Figures::read(Generator::Openssl, RESUMED).unwrap();
+        let expected = Figures {
+            requests: 7,
+            time: Duration::from_secs(2),
+            failed: 0,
+            latencies: Vec::new(),
+            bytes: Some(1_155),
+            resumed: Some(7),
+        };
+        assert_eq!(figures, expected);
+        let full = RESUMED.replace("rrrrrrr", "*******");
+        let both = Figures::read(Generator::Openssl, &full).unwrap().and(&expected);
+        assert_eq!((both.requests, both.resumed, both.bytes), (14, Some(7), Some(2_310)));
+    }
+
+    #[test]
+    fn what_the_client_at_a_constant_rate_prints_becomes_figures() {
+        let text = "answered 1000\nfailed 3\nseconds 2.5\np50_us 120.5\np99_us 900.0\np99_9_us 1500.0\n\
+                    mean_us 130.0\nmax_us 2000.0\n";
+        let figures = Figures::read(Generator::OpenLoop, text).unwrap();
+        assert_eq!((figures.requests, figures.failed), (1_000, 3));
+        assert_eq!(figures.time, Duration::from_millis(2_500));
+        assert_eq!(figures.latencies[2], ("latency_p99_9_ms", Duration::from_micros(1_500)));
     }
 
     #[test]
@@ -201,7 +387,7 @@ req/s           :   14654.64    14654.64    14654.64        0.00   100.00%
     #[test]
     fn output_without_figures_is_an_error_that_quotes_it() {
         let refused = "unable to connect to 127.0.0.1:1 Connection refused\n";
-        for generator in [Generator::Wrk, Generator::H2load] {
+        for generator in [Generator::Wrk, Generator::H2load, Generator::Openssl, Generator::OpenLoop] {
             let error = Figures::read(generator, refused).unwrap_err();
             assert!(error.to_string().contains("Connection refused"), "{error}");
         }

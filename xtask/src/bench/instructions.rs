@@ -19,6 +19,7 @@ use super::scenario::Scenario;
 use super::stage::Stage;
 use super::statistics::real;
 use super::subject::{Running, Subject};
+use super::template::Setup;
 use crate::steps;
 
 /// Connections that ask at once, so that the gateway finds several to serve in each turn, as it does under load.
@@ -65,7 +66,7 @@ fn count(stage: &Stage, requests: u32) -> Result<Profile> {
     let heading = format!("counting instructions of {} requests", CONNECTIONS * requests);
     steps::step(&heading, || {
         let counts = |folder: &Path| folder.join("callgrind.out");
-        let mut running = Running::start_as(stage, Subject::Gateway, |command, folder| {
+        let mut running = Running::start_as(stage, Subject::Gateway, Setup::Plain, |command, folder| {
             let mut wrapped = Command::new("valgrind");
             wrapped
                 .args(["--tool=callgrind", "--compress-strings=no", "--compress-pos=no"])

@@ -10,14 +10,14 @@ use anyhow::{Context, Result, bail};
 
 use super::accounts;
 use super::client::Client;
-use super::generator::Figures;
-use super::load::start_generator;
+use super::generator::{Figures, start_generator};
 use super::process::Scratch;
 use super::report::Row;
 use super::scenario::Scenario;
 use super::stage::Stage;
 use super::statistics::{median, real, slope};
 use super::subject::{Running, Subject};
+use super::template::Setup;
 use crate::steps;
 
 /// Connections that are held.
@@ -54,7 +54,7 @@ enum Held {
 /// When a subject does not hold the connections.
 pub fn measure(stage: &Stage, times: usize) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for subject in Subject::ALL {
+    for subject in stage.subjects(Scenario::Memory) {
         let mut values: [(&str, &str, Vec<f64>); 3] = [
             ("resident_started_mb", "MB", Vec::new()),
             ("kb_per_silent_connection", "kB", Vec::new()),
@@ -96,7 +96,7 @@ fn once(stage: &Stage, subject: Subject) -> Result<[f64; 3]> {
 
 /// Bytes after the start, and bytes for each connection.
 fn held(stage: &Stage, subject: Subject, held: Held) -> Result<(f64, f64)> {
-    let running = Running::start(stage, subject)?;
+    let running = Running::start(stage, subject, Setup::Plain)?;
     thread::sleep(SETTLE);
     let started = accounts::resident_bytes(running.group())?;
     let mut clients = Vec::with_capacity(CONNECTIONS);
@@ -162,11 +162,11 @@ impl Soak {
 /// # Errors
 /// When requests fail, or `time` is too short for a slope.
 pub fn soak(stage: &Stage, time: Duration) -> Result<Soak> {
-    let running = Running::start(stage, Subject::Gateway)?;
+    let running = Running::start(stage, Subject::Gateway, Setup::Plain)?;
     let scratch = Scratch::new("generator")?;
     let output = scratch.path().join("output");
     let seconds = time.as_secs();
-    let command = Scenario::Soak.command(running.ports, seconds);
+    let command = Scenario::Soak.command(&stage.aim(running.ports, 0), seconds);
     let mut generator = start_generator(stage, &output, &command)?;
     let start = Instant::now();
     let mut told = start;

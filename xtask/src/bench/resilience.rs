@@ -4,7 +4,6 @@
 //! `gateway-tests`, which has the servers that misbehave; here is what it needs (`lab`), rounds of turns (`rounds`), and
 //! what they say about the targets (`judge`).
 
-mod envoy;
 mod fault;
 mod figures;
 mod judge;

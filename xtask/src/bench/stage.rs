@@ -1,4 +1,4 @@
-//! What all measurements share, and the training of a release: the programs, two cores, the backend.
+//! What all measurements share, and the training of a release: the programs, two cores, the backend, a certificate.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,8 +9,13 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
-use super::process::{self, Orphan, Output, Process};
-use super::scenario::{Generator, Scenario};
+use super::envoy;
+use super::files;
+use super::pingora;
+use super::process::{self, Orphan, Output, Process, Scratch};
+use super::scenario::{Aim, Generator, Scenario};
+use super::subject::{Ports, Subject};
+use super::template::Setup;
 use crate::{programs, release, steps, workspace};
 
 /// Open files that the bench and each subject need at least: 8,000 held connections, and some to spare.
@@ -32,6 +37,7 @@ pub const BINDING: [Program; 2] = [
 ];
 const WRK: Program = ("wrk", "wrk", "makes load over HTTP/1.1");
 const H2LOAD: Program = ("h2load", "nghttp2-client", "makes load over HTTP/2");
+const OPENSSL: Program = ("openssl", "openssl", "makes the certificate, and handshakes");
 const VALGRIND: Program = ("valgrind", "valgrind", "counts instructions");
 
 /// Two cores: nothing but the subject runs on the first.
@@ -43,19 +49,43 @@ pub struct Cores {
     pub generator: usize,
 }
 
+/// Peers that are no package of Debian's, where a scenario has them.
+#[derive(Debug, Default)]
+pub struct Peers {
+    /// PyPI's program.
+    pub envoy: Option<PathBuf>,
+    /// What was built of `tests/bench/pingora`.
+    pub pingora: Option<PathBuf>,
+}
+
+/// Whether the peer is measured that takes minutes to build.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pingora {
+    /// It is left out.
+    No,
+    /// It is built and measured.
+    Measured,
+}
+
 /// All is built and installed, the backend runs, and this process is on the generator's core.
 #[derive(Debug)]
 pub struct Stage {
-    /// The workspace.
-    pub root: PathBuf,
+    /// Where the subjects' and generators' settings are.
+    settings: PathBuf,
     /// The gateway's binary.
     pub gateway: PathBuf,
+    /// Peers that were obtained or built.
+    pub peers: Peers,
     /// Who runs where.
     pub cores: Cores,
     /// What the subjects forward to.
     pub backend: Process,
     /// Where it listens.
     pub backend_port: u16,
+    /// This program as it is released, for what runs on the generator's core.
+    tools: PathBuf,
+    /// What was made for this run.
+    scratch: Scratch,
 }
 
 impl Stage {
@@ -63,8 +93,20 @@ impl Stage {
     ///
     /// # Errors
     /// When something cannot be had, or the machine has one core only.
-    pub fn set(root: &Path, scenarios: &[Scenario], gateway: Option<&Path>) -> Result<Self> {
+    pub fn set(
+        root: &Path,
+        scenarios: &[Scenario],
+        gateway: Option<&Path>,
+        with_pingora: Pingora,
+    ) -> Result<Self> {
         programs::install(&needed(scenarios), "the benchmark calls them")?;
+        let any = |subject: Subject| scenarios.iter().any(|scenario| scenario.has(subject));
+        let peers = Peers {
+            envoy: any(Subject::Envoy).then(|| envoy::obtain(root)).transpose()?,
+            pingora: (with_pingora == Pingora::Measured && any(Subject::Pingora))
+                .then(|| pingora::build(root))
+                .transpose()?,
+        };
         let gateway = match gateway {
             Some(path) => std::path::absolute(path)?,
             None => release::release(root)?,
@@ -75,7 +117,12 @@ impl Stage {
             bail!("two cores are needed: one for the subject alone, one for generator and backend");
         };
         raise_open_files(OPEN_FILES_MIN)?;
-        Self::open(root, gateway, &backend, Cores { subject, generator })
+        let stage = Self::open(root, gateway, peers, backend, Cores { subject, generator })?;
+        files::write_call(stage.files())?;
+        if scenarios.iter().any(|scenario| scenario.setup() == Setup::Tls) {
+            files::make_certificate(stage.files())?;
+        }
+        Ok(stage)
     }
 
     /// Sets all up to train `gateway`; one core will do. The programs are those of [`install_for_training`].
@@ -90,21 +137,56 @@ impl Stage {
         raise_open_files(OPEN_FILES_TRAINING_MIN)?;
         // This program serves, too: how fast the backend is does not matter here.
         let backend = std::env::current_exe().context("asking where this program is")?;
-        Self::open(
+        let stage = Self::open(
             root,
             std::path::absolute(gateway)?,
-            &backend,
+            Peers::default(),
+            backend,
             Cores { subject, generator },
-        )
+        )?;
+        files::write_call(stage.files())?;
+        files::make_certificate(stage.files())?;
+        Ok(stage)
+    }
+
+    /// Who is measured in `scenario`, in the order of a round.
+    pub fn subjects(&self, scenario: Scenario) -> Vec<Subject> {
+        let pingora = self.peers.pingora.as_ref().map(|_| Subject::Pingora);
+        [Subject::Gateway, Subject::Nginx, Subject::Haproxy, Subject::Envoy]
+            .into_iter()
+            .chain(pingora)
+            .filter(|subject| scenario.has(*subject))
+            .collect()
+    }
+
+    /// Where the subjects' and generators' settings are.
+    pub fn settings(&self) -> &Path {
+        &self.settings
+    }
+
+    /// How a generator is aimed at a subject.
+    pub fn aim(&self, ports: Ports, rate: u32) -> Aim<'_> {
+        Aim {
+            ports,
+            settings: &self.settings,
+            files: self.files(),
+            tools: &self.tools,
+            rate,
+        }
+    }
+
+    /// Where the files are that were made for this run.
+    pub fn files(&self) -> &Path {
+        self.scratch.path()
     }
 
     /// Goes to the generator's core, and starts the backend there: `server` with its command `bench-backend`.
-    fn open(root: &Path, gateway: PathBuf, server: &Path, cores: Cores) -> Result<Self> {
+    fn open(root: &Path, gateway: PathBuf, peers: Peers, server: PathBuf, cores: Cores) -> Result<Self> {
         let mut set = CpuSet::new();
         set.set(cores.generator)?;
         sched_setaffinity(Pid::from_raw(0), &set).context("binding the bench to a core")?;
         process::guard()?;
-        let mut command = Command::new(server);
+        let mut command = Command::new(&server);
         command.arg("bench-backend");
         let mut backend = Process::start(&command, cores.generator, &Output::Pipe, Orphan::Killed)?;
         let output = backend.stdout().context("the backend has no output")?;
@@ -112,11 +194,14 @@ impl Stage {
         BufReader::new(output).read_line(&mut line)?;
         let backend_port = line.trim().parse().context("the backend did not say its port")?;
         Ok(Self {
-            root: root.to_path_buf(),
+            settings: root.join("tests/bench"),
             gateway,
+            peers,
             cores,
             backend,
             backend_port,
+            tools: server,
+            scratch: Scratch::new("stage")?,
         })
     }
 }
@@ -127,7 +212,7 @@ impl Stage {
 /// Names the programs that cannot be had.
 pub fn install_for_training() -> Result<()> {
     let mut programs: Vec<Program> = BINDING.into();
-    programs.extend([WRK, H2LOAD]);
+    programs.extend([WRK, H2LOAD, OPENSSL]);
     programs::install(&programs, "the training of a release calls them")
 }
 
@@ -140,12 +225,16 @@ fn needed(scenarios: &[Scenario]) -> Vec<Program> {
         programs.extend(PEERS);
     }
     for scenario in scenarios {
-        programs.push(match (scenario, scenario.generator()) {
-            (Scenario::Memory, _) => continue,
-            (Scenario::Instructions, _) => VALGRIND,
-            (_, Generator::Wrk) => WRK,
-            (_, Generator::H2load) => H2LOAD,
-        });
+        match (scenario, scenario.generator()) {
+            (Scenario::Memory, _) => {}
+            (Scenario::Instructions, _) => programs.push(VALGRIND),
+            // wrk finds what a peer answers at most, and looks at answers before s_time does not.
+            (_, Generator::Wrk | Generator::OpenLoop | Generator::Openssl) => programs.push(WRK),
+            (_, Generator::H2load) => programs.push(H2LOAD),
+        }
+        if scenario.setup() == Setup::Tls {
+            programs.push(OPENSSL);
+        }
     }
     programs.sort_unstable();
     programs.dedup();
@@ -207,6 +296,10 @@ mod tests {
         assert_eq!(
             names(&[Scenario::H2Streams]),
             ["h2load", "haproxy", "nginx", "setpriv", "taskset"]
+        );
+        assert_eq!(
+            names(&[Scenario::TlsHandshakeFull]),
+            ["haproxy", "nginx", "openssl", "setpriv", "taskset", "wrk"]
         );
     }
 }

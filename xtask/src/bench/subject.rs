@@ -1,7 +1,7 @@
 //! The programs that are measured: how each is configured, started and known to be ready.
 //!
-//! Their configuration files stand in `tests/bench/`, for anyone to judge whether they are equal; words between `@`
-//! are filled in here.
+//! Their configuration files stand in `tests/bench/`, for anyone to judge whether they are equal; `template` fills
+//! them in.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use super::client::Client;
 use super::process::{Orphan, Output, Process, Scratch};
 use super::stage::Stage;
+use super::template::{self, Setup, Words};
 use crate::programs;
 
 /// Longest wait until a subject listens; under valgrind the gateway takes some seconds.
@@ -34,6 +35,10 @@ pub enum Subject {
     Nginx,
     /// Debian's haproxy.
     Haproxy,
+    /// PyPI's envoy.
+    Envoy,
+    /// A small program made of the crate pingora; only where it is asked for.
+    Pingora,
 }
 
 /// Where a subject listens on 127.0.0.1. They are one where one listener takes both.
@@ -54,29 +59,21 @@ pub struct Part {
     pub subject: Subject,
     /// Its file in `tests/bench`.
     pub template: &'static str,
+    /// What of it is wanted.
+    pub setup: Setup,
     /// Port of another upstream beside the backend.
     pub peer: Option<u16>,
 }
 
-/// Ports that a subject forwards to.
-#[derive(Clone, Copy)]
-struct Upstreams {
-    backend: u16,
-    peer: u16,
-}
-
 impl Subject {
-    /// In the order of a round.
-    pub const ALL: [Self; 3] = [Self::Gateway, Self::Nginx, Self::Haproxy];
-    /// Those that the gateway is held against.
-    pub const PEERS: [Self; 2] = [Self::Nginx, Self::Haproxy];
-
     /// As it is called in the output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
+            Self::Pingora => "pingora",
         }
     }
 
@@ -86,10 +83,12 @@ impl Subject {
             Self::Gateway => "gateway.toml",
             Self::Nginx => "nginx.conf",
             Self::Haproxy => "haproxy.cfg",
+            Self::Envoy => "envoy.yaml",
+            Self::Pingora => "pingora.yaml",
         }
     }
 
-    fn command(self, stage: &Stage, configuration: &Path) -> Result<Command> {
+    fn command(self, stage: &Stage, configuration: &Path, ports: Ports) -> Result<Command> {
         let installed =
             || programs::find(self.name()).with_context(|| format!("{} is not installed", self.name()));
         let folder = configuration.parent().unwrap_or(configuration);
@@ -110,6 +109,27 @@ impl Subject {
                 command.arg("-db").arg("-f").arg(configuration);
                 command
             }
+            Self::Envoy => {
+                let program = stage.peers.envoy.as_deref().context("envoy was not obtained")?;
+                let mut command = Command::new(program);
+                command
+                    .args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"])
+                    // As often as the others write their logs.
+                    .args(["--file-flush-interval-msec", "50"])
+                    .arg("--config-path")
+                    .arg(configuration);
+                command
+            }
+            Self::Pingora => {
+                let program = stage.peers.pingora.as_deref().context("pingora was not built")?;
+                let mut command = Command::new(program);
+                command
+                    .arg(configuration)
+                    .arg(ports.http1.to_string())
+                    .arg(stage.backend_port.to_string())
+                    .arg(folder.join("access.log"));
+                command
+            }
         })
     }
 
@@ -117,7 +137,7 @@ impl Subject {
         match self {
             // The master ends its worker.
             Self::Nginx => Orphan::Asked,
-            Self::Gateway | Self::Haproxy => Orphan::Killed,
+            Self::Gateway | Self::Haproxy | Self::Envoy | Self::Pingora => Orphan::Killed,
         }
     }
 }
@@ -137,8 +157,8 @@ impl Running {
     ///
     /// # Errors
     /// When it does not; its last words are quoted.
-    pub fn start(stage: &Stage, subject: Subject) -> Result<Self> {
-        Self::start_as(stage, subject, |command, _| command)
+    pub fn start(stage: &Stage, subject: Subject, setup: Setup) -> Result<Self> {
+        Self::start_as(stage, subject, setup, |command, _| command)
     }
 
     /// As [`Running::start`], with a command line that `wrap` made of the subject's and of its folder.
@@ -148,12 +168,14 @@ impl Running {
     pub fn start_as(
         stage: &Stage,
         subject: Subject,
+        setup: Setup,
         wrap: impl FnOnce(Command, &Path) -> Command,
     ) -> Result<Self> {
         let part = Part {
             name: subject.name(),
             subject,
             template: subject.template(),
+            setup,
             peer: None,
         };
         Self::start_part(stage, &part, wrap)
@@ -172,15 +194,20 @@ impl Running {
         let scratch = Scratch::new(part.name)?;
         let ports = free_ports(subject)?;
         let configuration = scratch.path().join(part.template);
-        let template = stage.root.join("tests/bench").join(part.template);
-        let text =
-            fs::read_to_string(&template).with_context(|| format!("reading {}", template.display()))?;
-        let upstreams = Upstreams {
+        let path = stage.settings().join(part.template);
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let words = Words {
+            folder: scratch.path(),
+            files: stage.files(),
+            ports,
             backend: stage.backend_port,
             peer: part.peer.unwrap_or(stage.backend_port),
         };
-        fs::write(&configuration, filled(&text, scratch.path(), ports, upstreams))?;
-        let command = wrap(subject.command(stage, &configuration)?, scratch.path());
+        fs::write(&configuration, template::filled(&text, subject, part.setup, &words))?;
+        if let Some((name, text)) = template::beside(subject, part.setup) {
+            fs::write(scratch.path().join(name), text)?;
+        }
+        let command = wrap(subject.command(stage, &configuration, ports)?, scratch.path());
         let output = scratch.path().join("output.log");
         let process = Process::start(
             &command,
@@ -255,19 +282,10 @@ fn free_ports(subject: Subject) -> Result<Ports> {
     let second = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let http1 = first.local_addr()?.port();
     let http2 = match subject {
-        Subject::Gateway => http1,
+        Subject::Gateway | Subject::Envoy | Subject::Pingora => http1,
         Subject::Nginx | Subject::Haproxy => second.local_addr()?.port(),
     };
     Ok(Ports { http1, http2 })
-}
-
-fn filled(template: &str, folder: &Path, ports: Ports, upstreams: Upstreams) -> String {
-    template
-        .replace("@DIRECTORY@", &folder.display().to_string())
-        .replace("@PORT@", &ports.http1.to_string())
-        .replace("@PORT_HTTP2@", &ports.http2.to_string())
-        .replace("@BACKEND@", &upstreams.backend.to_string())
-        .replace("@PEER@", &upstreams.peer.to_string())
 }
 
 fn last_lines(text: &str) -> String {
@@ -279,31 +297,6 @@ fn last_lines(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace;
-
-    #[test]
-    fn every_word_of_the_templates_is_filled_in() {
-        let root = workspace::root().unwrap();
-        let templates = Subject::ALL.iter().map(|subject| subject.template());
-        for template in templates.chain([super::super::training::TEMPLATE]) {
-            let text = fs::read_to_string(root.join("tests/bench").join(template)).unwrap();
-            let ports = Ports {
-                http1: 1001,
-                http2: 1002,
-            };
-            let upstreams = Upstreams {
-                backend: 1003,
-                peer: 1004,
-            };
-            let text = filled(&text, Path::new("/tmp/x"), ports, upstreams);
-            let settings = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-            assert!(settings.clone().all(|line| !line.contains('@')), "{text}");
-            assert!(
-                text.contains("127.0.0.1:1001") && text.contains("127.0.0.1:1003"),
-                "{text}"
-            );
-        }
-    }
 
     #[test]
     fn the_last_words_are_quoted() {

@@ -1,10 +1,10 @@
 //! The load by which a release is trained: what a gateway does in the field, in some proportion.
 //!
 //! A profile moves what it saw to the front, and what it did not see out of the way: it is laid out for size, is not
-//! inlined, and gets slower than in a build without any profile. So this is not the benchmark once more. It has each
-//! of its four loads, and beside them what they lack: uploads of several sizes by length and in chunks, answers in
+//! inlined, and gets slower than in a build without any profile. So this is not the benchmark once more. It has
+//! most of its loads, and beside them what they lack: uploads of several sizes by length and in chunks, answers in
 //! chunks, HTTP/2 on the upstream's side, refusals, an answer of the gateway's own, heads as browsers send them, routes
-//! by host, parameter and prefix. What is still missing (WebSocket, gRPC, event streams, failing upstreams) costs what
+//! by host, parameter and prefix. What is still missing (WebSocket, event streams, failing upstreams) costs what
 //! code costs that nobody expected. How the profile is made a program is `release`'s matter.
 
 use std::fs;
@@ -15,11 +15,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::backend::CHUNKED_PATH;
-use super::load::run_generator;
+use super::generator::run_generators;
 use super::process::Scratch;
-use super::scenario::{Generator, Scenario};
+use super::scenario::{Aim, Generator, Scenario};
 use super::stage::Stage;
 use super::subject::{Part, Ports, Running, Subject};
+use super::template::Setup;
 use crate::steps;
 
 /// Configuration of the gateway that is under load, in `tests/bench`.
@@ -60,6 +61,9 @@ const BROWSER: [&str; 12] = [
     "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 ];
 
+/// Gateways that are trained at once; each leaves a profile.
+const GATEWAYS: usize = 3;
+
 /// How a load's requests must end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Ending {
@@ -75,8 +79,18 @@ struct Load {
     name: &'static str,
     generator: Generator,
     command: Command,
+    /// How many of it run at once.
+    copies: usize,
     seconds: u64,
     ending: Ending,
+}
+
+/// Where loads go: the gateway with many kinds of routes, its peer, and one that speaks TLS.
+#[derive(Clone, Copy)]
+struct Gateways {
+    front: Ports,
+    peer: Ports,
+    tls: Ports,
 }
 
 /// Files that loads send.
@@ -100,12 +114,21 @@ pub fn train(root: &Path, gateway: &Path, profiles: &Path) -> Result<()> {
         name: "training-peer",
         subject: Subject::Gateway,
         template: Subject::Gateway.template(),
+        setup: Setup::Grpc,
+        peer: None,
+    })?;
+    let mut tls = start(Part {
+        name: "training-tls",
+        subject: Subject::Gateway,
+        template: Subject::Gateway.template(),
+        setup: Setup::Tls,
         peer: None,
     })?;
     let mut front = start(Part {
         name: "training",
         subject: Subject::Gateway,
         template: TEMPLATE,
+        setup: Setup::Plain,
         peer: Some(peer.ports.http2),
     })?;
     let scratch = Scratch::new("training-loads")?;
@@ -117,19 +140,26 @@ pub fn train(root: &Path, gateway: &Path, profiles: &Path) -> Result<()> {
         large: &large,
         chunked: &root.join("tests/bench/chunked.lua"),
     };
-    for load in loads(front.ports, &files) {
+    let gateways = Gateways {
+        front: front.ports,
+        peer: peer.ports,
+        tls: tls.ports,
+    };
+    for load in loads(gateways, |ports| stage.aim(ports, 0), &files) {
         let requests = load
             .run(&stage, &scratch)
             .with_context(|| format!("training with {}", load.name))?;
         steps::note(&format!("{requests:>8} requests  {}", load.name));
-        front.cut_logs(0)?;
-        peer.cut_logs(0)?;
+        for gateway in [&front, &peer, &tls] {
+            gateway.cut_logs(0)?;
+        }
     }
-    front.stop(STOP_LIMIT)?;
-    peer.stop(STOP_LIMIT)?;
+    for gateway in [&mut front, &mut peer, &mut tls] {
+        gateway.stop(STOP_LIMIT)?;
+    }
     let written = fs::read_dir(&profiles)?.count();
-    if written < 2 {
-        bail!("two gateways were trained and left {written} profiles: was one built without counters?");
+    if written < GATEWAYS {
+        bail!("{GATEWAYS} gateways were trained and left {written} profiles: was one built without counters?");
     }
     Ok(())
 }
@@ -146,11 +176,12 @@ fn instrumented(command: &Command, profiles: &Path) -> Command {
 
 impl Load {
     fn run(&self, stage: &Stage, scratch: &Scratch) -> Result<u64> {
-        let (figures, text) = run_generator(stage, scratch, self.generator, &self.command, self.seconds)?;
+        let (figures, text) =
+            run_generators(stage, scratch, self.generator, &self.command, self.seconds, self.copies)?;
         // wrk counts a refusal among the requests, h2load does not.
         let refused = match self.generator {
             Generator::Wrk => figures.failed == figures.requests,
-            Generator::H2load => figures.requests == 0,
+            _ => figures.requests == 0,
         };
         let (all, as_wanted) = match self.ending {
             Ending::Answered => (figures.requests, figures.failed == 0),
@@ -163,18 +194,26 @@ impl Load {
     }
 }
 
-fn loads(ports: Ports, files: &Files<'_>) -> Vec<Load> {
-    let mut loads: Vec<Load> = Scenario::LOADS
+fn loads<'a>(gateways: Gateways, aim: impl Fn(Ports) -> Aim<'a>, files: &Files<'_>) -> Vec<Load> {
+    let ports = gateways.front;
+    let mut loads: Vec<Load> = Scenario::TRAINED
         .iter()
         .map(|scenario| {
             let seconds = match scenario {
                 Scenario::H1NewConnection => NEW_CONNECTION_SECONDS,
+                Scenario::TlsHandshakeFull | Scenario::TlsHandshakeResumed => OTHER_SECONDS,
                 _ => BENCHMARK_SECONDS,
+            };
+            let ports = match scenario.setup() {
+                Setup::Tls => gateways.tls,
+                Setup::Grpc => gateways.peer,
+                Setup::Plain | Setup::Routes(_) => gateways.front,
             };
             Load {
                 name: scenario.name(),
                 generator: scenario.generator(),
-                command: scenario.command(ports, seconds),
+                command: scenario.command(&aim(ports), seconds),
+                copies: scenario.copies(),
                 seconds,
                 ending: Ending::Answered,
             }
@@ -252,6 +291,7 @@ fn wrk(ports: Ports, name: &'static str, path: &str, more: &[&str]) -> Load {
         name,
         generator: Generator::Wrk,
         command,
+        copies: 1,
         seconds,
         ending: if name == NO_ROUTE {
             Ending::Refused
@@ -274,6 +314,7 @@ fn h2load(ports: Ports, name: &'static str, clients: &str, path: &str, more: &[&
         name,
         generator: Generator::H2load,
         command,
+        copies: 1,
         seconds: OTHER_SECONDS,
         ending: Ending::Answered,
     }
@@ -290,20 +331,36 @@ mod tests {
             large: Path::new("/large"),
             chunked: Path::new("/chunked.lua"),
         };
-        let loads = loads(Ports { http1: 1, http2: 2 }, &files);
+        let aim = |ports| Aim {
+            ports,
+            settings: Path::new("/bench"),
+            files: Path::new("/files"),
+            tools: Path::new("/xtask"),
+            rate: 0,
+        };
+        let at = |http1| Ports { http1, http2: 9 };
+        let gateways = Gateways {
+            front: at(1),
+            peer: at(2),
+            tls: at(3),
+        };
+        let loads = loads(gateways, aim, &files);
+        let encrypted = loads.iter().filter(|load| steps::shown(&load.command).contains("127.0.0.1:3"));
+        assert_eq!(encrypted.count(), 3, "all loads by TLS go to the gateway that speaks it");
         let refused = loads.iter().filter(|load| load.ending == Ending::Refused);
         assert_eq!(refused.count(), 1);
         let mut names: Vec<&str> = loads.iter().map(|load| load.name).collect();
-        for scenario in Scenario::LOADS {
+        for scenario in Scenario::TRAINED {
             assert!(names.contains(&scenario.name()), "{}", scenario.name());
         }
-        assert!(names.len() > 4 * Scenario::LOADS.len());
+        assert!(names.len() > 2 * Scenario::TRAINED.len());
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), loads.len(), "each has a name of its own");
         for load in &loads {
             let shown = steps::shown(&load.command);
-            assert!(shown.contains(&format!("--duration {}", load.seconds)), "{shown}");
+            let [duration, time] = ["--duration", "-time"].map(|word| format!("{word} {}", load.seconds));
+            assert!(shown.contains(&duration) || shown.contains(&time), "{shown}");
         }
     }
 

@@ -112,7 +112,7 @@ impl Walk<'_> {
             Short::Own(respond) | Short::Degraded { respond, .. } => {
                 (respond.status, "by the route itself".to_owned(), "respond")
             }
-            Short::Refused { error, .. } => return refused(*error),
+            Short::Refused { error, .. } | Short::Relayed { error, .. } => return refused(*error),
         };
         self.told.step(key, format!("{}: {says}", status.as_u16()), &taken.at.key(key));
         let mut verdict = Verdict::new(Fate::Answered, says);

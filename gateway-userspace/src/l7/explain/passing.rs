@@ -42,6 +42,7 @@ impl Walk<'_> {
                 Foreseen::Step(_) => "passes it on",
                 Foreseen::Counts => "would count it, and refuse it if too many came before",
                 Foreseen::Verifies => "would verify the password, which is taken to be right",
+                Foreseen::Asks => "would ask another service, which is taken to agree",
             });
             if let Some(consumer) = consumer.as_ref().and_then(|name| name.to_str().ok()) {
                 says.push_str(&format!(" as of {consumer}"));
@@ -53,6 +54,7 @@ impl Walk<'_> {
                     replay_bytes_max: 0,
                     messages: None,
                     stalled_timeout: None,
+                    text: None,
                 };
                 if bounds.exceeded_by(&head.headers) {
                     return Err(ProxyError::BodyTooLarge);
@@ -67,7 +69,8 @@ impl Walk<'_> {
                 Foreseen::Step(Step::Deny(denial)) => return Err(denial.into()),
                 Foreseen::Step(Step::Next | Step::WouldDeny(_) | Step::Wait)
                 | Foreseen::Counts
-                | Foreseen::Verifies => {}
+                | Foreseen::Verifies
+                | Foreseen::Asks => {}
             }
         }
         Ok(None)

@@ -10,9 +10,9 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::Options;
-use super::envoy;
 use super::fault::Fault;
 use super::figures::Figures;
+use crate::bench::envoy;
 use crate::bench::process::{self, Orphan, Output, Process, Scratch};
 use crate::bench::stage::{BINDING, Cores, OPEN_FILES_MIN, cores, raise_open_files};
 use crate::{demo, privilege, programs, release, workspace};
