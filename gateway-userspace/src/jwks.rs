@@ -104,7 +104,9 @@ where
     loop {
         let begun = Instant::now();
         set.begins();
-        let got = timeout(FETCH_MAX, get()).await.unwrap_or(Err(Fault::Late(FETCH_MAX)));
+        let got = timeout(FETCH_MAX, get())
+            .await
+            .unwrap_or(Err(Fault::Late(FETCH_MAX)));
         match got {
             Ok(keys) => {
                 if failed {
@@ -118,13 +120,22 @@ where
                 if !failed {
                     let error = &error as &dyn std::error::Error;
                     let has_some = set.get().is_some();
-                    tracing::warn!(url, error, has_some, "the keys of an issuer cannot be fetched; trying again");
+                    tracing::warn!(
+                        url,
+                        error,
+                        has_some,
+                        "the keys of an issuer cannot be fetched; trying again"
+                    );
                 }
                 failed = true;
             }
         }
         let earliest = begun + BETWEEN;
-        let next = if failed { earliest } else { begun + publisher.refresh.max(BETWEEN) };
+        let next = if failed {
+            earliest
+        } else {
+            begun + publisher.refresh.max(BETWEEN)
+        };
         tokio::select! {
             () = sleep_until(next) => {}
             () = set.wanted() => sleep_until(earliest).await,
@@ -228,7 +239,11 @@ mod tests {
             std::future::pending()
         };
         let publisher = publisher();
-        assert!(timeout(Duration::from_secs(95), keep(&set, &publisher, get)).await.is_err());
+        assert!(
+            timeout(Duration::from_secs(95), keep(&set, &publisher, get))
+                .await
+                .is_err()
+        );
         assert_eq!(asked.get(), 10);
     }
 }

@@ -245,7 +245,9 @@ fn rounds(found: &mut Found, stage: &Stage, scenario: Scenario, plan: Plan, rate
     // The backend alone speaks neither TLS nor is it needed as a floor of what h2load does.
     let plain = scenario.setup() == Setup::Plain;
     if plain && matches!(scenario.generator(), Generator::Wrk | Generator::OpenLoop) {
-        found.rows.extend(load::floor(stage, scenario, plan.seconds, rate)?);
+        found
+            .rows
+            .extend(load::floor(stage, scenario, plan.seconds, rate)?);
     }
     Ok(())
 }

@@ -311,10 +311,7 @@ mod tests {
             Box::pin(async move { Err(ApiError::Invalid(asked)) })
         }
 
-        fn explain_packet(
-            &self,
-            _: packet::Question,
-        ) -> Answer<'_, Result<packet::Explained, ApiError>> {
+        fn explain_packet(&self, _: packet::Question) -> Answer<'_, Result<packet::Explained, ApiError>> {
             Box::pin(async { Err(ApiError::Conflict("no data plane".to_owned())) })
         }
 

@@ -117,7 +117,9 @@ pub fn explain(what: &What) -> anyhow::Result<ExitCode> {
         What::Packet(given) => {
             let (explained, value): (packet::Explained, Value) =
                 ask(&given.connection, "/v1/explain/packet", &given.question())?;
-            show(given.connection.form(), &value, |style| text::packet(&explained, style))?;
+            show(given.connection.form(), &value, |style| {
+                text::packet(&explained, style)
+            })?;
             explained.verdict.action != "drop"
         }
     };
@@ -222,7 +224,17 @@ mod tests {
     fn questions_are_read_from_the_command_line_or_are_wrong_usage() {
         let url = "http://a.example/";
         let Some(What::Request(given)) = read(&[
-            "request", "GET", url, "-H", "x-tenant: blue", "-H", "a:", "--client", "10.0.0.1", "--config", "t.toml",
+            "request",
+            "GET",
+            url,
+            "-H",
+            "x-tenant: blue",
+            "-H",
+            "a:",
+            "--client",
+            "10.0.0.1",
+            "--config",
+            "t.toml",
         ]) else {
             panic!("not read")
         };
@@ -230,14 +242,23 @@ mod tests {
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(given.question().headers, headers);
         assert_eq!(given.question().client, Some("10.0.0.1".parse().unwrap()));
-        let Some(What::Packet(given)) = read(&["packet", "--from", "10.0.0.1:1", "--to", "10.0.0.2:2"]) else {
+        let Some(What::Packet(given)) = read(&["packet", "--from", "10.0.0.1:1", "--to", "10.0.0.2:2"])
+        else {
             panic!("not read")
         };
         assert_eq!(given.question().flags, Flags::Syn);
         for wrong in [
             &["request", "GET"][..],
             &["request", "GET", url, "-H", "no colon"],
-            &["request", "GET", url, "--config", "t.toml", "--admin", "127.0.0.1:1"],
+            &[
+                "request",
+                "GET",
+                url,
+                "--config",
+                "t.toml",
+                "--admin",
+                "127.0.0.1:1",
+            ],
             &["packet", "--from", "10.0.0.1", "--to", "10.0.0.2:2"],
             &["packet", "--from", "10.0.0.1:1"],
         ] {

@@ -390,10 +390,7 @@ mod tests {
             })
         }
 
-        fn explain_request(
-            &self,
-            _: request::Question,
-        ) -> Answer<'_, Result<request::Explained, ApiError>> {
+        fn explain_request(&self, _: request::Question) -> Answer<'_, Result<request::Explained, ApiError>> {
             Box::pin(async { Err(ApiError::Invalid("The URL leads nowhere.".to_owned())) })
         }
 

@@ -100,8 +100,8 @@ mod tests {
     use super::super::settings::ChannelSettings;
     use super::super::snapshot::HashBy;
     use super::super::snapshot::{
-        AdminListen, EncodedSlash, Expect, Failure, GrpcWeb, HttpMode, ListenerHttp, MergeSlashes, Networks, Outcomes,
-        Retries, RouteHttp,
+        AdminListen, EncodedSlash, Expect, Failure, GrpcWeb, HttpMode, ListenerHttp, MergeSlashes, Networks,
+        Outcomes, Retries, RouteHttp,
     };
     use super::*;
     use crate::balance::{Balancer, Hashing, Zone, Zones};

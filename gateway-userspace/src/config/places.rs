@@ -58,10 +58,12 @@ impl Places {
 
     /// What stands at a path.
     pub fn value(&self, path: &KeyPath) -> Option<&Value> {
-        path.steps().iter().try_fold(&self.value, |value, step| match step {
-            Step::Key(key) => value.get(key),
-            Step::Index(index) => value.get(index),
-        })
+        path.steps()
+            .iter()
+            .try_fold(&self.value, |value, step| match step {
+                Step::Key(key) => value.get(key),
+                Step::Index(index) => value.get(index),
+            })
     }
 
     /// That place; where nothing is written there, what it would stand in.

@@ -99,6 +99,8 @@ mod tests {
         assert_eq!(route.place.as_ref().unwrap().line, 6);
         question.url = "a.example/x".to_owned();
         let refused = request(&settings, &snapshot, &question).unwrap_err();
-        assert!(matches!(&refused, ApiError::Invalid(text) if text.starts_with("The URL") && text.ends_with('.')));
+        assert!(
+            matches!(&refused, ApiError::Invalid(text) if text.starts_with("The URL") && text.ends_with('.'))
+        );
     }
 }

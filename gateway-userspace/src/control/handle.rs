@@ -92,7 +92,8 @@ impl Api for Handle {
         Box::pin(async move {
             let (settings, snapshot) = self.ask(Command::InForce).await?;
             // A large file takes a tenth of a second to read: the control loop has other things to do.
-            let explained = tokio::task::spawn_blocking(move || explain::request(&settings, &snapshot, &question));
+            let explained =
+                tokio::task::spawn_blocking(move || explain::request(&settings, &snapshot, &question));
             explained
                 .await
                 .map_err(|error| ApiError::Failed(format!("The explanation broke off: {error}.")))?

@@ -12,7 +12,8 @@ use crate::config::path::KeyPath;
 use crate::config::settings::RouteSettings;
 use crate::config::{Place, Places};
 use crate::router::{
-    Condition, Conditions, Facts, HostPattern, Lookup, PathPattern, RouteIndex, Router, Slashes, Source, Terms,
+    Condition, Conditions, Facts, HostPattern, Lookup, PathPattern, RouteIndex, Router, Slashes, Source,
+    Terms,
 };
 
 /// A request, as a router is asked for it.
@@ -59,9 +60,13 @@ pub fn others(
     wanted: Wanted<'_>,
     places: &Places,
 ) -> (Vec<Other>, usize) {
-    let rest = routes.iter().enumerate().filter(|(index, _)| Some(*index) != taken);
-    let mut seen: Vec<(usize, &Known<'_>, Option<Part>)> =
-        rest.map(|(index, known)| (index, known, known.misfit(wanted))).collect();
+    let rest = routes
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| Some(*index) != taken);
+    let mut seen: Vec<(usize, &Known<'_>, Option<Part>)> = rest
+        .map(|(index, known)| (index, known, known.misfit(wanted)))
+        .collect();
     // Whom nothing keeps out comes closest, then whom the last thing does.
     seen.sort_by_key(|(index, _, misfit)| (misfit.is_some(), std::cmp::Reverse(*misfit), *index));
     let left_out = seen.len().saturating_sub(OTHERS_MAX);
@@ -147,9 +152,15 @@ impl Known<'_> {
             ("host", |part, _| part == Part::Hosts),
             ("path", |part, _| part == Part::Path),
             ("methods", |part, _| part == Part::Methods),
-            ("headers", |_, field| field.is_some_and(|field| list_of(field) == "headers")),
-            ("query", |_, field| field.is_some_and(|field| list_of(field) == "query")),
-            ("cookies", |_, field| field.is_some_and(|field| list_of(field) == "cookies")),
+            ("headers", |_, field| {
+                field.is_some_and(|field| list_of(field) == "headers")
+            }),
+            ("query", |_, field| {
+                field.is_some_and(|field| list_of(field) == "query")
+            }),
+            ("cookies", |_, field| {
+                field.is_some_and(|field| list_of(field) == "cookies")
+            }),
             ("client", |part, _| part == Part::Clients),
         ];
         let name = &self.route.name;

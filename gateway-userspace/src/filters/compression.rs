@@ -175,7 +175,9 @@ impl Compression {
         let mut best = (plain_weight(headers), Wish::Plain);
         for algorithm in &self.algorithms {
             let named = weight(headers, |word| algorithm.is_meant_by(word));
-            let weight = named.or_else(|| weight(headers, |word| word == b"*")).unwrap_or(0);
+            let weight = named
+                .or_else(|| weight(headers, |word| word == b"*"))
+                .unwrap_or(0);
             let is_better = match best.1 {
                 // At the same weight the client would rather have fewer bytes.
                 Wish::Plain => weight > 0 && weight >= best.0,
@@ -266,7 +268,10 @@ mod tests {
         Compression {
             algorithms: algorithms.to_vec(),
             min_bytes: 1_024,
-            types: vec![Types::One("application/json".to_owned()), Types::Kind("text/".to_owned())],
+            types: vec![
+                Types::One("application/json".to_owned()),
+                Types::Kind("text/".to_owned()),
+            ],
             level: 4,
         }
     }
@@ -290,7 +295,11 @@ mod tests {
             (&["x-gzip"], &ALL, "gzip"),
             (&["GZip, BR"], &ALL, "br"),
             (&["gzip, deflate, br, zstd"], &ALL, "zstd"),
-            (&["gzip, deflate, br, zstd"], &[Algorithm::Gzip, Algorithm::Brotli], "gzip"),
+            (
+                &["gzip, deflate, br, zstd"],
+                &[Algorithm::Gzip, Algorithm::Brotli],
+                "gzip",
+            ),
             (&["gzip", "br"], &ALL, "br"),
             (&["gzip;q=1.0, br;q=0.9"], &ALL, "gzip"),
             (&["gzip;q=0.001, br; q=0.002"], &ALL, "br"),
@@ -334,13 +343,21 @@ mod tests {
         ];
         for (method, cache_control, expected) in rows {
             let request = http::Request::builder().method(method);
-            let request = request.header("accept-encoding", "gzip").header("cache-control", cache_control);
+            let request = request
+                .header("accept-encoding", "gzip")
+                .header("cache-control", cache_control);
             let mut head = request.body(()).unwrap().into_parts().0;
             let mut mark = Mark::default();
             let step = compression(&ALL).request(&asked(&mut head, "192.0.2.1"), &mut mark);
             assert_eq!(step, Step::Next);
-            assert!(matches!(mark, Mark::Coding(wish) if wish == expected), "{method} {cache_control}: {mark:?}");
-            assert!(head.headers.contains_key("accept-encoding"), "endpoints may code, too");
+            assert!(
+                matches!(mark, Mark::Coding(wish) if wish == expected),
+                "{method} {cache_control}: {mark:?}"
+            );
+            assert!(
+                head.headers.contains_key("accept-encoding"),
+                "endpoints may code, too"
+            );
         }
     }
 
@@ -369,11 +386,23 @@ mod tests {
             (200, None, &[HTML, ("content-length", "1023")], false, false),
             (404, None, &[HTML], true, true),
             (500, None, &[("content-type", "Application/JSON")], true, true),
-            (200, None, &[("content-type", "application/json-seq")], false, false),
+            (
+                200,
+                None,
+                &[("content-type", "application/json-seq")],
+                false,
+                false,
+            ),
             (200, None, &[("content-type", "image/png")], false, false),
             (200, None, &[], false, false),
             (200, None, &[("content-type", "text/event-stream")], false, false),
-            (200, None, &[("content-type", "text/event-stream; x=y")], false, false),
+            (
+                200,
+                None,
+                &[("content-type", "text/event-stream; x=y")],
+                false,
+                false,
+            ),
             (101, None, &[HTML], false, false),
             (204, None, &[HTML], false, false),
             (205, None, &[HTML], false, false),
@@ -382,15 +411,29 @@ mod tests {
             (200, None, &[HTML, ("content-range", "bytes 0-1/2")], false, false),
             (200, None, &[HTML, ("content-encoding", "gzip")], false, false),
             (200, None, &[HTML, ("content-encoding", "identity")], false, false),
-            (200, None, &[HTML, ("cache-control", "public, no-transform")], false, false),
+            (
+                200,
+                None,
+                &[HTML, ("cache-control", "public, no-transform")],
+                false,
+                false,
+            ),
             (200, None, &[HTML, ("cache-control", "public")], true, true),
         ];
         for (status, length, given, is_coded, varies) in rows {
             for wish in [Wish::Coded(Algorithm::Gzip), Wish::Plain] {
                 let mut headers = fields(given);
                 let got = answer(status, length, wish, &mut headers);
-                assert_eq!(got, is_coded && wish != Wish::Plain, "{status} {length:?} {given:?} {wish:?}");
-                assert_eq!(headers.contains_key("vary"), varies, "{status} {given:?} {wish:?}");
+                assert_eq!(
+                    got,
+                    is_coded && wish != Wish::Plain,
+                    "{status} {length:?} {given:?} {wish:?}"
+                );
+                assert_eq!(
+                    headers.contains_key("vary"),
+                    varies,
+                    "{status} {given:?} {wish:?}"
+                );
                 let coding = headers.get("content-encoding").filter(|_| got);
                 assert_eq!(coding.is_some_and(|coding| coding == "gzip"), got, "{given:?}");
             }
@@ -414,7 +457,10 @@ mod tests {
             ("last-modified", "x"),
         ]);
         assert!(answer(200, None, Wish::Coded(Algorithm::Brotli), &mut headers));
-        let mut left: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        let mut left: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
         left.sort();
         let expected = [
             "content-encoding: br",
@@ -427,8 +473,15 @@ mod tests {
         let mut weak = fields(&[("content-type", "text/css"), ("etag", "W/\"a\"")]);
         assert!(answer(200, None, Wish::Coded(Algorithm::Zstd), &mut weak));
         assert_eq!(weak["etag"], "W/\"a\"");
-        let mut plain = fields(&[("content-type", "text/css"), ("etag", "\"a\""), ("content-length", "5000")]);
+        let mut plain = fields(&[
+            ("content-type", "text/css"),
+            ("etag", "\"a\""),
+            ("content-length", "5000"),
+        ]);
         assert!(!answer(200, None, Wish::Plain, &mut plain));
-        assert_eq!((&plain["etag"], &plain["content-length"]), (&"\"a\"".parse().unwrap(), &"5000".parse().unwrap()));
+        assert_eq!(
+            (&plain["etag"], &plain["content-length"]),
+            (&"\"a\"".parse().unwrap(), &"5000".parse().unwrap())
+        );
     }
 }

@@ -137,10 +137,14 @@ mod tests {
     #[test]
     fn the_question_has_what_is_asked_about_and_nothing_more() {
         let mut one = head("/a/b?c=d");
-        one.headers.insert("host", HeaderValue::from_static("a.example:8080"));
+        one.headers
+            .insert("host", HeaderValue::from_static("a.example:8080"));
         for about in [one, head("http://a.example:8080/a/b?c=d")] {
             let question = auth(OnFailure::Deny).question(&about);
-            assert_eq!((&question.method, question.uri.to_string()), (&Method::GET, "/check?v=1".to_owned()));
+            assert_eq!(
+                (&question.method, question.uri.to_string()),
+                (&Method::GET, "/check?v=1".to_owned())
+            );
             let mut lines: Vec<_> = question
                 .headers
                 .iter()
@@ -167,9 +171,21 @@ mod tests {
         answer.insert("x-other", HeaderValue::from_static("1"));
         let rows = [
             (Some(&answer), OnFailure::Deny, Step::Next, Some("ann"), 0),
-            (None, OnFailure::Allow, Step::WouldDeny(Denial::AuthorityUnavailable), None, 0),
+            (
+                None,
+                OnFailure::Allow,
+                Step::WouldDeny(Denial::AuthorityUnavailable),
+                None,
+                0,
+            ),
             // It goes no further.
-            (None, OnFailure::Deny, Step::Deny(Denial::AuthorityUnavailable), None, 2),
+            (
+                None,
+                OnFailure::Deny,
+                Step::Deny(Denial::AuthorityUnavailable),
+                None,
+                2,
+            ),
         ];
         for (answer, on_failure, expected, consumer, forged) in rows {
             let mut head = head("/");
@@ -179,7 +195,10 @@ mod tests {
                 Some(answer) => auth.admit(answer, &mut asked),
                 None => auth.unanswered(&mut asked),
             };
-            assert_eq!((step, asked.consumer.as_ref().map(|name| name.to_str().unwrap())), (expected, consumer));
+            assert_eq!(
+                (step, asked.consumer.as_ref().map(|name| name.to_str().unwrap())),
+                (expected, consumer)
+            );
             assert_eq!(head.headers.get_all("x-user").iter().count(), forged);
             let told = head.headers.get("x-consumer").map(|name| name.to_str().unwrap());
             assert_eq!((told, head.headers.contains_key("x-other")), (consumer, false));

@@ -144,9 +144,15 @@ impl Jwt {
                         algorithms.push(*algorithm);
                     }
                 }
-                (algorithms, Verifiers::Given(keys.iter().filter_map(Verifier::new).collect()))
+                (
+                    algorithms,
+                    Verifiers::Given(keys.iter().filter_map(Verifier::new).collect()),
+                )
             }
-            Keys::Fetched { publisher, algorithms } => {
+            Keys::Fetched {
+                publisher,
+                algorithms,
+            } => {
                 let (set, publisher) = (cell(publisher), publisher.clone());
                 (algorithms.clone(), Verifiers::Fetched { set, publisher })
             }
@@ -225,7 +231,10 @@ impl Jwt {
 
     fn verify_by(&self, all: &[Verifier], head: &Head, token: &[u8]) -> Result<Map<String, Value>, Denial> {
         let mut denial = Denial::CredentialsRefused;
-        let validation = self.validations.iter().find(|(algorithm, _)| *algorithm == head.alg);
+        let validation = self
+            .validations
+            .iter()
+            .find(|(algorithm, _)| *algorithm == head.alg);
         let (_, validation) = validation.ok_or(denial)?;
         let is_it = |verifier: &&Verifier| {
             verifier.algorithms.contains(&head.alg) && (head.kid.is_none() || head.kid == verifier.id)
@@ -338,9 +347,15 @@ mod tests {
         };
         let jwt = Jwt::new(&settings, |_| Arc::clone(&set));
         let verify = |token: &str| jwt.verify(token.as_bytes()).map(drop);
-        assert_eq!(verify(tokens::ED), Err(Denial::KeysMissing), "nothing was fetched yet");
+        assert_eq!(
+            verify(tokens::ED),
+            Err(Denial::KeysMissing),
+            "nothing was fetched yet"
+        );
         let mut head = http::Request::get("/").header("authorization", format!("Bearer {}", tokens::ED));
-        head.headers_mut().unwrap().insert("x-age", HeaderValue::from_static("99"));
+        head.headers_mut()
+            .unwrap()
+            .insert("x-age", HeaderValue::from_static("99"));
         let mut head = head.body(()).unwrap().into_parts().0;
         let mut mark = Mark::default();
         let step = jwt.request(&mut asked(&mut head, "192.0.2.1"), &mut mark);
@@ -350,7 +365,10 @@ mod tests {
         let all = set::parse(tokens::KEYS, &set::ALGORITHMS).unwrap();
         let verifiers = |ids: &[&str]| {
             let of = |key: &&Key| ids.contains(&key.id.as_deref().unwrap());
-            all.iter().filter(of).filter_map(Verifier::new).collect::<Vec<_>>()
+            all.iter()
+                .filter(of)
+                .filter_map(Verifier::new)
+                .collect::<Vec<_>>()
         };
         let refused = Err(Denial::CredentialsRefused);
         set.put(verifiers(&["ec", "rsa"]));
@@ -361,7 +379,10 @@ mod tests {
         assert_eq!(verify(tokens::ED), refused);
         assert!(set.is_wanted(), "the key is not there");
         set.put(verifiers(&["ed", "ec", "rsa"]));
-        assert_eq!((verify(tokens::ED), verify(tokens::EXPIRED)), (Ok(()), Err(Denial::TokenExpired)));
+        assert_eq!(
+            (verify(tokens::ED), verify(tokens::EXPIRED)),
+            (Ok(()), Err(Denial::TokenExpired))
+        );
     }
 
     #[test]
@@ -442,7 +463,7 @@ mod tests {
             (Source::Query("token".to_owned()), &*query, None),
         ];
         for (from, target, given) in rows {
-            let jwt = given(&settings(from.clone()));
+            let jwt = super::tests::given(&settings(from.clone()));
             for is_given in [true, false] {
                 let target = if is_given { target } else { "/" };
                 let mut request = http::Request::get(target)

@@ -76,10 +76,15 @@ pub(super) async fn fetch(publisher: &Publisher) -> Result<Vec<Verifier>, Fault>
         Some(tls) => {
             let address = stream.peer_addr().map_err(Fault::Connect)?.ip();
             let protocol = UpstreamProtocol::Http1;
-            tls.connect(stream, Some(host), address, protocol).await.map_err(Fault::Tls)?
+            tls.connect(stream, Some(host), address, protocol)
+                .await
+                .map_err(Fault::Tls)?
         }
     };
-    let target = publisher.url.path_and_query().map_or("/", |target| target.as_str());
+    let target = publisher
+        .url
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
     let request = Request::get(target)
         .header(header::HOST, authority.as_str())
         .header(header::USER_AGENT, USER_AGENT)
@@ -87,7 +92,9 @@ pub(super) async fn fetch(publisher: &Publisher) -> Result<Vec<Verifier>, Fault>
         .header(header::CONNECTION, HeaderValue::from_static("close"))
         .body(Empty::<Bytes>::new())
         .map_err(Fault::Request)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Fault::Http)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(Fault::Http)?;
     let answered = async {
         let response = sender.send_request(request).await.map_err(Fault::Http)?;
         if response.status() != StatusCode::OK {
@@ -110,7 +117,9 @@ pub(super) async fn fetch(publisher: &Publisher) -> Result<Vec<Verifier>, Fault>
     let keys = set::parse(text, &set::ALGORITHMS).map_err(Fault::Set)?;
     let verifiers: Vec<Verifier> = keys.iter().filter_map(Verifier::new).collect();
     if verifiers.is_empty() {
-        return Err(Fault::Set("has no key that anything can be verified by".to_owned()));
+        return Err(Fault::Set(
+            "has no key that anything can be verified by".to_owned(),
+        ));
     }
     Ok(verifiers)
 }
@@ -127,7 +136,9 @@ mod tests {
     use super::*;
     use crate::filters::jwt::tokens;
     use crate::tls::testing::Authority;
-    use crate::tls::{ClientAuth, ClientSettings, ClientTls, MinVersion, ServerSettings, ServerTls, TicketKeys};
+    use crate::tls::{
+        ClientAuth, ClientSettings, ClientTls, MinVersion, ServerSettings, ServerTls, TicketKeys,
+    };
 
     async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &[u8]) {
         let mut head = [0; 4_096];
@@ -182,11 +193,17 @@ mod tests {
     async fn a_set_is_taken_and_nothing_else() {
         let rows: [(Vec<u8>, &str); 8] = [
             (ok(tokens::KEYS), "Ok(3)"),
-            (b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n".to_vec(), "Err(Status(302))"),
+            (
+                b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n".to_vec(),
+                "Err(Status(302))",
+            ),
             (ok("[]"), "Err(Set("),
             (ok("{\"keys\":[]}"), "Err(Set("),
             (ok(&" ".repeat(SET_BYTES_MAX + 1)), "Err(Body("),
-            (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{".to_vec(), "Err(Body("),
+            (
+                b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{".to_vec(),
+                "Err(Body(",
+            ),
             (b"SSH-2.0-x\r\n".to_vec(), "Err(Http("),
             (Vec::new(), "Err(Http("),
         ];
@@ -195,7 +212,11 @@ mod tests {
             let got = format!("{:?}", fetched(&format!("http://{address}/jwks"), None).await);
             assert!(got.starts_with(expected), "{expected}: {got}");
         }
-        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let gone = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let got = fetched(&format!("http://{gone}/"), None).await;
         assert!(matches!(got, Err(Fault::Connect(_))), "{got:?}");
     }

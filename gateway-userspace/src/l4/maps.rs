@@ -116,7 +116,11 @@ impl Maps {
         if table.0 >= self.tables {
             return Vec::new();
         }
-        let half = self.halves.half(abi::table_half(table.0) as usize).unwrap_or(0).min(1);
+        let half = self
+            .halves
+            .half(abi::table_half(table.0) as usize)
+            .unwrap_or(0)
+            .min(1);
         let words = (0..SLOTS).map_while(|slot| {
             let word = abi::slot_word(table.0, half, slot) as usize;
             self.slots.load(word).map(Slot)

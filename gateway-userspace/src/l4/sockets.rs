@@ -101,7 +101,10 @@ fn request(from: SocketAddr, to: SocketAddr, protocol: Transport) -> Vec<u8> {
 /// What the answer says.
 fn found(answer: &[u8], protocol: Transport) -> io::Result<Socket> {
     let odd = || io::Error::other("the kernel's answer about a socket cannot be read");
-    let kind = answer.get(4..6).and_then(|bytes| bytes.first_chunk()).ok_or_else(odd)?;
+    let kind = answer
+        .get(4..6)
+        .and_then(|bytes| bytes.first_chunk())
+        .ok_or_else(odd)?;
     let body = answer.get(HEADER_BYTES..).ok_or_else(odd)?;
     match u16::from_ne_bytes(*kind) {
         NLMSG_ERROR => {

@@ -118,7 +118,9 @@ fn status_alone(status: grpc::Status, text: &str, mut record: Box<Record>) -> Re
     let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
     status.write_alone(response.headers_mut(), text);
     if let Some(call) = web {
-        response.headers_mut().insert(header::CONTENT_TYPE, call.response.content_type());
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, call.response.content_type());
     }
     response
 }

@@ -69,7 +69,10 @@ async fn answer(
     let Answered { response, lease, .. } = match forward(worker, route, outgoing, record).await {
         Ok(answered) => answered,
         Err(error) => {
-            tracing::debug!(reason = error.reason(), "a service that is to say who may pass cannot be asked");
+            tracing::debug!(
+                reason = error.reason(),
+                "a service that is to say who may pass cannot be asked"
+            );
             return Verdict::Unknown;
         }
     };

@@ -91,7 +91,8 @@ pub fn request(of: Of<'_>, question: &Question) -> Result<Explained, Unanswerabl
         Listen::By(listener) => walk.through(listener, &asked, question.sni.as_deref()),
     };
     verdict.route = walk.route;
-    walk.candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.per_mille));
+    walk.candidates
+        .sort_by_key(|candidate| std::cmp::Reverse(candidate.per_mille));
     let candidates_left_out = walk.candidates.len().saturating_sub(CANDIDATES_MAX);
     walk.candidates.truncate(CANDIDATES_MAX);
     Ok(Explained {
@@ -249,7 +250,10 @@ impl Walk<'_> {
         }
 
         // Rewrite: filters see the path that was asked for.
-        let rewritten = taken.route.rewrite().and_then(|rewrite| rewrite.path.of(head.uri.path()));
+        let rewritten = taken
+            .route
+            .rewrite()
+            .and_then(|rewrite| rewrite.path.of(head.uri.path()));
         if let Some(path) = rewritten {
             self.rewritten_path(&taken, &path);
             head.uri = target::with_path(&head.uri, path)?;
@@ -264,14 +268,19 @@ impl Walk<'_> {
     fn tls(&mut self, by: Listening<'_>, asked: &Asked, sni: Option<&str>) -> Option<Chosen> {
         let Some(tls) = &by.listener.tls else {
             if sni.is_some() {
-                self.told.note("tls", "the listener speaks none: the name of the handshake says nothing");
+                self.told.note(
+                    "tls",
+                    "the listener speaks none: the name of the handshake says nothing",
+                );
             }
             return None;
         };
         let name = sni.or(asked.name()).map(str::to_ascii_lowercase);
         let chosen = tls.choice.choose(name.as_deref());
         let pair = tls.choice.pairs().get(chosen.index());
-        let names = pair.map(|pair| pair.facts.dns_names.join(", ")).unwrap_or_default();
+        let names = pair
+            .map(|pair| pair.facts.dns_names.join(", "))
+            .unwrap_or_default();
         let asked_for = name.map_or_else(|| "no name".to_owned(), |name| format!("\"{name}\""));
         let says = format!("{asked_for} is asked for: the certificate of {names}");
         let at = by.at.key("certificates").index(chosen.index());

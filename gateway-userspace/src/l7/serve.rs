@@ -192,7 +192,8 @@ fn admit(
     };
     record.traced(headers::to_upstream(&mut head.headers, seen, hop)?);
     if call.is_some() {
-        head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        head.headers
+            .insert(header::TE, HeaderValue::from_static("trailers"));
     }
     let resends = match conversion {
         Conversion::Grpc if route.resends_calls() => Resends::Yes,
@@ -254,7 +255,9 @@ async fn decide(connection: &Rc<Connection>, admitted: Admitted, record: &mut Re
     // Filter, and rewrite: filters see the path that was asked for.
     if route.filters().is_empty() {
         drop(own);
-    } else if let Err(short) = Box::pin(filtered(&connection.worker, &route, &mut outgoing, own, record)).await {
+    } else if let Err(short) =
+        Box::pin(filtered(&connection.worker, &route, &mut outgoing, own, record)).await
+    {
         // On the heap: most routes have none.
         return Answer::Short(short);
     }

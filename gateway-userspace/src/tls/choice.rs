@@ -65,7 +65,11 @@ impl Choice {
 
     /// Whether a client that got that one would have got the same, had it asked for that host (RFC 9110, section 15.5.20).
     pub fn fits(&self, chosen: Chosen, host: &str) -> bool {
-        let name = host.trim_start_matches('[').parse::<std::net::IpAddr>().is_err().then_some(host);
+        let name = host
+            .trim_start_matches('[')
+            .parse::<std::net::IpAddr>()
+            .is_err()
+            .then_some(host);
         // An address is no name to ask for: such a client got the default.
         self.choose(name) == chosen
     }

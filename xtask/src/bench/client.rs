@@ -54,9 +54,13 @@ impl Client {
     /// When it is anything else, or late.
     pub fn body(&mut self, path: &str) -> Result<String> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
-        self.stream.write_all(request.as_bytes()).context("sending a request")?;
+        self.stream
+            .write_all(request.as_bytes())
+            .context("sending a request")?;
         let answer = String::from_utf8_lossy(&self.whole()?).into_owned();
-        let (_, body) = answer.split_once("\r\n\r\n").context("an answer without a head")?;
+        let (_, body) = answer
+            .split_once("\r\n\r\n")
+            .context("an answer without a head")?;
         Ok(body.to_string())
     }
 
@@ -114,7 +118,9 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let mut bytes = [0; 1_024];
             let count = stream.read(&mut bytes).unwrap();
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nchange 1").unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nchange 1")
+                .unwrap();
             String::from_utf8_lossy(&bytes[..count]).into_owned()
         });
         assert_eq!(client.body("/r/9/x").unwrap(), "change 1");

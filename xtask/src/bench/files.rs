@@ -25,7 +25,15 @@ pub fn make_certificate(folder: &Path) -> Result<()> {
     let [key, certificate] = ["key.pem", "certificate.pem"].map(|name| folder.join(name));
     let mut command = Command::new("openssl");
     command
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+        ])
         .args(["-days", "30", "-subj", "/CN=localhost"])
         .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
         .arg("-keyout")
@@ -33,7 +41,11 @@ pub fn make_certificate(folder: &Path) -> Result<()> {
         .arg("-out")
         .arg(&certificate);
     steps::ask(&mut command).context("making a certificate")?;
-    let both = format!("{}{}", fs::read_to_string(&certificate)?, fs::read_to_string(&key)?);
+    let both = format!(
+        "{}{}",
+        fs::read_to_string(&certificate)?,
+        fs::read_to_string(&key)?
+    );
     fs::write(folder.join("both.pem"), both).context("writing certificate and key")
 }
 

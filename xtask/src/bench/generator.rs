@@ -126,7 +126,6 @@ pub fn start_generator(stage: &Stage, output: &Path, command: &Command) -> Resul
     )
 }
 
-
 fn wrk(text: &str) -> Option<Figures> {
     let (requests, rest) = text.lines().find_map(|line| line.split_once(" requests in "))?;
     let mut failed = 0;
@@ -189,11 +188,16 @@ fn openssl(text: &str) -> Option<Figures> {
     let line = text.lines().find(|line| line.contains(" connections/user sec"))?;
     let (requests, _) = line.split_once(" connections in ")?;
     let (_, bytes) = line.split_once("bytes read ")?;
-    let (_, seconds) = text.lines().find_map(|line| line.strip_suffix("per connection")?.split_once(" in "))?;
+    let (_, seconds) = text
+        .lines()
+        .find_map(|line| line.strip_suffix("per connection")?.split_once(" in "))?;
     let letters = text
         .lines()
         .filter(|line| line.chars().all(|letter| "r*t3".contains(letter)));
-    let resumed = letters.flat_map(str::chars).filter(|letter| *letter == 'r').count();
+    let resumed = letters
+        .flat_map(str::chars)
+        .filter(|letter| *letter == 'r')
+        .count();
     Some(Figures {
         requests: requests.trim().parse().ok()?,
         time: Duration::from_secs(seconds.split(' ').next()?.parse().ok()?),
@@ -280,9 +284,7 @@ time to 1st byte:    11.01ms     11.01ms     11.01ms         0us   100.00%
 req/s           :   14654.64    14654.64    14654.64        0.00   100.00%
 ";
 
-    const RESUMED: &str = "\
-
-
+    const RESUMED: &str = "
 Now timing with session id reuse.
 starting
 rrrrrrr
@@ -336,7 +338,10 @@ rrrrrrr
         assert_eq!(figures, expected);
         let full = RESUMED.replace("rrrrrrr", "*******");
         let both = Figures::read(Generator::Openssl, &full).unwrap().and(&expected);
-        assert_eq!((both.requests, both.resumed, both.bytes), (14, Some(7), Some(2_310)));
+        assert_eq!(
+            (both.requests, both.resumed, both.bytes),
+            (14, Some(7), Some(2_310))
+        );
     }
 
     #[test]
@@ -346,7 +351,10 @@ rrrrrrr
         let figures = Figures::read(Generator::OpenLoop, text).unwrap();
         assert_eq!((figures.requests, figures.failed), (1_000, 3));
         assert_eq!(figures.time, Duration::from_millis(2_500));
-        assert_eq!(figures.latencies[2], ("latency_p99_9_ms", Duration::from_micros(1_500)));
+        assert_eq!(
+            figures.latencies[2],
+            ("latency_p99_9_ms", Duration::from_micros(1_500))
+        );
     }
 
     #[test]
@@ -387,7 +395,12 @@ rrrrrrr
     #[test]
     fn output_without_figures_is_an_error_that_quotes_it() {
         let refused = "unable to connect to 127.0.0.1:1 Connection refused\n";
-        for generator in [Generator::Wrk, Generator::H2load, Generator::Openssl, Generator::OpenLoop] {
+        for generator in [
+            Generator::Wrk,
+            Generator::H2load,
+            Generator::Openssl,
+            Generator::OpenLoop,
+        ] {
             let error = Figures::read(generator, refused).unwrap_err();
             assert!(error.to_string().contains("Connection refused"), "{error}");
         }

@@ -96,20 +96,43 @@ impl Rounds {
         for subject in self.subjects.iter().copied() {
             for (metric, unit, what) in METRICS {
                 if let Some(value) = median(&self.values(subject, what)) {
-                    rows.push(Row::new(self.scenario.name(), subject.name(), metric, value, unit));
+                    rows.push(Row::new(
+                        self.scenario.name(),
+                        subject.name(),
+                        metric,
+                        value,
+                        unit,
+                    ));
                 }
             }
             if self.scenario.generator() == Generator::Openssl
                 && let Some(value) = median(&self.values(subject, |run| 1e6 / run.cpu_us()))
             {
                 let metric = "handshakes_per_cpu_second";
-                rows.push(Row::new(self.scenario.name(), subject.name(), metric, value, "1/s"));
+                rows.push(Row::new(
+                    self.scenario.name(),
+                    subject.name(),
+                    metric,
+                    value,
+                    "1/s",
+                ));
             }
         }
-        let few: Vec<f64> = self.shown().iter().filter_map(Round::few).map(Run::cpu_us).collect();
+        let few: Vec<f64> = self
+            .shown()
+            .iter()
+            .filter_map(Round::few)
+            .map(Run::cpu_us)
+            .collect();
         if let Some(value) = median(&few) {
             let subject = format!("gateway, {ROUTES_FEW} routes");
-            rows.push(Row::new(self.scenario.name(), &subject, "cpu_us_per_request", value, "us"));
+            rows.push(Row::new(
+                self.scenario.name(),
+                &subject,
+                "cpu_us_per_request",
+                value,
+                "us",
+            ));
         }
         rows.retain(|row| row.value.is_finite());
         let gateway = Subject::Gateway.name();
@@ -231,7 +254,9 @@ pub fn slowest_peer(stage: &Stage, scenario: Scenario, seconds: u64) -> Result<(
             seconds,
             rate: 0,
         };
-        let run = turn.play(stage).with_context(|| format!("finding the maximum of {}", subject.name()))?;
+        let run = turn
+            .play(stage)
+            .with_context(|| format!("finding the maximum of {}", subject.name()))?;
         let maximum = run.requests_per_second();
         if slowest.is_none_or(|(_, least)| maximum < least) {
             slowest = Some((subject, maximum));
@@ -239,4 +264,3 @@ pub fn slowest_peer(stage: &Stage, scenario: Scenario, seconds: u64) -> Result<(
     }
     slowest.context("no peer is measured")
 }
-

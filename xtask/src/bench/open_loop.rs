@@ -92,7 +92,9 @@ impl Load {
             failed: 0,
         };
         for _ in 0..CONNECTIONS {
-            let connection = load.connect().with_context(|| format!("connecting to port {}", order.port))?;
+            let connection = load
+                .connect()
+                .with_context(|| format!("connecting to port {}", order.port))?;
             load.idle.push(connection);
         }
         Ok(load)
@@ -106,7 +108,8 @@ impl Load {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         self.last += 1;
-        self.epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, self.last))?;
+        self.epoll
+            .add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, self.last))?;
         let connection = Connection {
             stream,
             input: Vec::new(),
@@ -123,7 +126,8 @@ impl Load {
             ClockId::CLOCK_MONOTONIC,
             TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
         )?;
-        self.epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        self.epoll
+            .add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
         timer.set(
             Expiration::Interval(TimeSpec::from_duration(period)),
             TimerSetTimeFlags::empty(),
@@ -161,7 +165,10 @@ impl Load {
                 timer.unset()?;
             }
         }
-        let silent = self.connections.values().filter(|connection| connection.due.is_some());
+        let silent = self
+            .connections
+            .values()
+            .filter(|connection| connection.due.is_some());
         self.failed += silent.count() as u64;
         Ok(())
     }
@@ -204,7 +211,8 @@ impl Load {
             Heard::Nothing => {}
             Heard::Answer(due) => {
                 let nanoseconds = due.elapsed().as_nanos();
-                self.latencies.push(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+                self.latencies
+                    .push(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
                 self.idle.push(number);
             }
             Heard::End => {
@@ -312,7 +320,9 @@ mod tests {
                     let mut bytes = [0; 1_024];
                     while stream.read(&mut bytes).is_ok_and(|count| count > 0) {
                         thread::sleep(Duration::from_millis(200).saturating_sub(start.elapsed()));
-                        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+                        stream
+                            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                            .unwrap();
                     }
                 });
             }
@@ -327,9 +337,22 @@ mod tests {
         load.run(order.rate, order.seconds).unwrap();
         let figures = Figures::read(Generator::OpenLoop, &load.figures(order.seconds)).unwrap();
         assert_eq!((figures.requests, figures.failed), (200, 0));
-        let latency = |name| figures.latencies.iter().find(|(other, _)| *other == name).unwrap().1;
-        assert!(latency("latency_max_ms") > Duration::from_millis(100), "{figures:?}");
-        assert!(latency("latency_p50_ms") < latency("latency_p99_ms"), "{figures:?}");
+        let latency = |name| {
+            figures
+                .latencies
+                .iter()
+                .find(|(other, _)| *other == name)
+                .unwrap()
+                .1
+        };
+        assert!(
+            latency("latency_max_ms") > Duration::from_millis(100),
+            "{figures:?}"
+        );
+        assert!(
+            latency("latency_p50_ms") < latency("latency_p99_ms"),
+            "{figures:?}"
+        );
     }
 
     #[test]
@@ -342,7 +365,9 @@ mod tests {
             input: Vec::new(),
             due: Some(Instant::now()),
         };
-        server.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n").unwrap();
+        server
+            .write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
         assert_eq!(connection.read(), Heard::End);
     }
 }

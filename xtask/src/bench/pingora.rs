@@ -18,7 +18,9 @@ const FILES: [&str; 2] = ["Cargo.toml", "main.rs"];
 /// # Errors
 /// When crates cannot be had, or it does not build.
 pub fn build(root: &Path) -> Result<PathBuf> {
-    let folder = workspace::host_target(root).join("peers").join(format!("pingora-{VERSION}"));
+    let folder = workspace::host_target(root)
+        .join("peers")
+        .join(format!("pingora-{VERSION}"));
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     for name in FILES {
         let source = root.join("tests/bench/pingora").join(name);

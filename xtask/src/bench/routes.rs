@@ -51,7 +51,10 @@ pub fn memory(stage: &Stage, times: usize) -> Result<Vec<Row>> {
             values.push(real(accounts::resident_bytes(running.group())?) / 1e6);
         }
         if let Some(value) = median(&values) {
-            steps::note(&format!("{:<7}  started with {ROUTES} routes: {value:.1} MB", subject.name()));
+            steps::note(&format!(
+                "{:<7}  started with {ROUTES} routes: {value:.1} MB",
+                subject.name()
+            ));
             rows.push(row(subject, "resident_started_mb", value, "MB"));
         }
     }
@@ -82,7 +85,10 @@ struct Round {
 impl Reloads {
     /// The 99th percentile with reloads over that without, of each undisturbed round.
     pub fn ratios(&self) -> Vec<f64> {
-        self.rounds.iter().map(|round| round.busy_ms / round.quiet_ms).collect()
+        self.rounds
+            .iter()
+            .map(|round| round.busy_ms / round.quiet_ms)
+            .collect()
     }
 
     /// The longest time that a reload took, in milliseconds.
@@ -96,7 +102,10 @@ impl Reloads {
     }
 
     fn times(&self) -> Vec<f64> {
-        self.rounds.iter().flat_map(|round| round.reloads_ms.iter().copied()).collect()
+        self.rounds
+            .iter()
+            .flat_map(|round| round.reloads_ms.iter().copied())
+            .collect()
     }
 
     /// As rows of the output.
@@ -110,8 +119,11 @@ impl Reloads {
             ("reloads", "reloads", Some(real(self.count()))),
             ("reload_rounds_disturbed", "rounds", Some(real(self.disturbed))),
         ];
-        let rows = found.into_iter().filter_map(|(metric, unit, value)| Some((metric, unit, value?)));
-        rows.map(|(metric, unit, value)| row(Subject::Gateway, metric, value, unit)).collect()
+        let rows = found
+            .into_iter()
+            .filter_map(|(metric, unit, value)| Some((metric, unit, value?)));
+        rows.map(|(metric, unit, value)| row(Subject::Gateway, metric, value, unit))
+            .collect()
     }
 }
 
@@ -175,7 +187,9 @@ fn reload_round(stage: &Stage, seconds: u64) -> Result<Round> {
         thread::sleep(RELOAD_INTERVAL.saturating_sub(took));
     }
     let text = fs::read_to_string(&output)?;
-    generator.finish(GENERATOR_SLACK).with_context(|| format!("the generator says: {}", text.trim()))?;
+    generator
+        .finish(GENERATOR_SLACK)
+        .with_context(|| format!("the generator says: {}", text.trim()))?;
     let busy_ms = p99_ms(&Figures::read(Generator::OpenLoop, &text)?)?;
     let after = Accounts::read(stage, &running)?;
     Ok(Round {
@@ -189,9 +203,16 @@ fn reload_round(stage: &Stage, seconds: u64) -> Result<Round> {
 /// The 99th percentile of a load of which no request failed.
 fn p99_ms(figures: &Figures) -> Result<f64> {
     if figures.failed > 0 || figures.requests == 0 {
-        bail!("{} requests were answered and {} failed", figures.requests, figures.failed);
+        bail!(
+            "{} requests were answered and {} failed",
+            figures.requests,
+            figures.failed
+        );
     }
-    let found = figures.latencies.iter().find(|(name, _)| *name == "latency_p99_ms");
+    let found = figures
+        .latencies
+        .iter()
+        .find(|(name, _)| *name == "latency_p99_ms");
     let (_, latency) = found.context("the load tells no 99th percentile")?;
     Ok(latency.as_secs_f64() * 1e3)
 }
@@ -244,7 +265,10 @@ impl<'r> Change<'r> {
             .context("starting `gateway reload`")?;
         let took = start.elapsed();
         if !output.status.success() {
-            bail!("`gateway reload` says: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "`gateway reload` says: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         let found = Client::connect(port)?.body(&last_path(ROUTES))?;
         if found != body {
@@ -259,7 +283,9 @@ fn changed(original: &str, body: &str) -> Option<String> {
     let route = gateway_route(ROUTES - 1);
     let answer = format!("respond = {{ status = 200, body = \"{body}\" }}");
     let other = route.replace("upstream = \"backend\"", &answer);
-    original.contains(&route).then(|| original.replace(&route, &other))
+    original
+        .contains(&route)
+        .then(|| original.replace(&route, &other))
 }
 
 #[cfg(test)]

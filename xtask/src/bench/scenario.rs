@@ -183,9 +183,7 @@ impl Scenario {
     pub fn command(self, aim: &Aim<'_>, seconds: u64) -> Command {
         match self {
             Self::H1Large => wrk(aim, CONNECTIONS, seconds, LARGE_PATH, &[]),
-            Self::H1NewConnection => {
-                wrk(aim, CONNECTIONS, seconds, "/", &["--header", "Connection: close"])
-            }
+            Self::H1NewConnection => wrk(aim, CONNECTIONS, seconds, "/", &["--header", "Connection: close"]),
             Self::Upload => {
                 let script = aim.settings.join("upload.lua");
                 let more = ["--script", &script.to_string_lossy()];
@@ -268,7 +266,14 @@ fn h2load(aim: &Aim<'_>, load: (&str, &str), seconds: u64, path: &str, more: &[&
     let (clients, streams) = load;
     let mut command = Command::new("h2load");
     command
-        .args(["--clients", clients, "--threads", "1", "--max-concurrent-streams", streams])
+        .args([
+            "--clients",
+            clients,
+            "--threads",
+            "1",
+            "--max-concurrent-streams",
+            streams,
+        ])
         .args(["--duration", &seconds.to_string()])
         .args(more)
         .arg(format!("http://127.0.0.1:{}{path}", aim.ports.http2));
@@ -290,7 +295,10 @@ fn handshakes(aim: &Aim<'_>, seconds: u64, kind: &str) -> Command {
 /// A program that takes its cipher and group from the file in `tests/bench`.
 fn by_openssl(aim: &Aim<'_>) -> Command {
     let mut command = Command::new("env");
-    command.arg(format!("OPENSSL_CONF={}", aim.settings.join("openssl.cnf").display()));
+    command.arg(format!(
+        "OPENSSL_CONF={}",
+        aim.settings.join("openssl.cnf").display()
+    ));
     command
 }
 

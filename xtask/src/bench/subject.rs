@@ -113,7 +113,13 @@ impl Subject {
                 let program = stage.peers.envoy.as_deref().context("envoy was not obtained")?;
                 let mut command = Command::new(program);
                 command
-                    .args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"])
+                    .args([
+                        "--concurrency",
+                        "1",
+                        "--disable-hot-restart",
+                        "--log-level",
+                        "error",
+                    ])
                     // As often as the others write their logs.
                     .args(["--file-flush-interval-msec", "50"])
                     .arg("--config-path")
@@ -203,7 +209,10 @@ impl Running {
             backend: stage.backend_port,
             peer: part.peer.unwrap_or(stage.backend_port),
         };
-        fs::write(&configuration, template::filled(&text, subject, part.setup, &words))?;
+        fs::write(
+            &configuration,
+            template::filled(&text, subject, part.setup, &words),
+        )?;
         if let Some((name, text)) = template::beside(subject, part.setup) {
             fs::write(scratch.path().join(name), text)?;
         }

@@ -115,7 +115,11 @@ fn lookup(found: &Found) -> Target {
         return target;
     };
     let more = |round: &Round| Some(round.of(Subject::Gateway)?.cpu_us() - round.few()?.cpu_us());
-    by_interval(target, &rounds.undisturbed().iter().filter_map(more).collect::<Vec<_>>(), "")
+    by_interval(
+        target,
+        &rounds.undisturbed().iter().filter_map(more).collect::<Vec<_>>(),
+        "",
+    )
 }
 
 fn reload(reloads: Option<&Reloads>) -> [Target; 2] {
@@ -127,11 +131,16 @@ fn reload(reloads: Option<&Reloads>) -> [Target; 2] {
     let slowest = reloads.slowest_ms();
     let time = Target {
         value: slowest,
-        verdict: slowest.map_or(Verdict::NotMeasured, |slowest| verdict(slowest, slowest, RELOAD_MS_MAX)),
+        verdict: slowest.map_or(Verdict::NotMeasured, |slowest| {
+            verdict(slowest, slowest, RELOAD_MS_MAX)
+        }),
         note: format!("the slowest of {} reloads of 10,000 routes", reloads.count()),
         ..time
     };
-    [time, by_interval(ratio, &reloads.ratios(), "during reloads and without, ")]
+    [
+        time,
+        by_interval(ratio, &reloads.ratios(), "during reloads and without, "),
+    ]
 }
 
 fn level(soak: Option<&Soak>) -> Target {
@@ -164,7 +173,10 @@ fn absent(scenario: &'static str, metric: &'static str, limit: f64) -> Target {
 
 /// A figure of the gateway over that of the peer with the lower median, round by round.
 fn ratio(rounds: &Rounds, target: Target, what: impl Fn(&Run) -> f64) -> Target {
-    let peers = rounds.subjects.iter().filter(|subject| **subject != Subject::Gateway);
+    let peers = rounds
+        .subjects
+        .iter()
+        .filter(|subject| **subject != Subject::Gateway);
     let medians = peers.filter_map(|peer| Some((*peer, median(&rounds.values(*peer, &what))?)));
     let Some((better, _)) = medians.min_by(|(_, one), (_, other)| one.total_cmp(other)) else {
         return target;
@@ -266,7 +278,10 @@ mod tests {
         });
         let found = |scenario, metric| {
             let mut targets = targets.iter();
-            targets.find(|target| target.scenario == scenario && target.metric == metric).unwrap().verdict
+            targets
+                .find(|target| target.scenario == scenario && target.metric == metric)
+                .unwrap()
+                .verdict
         };
         assert_eq!(found("memory", "kb_per_idle_connection"), Verdict::Fails);
         assert_eq!(found("memory", "resident_started_mb"), Verdict::Holds);
@@ -292,8 +307,15 @@ mod tests {
     fn what_was_found_in_rounds_is_judged_by_its_interval() {
         let target = |values: &[f64]| by_interval(absent("x", "y", 1.0), values, "");
         assert_eq!(target(&[0.9; 6]).verdict, Verdict::Holds);
-        assert_eq!(target(&[0.9, 0.9, 0.9, 0.9, 0.9, 1.1]).verdict, Verdict::Inconclusive);
+        assert_eq!(
+            target(&[0.9, 0.9, 0.9, 0.9, 0.9, 1.1]).verdict,
+            Verdict::Inconclusive
+        );
         assert_eq!(target(&[1.1; 6]).verdict, Verdict::Fails);
-        assert_eq!(target(&[0.9; 5]).verdict, Verdict::Inconclusive, "too few for an interval");
+        assert_eq!(
+            target(&[0.9; 5]).verdict,
+            Verdict::Inconclusive,
+            "too few for an interval"
+        );
     }
 }

@@ -182,7 +182,10 @@ mod tests {
     fn left_over(text: &str) -> Option<&str> {
         let inside = text.split('@').skip(1);
         inside.into_iter().find(|word| {
-            !word.is_empty() && word.chars().all(|letter| letter.is_ascii_uppercase() || "_0123456789".contains(letter))
+            !word.is_empty()
+                && word
+                    .chars()
+                    .all(|letter| letter.is_ascii_uppercase() || "_0123456789".contains(letter))
         })
     }
 
@@ -203,11 +206,23 @@ mod tests {
             for line in settings {
                 assert_eq!(left_over(line), None, "{template}, {setup:?}: {line}");
             }
-            let numbers = if subject == Subject::Envoy { ["1001", "1003"] } else { ["127.0.0.1:1001", "127.0.0.1:1003"] };
+            let numbers = if subject == Subject::Envoy {
+                ["1001", "1003"]
+            } else {
+                ["127.0.0.1:1001", "127.0.0.1:1003"]
+            };
             assert!(numbers.iter().all(|number| text.contains(number)), "{text}");
             let has = |word: &str| text.contains(word);
-            assert_eq!(has("/tmp/y/"), setup == Setup::Tls, "{template}, {setup:?}: a certificate");
-            assert_eq!(has("/bench.Calls"), setup == Setup::Grpc, "{template}, {setup:?}: calls");
+            assert_eq!(
+                has("/tmp/y/"),
+                setup == Setup::Tls,
+                "{template}, {setup:?}: a certificate"
+            );
+            assert_eq!(
+                has("/bench.Calls"),
+                setup == Setup::Grpc,
+                "{template}, {setup:?}: calls"
+            );
             let many = has("/r/2") || has("routes.map");
             assert_eq!(many, setup == Setup::Routes(3), "{template}, {setup:?}: routes");
         }

@@ -159,7 +159,9 @@ pub fn train(root: &Path, gateway: &Path, profiles: &Path) -> Result<()> {
     }
     let written = fs::read_dir(&profiles)?.count();
     if written < GATEWAYS {
-        bail!("{GATEWAYS} gateways were trained and left {written} profiles: was one built without counters?");
+        bail!(
+            "{GATEWAYS} gateways were trained and left {written} profiles: was one built without counters?"
+        );
     }
     Ok(())
 }
@@ -176,8 +178,14 @@ fn instrumented(command: &Command, profiles: &Path) -> Command {
 
 impl Load {
     fn run(&self, stage: &Stage, scratch: &Scratch) -> Result<u64> {
-        let (figures, text) =
-            run_generators(stage, scratch, self.generator, &self.command, self.seconds, self.copies)?;
+        let (figures, text) = run_generators(
+            stage,
+            scratch,
+            self.generator,
+            &self.command,
+            self.seconds,
+            self.copies,
+        )?;
         // wrk counts a refusal among the requests, h2load does not.
         let refused = match self.generator {
             Generator::Wrk => figures.failed == figures.requests,
@@ -345,8 +353,14 @@ mod tests {
             tls: at(3),
         };
         let loads = loads(gateways, aim, &files);
-        let encrypted = loads.iter().filter(|load| steps::shown(&load.command).contains("127.0.0.1:3"));
-        assert_eq!(encrypted.count(), 3, "all loads by TLS go to the gateway that speaks it");
+        let encrypted = loads
+            .iter()
+            .filter(|load| steps::shown(&load.command).contains("127.0.0.1:3"));
+        assert_eq!(
+            encrypted.count(),
+            3,
+            "all loads by TLS go to the gateway that speaks it"
+        );
         let refused = loads.iter().filter(|load| load.ending == Ending::Refused);
         assert_eq!(refused.count(), 1);
         let mut names: Vec<&str> = loads.iter().map(|load| load.name).collect();

@@ -42,7 +42,10 @@ struct Beside {
 }
 
 /// What is told of runs: name, unit, and how it is read. What a generator does not tell is NaN.
-pub const METRICS: [(&str, &str, fn(&Run) -> f64); 13] = [
+type Metric = (&'static str, &'static str, fn(&Run) -> f64);
+
+/// Metrics of a run: name, unit, and what it is.
+pub const METRICS: [Metric; 13] = [
     ("requests_per_second", "1/s", Run::requests_per_second),
     ("latency_p50_ms", "ms", |run| run.latency_ms("latency_p50_ms")),
     ("latency_p99_ms", "ms", |run| run.latency_ms("latency_p99_ms")),
@@ -50,11 +53,19 @@ pub const METRICS: [(&str, &str, fn(&Run) -> f64); 13] = [
     ("latency_max_ms", "ms", |run| run.latency_ms("latency_max_ms")),
     ("latency_mean_ms", "ms", |run| run.latency_ms("latency_mean_ms")),
     ("cpu_us_per_request", "us", Run::cpu_us),
-    ("cpu_user_us_per_request", "us", |run| run.per_request(run.cpu.user)),
-    ("cpu_system_us_per_request", "us", |run| run.per_request(run.cpu.system)),
+    ("cpu_user_us_per_request", "us", |run| {
+        run.per_request(run.cpu.user)
+    }),
+    ("cpu_system_us_per_request", "us", |run| {
+        run.per_request(run.cpu.system)
+    }),
     ("resident_mb", "MB", |run| real(run.resident) / 1e6),
-    ("idle_subject_core_percent", "%", |run| run.beside.idle_subject * 100.0),
-    ("idle_generator_core_percent", "%", |run| run.beside.idle_generator * 100.0),
+    ("idle_subject_core_percent", "%", |run| {
+        run.beside.idle_subject * 100.0
+    }),
+    ("idle_generator_core_percent", "%", |run| {
+        run.beside.idle_generator * 100.0
+    }),
     ("other_work_percent", "%", |run| run.beside.foreign * 100.0),
 ];
 
@@ -123,8 +134,14 @@ impl Turn {
         let scratch = Scratch::new("generator")?;
         let aim = stage.aim(running.ports, self.rate);
         let (generator, warm_up) = self.scenario.warm_up(&aim, WARM_UP_SECONDS);
-        let (figures, text) =
-            run_generators(stage, &scratch, generator, &self.aimed(warm_up), WARM_UP_SECONDS, 1)?;
+        let (figures, text) = run_generators(
+            stage,
+            &scratch,
+            generator,
+            &self.aimed(warm_up),
+            WARM_UP_SECONDS,
+            1,
+        )?;
         answered(&figures, &text)?;
         running.cut_logs(0)?;
         let command = self.aimed(self.scenario.command(&aim, self.seconds));
@@ -154,7 +171,10 @@ impl Turn {
         };
         let mut aimed = Command::new(command.get_program());
         for word in command.get_args() {
-            aimed.arg(word.to_string_lossy().replace(&last_path(usual), &last_path(count)));
+            aimed.arg(
+                word.to_string_lossy()
+                    .replace(&last_path(usual), &last_path(count)),
+            );
         }
         aimed
     }
@@ -187,7 +207,10 @@ pub fn sound(scenario: Scenario, figures: &Figures, text: &str) -> Result<()> {
     };
     let bytes = figures.bytes.map_or(0.0, real) / real(figures.requests);
     if bytes < bytes_min {
-        bail!("answers had {bytes:.0} bytes, and should have {bytes_min:.0} at least: {}", text.trim());
+        bail!(
+            "answers had {bytes:.0} bytes, and should have {bytes_min:.0} at least: {}",
+            text.trim()
+        );
     }
     let resumed = match scenario {
         Scenario::TlsHandshakeFull => 0,

@@ -9,10 +9,22 @@ use crate::cli::table::{Cell, Style, Table, Tone};
 /// A request's.
 pub fn request(explained: &request::Explained, style: Style) -> String {
     let mut text = steps(&explained.steps, style);
-    section(&mut text, "not taken", others(&explained.others), explained.others.len(), style);
+    section(
+        &mut text,
+        "not taken",
+        others(&explained.others),
+        explained.others.len(),
+        style,
+    );
     left_out(&mut text, explained.others_left_out, "routes");
     let count = explained.candidates.len();
-    section(&mut text, "endpoints", candidates(&explained.candidates), count, style);
+    section(
+        &mut text,
+        "endpoints",
+        candidates(&explained.candidates),
+        count,
+        style,
+    );
     left_out(&mut text, explained.candidates_left_out, "endpoints");
     let source = match explained.snapshot {
         Some(number) => format!("snapshot {number} of {}", explained.config),
@@ -118,7 +130,11 @@ fn place(place: &Place) -> Cell {
 
 fn section(text: &mut String, name: &str, table: Table, count: usize, style: Style) {
     if count > 0 {
-        text.push_str(&format!("\n{}\n{}", style.paint(name, Tone::Head), table.text(style)));
+        text.push_str(&format!(
+            "\n{}\n{}",
+            style.paint(name, Tone::Head),
+            table.text(style)
+        ));
     }
 }
 

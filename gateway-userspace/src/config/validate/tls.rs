@@ -212,18 +212,18 @@ pub fn read_ticket_keys(file: &Path) -> Result<TicketKeys, (String, String)> {
 }
 
 /// Whose signature is trusted on certificates of others: those of a file, else those that the system trusts.
-pub(super) fn roots(
-    given: Option<&PathBuf>,
-    path: &KeyPath,
-    problems: &mut Problems<'_>,
-) -> Option<Roots> {
+pub(super) fn roots(given: Option<&PathBuf>, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Roots> {
     let file = match given {
         Some(file) => Some(existing_name(file, path, problems)?),
         None => system_roots(),
     };
     let Some(file) = file else {
         let remedy = "write the path of a file with the authority of the certificates";
-        problems.add(path, "this system has no file of authorities that it trusts", remedy);
+        problems.add(
+            path,
+            "this system has no file of authorities that it trusts",
+            remedy,
+        );
         return None;
     };
     Roots::load(&file)

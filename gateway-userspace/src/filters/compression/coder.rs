@@ -96,7 +96,8 @@ impl Coder {
             }
             Algorithm::Brotli => {
                 let quality = brotli_quality(level);
-                let writer = CompressorWriter::new(Vec::new(), BROTLI_OUTPUT_BYTES, quality, BROTLI_WINDOW_LOG);
+                let writer =
+                    CompressorWriter::new(Vec::new(), BROTLI_OUTPUT_BYTES, quality, BROTLI_WINDOW_LOG);
                 Codec::Brotli(Box::new(writer))
             }
             Algorithm::Zstd => Codec::Zstd(Box::new(zstd(level).ok()?)),
@@ -198,7 +199,14 @@ mod tests {
 
     /// As compressible as pages are.
     fn text(bytes: usize) -> Vec<u8> {
-        let words = ["gateway ", "upstream ", "request ", "<td class=\"n\">", "</td>\n", "route "];
+        let words = [
+            "gateway ",
+            "upstream ",
+            "request ",
+            "<td class=\"n\">",
+            "</td>\n",
+            "route ",
+        ];
         let mut text = Vec::new();
         let mut state = 1_u64;
         while text.len() < bytes {
@@ -224,8 +232,15 @@ mod tests {
                         coded.extend(coder.take());
                     }
                     coded.extend(coder.finish().unwrap());
-                    assert!(coded.len() < body.len() / 2, "{algorithm:?} {level}: {}", coded.len());
-                    assert!(decoded(algorithm.name(), &coded) == body, "{algorithm:?} {level} {cut}");
+                    assert!(
+                        coded.len() < body.len() / 2,
+                        "{algorithm:?} {level}: {}",
+                        coded.len()
+                    );
+                    assert!(
+                        decoded(algorithm.name(), &coded) == body,
+                        "{algorithm:?} {level} {cut}"
+                    );
                 }
             }
         }
@@ -239,10 +254,18 @@ mod tests {
             coder.flush().unwrap();
             let mut coded = coder.take();
             assert!(!coded.is_empty(), "{algorithm:?}");
-            assert_eq!(decoded_so_far(algorithm.name(), &coded), b"first", "{algorithm:?}");
+            assert_eq!(
+                decoded_so_far(algorithm.name(), &coded),
+                b"first",
+                "{algorithm:?}"
+            );
             coder.write(b" second").unwrap();
             coded.extend(coder.finish().unwrap());
-            assert_eq!(decoded(algorithm.name(), &coded), b"first second", "{algorithm:?}");
+            assert_eq!(
+                decoded(algorithm.name(), &coded),
+                b"first second",
+                "{algorithm:?}"
+            );
         }
     }
 

@@ -39,7 +39,10 @@ impl DataPlane {
         };
         tables.now_ns.set(now_ns()?);
         let flow = flow(question);
-        let of_address = tables.vips.iter().filter(|(key, _)| key.address == flow.destination);
+        let of_address = tables
+            .vips
+            .iter()
+            .filter(|(key, _)| key.address == flow.destination);
         let wanted: Vec<_> = of_address.map(|(_, entry)| entry.table).collect();
         for table in wanted {
             let live = || [maps.live_slots(table), Vec::new()];

@@ -125,9 +125,20 @@ const VIP: &str = "203.0.113.10:443";
 fn the_function_of_the_kernel_decides_and_is_told_step_by_step() {
     type Prepare = fn(&mut MemoryTables, FlowKey);
     /// Owner of all slots, where to, flags, what else is known; action, reason, node, and a step.
-    type Row = (u16, &'static str, Flags, Prepare, &'static str, &'static str, Option<&'static str>, &'static str);
+    type Row = (
+        u16,
+        &'static str,
+        Flags,
+        Prepare,
+        &'static str,
+        &'static str,
+        Option<&'static str>,
+        &'static str,
+    );
     let nothing: Prepare = |_, _| {};
-    let listens: Prepare = |tables, flow| drop(tables.sockets.insert(flow, Socket::Listener));
+    let listens: Prepare = |tables, flow| {
+        tables.sockets.insert(flow, Socket::Listener);
+    };
     let remembered: Prepare = |tables, flow| {
         let entry = FlowEntry::new(NodeId(3), 7, 0);
         tables.flows.borrow_mut().insert(flow, entry);
@@ -137,14 +148,86 @@ fn the_function_of_the_kernel_decides_and_is_told_step_by_step() {
         tables.flows.borrow_mut().insert(flow, entry);
     };
     let rows: [Row; 8] = [
-        (2, VIP, Flags::Syn, nothing, "send", "to-owner", Some("gw-2"), "owner gw-2, previous owner gw-3"),
-        (2, VIP, Flags::Syn, nothing, "send", "to-owner", Some("gw-2"), "would be remembered as gw-2's"),
-        (1, VIP, Flags::Syn, listens, "pass", "listener-here", None, "owner gw-1 (this node)"),
-        (1, VIP, Flags::Ack, listens, "send", "to-previous-owner", Some("gw-3"), "has no such connection"),
-        (2, VIP, Flags::Ack, remembered, "send", "to-flow-owner", Some("gw-3"), "the flow is gw-3's"),
-        (2, VIP, Flags::Ack, old, "send", "to-owner", Some("gw-2"), "in an earlier life"),
-        (2, "203.0.113.10:80", Flags::Syn, nothing, "pass", "not-a-vip", None, "203.0.113.10:80 is none"),
-        (0, VIP, Flags::Syn, nothing, "drop", "no-owner", None, "owner nobody"),
+        (
+            2,
+            VIP,
+            Flags::Syn,
+            nothing,
+            "send",
+            "to-owner",
+            Some("gw-2"),
+            "owner gw-2, previous owner gw-3",
+        ),
+        (
+            2,
+            VIP,
+            Flags::Syn,
+            nothing,
+            "send",
+            "to-owner",
+            Some("gw-2"),
+            "would be remembered as gw-2's",
+        ),
+        (
+            1,
+            VIP,
+            Flags::Syn,
+            listens,
+            "pass",
+            "listener-here",
+            None,
+            "owner gw-1 (this node)",
+        ),
+        (
+            1,
+            VIP,
+            Flags::Ack,
+            listens,
+            "send",
+            "to-previous-owner",
+            Some("gw-3"),
+            "has no such connection",
+        ),
+        (
+            2,
+            VIP,
+            Flags::Ack,
+            remembered,
+            "send",
+            "to-flow-owner",
+            Some("gw-3"),
+            "the flow is gw-3's",
+        ),
+        (
+            2,
+            VIP,
+            Flags::Ack,
+            old,
+            "send",
+            "to-owner",
+            Some("gw-2"),
+            "in an earlier life",
+        ),
+        (
+            2,
+            "203.0.113.10:80",
+            Flags::Syn,
+            nothing,
+            "pass",
+            "not-a-vip",
+            None,
+            "203.0.113.10:80 is none",
+        ),
+        (
+            0,
+            VIP,
+            Flags::Syn,
+            nothing,
+            "drop",
+            "no-owner",
+            None,
+            "owner nobody",
+        ),
     ];
     for (owner, to, flags, prepare, action, reason, node, step) in rows {
         let question = question(to, flags);
@@ -153,11 +236,18 @@ fn the_function_of_the_kernel_decides_and_is_told_step_by_step() {
         let told = told(&question, &tables);
         let verdict = &told.verdict;
         assert_eq!(
-            (verdict.action.as_str(), verdict.reason.as_str(), verdict.node.as_deref()),
+            (
+                verdict.action.as_str(),
+                verdict.reason.as_str(),
+                verdict.node.as_deref()
+            ),
             (action, reason, node),
             "{told:#?}"
         );
-        assert!(told.steps.iter().any(|told| told.says.contains(step)), "{step}: {told:#?}");
+        assert!(
+            told.steps.iter().any(|told| told.says.contains(step)),
+            "{step}: {told:#?}"
+        );
     }
 }
 
@@ -179,7 +269,13 @@ fn a_packet_that_cannot_be_is_no_question() {
         to: "[2001:db8::1]:443".parse().unwrap(),
         ..question(VIP, Flags::Syn)
     };
-    assert!(mixed.check().unwrap_err().to_string().contains("different families"));
+    assert!(
+        mixed
+            .check()
+            .unwrap_err()
+            .to_string()
+            .contains("different families")
+    );
     assert!(question("203.0.113.10:0", Flags::Syn).check().is_err());
     assert!(question(VIP, Flags::Syn).check().is_ok());
 }

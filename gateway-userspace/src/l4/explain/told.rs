@@ -137,7 +137,10 @@ impl Around<'_> {
             End::Else => ("answer", "this node answers".to_owned()),
             End::TooBig(bytes) => (
                 "answer",
-                format!("{} is told that {bytes} bytes would have fitted", question.from.ip()),
+                format!(
+                    "{} is told that {bytes} bytes would have fitted",
+                    question.from.ip()
+                ),
             ),
             End::Send { to, format, outer } => {
                 let outer = match outer {

@@ -62,8 +62,8 @@ impl Asked {
             None => 0,
         };
         let (authority, target) = rest.split_at_checked(end).unwrap_or((rest, ""));
-        let (host, port) = split_port(authority)
-            .ok_or_else(|| unreadable("URL", url, "write a port from 1 to 65535"))?;
+        let (host, port) =
+            split_port(authority).ok_or_else(|| unreadable("URL", url, "write a port from 1 to 65535"))?;
         if scheme.is_some() && !fields.iter().any(|(name, _)| *name == header::HOST) {
             let host = HeaderValue::from_str(authority);
             let host = host.map_err(|_| unreadable("URL", url, "write a host"))?;
@@ -138,7 +138,11 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, rest) = authority.split_at_checked(end)?;
     match rest.strip_prefix(':') {
         None => rest.is_empty().then_some((host, None)),
-        Some(port) => port.parse().ok().filter(|port| *port > 0).map(|port| (host, Some(port))),
+        Some(port) => port
+            .parse()
+            .ok()
+            .filter(|port| *port > 0)
+            .map(|port| (host, Some(port))),
     }
 }
 
@@ -161,7 +165,11 @@ mod tests {
     #[test]
     fn urls_become_what_a_client_sends() {
         let rows = [
-            ("http://a.example", "GET / HTTP/1.1\r\nhost: a.example\r\n\r\n", None),
+            (
+                "http://a.example",
+                "GET / HTTP/1.1\r\nhost: a.example\r\n\r\n",
+                None,
+            ),
             (
                 "https://a.example:8443/x?y=1#z",
                 "GET /x?y=1 HTTP/1.1\r\nhost: a.example:8443\r\n\r\n",

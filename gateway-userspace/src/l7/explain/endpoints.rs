@@ -247,7 +247,8 @@ fn why_not(
         "fails its checks"
     } else if matches!(state.gate(), Gate::Shut | Gate::Trials) {
         "has a breaker that is not closed"
-    } else if entered.stays_at.is_some() || (entered.key.is_some() && state.readiness() != Readiness::Unknown) {
+    } else if entered.stays_at.is_some() || (entered.key.is_some() && state.readiness() != Readiness::Unknown)
+    {
         "is not whose key or cookie it is"
     } else if state.readiness() == Readiness::Unknown && !upstream.upstream.health.is_empty() {
         "is not checked yet, and others are ready; or stands behind them"

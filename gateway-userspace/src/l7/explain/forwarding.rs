@@ -34,14 +34,20 @@ impl Walk<'_> {
             self.told.step("retry", says, &taken.at.key("retry"));
         }
         if verdicts.len() == 1 {
-            return verdicts.pop().map(|(verdict, _)| verdict).ok_or(ProxyError::NoEndpoint);
+            return verdicts
+                .pop()
+                .map(|(verdict, _)| verdict)
+                .ok_or(ProxyError::NoEndpoint);
         }
-        let parts = verdicts.iter().map(|(verdict, per_mille)| {
-            format!("{:.1}%: {}", f64::from(*per_mille) / 10.0, verdict.says)
-        });
+        let parts = verdicts
+            .iter()
+            .map(|(verdict, per_mille)| format!("{:.1}%: {}", f64::from(*per_mille) / 10.0, verdict.says));
         let says = parts.collect::<Vec<_>>().join("; ");
         let is_served = verdicts.iter().any(|(verdict, _)| verdict.fate != Fate::Refused);
-        Ok(Verdict::new(if is_served { Fate::Forwarded } else { Fate::Refused }, says))
+        Ok(Verdict::new(
+            if is_served { Fate::Forwarded } else { Fate::Refused },
+            says,
+        ))
     }
 
     /// One upstream, and those that are asked where it cannot be.
@@ -73,13 +79,17 @@ impl Walk<'_> {
                 }
                 Err(error) => error,
             };
-            self.told.note("upstream", format!("cannot be asked: {error} ({})", error.reason()));
+            self.told.note(
+                "upstream",
+                format!("cannot be asked: {error} ({})", error.reason()),
+            );
             let fallback = taken.route.fallback();
             let is_listed = error.failure().is_some_and(|failure| fallback.on.has(failure));
             match taken.route.next_fallback(share, behind).filter(|_| is_listed) {
                 Some((position, next)) => {
                     let at = taken.at.key("fallback").index(position);
-                    self.told.step("fallback", format!("\"{}\"", next.upstream.name), &at);
+                    self.told
+                        .step("fallback", format!("\"{}\"", next.upstream.name), &at);
                     (upstream, subset, behind) = (next, None, position + 1);
                 }
                 None => return self.degraded(taken, error),
@@ -114,7 +124,8 @@ impl Walk<'_> {
             }
             Short::Refused { error, .. } | Short::Relayed { error, .. } => return refused(*error),
         };
-        self.told.step(key, format!("{}: {says}", status.as_u16()), &taken.at.key(key));
+        self.told
+            .step(key, format!("{}: {says}", status.as_u16()), &taken.at.key(key));
         let mut verdict = Verdict::new(Fate::Answered, says);
         verdict.status = Some(status.as_u16());
         verdict

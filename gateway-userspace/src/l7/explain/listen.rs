@@ -29,7 +29,10 @@ pub(super) fn choose<'s>(
     if let Some(name) = named {
         let found = all.iter().find(|listener| listener.name == name);
         return found.map(Listen::By).ok_or_else(|| {
-            Unanswerable(format!("there is no listener \"{name}\": name one of {}", names(all)))
+            Unanswerable(format!(
+                "there is no listener \"{name}\": name one of {}",
+                names(all)
+            ))
         });
     }
     let speaks = |listener: &&Arc<Listener>| match asked.scheme {
@@ -62,7 +65,7 @@ pub(super) fn choose<'s>(
         (None, None) => speaking,
     };
     match fitting.as_slice() {
-        [one] => Ok(Listen::By(*one)),
+        [one] => Ok(Listen::By(one)),
         [] => {
             let what = match asked.scheme {
                 Some(Scheme::Https) => "speaks TLS",
@@ -84,5 +87,9 @@ pub(super) fn choose<'s>(
 fn names<'s>(listeners: impl IntoIterator<Item = &'s Arc<Listener>>) -> String {
     let names = listeners.into_iter().map(|listener| listener.name.as_str());
     let text = names.collect::<Vec<_>>().join(", ");
-    if text.is_empty() { "none, for there is none".to_owned() } else { text }
+    if text.is_empty() {
+        "none, for there is none".to_owned()
+    } else {
+        text
+    }
 }

@@ -62,12 +62,13 @@ impl Walk<'_> {
             }
             match foreseen {
                 Foreseen::Step(Step::Answer(status)) => {
-                    let mut verdict = Verdict::new(Fate::Answered, format!("by filter \"{}\"", named.id.name));
+                    let mut verdict =
+                        Verdict::new(Fate::Answered, format!("by filter \"{}\"", named.id.name));
                     verdict.status = Some(status.as_u16());
                     return Ok(Some(verdict));
                 }
                 Foreseen::Step(Step::Deny(denial)) => return Err(denial.into()),
-                Foreseen::Step(Step::Next | Step::WouldDeny(_) | Step::Wait)
+                Foreseen::Step(Step::Next | Step::WouldDeny(_) | Step::Wait | Step::Ask)
                 | Foreseen::Counts
                 | Foreseen::Verifies
                 | Foreseen::Asks => {}
@@ -81,8 +82,12 @@ impl Walk<'_> {
         let Some(host) = taken.route.rewrite().and_then(|rewrite| rewrite.host.as_ref()) else {
             return;
         };
-        let says = format!("the upstream is asked for the host {}", host.to_str().unwrap_or_default());
-        self.told.step("rewrite", says, &taken.at.key("rewrite").key("host"));
+        let says = format!(
+            "the upstream is asked for the host {}",
+            host.to_str().unwrap_or_default()
+        );
+        self.told
+            .step("rewrite", says, &taken.at.key("rewrite").key("host"));
     }
 
     /// The path that it is asked for instead.
@@ -91,7 +96,8 @@ impl Walk<'_> {
         let keys: [KeyPath; 2] = [rewrite.key("path"), rewrite.key("path_prefix")];
         let written = keys.iter().find(|key| self.of.places.value(key).is_some());
         let at = written.unwrap_or(&rewrite);
-        self.told.step("rewrite", format!("the upstream is asked for {path}"), at);
+        self.told
+            .step("rewrite", format!("the upstream is asked for {path}"), at);
     }
 
     /// What else is done to the route's requests.
@@ -111,7 +117,11 @@ impl Walk<'_> {
             }
         }
         if let Some(mirror) = &taken.compiled.mirror {
-            let says = format!("{}% are copied to \"{}\"", mirror.odds.share(), mirror.upstream.name);
+            let says = format!(
+                "{}% are copied to \"{}\"",
+                mirror.odds.share(),
+                mirror.upstream.name
+            );
             self.told.step("mirror", says, &taken.at.key("mirror"));
         }
     }

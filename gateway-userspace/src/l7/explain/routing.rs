@@ -26,7 +26,10 @@ impl Walk<'_> {
         path: Normal<'_>,
         who: Who,
     ) -> Result<Taken, ProxyError> {
-        let (merged, unmerged) = (path.merged.to_string(), path.unmerged.as_deref().map(str::to_owned));
+        let (merged, unmerged) = (
+            path.merged.to_string(),
+            path.unmerged.as_deref().map(str::to_owned),
+        );
         self.tell_path(head, &merged);
         let facts = Facts {
             headers: &head.headers,
@@ -35,7 +38,9 @@ impl Walk<'_> {
             claims: who.peer.claims(),
         };
         let preflight = cors::preflight(head);
-        let found = by.resolved.route(host, path, &head.method, &facts, preflight.clone());
+        let found = by
+            .resolved
+            .route(host, path, &head.method, &facts, preflight.clone());
         let routes = &by.listener.routes;
         let index = found.as_ref().ok().and_then(|(found, _)| {
             let mut names = routes.iter().map(|route| route.name.as_str());
@@ -43,14 +48,17 @@ impl Walk<'_> {
         });
         let method = match (&found, preflight) {
             (Ok((route, _)), Some(asked_for)) if has_cors(route) => {
-                self.told.note("preflight", format!("of a browser, for {asked_for}"));
+                self.told
+                    .note("preflight", format!("of a browser, for {asked_for}"));
                 asked_for
             }
             _ => head.method.clone(),
         };
         let settings = self.of.settings.listeners.iter();
         let mut settings = settings.filter(|settings| settings.name == by.listener.name);
-        let settings = settings.next().map_or(&[][..], |settings| settings.routes.as_slice());
+        let settings = settings
+            .next()
+            .map_or(&[][..], |settings| settings.routes.as_slice());
         let known: Vec<Known<'_>> = settings
             .iter()
             .zip(routes)
@@ -86,7 +94,8 @@ impl Walk<'_> {
         // A route of this listener.
         let compiled = routes.get(index).map(Arc::clone).ok_or(ProxyError::NoRoute)?;
         let matched = known.get(index).map(matched).unwrap_or_default();
-        self.told.step("route", format!("\"{}\"{matched}", route.name()), &at);
+        self.told
+            .step("route", format!("\"{}\"{matched}", route.name()), &at);
         for (name, value) in by.listener.router.parameters(RouteIndex(index), &path) {
             self.told.note("parameter", format!("{name} = {value}"));
         }
@@ -99,11 +108,18 @@ impl Walk<'_> {
     }
 
     fn tell_path(&mut self, head: &Parts, merged: &str) {
-        let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let query = head
+            .uri
+            .query()
+            .map(|query| format!("?{query}"))
+            .unwrap_or_default();
         if merged == head.uri.path() {
             self.told.note("path", format!("{merged}{query}"));
         } else {
-            self.told.note("path", format!("{merged}{query}, asked for as {}", head.uri.path()));
+            self.told.note(
+                "path",
+                format!("{merged}{query}, asked for as {}", head.uri.path()),
+            );
         }
     }
 
@@ -115,7 +131,10 @@ impl Walk<'_> {
         let at = taken.at.key("split");
         if hash_key::key(&split.by, head, client).is_some() {
             let share = taken.route.share(head, client);
-            let name = split.upstreams.get(share).map_or("", |upstream| upstream.name.as_str());
+            let name = split
+                .upstreams
+                .get(share)
+                .map_or("", |upstream| upstream.name.as_str());
             let says = format!("{} leads to \"{name}\"", split.by);
             self.told.step("split", says, &at.index(share));
             return vec![(share, 1_000)];
@@ -125,7 +144,11 @@ impl Walk<'_> {
             let share = split.shares.of(point * (u64::MAX / 1_000));
             counts.get_mut(share).into_iter().for_each(|count| *count += 1);
         }
-        let shares: Vec<(usize, u16)> = counts.into_iter().enumerate().filter(|(_, count)| *count > 0).collect();
+        let shares: Vec<(usize, u16)> = counts
+            .into_iter()
+            .enumerate()
+            .filter(|(_, count)| *count > 0)
+            .collect();
         let named = shares.iter().filter_map(|(share, count)| {
             let name = &split.upstreams.get(*share)?.name;
             Some(format!("\"{name}\" ({:.1}%)", f64::from(*count) / 10.0))

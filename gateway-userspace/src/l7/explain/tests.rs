@@ -82,14 +82,37 @@ fn the_other_routes_say_what_does_not_fit_first_or_why_another_goes_before_them(
             get("http://api.example.com/users/7", &[]),
             Some("exact"),
             &[
-                ("host", "fits, but \"exact\" is more exact in its host", "route[0].match", 13),
-                ("all", "fits, but \"exact\" is more exact in its host", "route[4].match", 33),
-                ("office", "wants a client of 198.51.100.0/24", "route[3].match.client", 28),
-                ("blue", "wants header x-a present", "route[2].match.headers[0]", 23),
+                (
+                    "host",
+                    "fits, but \"exact\" is more exact in its host",
+                    "route[0].match",
+                    13,
+                ),
+                (
+                    "all",
+                    "fits, but \"exact\" is more exact in its host",
+                    "route[4].match",
+                    33,
+                ),
+                (
+                    "office",
+                    "wants a client of 198.51.100.0/24",
+                    "route[3].match.client",
+                    28,
+                ),
+                (
+                    "blue",
+                    "wants header x-a present",
+                    "route[2].match.headers[0]",
+                    23,
+                ),
             ],
         ),
         (
-            get("http://api.example.com/users/7?v=3", &[("x-a", ""), ("x-tenant", "blue")]),
+            get(
+                "http://api.example.com/users/7?v=3",
+                &[("x-a", ""), ("x-tenant", "blue")],
+            ),
             Some("exact"),
             &[
                 ("host", "fits, but", "route[0].match", 13),
@@ -99,7 +122,10 @@ fn the_other_routes_say_what_does_not_fit_first_or_why_another_goes_before_them(
             ],
         ),
         (
-            get("http://api.example.com/users/7?v=2", &[("x-a", ""), ("x-tenant", "blue")]),
+            get(
+                "http://api.example.com/users/7?v=2",
+                &[("x-a", ""), ("x-tenant", "blue")],
+            ),
             Some("exact"),
             &[
                 ("host", "fits, but", "route[0].match", 13),
@@ -112,9 +138,19 @@ fn the_other_routes_say_what_does_not_fit_first_or_why_another_goes_before_them(
             get("http://c.example/users", &[]),
             Some("all"),
             &[
-                ("office", "takes path_regex \"/users/[0-9]+\"", "route[3].match.path_regex", 28),
+                (
+                    "office",
+                    "takes path_regex \"/users/[0-9]+\"",
+                    "route[3].match.path_regex",
+                    28,
+                ),
                 ("host", "takes host \"*.example.com\"", "route[0].match.hosts", 13),
-                ("exact", "takes host \"api.example.com\", host \"b.example\"", "route[1].match.hosts", 18),
+                (
+                    "exact",
+                    "takes host \"api.example.com\", host \"b.example\"",
+                    "route[1].match.hosts",
+                    18,
+                ),
                 ("blue", "takes host", "route[2].match.hosts", 23),
             ],
         ),
@@ -124,7 +160,12 @@ fn the_other_routes_say_what_does_not_fit_first_or_why_another_goes_before_them(
             &[
                 ("exact", "takes path \"/users/{id}\"", "route[1].match.path", 18),
                 ("office", "takes path_regex", "route[3].match.path_regex", 28),
-                ("all", "takes path_prefix \"/users\"", "route[4].match.path_prefix", 33),
+                (
+                    "all",
+                    "takes path_prefix \"/users\"",
+                    "route[4].match.path_prefix",
+                    33,
+                ),
                 ("host", "takes host", "route[0].match.hosts", 13),
                 ("blue", "takes host", "route[2].match.hosts", 23),
             ],
@@ -168,14 +209,24 @@ fn methods_decide_and_equals_go_by_the_file() {
         method: "PUT".to_owned(),
         ..get("http://a.example/x", &[])
     };
-    assert_eq!(explain(&text, &put).unwrap().verdict.route.as_deref(), Some("any"));
+    assert_eq!(
+        explain(&text, &put).unwrap().verdict.route.as_deref(),
+        Some("any")
+    );
 }
 
 #[test]
 fn endpoints_get_their_shares_and_a_key_leads_to_one() {
     let told = explain(ROUTES, &get("http://api.example.com/users/7", &[])).unwrap();
-    let shares: Vec<_> = told.candidates.iter().map(|one| (one.endpoint.to_string(), one.per_mille)).collect();
-    assert_eq!(shares, [("10.0.1.2:80".to_owned(), 750), ("10.0.1.1:80".to_owned(), 250)]);
+    let shares: Vec<_> = told
+        .candidates
+        .iter()
+        .map(|one| (one.endpoint.to_string(), one.per_mille))
+        .collect();
+    assert_eq!(
+        shares,
+        [("10.0.1.2:80".to_owned(), 750), ("10.0.1.1:80".to_owned(), 250)]
+    );
     assert_eq!(told.verdict.endpoint, None);
     assert_eq!(told.snapshot, None);
     let hashed = ROUTES.replace("name = 'u'", "name = 'u'\nbalancer = 'ip-hash'");
@@ -224,15 +275,41 @@ upstream = 'named'
 match = { path = '/alone' }
 ";
     let rows = [
-        ("/spared", Fate::Forwarded, None, None, Some("spare"), "route[0].fallback[0]"),
-        ("/told", Fate::Answered, Some(503), Some("endpoint-unresolved"), None, "route[1].fallback[0]"),
-        ("/alone", Fate::Refused, Some(503), Some("endpoint-unresolved"), None, "upstream[0]"),
+        (
+            "/spared",
+            Fate::Forwarded,
+            None,
+            None,
+            Some("spare"),
+            "route[0].fallback[0]",
+        ),
+        (
+            "/told",
+            Fate::Answered,
+            Some(503),
+            Some("endpoint-unresolved"),
+            None,
+            "route[1].fallback[0]",
+        ),
+        (
+            "/alone",
+            Fate::Refused,
+            Some(503),
+            Some("endpoint-unresolved"),
+            None,
+            "upstream[0]",
+        ),
     ];
     for (path, fate, status, reason, upstream, place) in rows {
         let told = explain(text, &get(&format!("http://a.example{path}"), &[])).unwrap();
         let verdict = &told.verdict;
         assert_eq!(
-            (verdict.fate, verdict.status, verdict.reason.as_deref(), verdict.upstream.as_deref()),
+            (
+                verdict.fate,
+                verdict.status,
+                verdict.reason.as_deref(),
+                verdict.upstream.as_deref()
+            ),
             (fate, status, reason, upstream),
             "{told:#?}"
         );

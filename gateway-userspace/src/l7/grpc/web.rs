@@ -6,8 +6,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::Method;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::CONTENT_TYPE;
 
@@ -126,7 +126,9 @@ impl Call {
 
 fn retype(headers: &mut HeaderMap, other: impl FnOnce(&[u8]) -> Option<Vec<u8>>) {
     let old = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let new = old.and_then(other).and_then(|value| HeaderValue::from_bytes(&value).ok());
+    let new = old
+        .and_then(other)
+        .and_then(|value| HeaderValue::from_bytes(&value).ok());
     if let Some(new) = new {
         headers.insert(header::CONTENT_TYPE, new);
     }
@@ -207,8 +209,16 @@ mod tests {
             ("Application/gRPC-Web+proto;x=y", None, call(binary, binary)),
             ("application/grpc-web-text", None, call(text, text)),
             ("application/grpc-web-text+proto", Some("*/*"), call(text, text)),
-            ("application/grpc-web+proto", Some("application/grpc-web-text"), call(binary, text)),
-            ("application/grpc-web-text", Some("text/html, application/grpc-web+proto"), call(text, binary)),
+            (
+                "application/grpc-web+proto",
+                Some("application/grpc-web-text"),
+                call(binary, text),
+            ),
+            (
+                "application/grpc-web-text",
+                Some("text/html, application/grpc-web+proto"),
+                call(text, binary),
+            ),
             ("application/grpc", None, None),
             ("application/grpc+proto", None, None),
             ("application/grpc-webx", None, None),
@@ -220,7 +230,11 @@ mod tests {
             if let Some(accept) = accept {
                 headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
             }
-            assert_eq!(Call::read(&Method::POST, &headers), expected, "{content_type} {accept:?}");
+            assert_eq!(
+                Call::read(&Method::POST, &headers),
+                expected,
+                "{content_type} {accept:?}"
+            );
             assert_eq!(Call::read(&Method::GET, &headers), None, "{content_type}");
         }
         assert_eq!(Call::read(&Method::POST, &HeaderMap::new()), None);
@@ -230,7 +244,11 @@ mod tests {
     fn heads_are_translated_both_ways() {
         let rows = [
             ("application/grpc-web+proto", "application/grpc+proto", Some("5")),
-            ("application/grpc-web-text+thrift", "application/grpc+thrift", None),
+            (
+                "application/grpc-web-text+thrift",
+                "application/grpc+thrift",
+                None,
+            ),
             ("application/grpc-web-text", "application/grpc", None),
         ];
         for (web, grpc, length) in rows {
@@ -244,12 +262,19 @@ mod tests {
             let call = Call::read(&Method::POST, &head).unwrap();
             call.to_grpc(&mut head);
             assert_eq!(head["content-type"], grpc);
-            assert_eq!(head.get("content-length").map(|value| value.to_str().unwrap()), length, "{web}");
+            assert_eq!(
+                head.get("content-length").map(|value| value.to_str().unwrap()),
+                length,
+                "{web}"
+            );
             assert!(!head.contains_key("accept") && !head.contains_key("x-grpc-web"));
             assert!(super::super::is_call(&Method::POST, &head) && head.contains_key("grpc-timeout"));
             let mut answer = headers(&[("content-type", grpc), ("content-length", "5"), ("trailer", "x")]);
             assert_eq!(call.to_web(&mut answer), Some(call.response));
-            assert_eq!((answer.len(), &answer["content-type"]), (1, &HeaderValue::from_static(web)));
+            assert_eq!(
+                (answer.len(), &answer["content-type"]),
+                (1, &HeaderValue::from_static(web))
+            );
         }
         let call = Call {
             request: Form::Text,
@@ -267,7 +292,10 @@ mod tests {
         expected.extend_from_slice(block);
         assert_eq!(Form::Binary.trailers(&trailers), expected);
         assert_eq!(Form::Text.trailers(&trailers), STANDARD.encode(&expected));
-        assert_eq!(Form::Binary.trailers(&HeaderMap::new()), [0x80, 0, 0, 0, 0].as_slice());
+        assert_eq!(
+            Form::Binary.trailers(&HeaderMap::new()),
+            [0x80, 0, 0, 0, 0].as_slice()
+        );
     }
 
     #[test]
@@ -291,10 +319,11 @@ mod tests {
                 for second in first..=text.len() {
                     let mut decoder = Decoder::default();
                     let pieces = [&text[..first], &text[first..second], &text[second..]];
-                    let read: Result<Vec<u8>, NoText> = pieces.iter().try_fold(Vec::new(), |mut plain, piece| {
-                        plain.extend(decoder.decode(piece.as_bytes())?);
-                        Ok(plain)
-                    });
+                    let read: Result<Vec<u8>, NoText> =
+                        pieces.iter().try_fold(Vec::new(), |mut plain, piece| {
+                            plain.extend(decoder.decode(piece.as_bytes())?);
+                            Ok(plain)
+                        });
                     let read = read.and_then(|plain| decoder.is_whole().then_some(plain).ok_or(NoText));
                     assert_eq!(read.as_deref(), expected.as_deref(), "{text}: {first} {second}");
                 }

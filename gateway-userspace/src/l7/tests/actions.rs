@@ -56,7 +56,8 @@ async fn redirects_say_where_to_go() {
     ]
     .concat();
     let gateway = Gateway::configured(1, &text);
-    let rows: [(&str, &[(&str, &str)], u16, &str); 6] = [
+    type Row<'r> = (&'r str, &'r [(&'r str, &'r str)], u16, &'r str);
+    let rows: [Row<'_>; 6] = [
         ("/tls/a%20b?c=d", &[], 301, "https://a.example/tls/a%20b?c=d"),
         ("/old", &[], 308, "http://a.example/new"),
         ("/x/../old//a/?q", &[], 308, "http://a.example/new/a/?q"),

@@ -24,7 +24,9 @@ fn explained(gateway: &Gateway, text: &str, row: &Row<'_>) -> Explained {
     let question = Question {
         method: (*method).to_owned(),
         url: (*target).to_owned(),
-        headers: fields.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        headers: fields
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
         client: Some("127.0.0.1".parse().unwrap()),
         ..Question::default()
     };
@@ -35,7 +37,10 @@ type Row<'t> = (&'t str, &'t str, &'t [(&'t str, &'t str)]);
 
 fn upstream(name: &str, servers: &[SocketAddr], more: &str) -> String {
     let endpoints: Vec<String> = servers.iter().map(|at| format!("{{address='{at}'}}")).collect();
-    format!("[[upstream]]\nname='{name}'\nendpoints=[{}]\n{more}\n", endpoints.join(","))
+    format!(
+        "[[upstream]]\nname='{name}'\nendpoints=[{}]\n{more}\n",
+        endpoints.join(",")
+    )
 }
 
 fn route(name: &str, keys: &str) -> String {
@@ -72,7 +77,7 @@ async fn explanations_and_answers_agree() {
              [[route.filters]]\nname='few'\nbody_limit={bytes=3}\n\
              [[route.filters]]\nname='often'\nrate_limit={requests=1000}",
         ),
-        route("slashes", "upstream='users'\nmerge_slashes=false\nmatch={path_prefix='/s/'}"),
+        route("slashes", "upstream='users'\nmerge_slashes=false\nmatch={path_prefix='/s'}"),
         route(
             "split",
             "split=[{upstream='users',weight=1},{upstream='gone',weight=0}]\nmatch={path='/split'}",
@@ -107,7 +112,11 @@ async fn explanations_and_answers_agree() {
         ("GET", "/split", &[]),
         ("TRACE", "/users", &[]),
         ("GET", "/users", &[("x_forwarded_for", "10.0.0.1")]),
-        ("GET", "/users", &[("via", "1 a, 1 b, 1 c, 1 d, 1 e, 1 f, 1 g, 1 h, 1 i, 1 j")]),
+        (
+            "GET",
+            "/users",
+            &[("via", "1 a, 1 b, 1 c, 1 d, 1 e, 1 f, 1 g, 1 h, 1 i, 1 j")],
+        ),
         ("GET", "/users", &[("expect", "something")]),
     ];
     for (index, row) in rows.iter().enumerate() {
@@ -128,9 +137,15 @@ async fn explanations_and_answers_agree() {
         };
         assert_eq!(told_status, answer.status, "{row:?}\n{line}\n{told:#?}");
         let reason = verdict.reason.as_deref().unwrap_or("ok");
-        assert!(line.contains(&format!("reason={reason}")), "{row:?}\n{line}\n{told:#?}");
+        assert!(
+            line.contains(&format!("reason={reason}")),
+            "{row:?}\n{line}\n{told:#?}"
+        );
         if let Some(route) = &verdict.route {
-            assert!(line.contains(&format!("route={route}")), "{row:?}\n{line}\n{told:#?}");
+            assert!(
+                line.contains(&format!("route={route}")),
+                "{row:?}\n{line}\n{told:#?}"
+            );
         }
         if verdict.fate == Fate::Forwarded {
             assert_eq!(verdict.endpoint, Some(server.address), "{told:#?}");
@@ -157,21 +172,33 @@ async fn what_is_known_of_endpoints_now_is_told_and_nothing_is_taken() {
     let shares = |told: &Explained| {
         let share = |address: &SocketAddr| {
             let mut all = told.candidates.iter();
-            all.find(|candidate| candidate.endpoint == *address).unwrap().per_mille
+            all.find(|candidate| candidate.endpoint == *address)
+                .unwrap()
+                .per_mille
         };
         addresses.each_ref().map(share)
     };
     one.set_readiness(Readiness::Ready);
     other.set_readiness(Readiness::Ready);
     let told = ask();
-    assert_eq!((shares(&told), told.verdict.endpoint), ([500, 500], None), "{told:#?}");
+    assert_eq!(
+        (shares(&told), told.verdict.endpoint),
+        ([500, 500], None),
+        "{told:#?}"
+    );
     other.set_readiness(Readiness::Failing);
     let told = ask();
     assert_eq!(shares(&told), [1_000, 0], "{told:#?}");
     assert_eq!(told.verdict.endpoint, Some(addresses[0]));
-    let says = told.candidates.iter().filter_map(|candidate| candidate.says.as_deref());
+    let says = told
+        .candidates
+        .iter()
+        .filter_map(|candidate| candidate.says.as_deref());
     assert_eq!(says.collect::<Vec<_>>(), ["fails its checks"]);
-    let places = told.candidates.iter().filter_map(|candidate| candidate.place.as_ref());
+    let places = told
+        .candidates
+        .iter()
+        .filter_map(|candidate| candidate.place.as_ref());
     let places: Vec<&str> = places.map(|place| place.path.as_str()).collect();
     assert_eq!(places, ["upstream[0].endpoints[0]", "upstream[0].endpoints[1]"]);
     // The one token of the rate limit is still there, and no request was counted.

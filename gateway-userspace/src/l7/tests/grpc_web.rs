@@ -30,16 +30,38 @@ fn trailers(status: &'static str) -> Frame<Bytes> {
 async fn service(request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     // It breaks off where what the client writes cannot be read.
-    let body = body.collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
-    let field = |name: &str| head.headers.get(name).map_or("-", |value| value.to_str().unwrap()).to_owned();
-    let seen = ["content-type", "te", "accept", "x-grpc-web", "grpc-timeout"].map(field).join("|");
+    let body = body
+        .collect()
+        .await
+        .map_or_else(|_| Bytes::new(), |body| body.to_bytes());
+    let field = |name: &str| {
+        head.headers
+            .get(name)
+            .map_or("-", |value| value.to_str().unwrap())
+            .to_owned()
+    };
+    let seen = ["content-type", "te", "accept", "x-grpc-web", "grpc-timeout"]
+        .map(field)
+        .join("|");
     let response = Response::builder().header("x-seen", seen);
     let is_call = head.uri.path() != "/up/Page";
-    let response = response.header("content-type", if is_call { "application/grpc+proto" } else { "text/html" });
+    let response = response.header(
+        "content-type",
+        if is_call {
+            "application/grpc+proto"
+        } else {
+            "text/html"
+        },
+    );
     let data = |bytes: Vec<u8>| Ok::<_, hyper::Error>(Frame::data(Bytes::from(bytes)));
     let frames = match head.uri.path() {
         "/up/Unary" => vec![data(body.to_vec()), Ok(trailers("0"))],
-        "/up/Stream" => vec![data(message("a")), data(message("bc")), data(message("")), Ok(trailers("7"))],
+        "/up/Stream" => vec![
+            data(message("a")),
+            data(message("bc")),
+            data(message("")),
+            Ok(trailers("7")),
+        ],
         "/up/Refused" => return response.header("grpc-status", "5").body(full("")).unwrap(),
         "/up/Page" => return response.body(full("page")).unwrap(),
         _ => {
@@ -48,7 +70,9 @@ async fn service(request: Request<Incoming>) -> Response<Body> {
             return response.body(StreamBody::new(never).boxed()).unwrap();
         }
     };
-    response.body(StreamBody::new(futures_util::stream::iter(frames)).boxed()).unwrap()
+    response
+        .body(StreamBody::new(futures_util::stream::iter(frames)).boxed())
+        .unwrap()
 }
 
 fn text(upstream: &str, keys: &str) -> String {
@@ -99,27 +123,54 @@ async fn calls_of_browsers_reach_grpc_servers_and_their_answers_come_back() {
     let gateway = Gateway::configured(1, &text(&server.address.to_string(), "grpc_web=true"));
     let mut calls = 0;
     for form in ["", "-text"] {
-        for mut client in [Client::http1(gateway.address()).await, Client::http2(gateway.address()).await] {
+        for mut client in [
+            Client::http1(gateway.address()).await,
+            Client::http2(gateway.address()).await,
+        ] {
             let content_type = format!("application/grpc-web{form}+proto");
-            let answer = call(&mut client, form, "/up/Unary", full(written(form, &message("hello")))).await;
+            let answer = call(
+                &mut client,
+                form,
+                "/up/Unary",
+                full(written(form, &message("hello"))),
+            )
+            .await;
             let fields = ["content-type", "x-seen", "grpc-status"].map(|name| answer.header(name));
             let seen = "application/grpc+proto|trailers|-|-|-";
-            assert_eq!((answer.status, fields), (200, [Some(&*content_type), Some(seen), None]));
+            assert_eq!(
+                (answer.status, fields),
+                (200, [Some(&*content_type), Some(seen), None])
+            );
             let said = |text: &str| (0, text.to_owned());
             let ends = |status: &str| (0x80, format!("grpc-status: {status}\r\nx-own: 1\r\n"));
             assert_eq!(frames(form, &answer.body), [said("hello"), ends("0")], "{form}");
             let answer = call(&mut client, form, "/up/Stream", full("")).await;
-            assert_eq!(frames(form, &answer.body), [said("a"), said("bc"), said(""), ends("7")], "{form}");
+            assert_eq!(
+                frames(form, &answer.body),
+                [said("a"), said("bc"), said(""), ends("7")],
+                "{form}"
+            );
             let answer = call(&mut client, form, "/up/Refused", full("")).await;
             let fields = ["content-type", "grpc-status"].map(|name| answer.header(name));
-            assert_eq!((fields, answer.body.len()), ([Some(&*content_type), Some("5")], 0), "{form}");
+            assert_eq!(
+                (fields, answer.body.len()),
+                ([Some(&*content_type), Some("5")], 0),
+                "{form}"
+            );
             let answer = call(&mut client, form, "/up/Page", full("")).await;
-            assert_eq!((answer.header("content-type"), answer.text()), (Some("text/html"), "page"), "{form}");
+            assert_eq!(
+                (answer.header("content-type"), answer.text()),
+                (Some("text/html"), "page"),
+                "{form}"
+            );
             calls += 4;
         }
     }
     let lines = gateway.lines(calls).await;
-    let statuses: Vec<_> = lines.iter().filter_map(|line| Some(line.split_once("grpc_status=")?.1.as_bytes()[0])).collect();
+    let statuses: Vec<_> = lines
+        .iter()
+        .filter_map(|line| Some(line.split_once("grpc_status=")?.1.as_bytes()[0]))
+        .collect();
     assert_eq!(statuses, b"075".repeat(4), "{lines:#?}");
 }
 
@@ -129,14 +180,30 @@ async fn text_may_come_in_pieces_of_any_kind_and_must_be_whole() {
     let gateway = Gateway::configured(1, &text(&server.address.to_string(), "grpc_web=true"));
     let mut client = Client::http1(gateway.address()).await;
     // A prefix of its own, with padding, then the message, cut anywhere.
-    let answer = call(&mut client, "-text", "/up/Unary", in_pieces(&["AAA", "AAAI=a", "GU", "="])).await;
-    let expected = [(0, "he".to_owned()), (0x80, "grpc-status: 0\r\nx-own: 1\r\n".to_owned())];
+    let answer = call(
+        &mut client,
+        "-text",
+        "/up/Unary",
+        in_pieces(&["AAA", "AAAI=a", "GU", "="]),
+    )
+    .await;
+    let expected = [
+        (0, "he".to_owned()),
+        (0x80, "grpc-status: 0\r\nx-own: 1\r\n".to_owned()),
+    ];
     assert_eq!(frames("-text", &answer.body), expected);
     for body in [in_pieces(&["AAAAAAI=", "aG"]), in_pieces(&["AAAA*AAA"])] {
         let answer = call(&mut client, "-text", "/up/Unary", body).await;
         let fields = ["content-type", "grpc-status"].map(|name| answer.header(name));
-        assert_eq!(fields, [Some("application/grpc-web-text+proto"), Some("13")], "{answer:?}");
-        assert!(answer.header("grpc-message").unwrap().starts_with("grpc-web-bad"), "{answer:?}");
+        assert_eq!(
+            fields,
+            [Some("application/grpc-web-text+proto"), Some("13")],
+            "{answer:?}"
+        );
+        assert!(
+            answer.header("grpc-message").unwrap().starts_with("grpc-web-bad"),
+            "{answer:?}"
+        );
         client = Client::http1(gateway.address()).await;
     }
 }
@@ -151,15 +218,26 @@ async fn our_own_answers_and_what_breaks_off_are_of_the_same_form() {
         let answer = call(&mut client, form, "/up/Unary", full("")).await;
         let fields = ["content-type", "grpc-status"].map(|name| answer.header(name).map(str::to_owned));
         let content_type = format!("application/grpc-web{form}+proto");
-        assert_eq!((answer.status, fields), (200, [Some(content_type), Some("14".to_owned())]));
+        assert_eq!(
+            (answer.status, fields),
+            (200, [Some(content_type), Some("14".to_owned())])
+        );
 
         let keys = "grpc_web=true\ntimeout_total='300ms'";
         let gateway = Gateway::configured(1, &text(&server.address.to_string(), keys));
         let mut client = Client::http1(gateway.address()).await;
-        let asked = tokio::time::timeout(Duration::from_secs(10), call(&mut client, form, "/up/Hangs", full("")));
+        let asked = tokio::time::timeout(
+            Duration::from_secs(10),
+            call(&mut client, form, "/up/Hangs", full("")),
+        );
         let frames = frames(form, &asked.await.unwrap().body);
         assert_eq!(frames[0], (0, "a".to_owned()), "{form}");
-        assert!(frames[1].1.contains("grpc-status: 4\r\ngrpc-message: deadline-exceeded"), "{frames:?}");
+        assert!(
+            frames[1]
+                .1
+                .contains("grpc-status: 4\r\ngrpc-message: deadline-exceeded"),
+            "{frames:?}"
+        );
         assert_eq!((frames.len(), frames[1].0), (2, 0x80), "{form}");
     }
 }
@@ -171,5 +249,8 @@ async fn where_the_route_does_not_say_so_nothing_is_translated() {
     let mut client = Client::http1(gateway.address()).await;
     let answer = call(&mut client, "", "/up/Unary", full(message("hello"))).await;
     let seen = "application/grpc-web+proto|-|application/grpc-web+proto|1|-";
-    assert_eq!((answer.header("x-seen"), &*answer.body), (Some(seen), &*message("hello")));
+    assert_eq!(
+        (answer.header("x-seen"), &*answer.body),
+        (Some(seen), &*message("hello"))
+    );
 }

@@ -303,7 +303,10 @@ mod tests {
         http2.take(&input, &mut output).unwrap();
         assert_eq!(frames(&output), [(PING, ACK, 0, b"12345678".to_vec())]);
         let long = [0, 0x40, 1, 0, 0, 0, 0, 0, 1];
-        assert!(http2.take(&long, &mut output).is_err(), "a frame over 16,384 bytes");
+        assert!(
+            http2.take(&long, &mut output).is_err(),
+            "a frame over 16,384 bytes"
+        );
         let other = b"PRI * HTTP/1.1\r\n\r\nSM\r\n\r\n";
         assert!(Http2::new().take(other, &mut output).is_err());
     }

@@ -13,19 +13,28 @@ pub(super) fn compression(
     problems: &mut Problems<'_>,
 ) -> Compression {
     let mut algorithms: Vec<Algorithm> = Vec::new();
-    let asked = given.algorithms.as_deref().unwrap_or(&limits::COMPRESSION_ALGORITHMS);
+    let asked = given
+        .algorithms
+        .as_deref()
+        .unwrap_or(&limits::COMPRESSION_ALGORITHMS);
     for (index, algorithm) in asked.iter().enumerate() {
         let algorithm = Algorithm::from(*algorithm);
         if algorithms.contains(&algorithm) {
             let path = path.key("algorithms").index(index);
-            problems.add(&path, format!("{} stands here twice", algorithm.name()), "remove one");
+            problems.add(
+                &path,
+                format!("{} stands here twice", algorithm.name()),
+                "remove one",
+            );
         } else {
             algorithms.push(algorithm);
         }
     }
     let types = match &given.types {
         Some(texts) => types(texts, &path.key("types"), problems),
-        None => limits::COMPRESSION_TYPES.map(|text| Types::One(text.to_owned())).to_vec(),
+        None => limits::COMPRESSION_TYPES
+            .map(|text| Types::One(text.to_owned()))
+            .to_vec(),
     };
     Compression {
         algorithms,
@@ -46,7 +55,8 @@ fn types(texts: &[String], path: &KeyPath, problems: &mut Problems<'_>) -> Vec<T
         } else if read.as_ref().is_some_and(|read| types.contains(read)) {
             problems.add(&path, format!("\"{text}\" stands here twice"), "remove one");
         } else if read.is_none() {
-            let remedy = "write it as in \"application/json\" or \"text/*\", in lower case, without parameters";
+            let remedy =
+                "write it as in \"application/json\" or \"text/*\", in lower case, without parameters";
             problems.add(&path, format!("\"{text}\" is no type of content"), remedy);
         }
         types.extend(read);
@@ -57,9 +67,8 @@ fn types(texts: &[String], path: &KeyPath, problems: &mut Problems<'_>) -> Vec<T
 /// Source: RFC 9110, sections 5.6.2 and 8.3.1.
 fn read(text: &str) -> Option<Types> {
     let is_token = |part: &str| {
-        let is_plain = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$&-^_.+".contains(&byte)
-        };
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$&-^_.+".contains(&byte);
         !part.is_empty() && part.len() <= limits::NAME_CHARS_MAX && part.bytes().all(is_plain)
     };
     match text.split_once('/')? {
@@ -90,32 +99,56 @@ mod tests {
         let Settings::Compression(settings) = kind_of("compression={}") else {
             panic!("another kind")
         };
-        assert_eq!(settings.algorithms, [Algorithm::Zstd, Algorithm::Brotli, Algorithm::Gzip]);
+        assert_eq!(
+            settings.algorithms,
+            [Algorithm::Zstd, Algorithm::Brotli, Algorithm::Gzip]
+        );
         assert_eq!((settings.min_bytes, settings.level), (1_024, 4));
         assert!(settings.types.contains(&Types::One("text/html".to_owned())));
         let all = "algorithms=['br','gzip'],min_bytes=2000,types=['text/*','image/svg+xml'],level=6";
         let expected = Compression {
             algorithms: vec![Algorithm::Brotli, Algorithm::Gzip],
             min_bytes: 2_000,
-            types: vec![Types::Kind("text/".to_owned()), Types::One("image/svg+xml".to_owned())],
+            types: vec![
+                Types::Kind("text/".to_owned()),
+                Types::One("image/svg+xml".to_owned()),
+            ],
             level: 6,
         };
-        assert_eq!(kind_of(&format!("compression={{{all}}}")), Settings::Compression(expected));
+        assert_eq!(
+            kind_of(&format!("compression={{{all}}}")),
+            Settings::Compression(expected)
+        );
     }
 
     #[test]
     fn faults_are_named() {
         let rows: [(&str, &[&str]); 8] = [
             ("algorithms=[]", &["algorithms: the list is empty"]),
-            ("algorithms=['gzip','br','gzip']", &["algorithms[2]: gzip stands here twice"]),
-            ("algorithms=['deflate']", &["algorithms[0]: 'deflate' is not known here"]),
+            (
+                "algorithms=['gzip','br','gzip']",
+                &["algorithms[2]: gzip stands here twice"],
+            ),
+            (
+                "algorithms=['deflate']",
+                &["algorithms[0]: 'deflate' is not known here"],
+            ),
             ("min_bytes=100", &["min_bytes: 100 is out of range"]),
             ("level=7", &["level: 7 is out of range"]),
             (
                 "types=['text','TEXT/html','text/html;charset=utf-8','*/*','text/']",
-                &["types[0]: \"text\" is no type", "types[1]", "types[2]", "types[3]", "types[4]"],
+                &[
+                    "types[0]: \"text\" is no type",
+                    "types[1]",
+                    "types[2]",
+                    "types[3]",
+                    "types[4]",
+                ],
             ),
-            ("types=['text/css','text/css']", &["types[1]: \"text/css\" stands here twice"]),
+            (
+                "types=['text/css','text/css']",
+                &["types[1]: \"text/css\" stands here twice"],
+            ),
             (
                 "types=['text/event-stream','application/grpc+proto']",
                 &["types[0]: text/event-stream is never compressed", "types[1]"],

@@ -19,22 +19,32 @@ pub(super) fn forward_auth(
     path: &KeyPath,
     problems: &mut Problems<'_>,
 ) -> Option<ForwardAuth> {
-    let upstream = given.upstream.as_ref().filter(|name| {
-        upstreams.resolves(name, &path.key("upstream"), problems) == Resolution::Found
-    });
+    let upstream = given
+        .upstream
+        .as_ref()
+        .filter(|name| upstreams.resolves(name, &path.key("upstream"), problems) == Resolution::Found);
     let asked_for = given.path.as_deref().unwrap_or(limits::FORWARD_AUTH_PATH);
     check_path(asked_for, &path.key("path"), problems);
     let request_headers = match &given.request_headers {
-        None => limits::FORWARD_AUTH_REQUEST_HEADERS.map(HeaderName::from_static).to_vec(),
+        None => limits::FORWARD_AUTH_REQUEST_HEADERS
+            .map(HeaderName::from_static)
+            .to_vec(),
         // Whatever a client says may be told: what the gateway says itself is, in any case.
         Some(names) => fields(names, &path.key("request_headers"), problems, told),
     };
     let response_headers = given.response_headers.as_deref().unwrap_or_default();
-    let response_headers = fields(response_headers, &path.key("response_headers"), problems, changeable);
+    let response_headers = fields(
+        response_headers,
+        &path.key("response_headers"),
+        problems,
+        changeable,
+    );
     Some(ForwardAuth {
         upstream: upstream?.clone(),
         path: asked_for.parse::<PathAndQuery>().ok()?,
-        timeout: given.timeout.map_or(limits::FORWARD_AUTH_TIMEOUT, |Time(timeout)| timeout),
+        timeout: given
+            .timeout
+            .map_or(limits::FORWARD_AUTH_TIMEOUT, |Time(timeout)| timeout),
         request_headers,
         response_headers,
         on_failure: match given.on_failure {
@@ -64,7 +74,11 @@ fn fields(names: &[String], path: &KeyPath, problems: &mut Problems<'_>, read: R
 fn told(name: &str, path: &KeyPath, problems: &mut Problems<'_>) -> Option<HeaderName> {
     if name.starts_with("content-") {
         let name = field_name(name, path, problems)?;
-        problems.add(path, format!("{name} speaks of a body, and the question has none"), "remove it");
+        problems.add(
+            path,
+            format!("{name} speaks of a body, and the question has none"),
+            "remove it",
+        );
         return None;
     }
     changeable(name, path, problems)
@@ -95,7 +109,10 @@ mod tests {
         };
         let loaded = load_text(Path::new("t.toml"), &text, &surroundings);
         let loaded = loaded.map_err(|refused| refused.to_string())?;
-        Ok([loaded.listeners[0].filters.clone(), loaded.routes[0].filters.clone()])
+        Ok([
+            loaded.listeners[0].filters.clone(),
+            loaded.routes[0].filters.clone(),
+        ])
     }
 
     #[test]
@@ -130,14 +147,35 @@ mod tests {
     fn faults_are_named() {
         let rows = [
             ("", "forward_auth.upstream: is missing"),
-            ("upstream='aut'", "forward_auth.upstream: there is no upstream \"aut\"; did you mean \"auth\"?"),
+            (
+                "upstream='aut'",
+                "forward_auth.upstream: there is no upstream \"aut\"; did you mean \"auth\"?",
+            ),
             ("upstream='auth',path='check'", "forward_auth.path: "),
-            ("upstream='auth',timeout='60s'", "forward_auth.timeout: \"60s\" is out of range"),
-            ("upstream='auth',on_failure='maybe'", "forward_auth.on_failure: 'maybe' is not known here"),
-            ("upstream='auth',response_headers=['host']", "response_headers[0]: host frames"),
-            ("upstream='auth',response_headers=['x-a','x-a']", "response_headers[1]: \"x-a\" stands here twice"),
-            ("upstream='auth',request_headers=['X-A']", "request_headers[0]: \"X-A\" is no name"),
-            ("upstream='auth',request_headers=['content-type']", "request_headers[0]: content-type speaks of a body"),
+            (
+                "upstream='auth',timeout='60s'",
+                "forward_auth.timeout: \"60s\" is out of range",
+            ),
+            (
+                "upstream='auth',on_failure='maybe'",
+                "forward_auth.on_failure: 'maybe' is not known here",
+            ),
+            (
+                "upstream='auth',response_headers=['host']",
+                "response_headers[0]: host frames",
+            ),
+            (
+                "upstream='auth',response_headers=['x-a','x-a']",
+                "response_headers[1]: \"x-a\" stands here twice",
+            ),
+            (
+                "upstream='auth',request_headers=['X-A']",
+                "request_headers[0]: \"X-A\" is no name",
+            ),
+            (
+                "upstream='auth',request_headers=['content-type']",
+                "request_headers[0]: content-type speaks of a body",
+            ),
         ];
         for (keys, fault) in rows {
             let refused = load(keys).unwrap_err();

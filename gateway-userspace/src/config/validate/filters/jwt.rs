@@ -76,7 +76,10 @@ pub(super) fn jwt(given: &given::Jwt, path: &KeyPath, problems: &mut Problems<'_
         }
         (None, Some(url)) => {
             let publisher = publisher(url, given, path, problems);
-            publisher.map(|publisher| Keys::Fetched { publisher, algorithms })
+            publisher.map(|publisher| Keys::Fetched {
+                publisher,
+                algorithms,
+            })
         }
     };
     Some(Settings {
@@ -95,7 +98,11 @@ fn of_url_alone(given: &given::Jwt, path: &KeyPath, problems: &mut Problems<'_>)
         ("jwks_ca_file", given.jwks_ca_file.is_some()),
     ];
     for (key, _) in keys.iter().filter(|(_, is_there)| *is_there) {
-        problems.add(&path.key(key), "nothing is fetched", "remove it, or write jwks_url instead of jwks_file");
+        problems.add(
+            &path.key(key),
+            "nothing is fetched",
+            "remove it, or write jwks_url instead of jwks_file",
+        );
     }
 }
 
@@ -107,7 +114,11 @@ fn publisher(
 ) -> Option<Publisher> {
     let Some((url, security)) = read_url(url) else {
         let remedy = "write it as in \"https://id.example.com/jwks.json\"";
-        problems.add(&path.key("jwks_url"), format!("\"{url}\" is no URL that can be fetched"), remedy);
+        problems.add(
+            &path.key("jwks_url"),
+            format!("\"{url}\" is no URL that can be fetched"),
+            remedy,
+        );
         return None;
     };
     let tls = match security {
@@ -130,7 +141,11 @@ fn publisher(
         Scheme::Http => {
             if given.jwks_ca_file.is_some() {
                 let fault = "the URL has no TLS: whoever answers would be believed";
-                problems.add(&path.key("jwks_ca_file"), fault, "write https in jwks_url, or remove it");
+                problems.add(
+                    &path.key("jwks_ca_file"),
+                    fault,
+                    "write https in jwks_url, or remove it",
+                );
                 return None;
             }
             None
@@ -139,7 +154,9 @@ fn publisher(
     Some(Publisher {
         url,
         tls,
-        refresh: given.jwks_refresh.map_or(limits::JWKS_REFRESH, |Time(refresh)| refresh),
+        refresh: given
+            .jwks_refresh
+            .map_or(limits::JWKS_REFRESH, |Time(refresh)| refresh),
     })
 }
 
@@ -151,7 +168,9 @@ fn read_url(text: &str) -> Option<(Uri, Scheme)> {
         "https" => Scheme::Https,
         _ => return None,
     };
-    let authority = url.authority().filter(|authority| !authority.as_str().contains('@'))?;
+    let authority = url
+        .authority()
+        .filter(|authority| !authority.as_str().contains('@'))?;
     let has_good_port = authority.port().is_none() || authority.port_u16().is_some_and(|port| port > 0);
     (!authority.host().is_empty() && has_good_port).then_some((url, scheme))
 }
@@ -239,7 +258,8 @@ mod tests {
     #[test]
     fn keys_are_pinned_to_what_they_are_for() {
         let all = ",algorithms=['RS256','RS512','PS256','ES256','ES384','EdDSA']";
-        let rows: [(&str, &[(&str, &[Algorithm])]); 3] = [
+        type Row<'r> = (&'r str, &'r [(&'r str, &'r [Algorithm])]);
+        let rows: [Row<'_>; 3] = [
             ("", &[("ec", &[Algorithm::ES256]), ("rsa", &[Algorithm::RS256])]),
             (",algorithms=['EdDSA']", &[("ed", &[Algorithm::EdDSA])]),
             (
@@ -342,9 +362,18 @@ mod tests {
             assert!(refused.contains(&format!("jwt.{key}: is missing")), "{refused}");
         }
         let refused = scratch.load("jwt={issuers=['a'],audiences=['a']}").unwrap_err();
-        assert!(refused.contains("jwt: it does not say where the issuers' keys are"), "{refused}");
-        let refused = scratch.load("jwt={issuers=['a','a'],audiences=[''],jwks_file='none'}").unwrap_err();
-        for fault in ["issuers[1]: \"a\" stands here twice", "audiences[0]: it is empty", "none cannot be read"] {
+        assert!(
+            refused.contains("jwt: it does not say where the issuers' keys are"),
+            "{refused}"
+        );
+        let refused = scratch
+            .load("jwt={issuers=['a','a'],audiences=[''],jwks_file='none'}")
+            .unwrap_err();
+        for fault in [
+            "issuers[1]: \"a\" stands here twice",
+            "audiences[0]: it is empty",
+            "none cannot be read",
+        ] {
             assert!(refused.contains(fault), "{fault:?} is not in:\n{refused}");
         }
     }
@@ -363,20 +392,59 @@ mod tests {
             refresh: std::time::Duration::from_secs(30),
         };
         let algorithms = vec![Algorithm::EdDSA];
-        assert_eq!(settings.keys, Keys::Fetched { publisher, algorithms });
+        assert_eq!(
+            settings.keys,
+            Keys::Fetched {
+                publisher,
+                algorithms
+            }
+        );
         let https = "https://id.example.com/jwks";
         let rows = [
-            ("jwks_url='id.example.com/jwks'".to_owned(), "jwt.jwks_url: \"id.example.com/jwks\" is no URL"),
-            ("jwks_url='ftp://id.example.com/'".to_owned(), "is no URL that can be fetched"),
-            ("jwks_url='https://a:b@id.example.com/'".to_owned(), "is no URL that can be fetched"),
-            ("jwks_url='https://id.example.com/#a'".to_owned(), "is no URL that can be fetched"),
-            ("jwks_url='https://id.example.com:0/'".to_owned(), "is no URL that can be fetched"),
-            ("jwks_url='https:///jwks'".to_owned(), "is no URL that can be fetched"),
-            (format!("jwks_url='{https}',jwks_file='secrets'"), "jwt.jwks_url: the filter has jwks_file already"),
-            (format!("jwks_url='{https}',jwks_refresh='1s'"), "jwt.jwks_refresh: \"1s\" is out of range"),
-            (format!("jwks_url='{https}',jwks_ca_file='secrets'"), "holds no certificate"),
-            ("jwks_url='http://id.example.com/',jwks_ca_file='secrets'".to_owned(), "the URL has no TLS"),
-            ("jwks_file='secrets',jwks_refresh='30s'".to_owned(), "jwt.jwks_refresh: nothing is fetched"),
+            (
+                "jwks_url='id.example.com/jwks'".to_owned(),
+                "jwt.jwks_url: \"id.example.com/jwks\" is no URL",
+            ),
+            (
+                "jwks_url='ftp://id.example.com/'".to_owned(),
+                "is no URL that can be fetched",
+            ),
+            (
+                "jwks_url='https://a:b@id.example.com/'".to_owned(),
+                "is no URL that can be fetched",
+            ),
+            (
+                "jwks_url='https://id.example.com/#a'".to_owned(),
+                "is no URL that can be fetched",
+            ),
+            (
+                "jwks_url='https://id.example.com:0/'".to_owned(),
+                "is no URL that can be fetched",
+            ),
+            (
+                "jwks_url='https:///jwks'".to_owned(),
+                "is no URL that can be fetched",
+            ),
+            (
+                format!("jwks_url='{https}',jwks_file='secrets'"),
+                "jwt.jwks_url: the filter has jwks_file already",
+            ),
+            (
+                format!("jwks_url='{https}',jwks_refresh='1s'"),
+                "jwt.jwks_refresh: \"1s\" is out of range",
+            ),
+            (
+                format!("jwks_url='{https}',jwks_ca_file='secrets'"),
+                "holds no certificate",
+            ),
+            (
+                "jwks_url='http://id.example.com/',jwks_ca_file='secrets'".to_owned(),
+                "the URL has no TLS",
+            ),
+            (
+                "jwks_file='secrets',jwks_refresh='30s'".to_owned(),
+                "jwt.jwks_refresh: nothing is fetched",
+            ),
         ];
         for (keys, fault) in rows {
             let refused = load(&keys).unwrap_err();

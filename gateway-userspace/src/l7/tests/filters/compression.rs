@@ -31,7 +31,10 @@ fn compression() -> Kind {
 fn page() -> String {
     let mut page = String::with_capacity(PAGE_BYTES);
     for row in 0_u64.. {
-        page.push_str(&format!("<tr><td>{row}</td><td>{}</td></tr>\n", row.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        page.push_str(&format!(
+            "<tr><td>{row}</td><td>{}</td></tr>\n",
+            row.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ));
         if page.len() >= PAGE_BYTES {
             break;
         }
@@ -41,7 +44,9 @@ fn page() -> String {
 
 /// `/up/page` is a page, `/up/short` a short one, `/up/picture` no page.
 async fn pages(request: Request<Incoming>) -> Response<Body> {
-    let response = Response::builder().header("etag", "\"v1\"").header("accept-ranges", "bytes");
+    let response = Response::builder()
+        .header("etag", "\"v1\"")
+        .header("accept-ranges", "bytes");
     let (content_type, body) = match request.uri().path() {
         "/up/page" => ("text/html", page()),
         "/up/short" => ("text/html", "short".to_owned()),
@@ -53,7 +58,11 @@ async fn pages(request: Request<Incoming>) -> Response<Body> {
     } else {
         full(body)
     };
-    response.header("content-type", content_type).header("content-length", length).body(body).unwrap()
+    response
+        .header("content-type", content_type)
+        .header("content-length", length)
+        .body(body)
+        .unwrap()
 }
 
 async fn ask(client: &mut Client, method: &str, path: &str, accepts: Option<&str>) -> Answer {
@@ -73,19 +82,41 @@ async fn pages_come_in_the_coding_that_the_client_likes() {
         setup.filters = vec![filter("f", compression())];
         let gateway = Gateway::start(&setup);
         let mut asked = 0;
-        for mut client in [Client::http1(gateway.address()).await, Client::http2(gateway.address()).await] {
+        for mut client in [
+            Client::http1(gateway.address()).await,
+            Client::http2(gateway.address()).await,
+        ] {
             for coding in ["gzip", "br", "zstd"] {
                 let answer = ask(&mut client, "GET", "/up/page", Some(coding)).await;
-                let names = ["content-encoding", "vary", "etag", "content-length", "accept-ranges"];
+                let names = [
+                    "content-encoding",
+                    "vary",
+                    "etag",
+                    "content-length",
+                    "accept-ranges",
+                ];
                 let fields = names.map(|name| answer.header(name));
-                let expected = [Some(coding), Some("Accept-Encoding"), Some("W/\"v1\""), None, None];
+                let expected = [
+                    Some(coding),
+                    Some("Accept-Encoding"),
+                    Some("W/\"v1\""),
+                    None,
+                    None,
+                ];
                 assert_eq!((answer.status, fields), (200, expected));
-                assert!(answer.body.len() < PAGE_BYTES / 2, "{coding}: {}", answer.body.len());
+                assert!(
+                    answer.body.len() < PAGE_BYTES / 2,
+                    "{coding}: {}",
+                    answer.body.len()
+                );
                 assert!(decoded(coding, &answer.body) == page().as_bytes(), "{coding}");
                 // What the client got is what is logged.
                 asked += 1;
                 let line = gateway.lines(asked).await.pop().unwrap();
-                assert!(line.contains(&format!(" bytes_out={} ", answer.body.len())), "{line}");
+                assert!(
+                    line.contains(&format!(" bytes_out={} ", answer.body.len())),
+                    "{line}"
+                );
             }
         }
     }
@@ -111,9 +142,21 @@ async fn all_else_is_left_as_it_is() {
     ];
     for (method, path, accepts, length, varies) in rows {
         let answer = ask(&mut client, method, path, accepts).await;
-        assert_eq!((answer.status, answer.body.len()), (200, length), "{method} {path} {accepts:?}");
-        assert_eq!(answer.header("content-encoding"), None, "{method} {path} {accepts:?}");
-        assert_eq!(answer.header("vary").is_some(), varies, "{method} {path} {accepts:?}");
+        assert_eq!(
+            (answer.status, answer.body.len()),
+            (200, length),
+            "{method} {path} {accepts:?}"
+        );
+        assert_eq!(
+            answer.header("content-encoding"),
+            None,
+            "{method} {path} {accepts:?}"
+        );
+        assert_eq!(
+            answer.header("vary").is_some(),
+            varies,
+            "{method} {path} {accepts:?}"
+        );
         let tag = if path == "/own" { None } else { Some("\"v1\"") };
         assert_eq!(answer.header("etag"), tag, "{method} {path} {accepts:?}");
     }
@@ -129,7 +172,10 @@ async fn what_was_said_reaches_the_client_while_the_rest_is_awaited() {
             async move {
                 let frames = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
                 let body = StreamBody::new(frames).boxed();
-                Response::builder().header("content-type", "text/plain").body(body).unwrap()
+                Response::builder()
+                    .header("content-type", "text/plain")
+                    .body(body)
+                    .unwrap()
             }
         });
         let mut setup = Setup::new(1, &[server.await.address]);
@@ -165,7 +211,11 @@ async fn others_are_served_while_a_large_body_is_compressed() {
     let mut client = Client::http1(gateway.address()).await;
     let mut other = Client::http1(gateway.address()).await;
     let request = client.request("GET", "/up/page").header("accept-encoding", "br");
-    let mut body = client.send(request.body(full("")).unwrap()).await.unwrap().into_body();
+    let mut body = client
+        .send(request.body(full("")).unwrap())
+        .await
+        .unwrap()
+        .into_body();
     body.frame().await.unwrap().unwrap();
     // The rest of it is not read meanwhile, which holds up nobody.
     for _ in 0..10 {

@@ -16,7 +16,10 @@ async fn authority(request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let field = |name: &str| {
         let values = head.headers.get_all(name).iter();
-        values.map(|value| value.to_str().unwrap()).collect::<Vec<_>>().join("+")
+        values
+            .map(|value| value.to_str().unwrap())
+            .collect::<Vec<_>>()
+            .join("+")
     };
     let seen = [
         format!("{} {}", head.method, head.uri.path()),
@@ -29,11 +32,20 @@ async fn authority(request: Request<Incoming>) -> Response<Body> {
     ];
     let response = Response::builder().header("x-seen", seen.join("|"));
     if field("authorization") == "Bearer good" {
-        let response = response.header("x-user", "ann").header("x-user", "second").header("x-consumer", "ann");
+        let response = response
+            .header("x-user", "ann")
+            .header("x-user", "second")
+            .header("x-consumer", "ann");
         return response.body(full("passes")).unwrap();
     }
-    let response = response.status(302).header("location", "/login").header("set-cookie", "a=1");
-    response.header("connection", "close").body(full("log in")).unwrap()
+    let response = response
+        .status(302)
+        .header("location", "/login")
+        .header("set-cookie", "a=1");
+    response
+        .header("connection", "close")
+        .body(full("log in"))
+        .unwrap()
 }
 
 /// A route to `main` behind a question to `auth`.
@@ -48,7 +60,12 @@ fn text(main: &str, auth: &str, protocol: &str, keys: &str) -> String {
 }
 
 fn start(main: &Server, auth: &Server, protocol: &str, keys: &str) -> Gateway {
-    let text = text(&main.address.to_string(), &auth.address.to_string(), protocol, keys);
+    let text = text(
+        &main.address.to_string(),
+        &auth.address.to_string(),
+        protocol,
+        keys,
+    );
     Gateway::configured(1, &text)
 }
 
@@ -67,14 +84,23 @@ async fn who_the_service_lets_pass_goes_on_with_what_it_says() {
     let (main, auth) = (Server::echo().await, Server::start(authority).await);
     for protocol in ["http1", "http2"] {
         let gateway = start(&main, &auth, protocol, "");
-        for mut client in [Client::http1(gateway.address()).await, Client::http2(gateway.address()).await] {
+        for mut client in [
+            Client::http1(gateway.address()).await,
+            Client::http2(gateway.address()).await,
+        ] {
             let answer = ask(&mut client, "POST", "/up/a?b=c", "Bearer good").await;
             let text = answer.text();
             assert!(text.starts_with("POST "), "{text}");
             let users: Vec<_> = text.lines().filter(|line| line.starts_with("x-user: ")).collect();
             assert_eq!(users, ["x-user: ann", "x-user: second"]);
-            assert!(text.contains("x-consumer: ann\n") && !text.contains("forged"), "{text}");
-            assert!(text.contains("authorization: Bearer good\n") && text.ends_with("body 5\n"), "{text}");
+            assert!(
+                text.contains("x-consumer: ann\n") && !text.contains("forged"),
+                "{text}"
+            );
+            assert!(
+                text.contains("authorization: Bearer good\n") && text.ends_with("body 5\n"),
+                "{text}"
+            );
             let seen = "x-seen: GET /check|POST|/up/a?b=c|a.example|127.0.0.1||0\n";
             assert!(text.contains(seen), "{text}");
         }
@@ -95,12 +121,22 @@ async fn any_other_answer_goes_to_the_client_and_the_endpoint_is_not_asked() {
     for (method, body) in [("GET", "log in"), ("HEAD", ""), ("GET", "log in")] {
         let answer = ask(&mut client, method, "/up", "Bearer bad").await;
         let fields = ["location", "set-cookie", "content-length"].map(|name| answer.header(name));
-        assert_eq!((answer.status, fields), (302, [Some("/login"), Some("a=1"), Some("6")]), "{method}");
+        assert_eq!(
+            (answer.status, fields),
+            (302, [Some("/login"), Some("a=1"), Some("6")]),
+            "{method}"
+        );
         assert_eq!(answer.text(), body, "{method}");
     }
     assert_eq!(main.connections(), 0);
     let lines = gateway.lines(3).await;
-    for part in ["upstream=- ", " status=302 ", " reason=auth-refused ", " tries=0 ", " fault=downstream "] {
+    for part in [
+        "upstream=- ",
+        " status=302 ",
+        " reason=auth-refused ",
+        " tries=0 ",
+        " fault=downstream ",
+    ] {
         assert!(lines[0].contains(part), "{part:?} is not in {}", lines[0]);
     }
     let refused = "gateway_filter_refused_total{in=\"route\",of=\"r\",filter=\"who\"} 3";
@@ -112,10 +148,15 @@ async fn calls_get_a_status_and_no_page() {
     let (main, auth) = (Server::echo().await, Server::start(authority).await);
     let gateway = start(&main, &auth, "http1", "");
     let mut client = Client::http2(gateway.address()).await;
-    let call = client.request("POST", "/up").header("content-type", "application/grpc");
+    let call = client
+        .request("POST", "/up")
+        .header("content-type", "application/grpc");
     let answer = client.ask(call.body(full("")).unwrap()).await.unwrap();
     let fields = ["grpc-status", "location"].map(|name| answer.header(name));
-    assert_eq!((answer.status, fields, answer.text()), (200, [Some("2"), None], ""));
+    assert_eq!(
+        (answer.status, fields, answer.text()),
+        (200, [Some("2"), None], "")
+    );
 }
 
 #[tokio::test]
@@ -136,10 +177,16 @@ async fn a_service_that_does_not_answer_lets_nobody_pass_unless_it_is_said_so() 
         (gone, "it is gone"),
     ];
     for (auth, why) in rows {
-        for (keys, status) in [(",timeout='200ms'", 503), (",timeout='200ms',on_failure='allow'", 200)] {
+        for (keys, status) in [
+            (",timeout='200ms'", 503),
+            (",timeout='200ms',on_failure='allow'", 200),
+        ] {
             let gateway = Gateway::configured(1, &text(&main.address.to_string(), &auth, "http1", keys));
             let mut client = Client::http1(gateway.address()).await;
-            let asked = tokio::time::timeout(Duration::from_secs(10), ask(&mut client, "GET", "/up", "Bearer good"));
+            let asked = tokio::time::timeout(
+                Duration::from_secs(10),
+                ask(&mut client, "GET", "/up", "Bearer good"),
+            );
             let answer = asked.await.unwrap();
             assert_eq!(answer.status, status, "{why}: {}", answer.text());
             assert!(!answer.text().contains("forged"), "{why}: {}", answer.text());
@@ -149,12 +196,20 @@ async fn a_service_that_does_not_answer_lets_nobody_pass_unless_it_is_said_so() 
             };
             if status == 503 {
                 assert_eq!(answer.header("retry-after"), Some("1"), "{why}");
-                assert!(answer.text().starts_with("auth-unavailable"), "{why}: {}", answer.text());
+                assert!(
+                    answer.text().starts_with("auth-unavailable"),
+                    "{why}: {}",
+                    answer.text()
+                );
             }
             let line = gateway.lines(1).await.remove(0);
             assert!(line.contains(reason), "{why}: {line}");
             let counted = format!("{counted}{{in=\"route\",of=\"r\",filter=\"who\"}} 1");
-            assert!(gateway.metrics().contains(&counted), "{why}: {}", gateway.metrics());
+            assert!(
+                gateway.metrics().contains(&counted),
+                "{why}: {}",
+                gateway.metrics()
+            );
         }
     }
 }

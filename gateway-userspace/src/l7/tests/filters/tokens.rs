@@ -96,7 +96,12 @@ async fn until(client: &mut Client, status: u16) -> Answer {
         if answer.status == status {
             return answer;
         }
-        assert!(tokio::time::Instant::now() < deadline, "{}: {}", answer.status, answer.text());
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{}: {}",
+            answer.status,
+            answer.text()
+        );
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }
@@ -114,10 +119,31 @@ async fn keys_are_fetched_from_whoever_has_the_right_certificate() {
     let bad = folder.file("other.pem", &other.pem(), 0o644);
     let rows = [
         (format!("jwks_url='http://{}/jwks'", plain.address), 200),
-        (format!("jwks_url='https://{}/jwks',jwks_ca_file='{}'", secure.address, good.display()), 200),
-        (format!("jwks_url='https://{}/jwks',jwks_ca_file='{}'", secure.address, bad.display()), 503),
+        (
+            format!(
+                "jwks_url='https://{}/jwks',jwks_ca_file='{}'",
+                secure.address,
+                good.display()
+            ),
+            200,
+        ),
+        (
+            format!(
+                "jwks_url='https://{}/jwks',jwks_ca_file='{}'",
+                secure.address,
+                bad.display()
+            ),
+            503,
+        ),
         // It speaks no TLS.
-        (format!("jwks_url='https://{}/jwks',jwks_ca_file='{}'", plain.address, good.display()), 503),
+        (
+            format!(
+                "jwks_url='https://{}/jwks',jwks_ca_file='{}'",
+                plain.address,
+                good.display()
+            ),
+            503,
+        ),
     ];
     for (keys, status) in rows {
         let before = plain.connections() + secure.connections();
@@ -126,7 +152,11 @@ async fn keys_are_fetched_from_whoever_has_the_right_certificate() {
         wait_until("a fetch", || plain.connections() + secure.connections() > before).await;
         let answer = until(&mut client, status).await;
         if status == 503 {
-            assert!(answer.text().starts_with("token-keys-missing"), "{}", answer.text());
+            assert!(
+                answer.text().starts_with("token-keys-missing"),
+                "{}",
+                answer.text()
+            );
             let fields = ["retry-after", "www-authenticate"].map(|name| answer.header(name));
             assert_eq!(fields, [Some("1"), None]);
         } else {
@@ -143,7 +173,12 @@ async fn keys_that_were_fetched_outlive_edits_and_failures_of_their_url() {
     let now = Arc::clone(&status);
     let issuer = Server::start(move |_| {
         let status = now.load(Ordering::Relaxed);
-        async move { Response::builder().status(status).body(full(tokens::KEYS)).unwrap() }
+        async move {
+            Response::builder()
+                .status(status)
+                .body(full(tokens::KEYS))
+                .unwrap()
+        }
     });
     let issuer = issuer.await;
     let keys = format!("jwks_url='http://{}/jwks'", issuer.address);
