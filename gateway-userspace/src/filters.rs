@@ -16,6 +16,8 @@ pub mod headers;
 pub mod jwt;
 pub mod passwords;
 pub mod rate_limit;
+#[cfg(test)]
+mod testing;
 mod vary;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -25,6 +27,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
+
+#[cfg(test)]
+pub(crate) use testing::asked;
 
 use addresses::Addresses;
 use api_key::ApiKey;
@@ -384,18 +389,5 @@ impl Filter {
             (_, Mark::Challenge(challenge)) => drop(headers.insert(header::WWW_AUTHENTICATE, challenge)),
             (_, Mark::Nothing | Mark::Cors(_) | Mark::Coding(_) | Mark::Question { .. }) => {}
         }
-    }
-}
-
-/// A request from that client.
-#[cfg(test)]
-pub(crate) fn asked<'r>(head: &'r mut Parts, client: &str) -> Asked<'r> {
-    let client = client.parse().unwrap();
-    Asked {
-        head,
-        client,
-        network: network(client),
-        consumer: None,
-        body_bytes_max: None,
     }
 }

@@ -5,7 +5,7 @@
 //! connections, and the access log's queue; none of it makes a worker wait. Files in reading order: `workers` (the
 //! control side), `bind`, `worker` (a thread's life), `accept` and `admission`, `connection` (its task, over `stream`
 //! and the inspector, with its `client_text`), `server`, `serve` (**the** request's way), `host`, `path`, `target`, `headers`, `switch`,
-//! `deadline`, `filter`, `faults`, `forward`, `mirror`, `attempt`, `pool`, `body`, `tunnel`, `answers`, `record` (how each request
+//! `deadline`, `filter`, `faults`, `forward`, `mirror`, `attempt`, `pool`, `body`, `tunnel`, `respond`, `answers`, `record` (how each request
 //! ends), `exchange`
 //! (what the sweep sees of it) and `ends`, `metrics`.
 //! This module knows neither `l4`, `cluster` nor `admin`.
@@ -46,6 +46,7 @@ mod pool;
 mod record;
 mod request_ids;
 mod resolved;
+mod respond;
 mod seats;
 mod serve;
 mod server;

@@ -94,9 +94,7 @@ pub struct Controller {
     pub(super) registrations: Registrations,
     /// Number of those that are in force.
     pub(super) registered: u64,
-    /// Files that are watched.
     pub(super) certificates: Certificates,
-    /// Where their changes are told.
     pub(super) events: Events,
     first_round: FirstRound,
     panics: Panics,

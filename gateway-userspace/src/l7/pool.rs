@@ -44,6 +44,7 @@ use held::Held;
 use http2::{Connections, Stream};
 pub(crate) use seat::Seat;
 pub(super) use seat::Try;
+use seat::connect_for;
 use settle::idles;
 use watch::Watcher;
 pub(super) use ways::Ways;
@@ -269,13 +270,6 @@ impl Pool {
     }
 }
 
-async fn connect(seat: &Option<Seat>, want: Want) -> Result<(Line, Origin), ProxyError> {
-    match seat {
-        Some(seat) => seat.pool.connect(want).await,
-        None => Err(ProxyError::UpstreamOverloaded),
-    }
-}
-
 enum Line {
     Http1(Line1),
     Http2(Stream),
@@ -304,7 +298,7 @@ impl Lease {
         let (line, origin) = match idle {
             Some(line) => (line, Origin::Reused),
             // On the heap: what connects is large, and rare.
-            None => Box::pin(connect(seat, want)).await?,
+            None => Box::pin(connect_for(seat, want)).await?,
         };
         let seat = seat.take().ok_or(ProxyError::UpstreamOverloaded)?;
         seat.pool.state.requests.fetch_add(1, Ordering::Relaxed);

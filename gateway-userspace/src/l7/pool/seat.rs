@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::Pool;
+use super::{Line, Origin, Pool, Want};
+use crate::l7::error::ProxyError;
 use crate::resilience::limits::{Limit, Limited, Maxima, Permit};
 
 /// Counted as under way at the endpoint while it lives.
@@ -57,6 +58,14 @@ impl Seat {
             pool: Rc::clone(pool),
         };
         Ok((seat, retrying))
+    }
+}
+
+/// A connection for who has a seat.
+pub(super) async fn connect_for(seat: &Option<Seat>, want: Want) -> Result<(Line, Origin), ProxyError> {
+    match seat {
+        Some(seat) => seat.pool.connect(want).await,
+        None => Err(ProxyError::UpstreamOverloaded),
     }
 }
 
