@@ -1,7 +1,7 @@
 //! Fetches the keys that issuers of tokens publish (`jwks_url`): a task of the control runtime for each filter that wants
 //! some, never of a worker.
 //!
-//! What was good stays while a URL fails, and nothing makes anybody ask it more often than once in [`BETWEEN`]: a token
+//! What was good stays while a URL fails, and nothing makes anybody ask it more often than once in `BETWEEN`: a token
 //! names what key it likes.
 
 mod fetch;

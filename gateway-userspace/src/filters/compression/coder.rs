@@ -1,6 +1,6 @@
 //! The codecs behind `compression`: zlib-rs, brotli and zstd, each with bounded memory.
 //!
-//! Windows are small (32 to 256 kB): what a node holds is bounded by [`CODERS_MAX`] times a megabyte. Levels stop where a
+//! Windows are small (32 to 256 kB): what a node holds is bounded by `CODERS_MAX` times a megabyte. Levels stop where a
 //! codec takes in more at once than it can deal with in a millisecond, for it runs on a worker.
 
 use std::fmt;
