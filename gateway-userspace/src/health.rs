@@ -282,6 +282,7 @@ fn plans(upstream: &Upstream, endpoint: &Endpoint) -> Vec<(Kind, Plan)> {
             protocol: upstream.protocol,
             tls: upstream.tls.clone(),
             security: upstream.security(),
+            proxy_header: upstream.proxy_header,
             channels: Arc::clone(&endpoint.channels),
             kind,
             check: check.clone(),

@@ -21,6 +21,7 @@ pub mod jwks;
 pub mod l4;
 pub mod l7;
 pub mod names;
+pub mod proxy_protocol;
 pub mod registry;
 pub mod resilience;
 pub mod router;

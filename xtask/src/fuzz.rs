@@ -14,12 +14,14 @@ use crate::apt::Apt;
 use crate::{steps, workspace};
 
 /// Targets, in the order they run; one binary each.
-const TARGETS: [&str; 7] = [
+const TARGETS: [&str; 9] = [
     "inspect",
     "response",
     "frames",
     "path",
     "router",
+    "proxy_protocol",
+    "client_hello",
     "decide",
     "encapsulation",
 ];

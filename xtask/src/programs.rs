@@ -8,12 +8,17 @@ use crate::apt::Apt;
 use crate::steps;
 
 /// Program, its Debian package, and what it is for.
-const PROGRAMS: [(&str, &str, &str); 8] = [
+const PROGRAMS: [(&str, &str, &str); 9] = [
     ("bpftool", "bpftool", "shows what the kernel has loaded"),
     (
         "curl",
         "curl",
         "asks what the README asks, and more, over each version of HTTP",
+    ),
+    (
+        "haproxy",
+        "haproxy",
+        "speaks the PROXY protocol on either side of the gateway",
     ),
     ("h2load", "nghttp2-client", "asks ten thousand times over HTTP/2"),
     (

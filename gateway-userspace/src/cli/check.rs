@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use gateway::config::settings::{ActionSettings, Place, RouteSettings, UpstreamSettings};
-use gateway::config::snapshot::{AdminListen, Health, Respond, Way};
+use gateway::config::settings::{ActionSettings, ListenerSettings, Place, RouteSettings, UpstreamSettings};
+use gateway::config::snapshot::{AdminListen, Carries, Health, Respond, Way};
 use gateway::config::{Problem, Settings};
 use gateway::resilience::limits::{Limit, Limits, Maxima, UNLIMITED};
 use gateway::router::{HostPattern, PathPattern};
@@ -70,10 +70,15 @@ fn summary(settings: &Settings, style: Style) -> String {
 
     let mut listeners = Table::bare();
     for listener in &settings.listeners {
+        let carried = match listener.carries {
+            Carries::Requests => "",
+            Carries::Bytes => " of connections",
+            Carries::Tls => " of TLS that is passed on",
+        };
         let routes = match listener.routes.len() {
             0 => Cell("no route: answers 404".to_owned(), Tone::Doubtful),
-            1 => "1 route".into(),
-            count => format!("{count} routes").into(),
+            1 => format!("1 route{carried}").into(),
+            count => format!("{count} routes{carried}").into(),
         };
         listeners.row([
             format!("  {}", listener.name).into(),
@@ -109,7 +114,7 @@ fn summary(settings: &Settings, style: Style) -> String {
         };
         routes.row([
             format!("  {}", route.name).into(),
-            matched(route).into(),
+            matched(route, carried(settings, route)).into(),
             format!("{action}{}", beside(route)).into(),
         ]);
     }
@@ -298,7 +303,14 @@ fn head(settings: &Settings, style: Style) -> String {
 }
 
 /// What a route takes, in one line.
-fn matched(route: &RouteSettings) -> String {
+/// What the listeners carry that a route serves: they agree.
+fn carried(settings: &Settings, route: &Arc<RouteSettings>) -> Carries {
+    let serves = |listener: &&ListenerSettings| listener.routes.iter().any(|own| Arc::ptr_eq(own, route));
+    let served = settings.listeners.iter().find(serves);
+    served.map_or(Carries::Requests, |listener| listener.carries)
+}
+
+fn matched(route: &RouteSettings, carries: Carries) -> String {
     let hosts: Vec<String> = route
         .hosts
         .iter()
@@ -309,11 +321,14 @@ fn matched(route: &RouteSettings) -> String {
         })
         .collect();
     let path = match &route.path {
+        _ if carries != Carries::Requests => String::new(),
         PathPattern::Exact(path) => path.clone(),
         PathPattern::Prefix(prefix) => format!("{}/…", prefix.trim_end_matches('/')),
         PathPattern::Regex(expression) => format!(" ~ {}", expression.text()),
     };
-    let hosts = if route.hosts == [HostPattern::Any] {
+    let hosts = if route.hosts == [HostPattern::Any] && carries != Carries::Requests {
+        "every connection".to_owned()
+    } else if route.hosts == [HostPattern::Any] {
         String::new()
     } else {
         hosts.join(",")

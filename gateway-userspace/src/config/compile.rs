@@ -191,6 +191,8 @@ fn listener(
         name: settings.name.clone(),
         address: settings.address,
         segment_bytes_max: way.map(|(dataplane, node)| segment_bytes_max(dataplane, node, settings.address)),
+        carries: settings.carries,
+        proxies: settings.proxies.clone(),
         tls,
         http: settings.http.clone(),
         router,

@@ -43,7 +43,7 @@ pub use retry::{Fallback, Retry};
 pub use sticky::Sticky;
 pub use subsets::{Subset, SubsetBy};
 pub use tls::{Certificate, ListenerTls, Tls, UpstreamTls};
-pub use upstream::{Endpoint, RetryBudget, Upstream};
+pub use upstream::{Endpoint, ProxyHeader, RetryBudget, Upstream};
 pub use values::{Network, Place, Time, TimeOrNone, time_text};
 
 /// The whole file.
@@ -69,7 +69,7 @@ pub struct Given {
     /// Addresses that clients connect to, steered by the data plane to the node that owns the connection.
     #[schemars(length(max = limits::VIPS_MAX))]
     pub vip: Option<Vec<Vip>>,
-    /// Where HTTP is accepted.
+    /// Where connections are accepted.
     #[schemars(length(max = limits::LISTENERS_MAX))]
     pub listener: Option<Vec<Listener>>,
     /// Which requests go where.
@@ -277,6 +277,9 @@ listener_keys! { route_keys! table! {
         /// What clients speak.
         #[schemars(extend("default" = ListenerProtocol::Http))]
         pub protocol: Option<ListenerProtocol>,
+        /// Proxies that say by the PROXY protocol for whom they connect. Without this table nobody is believed, and a header
+        /// of it is bytes like others.
+        pub proxy_protocol: Option<ProxyProtocol>,
         /// How TLS is spoken, where `protocol` is `https`.
         pub tls: Option<ListenerTls>,
         /// The certificates that clients get. Required where `protocol` is `https`.
@@ -297,13 +300,31 @@ pub enum ListenerProtocol {
     Http,
     /// The same over TLS, where clients choose between HTTP/1.1 and HTTP/2 by ALPN.
     Https,
+    /// Anything: each connection is joined with one to an endpoint.
+    Tcp,
+    /// TLS that the endpoints speak: the same, by the name that the client asks for.
+    TlsPassthrough,
+}
+
+/// `listener.proxy_protocol`. Connections from these proxies must begin with a header of version 1 or 2, within
+/// `first_byte_timeout`; all others are taken as they are. Before TLS, where the listener speaks it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["from"]))]
+pub struct ProxyProtocol {
+    /// Networks or addresses of the proxies.
+    #[schemars(
+        length(min = 1, max = limits::TRUSTED_PROXIES_MAX),
+        extend("examples" = [["10.0.0.0/8", "2001:db8::1"]])
+    )]
+    pub from: Option<Vec<Network>>,
 }
 
 route_keys! { table! {
     /// Which requests go where.
     #[derive(Debug, Default, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
-    #[schemars(extend("required" = ["name", "listeners", "match"]))]
+    #[schemars(extend("required" = ["name", "listeners"]))]
     pub struct Route {
         /// Unique among routes.
         #[schemars(extend("examples" = ["users"]))]
@@ -311,7 +332,9 @@ route_keys! { table! {
         /// Names of the listeners that it serves.
         #[schemars(length(min = 1, max = limits::LISTENERS_MAX), extend("examples" = [["web"]]))]
         pub listeners: Option<Vec<String>>,
-        /// Which requests it takes. The most exact route wins, whatever the order in the file.
+        /// Which requests it takes. The most exact route wins, whatever the order in the file. Required, but where it serves
+        /// listeners of `tcp` or `tls_passthrough`: of those it may have `hosts` (for `tls_passthrough`, the name that the client
+        /// asks for by SNI) and `client` alone.
         #[serde(rename = "match")]
         pub matching: Option<Match>,
         /// Name of the upstream that requests are sent to. Exactly one of `upstream`, `split`, `redirect` and

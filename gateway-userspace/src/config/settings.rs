@@ -14,12 +14,13 @@ use super::given::RouteKeys;
 use super::loops::Own;
 use super::metadata::Metadata;
 use super::snapshot::{
-    Admin, Cluster, Dataplane, Faults, HashBy, Health, HttpMode, ListenerHttp, Node, Odds, Outcomes,
+    Admin, Carries, Cluster, Dataplane, Faults, HashBy, Health, HttpMode, ListenerHttp, Networks, Node, Odds, Outcomes,
     Redirect, Respond, Rewrite, RouteHttp, Shares, StickySettings, SubsetBy, SubsetFallback,
     UpstreamProtocol, Vip,
 };
 use crate::balance::{self, RosterTerms, Zone};
 use crate::filters::FilterSettings;
+use crate::proxy_protocol;
 use crate::registry::{Channel, GuardSettings};
 use crate::resilience::budget::Budget;
 use crate::resilience::channel;
@@ -65,6 +66,10 @@ pub struct ListenerSettings {
     pub name: String,
     /// Where it accepts.
     pub address: SocketAddr,
+    /// What its connections carry.
+    pub carries: Carries,
+    /// Whose headers of the PROXY protocol are believed.
+    pub proxies: Networks,
     /// How TLS is spoken there; `None`: it is not.
     pub tls: Option<ListenerTls>,
     /// How HTTP is read there.
@@ -183,6 +188,8 @@ pub struct UpstreamSettings {
     pub slow_call: Option<Duration>,
     /// What is spoken to the endpoints.
     pub protocol: UpstreamProtocol,
+    /// The header that connections of clients begin with.
+    pub proxy_header: Option<proxy_protocol::Version>,
     /// How TLS is spoken to them; `None`: it is not.
     pub tls: Option<Arc<tls::ClientTls>>,
     /// Bound of a connection attempt.

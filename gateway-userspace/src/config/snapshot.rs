@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
 use crate::filters::NamedFilter;
+use crate::proxy_protocol;
 use crate::registry::{Channel, EndpointState, GuardSettings, UpstreamState};
 use crate::resilience::budget::Budget;
 use crate::resilience::channel;
@@ -258,6 +259,10 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The largest TCP segment that still fits the path after encapsulation; `None` without a data plane.
     pub segment_bytes_max: Option<u16>,
+    /// What its connections carry.
+    pub carries: Carries,
+    /// Whose headers of the PROXY protocol are believed; none: nobody's.
+    pub proxies: Networks,
     /// How TLS is spoken there; `None`: it is not.
     pub tls: Option<Arc<ServerTls>>,
     /// How HTTP is read there, and how long clients may take.
@@ -268,6 +273,17 @@ pub struct Listener {
     pub filters: Vec<Arc<NamedFilter>>,
     /// The routes of this listener.
     pub routes: Vec<Arc<Route>>,
+}
+
+/// What a listener's connections carry, as `listener.protocol` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// Requests, over TLS or not.
+    Requests,
+    /// Whatever the endpoint understands.
+    Bytes,
+    /// TLS that is the endpoint's: its first message says where to.
+    Tls,
 }
 
 /// `[[upstream]]`.
@@ -293,6 +309,8 @@ pub struct Upstream {
     pub missing: Missing,
     /// What is spoken to the endpoints.
     pub protocol: UpstreamProtocol,
+    /// The header that connections of clients begin with; `None`: they begin as the clients' do.
+    pub proxy_header: Option<proxy_protocol::Version>,
     /// How TLS is spoken to them; `None`: it is not.
     pub tls: Option<Arc<ClientTls>>,
     /// What becomes of responses that are readable but bad.

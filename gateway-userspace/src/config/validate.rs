@@ -7,6 +7,7 @@ mod actions;
 mod balancing;
 mod channels;
 mod cluster;
+mod connections;
 mod dataplane;
 mod fallback;
 mod fault;
@@ -50,6 +51,8 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
     let mut listeners = listeners::listeners(given, surroundings, problems);
     let ticket_keys = tls::ticket_keys(given, problems);
     let routes = routes::routes(given, &upstreams, &mut listeners, problems);
+    connections::serve(given, &listeners, problems);
+    connections::headers(given, &routes, problems);
     listeners::serve_all_vips(given, &vips, &listeners, problems);
     upstreams::lead_elsewhere(given, &vips, problems);
 

@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use ::http::StatusCode;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::reason::Reason;
 use crate::config::snapshot::{Check, CheckMethod, HttpCheck, Kind, Statuses, UpstreamProtocol, Way};
+use crate::proxy_protocol;
 use crate::registry::Channel;
 use crate::tls::{ClientStream, ClientTls, Security};
 
@@ -33,6 +35,8 @@ pub(super) struct Question {
     pub(super) tls: Option<Arc<ClientTls>>,
     /// Whether the first has it; of a question over another way, whether that has.
     pub(super) security: Security,
+    /// The header that connections to it begin with.
+    pub(super) proxy_header: Option<proxy_protocol::Version>,
     /// Other ways to it.
     pub(super) channels: Arc<[Channel]>,
     pub(super) kind: Kind,
@@ -172,6 +176,7 @@ pub async fn reaches(
         protocol: channel.protocol,
         tls,
         security: channel.security,
+        proxy_header: None,
         channels: Arc::default(),
         kind: Kind::Heartbeat,
         check: Check {
@@ -203,8 +208,7 @@ async fn probe(question: &Question) -> Result<(), Fault> {
         match &question.check.way {
             Way::Http(check) => http::ask(question, check).await,
             Way::Tcp => {
-                let target = question.check.target(question.endpoint);
-                TcpStream::connect(target).await.map(drop).map_err(Fault::Connect)
+                reach(question).await.map(drop)
             }
             Way::Grpc { service, host } => grpc::ask(question, service, host.as_deref()).await,
             Way::Command { program, arguments } => command::run(question, program, arguments).await,
@@ -213,10 +217,23 @@ async fn probe(question: &Question) -> Result<(), Fault> {
     timeout(limit, asked).await.map_err(|_| Fault::Timeout(limit))?
 }
 
+/// A connection to what is asked. Where the endpoint's own begin with a header of the PROXY protocol, this one does, too, and
+/// says that it is for nobody; another port of it is another service.
+async fn reach(question: &Question) -> Result<TcpStream, Fault> {
+    let target = question.check.target(question.endpoint);
+    let mut stream = TcpStream::connect(target).await.map_err(Fault::Connect)?;
+    if let Some(version) = question.proxy_header
+        && target == question.endpoint
+    {
+        let header = proxy_protocol::header(version, None);
+        stream.write_all(&header).await.map_err(Fault::Connect)?;
+    }
+    Ok(stream)
+}
+
 /// A connection on which that is spoken; with TLS where the way has it.
 async fn connect(question: &Question, protocol: UpstreamProtocol) -> Result<TokioIo<ClientStream>, Fault> {
-    let target = question.check.target(question.endpoint);
-    let stream = TcpStream::connect(target).await.map_err(Fault::Connect)?;
+    let stream = reach(question).await?;
     let stream = match (question.security, &question.tls) {
         (Security::Plain, _) => ClientStream::Plain(stream),
         (Security::Tls, Some(tls)) => {

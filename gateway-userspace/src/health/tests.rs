@@ -62,6 +62,7 @@ fn snapshot(registry: &Registry, addresses: &[SocketAddr], health: Health) -> Sn
             limits: crate::resilience::limits::Limits::default(),
             slow_call: None,
             endpoints: endpoints.collect(),
+            proxy_header: None,
             tls: None,
             protocol: UpstreamProtocol::Http1,
             connect_timeout: Duration::from_secs(1),

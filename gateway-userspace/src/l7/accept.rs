@@ -239,7 +239,7 @@ pub(super) fn take_over(worker: &Rc<Worker>, handed: Handed) {
 /// Its listener came and went between two looks of this worker.
 fn turn_away(worker: &Worker, address: SocketAddr, client: SocketAddr) {
     tracing::warn!(%address, %client, "a connection that no snapshot has routes for; closed");
-    worker.shared.admission.leave(client.ip());
+    worker.shared.admission.leave(Some(client.ip()));
 }
 
 fn is_of_connection(error: &io::Error) -> bool {

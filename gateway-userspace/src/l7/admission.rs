@@ -54,6 +54,12 @@ impl Admission {
     /// # Errors
     /// The client has its most; nothing is to be left.
     pub(super) fn enter(&self, client: IpAddr) -> Result<(), Full> {
+        self.more(client)?;
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn more(&self, client: IpAddr) -> Result<(), Full> {
         let max = self.per_client_max.load(Ordering::Relaxed);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let count = clients.entry(network(client)).or_default();
@@ -61,14 +67,31 @@ impl Admission {
             return Err(Full);
         }
         *count += 1;
-        drop(clients);
-        self.open.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    /// A connection is gone.
-    pub(super) fn leave(&self, client: IpAddr) {
+    /// A connection that was entered is not the peer's: [`Admission::name`] is to say whose, or nobody ever.
+    pub(super) fn forget(&self, peer: IpAddr) {
+        self.less(peer);
+    }
+
+    /// A connection that was entered, and is nobody's yet, is that client's.
+    ///
+    /// # Errors
+    /// The client has its most; the connection is nobody's still.
+    pub(super) fn name(&self, client: IpAddr) -> Result<(), Full> {
+        self.more(client)
+    }
+
+    /// A connection is gone; `None`: nobody was named.
+    pub(super) fn leave(&self, client: Option<IpAddr>) {
         self.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(client) = client {
+            self.less(client);
+        }
+    }
+
+    fn less(&self, client: IpAddr) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Entry::Occupied(mut entry) = clients.entry(network(client)) {
             if *entry.get() > 1 {
@@ -102,7 +125,7 @@ mod tests {
         for (address, taken) in rows {
             assert_eq!(admission.enter(client(address)).is_ok(), taken, "{address}");
         }
-        admission.leave(client("192.0.2.1"));
+        admission.leave(Some(client("192.0.2.1")));
         assert!(admission.enter(client("192.0.2.1")).is_ok(), "one went");
         for address in [
             "192.0.2.1",
@@ -111,10 +134,29 @@ mod tests {
             "2001:db8::1",
             "2001:db8::1",
         ] {
-            admission.leave(client(address));
+            admission.leave(Some(client(address)));
         }
-        admission.leave(client("2001:db8:0:1::1"));
+        admission.leave(Some(client("2001:db8:0:1::1")));
         assert!(admission.clients.lock().unwrap().is_empty(), "nothing piles up");
+    }
+
+    #[test]
+    fn who_connects_for_others_is_not_counted_for_them() {
+        let admission = Admission::default();
+        admission.limit(10, Some(1));
+        let (proxy, client) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([192, 0, 2, 1]));
+        for _ in 0..3 {
+            admission.enter(proxy).unwrap();
+            admission.forget(proxy);
+        }
+        assert!(admission.name(client).is_ok());
+        assert!(admission.name(client).is_err(), "that client has its most");
+        assert!(admission.name(proxy).is_ok(), "the proxy's own");
+        for counted_for in [Some(client), Some(proxy), None] {
+            admission.leave(counted_for);
+        }
+        assert!(admission.clients.lock().unwrap().is_empty(), "nothing piles up");
+        assert_eq!(admission.open.load(Ordering::Relaxed), 0);
     }
 
     #[test]
@@ -126,9 +168,9 @@ mod tests {
         }
         admission.limit(10, Some(2));
         assert!(admission.enter(client).is_err(), "three are there");
-        admission.leave(client);
+        admission.leave(Some(client));
         assert!(admission.enter(client).is_err(), "two are there");
-        admission.leave(client);
+        admission.leave(Some(client));
         assert!(admission.enter(client).is_ok(), "one is there");
     }
 
@@ -140,7 +182,7 @@ mod tests {
         assert!(admission.has_room());
         admission.enter(client).unwrap();
         assert!(!admission.has_room());
-        admission.leave(client);
+        admission.leave(Some(client));
         assert!(admission.has_room());
     }
 }

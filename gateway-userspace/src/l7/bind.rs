@@ -188,6 +188,8 @@ mod tests {
             name: "web".to_owned(),
             address: address.parse().unwrap(),
             segment_bytes_max,
+            carries: crate::config::snapshot::Carries::Requests,
+            proxies: crate::config::snapshot::Networks::default(),
             tls: None,
             http: crate::config::snapshot::ListenerHttp::default(),
             filters: Vec::new(),

@@ -8,9 +8,10 @@
 //! must [`push`](ClientSocket::push) it if the end does not follow at once.
 
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::unix::AsyncFd;
@@ -88,6 +89,47 @@ impl ClientSocket {
     pub(super) fn end(&mut self) -> io::Result<()> {
         self.last = Last::No;
         self.watched()?.get_ref().shutdown(Shutdown::Write)
+    }
+
+    /// Looks at what has come without taking it, as soon as there are more bytes than `known`, or as it is sure that no more
+    /// will come. 0: nothing came, and nothing will.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn poll_peek(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+        known: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut guard = ready!(self.watched()?.poll_read_ready(context))?;
+            let is_last = guard.ready().is_read_closed();
+            let Ok(outcome) = guard.try_io(|watched| watched.get_ref().peek(buffer)) else {
+                continue;
+            };
+            match outcome {
+                // Nothing new: what comes later is told anew.
+                Ok(count) if 0 < count && count <= known && !is_last => guard.clear_ready(),
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+
+    /// A close is to tell the other side that this is no orderly end.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn breaks_off(&self) -> io::Result<()> {
+        SockRef::from(self.watched()?.get_ref()).set_linger(Some(Duration::ZERO))
+    }
+
+    /// What the client connected to.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn local_address(&self) -> io::Result<SocketAddr> {
+        self.watched()?.get_ref().local_addr()
     }
 
     /// Whether a close would drop what was written last: it does where input is unread, which nobody knows.

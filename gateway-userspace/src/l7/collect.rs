@@ -1,5 +1,6 @@
 //! The counters as metrics text: sums over workers, and what the snapshot's endpoints say of themselves.
 
+mod connections;
 mod filters;
 mod limits;
 mod upstreams;
@@ -28,6 +29,7 @@ pub(super) struct L7(pub(super) Arc<Shared>);
 impl Collector for L7 {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.routes(&mut encoder)?;
+        self.connections(&mut encoder)?;
         self.upstreams(&mut encoder)?;
         self.workers(&mut encoder)?;
         self.inspector(&mut encoder)?;

@@ -5,10 +5,11 @@
 
 mod ending;
 mod life;
+mod proxied;
 mod task;
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -25,16 +26,22 @@ use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::inspect::{Refusal, Report, Resume};
 use life::{Cause, Life, Order, Protocol};
+use proxied::Proxied;
 
-pub(crate) use ending::Ending;
+pub(crate) use ending::{Ending, HandshakeFault};
 pub(super) use life::Leave;
 pub(super) use task::spawn;
 
 /// What a connection's task, its requests and the sweep know of it.
 pub(crate) struct Connection {
     pub(super) worker: Rc<Worker>,
-    pub(super) client: SocketAddr,
-    pub(super) client_text: ClientText,
+    /// Who connected: the client, or a proxy that says who that is.
+    peer: SocketAddr,
+    peer_text: ClientText,
+    /// What a trusted proxy said; empty: the peer is the client.
+    proxied: OnceCell<Box<Proxied>>,
+    /// Whom the limit of connections counts it for; `None`: it is not known yet.
+    counted_for: Cell<Option<IpAddr>>,
     /// What the handshake found; empty: it speaks no TLS.
     tls: OnceCell<TlsFacts>,
     since: Instant,
@@ -99,11 +106,12 @@ impl Connection {
             return held;
         }
         match resolved.listener(held.address()) {
-            Some(current) => {
+            // One that carries something else serves those that come from now on.
+            Some(current) if current.carries() == held.carries() => {
                 *self.listener.borrow_mut() = Rc::clone(&current);
                 current
             }
-            None => held,
+            Some(_) | None => held,
         }
     }
 
@@ -115,6 +123,41 @@ impl Connection {
     /// What the handshake found; `None`: the connection speaks no TLS.
     pub(super) fn tls(&self) -> Option<&TlsFacts> {
         self.tls.get()
+    }
+
+    /// Who the client is: the peer, or whom a trusted proxy named for this connection.
+    pub(super) fn client(&self) -> SocketAddr {
+        self.proxied.get().map_or(self.peer, |proxied| proxied.ends.client)
+    }
+
+    /// The same as text.
+    pub(super) fn client_text(&self) -> &ClientText {
+        self.proxied.get().map_or(&self.peer_text, |proxied| &proxied.text)
+    }
+
+    /// The proxy, where one named the client.
+    pub(super) fn proxy(&self) -> Option<&str> {
+        self.proxied.get().map(|_| self.peer_text.as_str())
+    }
+
+    /// What the client connected to, as a trusted proxy named it.
+    pub(super) fn named_server(&self) -> Option<SocketAddr> {
+        self.proxied.get().map(|proxied| proxied.ends.server)
+    }
+
+    /// Whom the limit of connections counts it for.
+    pub(super) fn counted_for(&self) -> Option<IpAddr> {
+        self.counted_for.get()
+    }
+
+    /// It carries no requests: it is one exchange itself, from now until it ends.
+    pub(super) fn is_one(&self) -> Rc<Exchange> {
+        let exchange = Rc::<Exchange>::default();
+        self.exchanges
+            .replace(Exchanges::Http1(Rc::clone(&exchange)));
+        self.requests.set(self.requests.get() + 1);
+        self.change(|life, _| life.begin(Protocol::Http1));
+        exchange
     }
 
     /// The listener's address as configured.
@@ -293,6 +336,7 @@ impl Connection {
     pub(super) fn verdict(&self) -> Option<ProxyError> {
         match self.cause.get() {
             Some(Cause::Stalled) => Some(ProxyError::ClientStalled),
+            Some(Cause::Leave) if self.life.get().is_cut() => Some(ProxyError::DrainLimit),
             _ => None,
         }
     }

@@ -204,6 +204,8 @@ reasons! {
     TryTimeout = "try-timeout", Upstream, IfIdempotent, GATEWAY_TIMEOUT, "the upstream did not answer in time";
     /// The whole took longer than `timeout_total`, or than the client's own deadline.
     DeadlineExceeded = "deadline-exceeded", Upstream, Never, GATEWAY_TIMEOUT, "the request took too long";
+    /// The upstream reset a tunnel or a connection that was passed on.
+    TunnelBroken = "tunnel-broken", Upstream, Never, BAD_GATEWAY, "the upstream broke the connection off";
     /// Nobody said anything in a tunnel.
     TunnelIdle = "tunnel-idle", None, Never, REQUEST_TIMEOUT, "the tunnel was idle";
     /// The names of the upstream's endpoints have not been resolved.

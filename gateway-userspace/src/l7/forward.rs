@@ -1,5 +1,7 @@
 //! Balance, attempt, retry, fall back: endpoints are asked until one answers, as long as the request may be sent again.
 
+mod dial;
+
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -28,6 +30,8 @@ use crate::config::snapshot::{Choice, Failure, Outcomes, Retries};
 use crate::registry::{Blame, Gate, Readiness};
 use crate::resilience::backoff::Wait;
 use crate::resilience::limits::{Limit, Limited, Permit};
+
+pub(super) use dial::dial;
 
 /// Asks the route's upstream, another endpoint with each try; then those that it falls back to.
 ///

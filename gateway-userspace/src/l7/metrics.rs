@@ -34,6 +34,12 @@ const OVERFLOW: &str = "overflow";
 /// Status classes: none (the client got no answer), then 1xx to 5xx.
 pub(super) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// How a connection that was passed on ended.
+pub(super) const RESULTS: [&str; 2] = ["ok", "failed"];
+
+/// Where its bytes went.
+pub(super) const DIRECTIONS: [&str; 2] = ["in", "out"];
+
 /// The route label of requests that no route took.
 pub(super) const UNROUTED: &str = "-";
 
@@ -74,9 +80,25 @@ pub(crate) struct RouteCounters {
     /// Requests at most as long as the bucket and longer than the one before.
     pub(super) buckets: [Cell64; BUCKETS_MICROS.len() + 1],
     pub(super) sum_micros: Cell64,
+    /// Connections that were passed on and ended well, and others.
+    pub(super) connections: [Cell64; RESULTS.len()],
+    /// Bytes of these from clients, and to them.
+    pub(super) bytes: [Cell64; DIRECTIONS.len()],
 }
 
 impl RouteCounters {
+    /// Counts a connection that was passed on and ended.
+    pub(crate) fn passed_on(&self, failure: Option<ProxyError>, bytes_in: u64, bytes_out: u64) {
+        let [well, badly] = &self.connections;
+        match failure {
+            None => well.add(1),
+            Some(_) => badly.add(1),
+        }
+        let [upward, downward] = &self.bytes;
+        upward.add(bytes_in);
+        downward.add(bytes_out);
+    }
+
     /// Counts a request that ended.
     pub(crate) fn count(&self, status: Option<u16>, total: Duration) {
         let class = status.map_or(0, |status| usize::from(status / 100));
@@ -124,11 +146,22 @@ pub(crate) struct UpstreamCounters {
     pub(crate) fallbacks: Cell64,
     /// Tries over another way to the same endpoint.
     pub(crate) reroutes: Cell64,
+    /// Connections that were passed on to it, and those that no endpoint took.
+    pub(super) connections: [Cell64; RESULTS.len()],
     /// Copies of requests for it, by what became of them ([`End`]).
     pub(super) mirrored: [Cell64; End::ALL.len()],
 }
 
 impl UpstreamCounters {
+    /// Counts a connection that it was to take; `connect`: how long that took, if one of its endpoints did.
+    pub(crate) fn passed_on(&self, connect: Option<Duration>) {
+        let [taken, not_taken] = &self.connections;
+        match connect {
+            Some(_) => taken.add(1),
+            None => not_taken.add(1),
+        }
+    }
+
     /// Counts a request that was sent there.
     pub(crate) fn count(&self, status: Option<u16>, first_byte: Option<Duration>) {
         let class = status.map_or(0, |status| usize::from(status / 100));

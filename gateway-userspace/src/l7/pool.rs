@@ -5,6 +5,7 @@
 //! A [`Lease`] is the right to use one; when it ends cleanly the connection is idle again, else it is closed.
 
 mod connect;
+mod dial;
 mod held;
 mod http2;
 mod seat;
@@ -40,6 +41,7 @@ use crate::registry::{Channel, EndpointState, Idle as IdleUse};
 use crate::resilience::limits::Limits;
 use crate::tls::{ClientTls, Security};
 use connect::{Freed, Line1};
+pub(super) use dial::Dialled;
 use held::Held;
 use http2::{Connections, Stream};
 pub(crate) use seat::Seat;

@@ -5,6 +5,7 @@
 
 mod aside;
 mod call;
+mod connection;
 mod ending;
 
 use std::net::IpAddr;
@@ -49,7 +50,8 @@ pub(crate) struct Record {
     /// When its head was read.
     pub(super) start: Instant,
     method: Method,
-    version: Version,
+    /// `None`: of HTTP nothing is known, for it is a connection that is passed on.
+    version: Option<Version>,
     /// As the client sent it, readable or not.
     pub(super) host: Option<HeaderValue>,
     path: Option<PathAndQuery>,
@@ -153,7 +155,7 @@ impl Record {
             consumer: None,
             web: None,
             method: request.method().clone(),
-            version: request.version(),
+            version: Some(request.version()),
             host: request.headers().get(http::header::HOST).cloned(),
             path: request.uri().path_and_query().cloned(),
             request_id: headers::request_id(request.headers(), seen)
@@ -195,7 +197,7 @@ impl Record {
 
     /// What tells whether the client takes the answer.
     pub(super) fn paces(&self) -> Pace {
-        if self.version == Version::HTTP_2 {
+        if self.version == Some(Version::HTTP_2) {
             Pace::Stream
         } else {
             Pace::Connection
@@ -204,12 +206,12 @@ impl Record {
 
     /// Who the client is, as far as is known.
     pub(super) fn client(&self) -> IpAddr {
-        self.client.unwrap_or_else(|| self.connection.client.ip())
+        self.client.unwrap_or_else(|| self.connection.client().ip())
     }
 
     /// Finds out who the client is: the peer or, where that is trusted, whom it vouches for.
     pub(super) fn identify(&mut self, headers: &HeaderMap, trusted: &Networks) -> Peer {
-        let address = self.connection.client.ip();
+        let address = self.connection.client().ip();
         let peer = Peer::new(address, trusted);
         if peer == Peer::Trusted {
             self.client = Some(headers::client_address(headers, address, trusted));
@@ -316,13 +318,21 @@ impl Drop for Record {
             .route
             .as_ref()
             .map_or(&self.listener.unrouted, |route| &route.counters);
-        counters.count(status, total);
+        if self.version.is_some() {
+            counters.count(status, total);
+        } else {
+            counters.passed_on(failure, self.bytes_in, self.bytes_out);
+        }
         let route = self.route.as_ref();
-        if let Some(share) = route.and_then(|route| route.share_counters(self.share)) {
+        if self.version.is_some()
+            && let Some(share) = route.and_then(|route| route.share_counters(self.share))
+        {
             share.count(status);
         }
         let upstream = self.upstream.as_ref().filter(|_| self.tries > 0);
-        if let Some(upstream) = upstream {
+        if let Some(upstream) = upstream.filter(|_| self.version.is_none()) {
+            upstream.counters.passed_on(self.connect);
+        } else if let Some(upstream) = upstream {
             upstream.counters.count(
                 self.upstream_status.map(|status| status.as_u16()),
                 self.first_byte,
@@ -332,12 +342,12 @@ impl Drop for Record {
         if let Some(error) = failure {
             worker.counters.failed(error);
         }
-        let peer = self.connection.client_text.as_str();
+        let peer = self.connection.client_text().as_str();
         let proxied = self.client.map(|client| client.to_string());
         let line = Line {
             time: worker.clock.stamp(self.start),
             client: proxied.as_deref().unwrap_or(peer),
-            peer: proxied.as_ref().map(|_| peer),
+            peer: proxied.as_ref().map(|_| peer).or(self.connection.proxy()),
             listener: &self.listener.name,
             route: self.route.as_ref().map(|route| route.name()),
             consumer: self.consumer.as_ref().map(|name| name.as_bytes()),
@@ -353,7 +363,7 @@ impl Drop for Record {
                 (None, Some(path)) => path.path(),
                 (None, None) => "-",
             },
-            version: version(self.version),
+            version: self.version.map_or("-", version),
             status,
             reason: failure.map_or("ok", ProxyError::reason),
             fault: failure.map_or(Fault::None, ProxyError::fault).as_str(),

@@ -19,7 +19,9 @@ use super::ends::Ends;
 use super::error::ProxyError;
 use super::metrics::{Metrics, RouteCounters, UNROUTED};
 use super::path::Normal;
-use crate::config::snapshot::{HttpMode, Listener, ListenerHttp, MergeSlashes, NodeHeader, Route, Snapshot};
+use crate::config::snapshot::{
+    Carries, HttpMode, Listener, ListenerHttp, MergeSlashes, Networks, NodeHeader, Route, Snapshot,
+};
 use crate::inspect::{Mode, Rules};
 use crate::router::{Facts, Lookup};
 use crate::tls::ServerTls;
@@ -151,6 +153,16 @@ impl ResolvedListener {
     /// As configured: what tells listeners apart.
     pub(super) fn address(&self) -> SocketAddr {
         self.listener.address
+    }
+
+    /// What its connections carry.
+    pub(super) fn carries(&self) -> Carries {
+        self.listener.carries
+    }
+
+    /// Whose headers of the PROXY protocol are believed.
+    pub(super) fn proxies(&self) -> &Networks {
+        &self.listener.proxies
     }
 
     /// How TLS is spoken there; `None`: it is not.

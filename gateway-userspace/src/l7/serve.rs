@@ -178,7 +178,7 @@ fn admit(
     (conversion, record.deadline) = deadline::terms(&mut head, record.start, rules, peer)?;
     let hop = headers::Hop {
         peer,
-        client: connection.client_text.forwarded_for(),
+        client: connection.client_text().forwarded_for(),
         scheme: own_scheme.as_str(),
         host: &host.value,
         request_id: &record.request_id,

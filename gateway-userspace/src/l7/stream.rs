@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
+use super::client_socket::ClientSocket;
 use super::connection::Connection;
 use super::transport::{Handshake, Transport};
 use crate::tls::ServerTls;
@@ -84,8 +85,19 @@ impl Socket {
         }
     }
 
+    /// Does something to the socket below all that is spoken on it.
+    ///
+    /// # Errors
+    /// There is none any more, or what the kernel says.
+    pub(super) fn below<T>(&self, act: impl FnOnce(&mut ClientSocket) -> io::Result<T>) -> io::Result<T> {
+        match self.stream.borrow_mut().socket() {
+            Some(socket) => act(socket),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
     /// Adds what has come. The space for it is there only while it is read, and what is held is as large as what came.
-    fn take_up(&self, context: &mut Context<'_>, held: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+    pub(super) fn take_up(&self, context: &mut Context<'_>, held: &mut Vec<u8>) -> Poll<io::Result<usize>> {
         let mut space = [const { MaybeUninit::uninit() }; FIRST_BYTES];
         let mut buffer = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, &mut buffer))?;
@@ -243,7 +255,7 @@ pub(super) async fn first(socket: &Socket, connection: &Connection) -> First {
             Ok(_) => {}
             Err(error) => {
                 socket.ended.set(Ended::Yes);
-                tracing::debug!(%error, client = %connection.client, "reading a client's first bytes");
+                tracing::debug!(%error, client = %connection.client(), "reading a client's first bytes");
                 return First::Ended(held);
             }
         }

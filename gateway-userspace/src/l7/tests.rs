@@ -3,6 +3,7 @@
 mod actions;
 mod channels;
 mod client;
+mod connections;
 mod drain;
 mod explained;
 mod fail;
@@ -15,6 +16,7 @@ mod guarded;
 mod harness;
 mod limits;
 mod mirrored;
+mod proxied;
 mod reasons;
 mod retry;
 mod routing;

@@ -100,7 +100,7 @@ impl Transport {
         (Self::Tls(Box::new(stream)), Handshake::Done(facts, kind))
     }
 
-    fn socket(&mut self) -> Option<&mut ClientSocket> {
+    pub(super) fn socket(&mut self) -> Option<&mut ClientSocket> {
         match self {
             Self::Plain(socket) => Some(socket),
             Self::Tls(stream) => Some(stream.get_mut().0),

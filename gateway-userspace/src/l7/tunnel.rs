@@ -1,4 +1,4 @@
-//! Two streams joined: what a connection is after an upgrade (WebSocket).
+//! Two streams joined: what a connection is after an upgrade (WebSocket), or where it is passed on (`tcp`).
 //!
 //! Bytes pass both ways until both sides have ended, one breaks, or nobody said anything for too long. Nothing is held
 //! for a tunnel that is idle: buffers live on the stack, and only what one side does not take is kept, at most one
@@ -42,11 +42,9 @@ impl Tunnel {
     /// # Cancel safety
     /// Both sides are closed; the request's line says so.
     pub(super) async fn run(mut self: Box<Self>, mut client: impl Io, held: Vec<u8>) {
-        let mut upstream = match self.upstream.await {
+        let mut upstream = match self.upstream.as_mut().await {
             Ok((stream, early)) => {
-                let up = Way::new(held);
-                let down = Way::new(early);
-                (stream, up, down)
+                (stream, early)
             }
             Err(error) => {
                 tracing::debug!(%error, "an upstream closed a tunnel as it began");
@@ -54,33 +52,13 @@ impl Tunnel {
                 return;
             }
         };
-        let (stream, up, down) = (&mut upstream.0, &mut upstream.1, &mut upstream.2);
+        let (stream, early) = (&mut *upstream.0, upstream.1);
         let record = &mut self.record;
-        let mut patience = Patience::new(self.idle_timeout);
-        let exchange = Rc::clone(&record.exchange);
-        let ended = poll_fn(|context| {
-            if let Poll::Ready(verdict) = exchange.poll_verdict(context) {
-                return Poll::Ready(Err(Broken::Cut(verdict)));
-            }
-            let before = up.bytes + down.bytes;
-            let upward = up.poll(&mut client, stream, context);
-            let downward = down.poll(stream, &mut client, context);
-            if up.bytes + down.bytes > before {
-                patience.progress();
-            }
-            match (upward, downward) {
-                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
-                (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
-                _ => patience.poll(context).map(|()| Err(Broken::Idle)),
-            }
-        })
-        .await;
-        record.tunnelled(up.bytes, down.bytes);
-        match ended {
+        match pass(&mut client, held, stream, early, self.idle_timeout, record).await {
             Ok(()) => record.complete(),
             Err(Broken::Idle) => record.fail(ProxyError::TunnelIdle),
             Err(Broken::Cut(verdict)) => record.fail(verdict),
-            Err(Broken::From(error) | Broken::To(error)) => {
+            Err(Broken::Client(error) | Broken::Upstream(error)) => {
                 tracing::debug!(%error, "a tunnel broke");
                 record.complete();
             }
@@ -88,13 +66,66 @@ impl Tunnel {
     }
 }
 
-enum Broken {
+/// Joins two streams until both have ended; `held` and `early` are what they said already. The record is told how much
+/// passed while it passes.
+///
+/// # Errors
+/// What ends it before.
+///
+/// # Cancel safety
+/// What was read and not taken is lost.
+pub(super) async fn pass<C: Io + ?Sized, U: Io + ?Sized>(
+    client: &mut C,
+    held: Vec<u8>,
+    upstream: &mut U,
+    early: Vec<u8>,
+    idle_timeout: Duration,
+    record: &mut Record,
+) -> Result<(), Broken> {
+    let (mut up, mut down) = (Way::new(held), Way::new(early));
+    let mut patience = Patience::new(idle_timeout);
+    let exchange = Rc::clone(&record.exchange);
+    poll_fn(|context| {
+        if let Poll::Ready(verdict) = exchange.poll_verdict(context) {
+            return Poll::Ready(Err(Broken::Cut(verdict)));
+        }
+        let before = up.bytes + down.bytes;
+        let upward = up.poll(client, upstream, context);
+        let downward = down.poll(upstream, client, context);
+        if up.bytes + down.bytes > before {
+            patience.progress();
+        }
+        record.tunnelled(up.bytes, down.bytes);
+        match (upward, downward) {
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
+            (Poll::Ready(Err(Side::From(error))), _) | (_, Poll::Ready(Err(Side::To(error)))) => {
+                Poll::Ready(Err(Broken::Client(error)))
+            }
+            (Poll::Ready(Err(Side::To(error))), _) | (_, Poll::Ready(Err(Side::From(error)))) => {
+                Poll::Ready(Err(Broken::Upstream(error)))
+            }
+            _ => patience.poll(context).map(|()| Err(Broken::Idle)),
+        }
+    })
+    .await
+}
+
+/// What ends a tunnel before both sides do.
+pub(super) enum Broken {
     Idle,
     /// The sweep found that it must end.
     Cut(ProxyError),
-    /// Reading failed.
+    /// The client's side failed.
+    Client(io::Error),
+    /// The upstream's side failed.
+    Upstream(io::Error),
+}
+
+/// Where a way failed.
+enum Side {
+    /// Reading.
     From(io::Error),
-    /// Writing failed.
+    /// Writing.
     To(io::Error),
 }
 
@@ -131,14 +162,14 @@ impl Way {
         from: &mut F,
         to: &mut T,
         context: &mut Context<'_>,
-    ) -> Poll<Result<(), Broken>> {
+    ) -> Poll<Result<(), Side>> {
         let mut to = pin!(to);
         let mut from = pin!(from);
         loop {
             while let Some(rest) = self.pending.get(self.taken..).filter(|rest| !rest.is_empty()) {
-                let written = ready!(to.as_mut().poll_write(context, rest)).map_err(Broken::To)?;
+                let written = ready!(to.as_mut().poll_write(context, rest)).map_err(Side::To)?;
                 if written == 0 {
-                    return Poll::Ready(Err(Broken::To(io::ErrorKind::WriteZero.into())));
+                    return Poll::Ready(Err(Side::To(io::ErrorKind::WriteZero.into())));
                 }
                 self.taken += written;
             }
@@ -149,7 +180,7 @@ impl Way {
             match self.state {
                 State::Ended => return Poll::Ready(Ok(())),
                 State::Ending => {
-                    ready!(to.as_mut().poll_shutdown(context)).map_err(Broken::To)?;
+                    ready!(to.as_mut().poll_shutdown(context)).map_err(Side::To)?;
                     self.state = State::Ended;
                     return Poll::Ready(Ok(()));
                 }
@@ -160,10 +191,10 @@ impl Way {
             if from
                 .as_mut()
                 .poll_read(context, &mut buffer)
-                .map_err(Broken::From)?
+                .map_err(Side::From)?
                 .is_pending()
             {
-                ready!(to.as_mut().poll_flush(context)).map_err(Broken::To)?;
+                ready!(to.as_mut().poll_flush(context)).map_err(Side::To)?;
                 return Poll::Pending;
             }
             let read = buffer.filled();
@@ -172,7 +203,7 @@ impl Way {
                 continue;
             }
             self.bytes += read.len() as u64;
-            match to.as_mut().poll_write(context, read).map_err(Broken::To)? {
+            match to.as_mut().poll_write(context, read).map_err(Side::To)? {
                 Poll::Ready(written) => self.keep(read.get(written..)),
                 Poll::Pending => self.keep(Some(read)),
             }
@@ -189,7 +220,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    async fn pass(way: &mut Way, from: &mut impl Io, to: &mut impl Io) -> Result<(), Broken> {
+    async fn pass(way: &mut Way, from: &mut impl Io, to: &mut impl Io) -> Result<(), Side> {
         poll_fn(|context| way.poll(from, to, context)).await
     }
 

@@ -260,7 +260,7 @@ impl Worker {
         }
     }
 
-    /// Who was let in by other terms of TLS has to come again.
+    /// Who was let in by other terms of TLS, or for something else than is carried now, has to come again.
     fn keep_terms(&self, next: &Listener) {
         let held = self.resolved.borrow().listener(next.address);
         let same = match (held.as_ref().and_then(|held| held.tls()), &next.tls) {
@@ -268,7 +268,8 @@ impl Worker {
             (Some(held), Some(next)) => held.has_terms_of(next),
             _ => held.is_none(),
         };
-        if !same {
+        let carries_same = held.is_none_or(|held| held.carries() == next.carries);
+        if !same || !carries_same {
             self.leave_listener(next.address);
         }
     }
@@ -308,7 +309,7 @@ impl Worker {
         let removed = self.connections.borrow_mut().try_remove(id);
         if let Some(connection) = removed {
             self.counters.open.less();
-            self.shared.admission.leave(connection.client.ip());
+            self.shared.admission.leave(connection.counted_for());
         }
         self.gone.notify_one();
     }

@@ -13,10 +13,12 @@ pub mod turns;
 #[path = "../../../gateway-userspace/src"]
 pub mod gateway {
     pub mod inspect;
+    pub mod proxy_protocol;
     pub mod router;
 
     /// Of the layer of requests only what stands alone.
     pub mod l7 {
+        pub mod client_hello;
         pub mod path;
     }
 }

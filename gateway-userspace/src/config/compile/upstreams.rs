@@ -57,6 +57,7 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
         endpoints,
         missing,
         protocol: settings.protocol,
+        proxy_header: settings.proxy_header,
         tls: settings.tls.clone(),
         mode: settings.mode,
         connect_timeout: settings.connect_timeout,

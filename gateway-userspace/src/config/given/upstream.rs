@@ -50,6 +50,9 @@ pub struct Upstream {
     /// What is spoken to the endpoints.
     #[schemars(extend("default" = UpstreamProtocol::Http1))]
     pub protocol: Option<UpstreamProtocol>,
+    /// The header by which endpoints are told whose connection it is, in front of each. For upstreams of `tcp` and
+    /// `tls_passthrough` listeners alone. Checks that ask at an endpoint's own port say by it that they speak for nobody.
+    pub proxy_protocol: Option<ProxyHeader>,
     /// How TLS is spoken to the endpoints; checks are made by it, too. Without this table it is not.
     pub tls: Option<UpstreamTls>,
     /// What becomes of responses that break a rule of syntax but can be read in one way only. What can be read in two
@@ -109,6 +112,16 @@ pub struct Upstream {
     pub health: Option<Health>,
     /// Which endpoints may come by themselves, by the admin API. Without this table none may.
     pub registration: Option<Registration>,
+}
+
+/// `upstream.proxy_protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyHeader {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// How many retries of an upstream's requests may be under way on this node.

@@ -2,18 +2,19 @@
 
 use std::net::SocketAddr;
 
+use super::connections;
 use super::filters::{self, Scope};
 use super::keys;
 use super::names::Names;
 use super::node::admin_listen;
 use super::tls;
-use crate::config::given::Given;
+use crate::config::given::{self, Given, ListenerProtocol};
 use crate::config::limits;
 use crate::config::loops::serves;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::config::settings::ListenerSettings;
-use crate::config::snapshot::{AdminListen, ListenerHttp, RouteHttp, Transport, Vip};
+use crate::config::snapshot::{AdminListen, Carries, ListenerHttp, RouteHttp, Transport, Vip};
 use crate::config::surroundings::Surroundings;
 
 /// `[[listener]]`, without routes yet.
@@ -46,6 +47,13 @@ pub fn listeners(
         let filters = listener.filters.as_deref();
         let filters = filters::filters(filters, Scope::Listener, &upstreams, &path, problems);
         let tls = tls::listener(listener, &path, surroundings, problems);
+        let carries = carries(listener);
+        if carries != Carries::Requests {
+            connections::listener(listener, &path, problems);
+        }
+        let from = listener.proxy_protocol.as_ref().and_then(|given| given.from.as_deref());
+        let from_path = path.key("proxy_protocol").key("from");
+        let proxies = keys::networks(from.unwrap_or_default(), &from_path, problems);
         let Some(address) = listener.address else { continue };
         let path = path.key("address");
         if problems.is_known_at(&path) {
@@ -82,6 +90,8 @@ pub fn listeners(
         listeners.extend(name.map(|name| ListenerSettings {
             name,
             address,
+            carries,
+            proxies,
             tls,
             http: http_keys.over(&http),
             route_http: route_keys.over(&route_http),
@@ -90,6 +100,15 @@ pub fn listeners(
         }));
     }
     listeners
+}
+
+/// What the connections of a listener carry.
+pub fn carries(listener: &given::Listener) -> Carries {
+    match listener.protocol {
+        None | Some(ListenerProtocol::Http | ListenerProtocol::Https) => Carries::Requests,
+        Some(ListenerProtocol::Tcp) => Carries::Bytes,
+        Some(ListenerProtocol::TlsPassthrough) => Carries::Tls,
+    }
 }
 
 /// Whether two listening addresses are the same, or one says what the other says with more words.

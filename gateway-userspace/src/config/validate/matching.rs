@@ -29,10 +29,7 @@ type ReadSource = fn(&str) -> Result<Source, Wrong>;
 
 /// Reads it; `None` where no path can be read.
 pub fn matching(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Matching> {
-    let mut hosts = each(given.hosts.as_ref(), patterns::host, &path.key("hosts"), problems);
-    if hosts.is_empty() {
-        hosts.push(HostPattern::Any);
-    }
+    let hosts = hosts(given, path, problems);
     let methods = each(
         given.methods.as_ref(),
         patterns::method,
@@ -80,6 +77,15 @@ pub fn matching(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_
     }
 }
 
+/// The hosts, of which there is at least the one that stands for all.
+pub fn hosts(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_>) -> Vec<HostPattern> {
+    let mut hosts = each(given.hosts.as_ref(), patterns::host, &path.key("hosts"), problems);
+    if hosts.is_empty() {
+        hosts.push(HostPattern::Any);
+    }
+    hosts
+}
+
 /// Reads each entry of a list.
 fn each<T: PartialEq>(
     given: Option<&Vec<String>>,
@@ -102,7 +108,7 @@ fn each<T: PartialEq>(
 }
 
 /// What is asked for beside host, path and method.
-fn conditions(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_>) -> Conditions {
+pub fn conditions(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_>) -> Conditions {
     let kinds: [(&str, &Option<Vec<FieldMatch>>, ReadSource); 3] = [
         ("headers", &given.headers, header),
         ("query", &given.query, query),

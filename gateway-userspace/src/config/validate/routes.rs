@@ -6,11 +6,12 @@ use std::sync::Arc;
 use http::Method;
 
 use super::actions;
+use super::connections;
 use super::fallback;
 use super::fault;
 use super::filters::{self, Scope};
 use super::keys;
-use super::matching::matching;
+use super::matching::{Matching, matching};
 use super::mirror;
 use super::names::{Names, Resolution};
 use super::subsets;
@@ -19,6 +20,7 @@ use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::config::settings::{ListenerSettings, RouteSettings, UpstreamSettings};
+use crate::config::snapshot::Carries;
 use crate::router::{HostPattern, PathPattern, RouteIndex, Router, Slashes, Terms};
 
 /// `[[route]]`; also adds each route to the listeners that it names.
@@ -36,10 +38,14 @@ pub fn routes(
         let path = KeyPath::top("route").index(index);
         let name = names.declare(route.name.as_ref(), &path.key("name"), problems);
         let served = references.listeners(route, &path, problems);
-        let matching = route
-            .matching
-            .as_ref()
-            .and_then(|m| matching(m, &path.key("match"), problems));
+        let carries = connections::carries(route, &served, listeners, &path, problems);
+        let matching = match carries {
+            Carries::Requests => requests(route, &path, problems),
+            Carries::Bytes | Carries::Tls => {
+                connections::route(route, &path, problems);
+                Some(connections::matching(route.matching.as_ref(), carries, &path, problems))
+            }
+        };
         let place = actions::RouteAt {
             route,
             pattern: matching.as_ref().map(|matching| &matching.path),
@@ -57,6 +63,9 @@ pub fn routes(
         let scope = Scope::Route(matching.as_ref().map(|matching| &matching.path));
         let filters = route.filters.as_deref();
         let filters = filters::filters(filters, scope, &references.upstreams, &path, problems);
+        if carries != Carries::Requests {
+            connections::upstreams(route, given, &path, problems);
+        }
         let ladder = fallback::fallback(route, upstreams, &references.upstreams, &path, problems);
         let (Some(name), Some(matching), Some(action)) = (name, matching, action) else {
             continue;
@@ -82,7 +91,7 @@ pub fn routes(
             lookups
                 .entry(listener.clone())
                 .or_default()
-                .add(&route, &path, problems);
+                .add(&route, carries, &path, problems);
         }
         for listener in listeners
             .iter_mut()
@@ -93,6 +102,22 @@ pub fn routes(
         routes.push(route);
     }
     routes
+}
+
+/// Which requests a route takes; it must say so.
+fn requests(route: &given::Route, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Matching> {
+    let at = path.key("match");
+    match &route.matching {
+        Some(given) => matching(given, &at, problems),
+        None => {
+            // It may be there under a name that is nearly right, or unreadable.
+            if !problems.is_known_below(path) {
+                let remedy = "add match = { path_prefix = \"/\" }, or a narrower one";
+                problems.add(&at, "is missing", remedy);
+            }
+            None
+        }
+    }
 }
 
 /// The names that routes may refer to.
@@ -145,7 +170,13 @@ type Taken = (String, String, String, Option<Method>);
 
 impl Lookup {
     /// Adds a route; one that matches exactly what an earlier one matches could never be reached.
-    fn add(&mut self, route: &RouteSettings, path: &KeyPath, problems: &mut Problems<'_>) {
+    fn add(
+        &mut self,
+        route: &RouteSettings,
+        carries: Carries,
+        path: &KeyPath,
+        problems: &mut Problems<'_>,
+    ) {
         let match_path = path.key("match");
         let methods: Vec<Option<Method>> = match route.methods.as_slice() {
             [] => vec![None],
@@ -165,6 +196,19 @@ impl Lookup {
                     continue;
                 };
                 let line = problems.document().line(first);
+                if carries != Carries::Requests {
+                    let conditions = if conditions.is_empty() {
+                        String::new()
+                    } else {
+                        format!(" with {conditions}")
+                    };
+                    let fault = format!(
+                        "route \"{name}\" (line {line}) takes connections for {}{conditions} already",
+                        host_text(host)
+                    );
+                    problems.add(&match_path, fault, "change one of the two, or remove it");
+                    continue;
+                }
                 let method = method.as_ref().map_or("every method", Method::as_str);
                 let (host, pattern, conditions, _) = key;
                 let with = if conditions.is_empty() { "" } else { " with " };

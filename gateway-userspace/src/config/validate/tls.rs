@@ -33,14 +33,19 @@ pub fn listener(
     surroundings: &Surroundings,
     problems: &mut Problems<'_>,
 ) -> Option<ListenerTls> {
-    if given.protocol.unwrap_or(ListenerProtocol::Http) != ListenerProtocol::Https {
+    let protocol = given.protocol.unwrap_or(ListenerProtocol::Http);
+    if protocol != ListenerProtocol::Https {
+        let fault = match protocol {
+            ListenerProtocol::TlsPassthrough => "TLS is the endpoints': the listener passes it on",
+            _ => "the listener speaks no TLS",
+        };
         for (key, is_given) in [
             ("tls", given.tls.is_some()),
             ("certificates", given.certificates.is_some()),
         ] {
             if is_given {
                 let remedy = "add protocol = \"https\", or remove this";
-                problems.add(&path.key(key), "the listener speaks no TLS", remedy);
+                problems.add(&path.key(key), fault, remedy);
             }
         }
         return None;

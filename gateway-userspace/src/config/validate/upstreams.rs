@@ -13,7 +13,7 @@ use super::sticky::{self, DefaultKey};
 use super::subsets;
 use super::tls;
 use crate::balance::Zone;
-use crate::config::given::{self, Given, Place};
+use crate::config::given::{self, Given, Place, ProxyHeader};
 use crate::config::limits;
 use crate::config::loops::{Own, Owner};
 use crate::config::path::KeyPath;
@@ -21,6 +21,7 @@ use crate::config::precedence::{time, time_or_none};
 use crate::config::problem::Problems;
 use crate::config::settings::{EndpointSettings, UpstreamSettings};
 use crate::config::snapshot::{Cluster, HttpMode, UpstreamProtocol, Vip};
+use crate::proxy_protocol;
 use crate::resilience::budget::Budget;
 use crate::tls::Security;
 
@@ -81,6 +82,10 @@ pub fn upstreams(
             limits: balancing::under_way(upstream.limits.as_ref(), &path.key("limits"), problems),
             slow_call,
             protocol,
+            proxy_header: upstream.proxy_protocol.map(|header| match header {
+                ProxyHeader::V1 => proxy_protocol::Version::V1,
+                ProxyHeader::V2 => proxy_protocol::Version::V2,
+            }),
             tls,
             connect_timeout: time(upstream.connect_timeout, limits::CONNECT_TIMEOUT),
             mode: upstream.mode.unwrap_or(HttpMode::Strict),

@@ -18,6 +18,7 @@ fn question(endpoint: SocketAddr, way: Way) -> Question {
         protocol: UpstreamProtocol::Http1,
         tls: None,
         security: Security::Plain,
+        proxy_header: None,
         channels: Arc::default(),
         kind: Kind::Readiness,
         check: check(way),
@@ -360,5 +361,39 @@ async fn every_way_ends_with_its_timeout() {
         let question = question(address, way.clone());
         let fault = probe_over(&question, question.channel(0)).await.unwrap_err();
         assert!(matches!(fault, Fault::Timeout(_)), "{way:?}: {fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_says_that_it_is_for_nobody_where_connections_begin_with_a_header() {
+    use crate::proxy_protocol::{self, Version};
+    use tokio::io::AsyncReadExt;
+    for version in [Version::V1, Version::V2] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap();
+        let header = proxy_protocol::header(version, None);
+        let expected = header.clone();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut got = Vec::new();
+            stream.read_to_end(&mut got).await.unwrap();
+            assert_eq!(got, expected);
+        });
+        let named = Question {
+            proxy_header: Some(version),
+            ..question(endpoint, Way::Tcp)
+        };
+        expect(&outcome(&named).await, "", "", "it takes connections");
+        server.await.unwrap();
+        // Another port is another service.
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut elsewhere = named.clone();
+        elsewhere.check.port = Some(other.local_addr().unwrap().port());
+        let asked = tokio::spawn(async move { outcome(&elsewhere).await });
+        let (mut stream, _) = other.accept().await.unwrap();
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).await.unwrap();
+        assert!(got.is_empty(), "{got:?}");
+        expect(&asked.await.unwrap(), "", "", "it does, too");
     }
 }

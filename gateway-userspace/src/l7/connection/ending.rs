@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Cause, Connection};
 use crate::inspect::Flood;
 use crate::l7::error::Fault;
+use crate::proxy_protocol;
 use crate::telemetry::access_log::line::Line;
 
 /// How it ended.
@@ -26,10 +27,23 @@ pub(crate) enum Ending {
     Flood(Flood),
     /// TLS could not be agreed upon.
     Handshake(HandshakeFault),
+    /// A trusted proxy did not say for whom it connects.
+    ProxyHeader(HeaderFault),
+    /// The client that a proxy named has its most connections.
+    ClientFull,
     /// The listener or the node goes.
     Drained,
     /// A fault in this program.
     Panic,
+}
+
+/// Why a header of the PROXY protocol could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderFault {
+    /// The proxy went away within it.
+    Cut,
+    /// What came is none.
+    Bad(proxy_protocol::Fault),
 }
 
 /// Why a handshake failed.
@@ -39,6 +53,8 @@ pub(crate) enum HandshakeFault {
     Cut,
     /// What came is no TLS: plain HTTP, a scan.
     NoTls,
+    /// The client's first message is longer than is read of one that is passed on.
+    HelloTooLong,
     /// Versions, ciphers or protocols have nothing in common.
     Incompatible,
     /// The client shows no certificate, and must.
@@ -52,9 +68,10 @@ pub(crate) enum HandshakeFault {
 }
 
 impl HandshakeFault {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Cut,
         Self::NoTls,
+        Self::HelloTooLong,
         Self::Incompatible,
         Self::NoCertificate,
         Self::BadCertificate,
@@ -83,6 +100,7 @@ impl HandshakeFault {
         match self {
             Self::Cut => "tls-cut",
             Self::NoTls => "tls-unreadable",
+            Self::HelloTooLong => "tls-hello-too-long",
             Self::Incompatible => "tls-incompatible",
             Self::NoCertificate => "tls-no-client-certificate",
             Self::BadCertificate => "tls-bad-client-certificate",
@@ -92,9 +110,22 @@ impl HandshakeFault {
     }
 }
 
+impl HeaderFault {
+    fn reason(self) -> &'static str {
+        use proxy_protocol::Fault;
+        match self {
+            Self::Cut => "proxy-header-cut",
+            Self::Bad(Fault::Missing) => "proxy-header-missing",
+            Self::Bad(Fault::Malformed) => "proxy-header-malformed",
+            Self::Bad(Fault::TooLong) => "proxy-header-too-long",
+            Self::Bad(Fault::Checksum) => "proxy-header-checksum",
+        }
+    }
+}
+
 impl Ending {
     /// Every one, in the order of [`Ending::index`]; floods, which are told apart by their frames, come after these.
-    const PLAIN: [Self; 8] = [
+    const PLAIN: [Self; 14] = [
         Self::Empty,
         Self::Truncated,
         Self::FirstByteTimeout,
@@ -102,6 +133,12 @@ impl Ending {
         Self::Unused,
         Self::Unreadable,
         Self::Drained,
+        Self::ClientFull,
+        Self::ProxyHeader(HeaderFault::Cut),
+        Self::ProxyHeader(HeaderFault::Bad(proxy_protocol::Fault::Missing)),
+        Self::ProxyHeader(HeaderFault::Bad(proxy_protocol::Fault::Malformed)),
+        Self::ProxyHeader(HeaderFault::Bad(proxy_protocol::Fault::TooLong)),
+        Self::ProxyHeader(HeaderFault::Bad(proxy_protocol::Fault::Checksum)),
         Self::Panic,
     ];
 
@@ -134,6 +171,8 @@ impl Ending {
             Self::Unused => "connection-unused",
             Self::Unreadable => "connection-unreadable",
             Self::Handshake(fault) => fault.reason(),
+            Self::ProxyHeader(fault) => fault.reason(),
+            Self::ClientFull => "client-connections-full",
             Self::Flood(flood) => flood.reason(),
             Self::Drained => "connection-drained",
             Self::Panic => "panic",
@@ -161,7 +200,7 @@ impl Connection {
     }
 
     /// HTTP on it ended in order.
-    pub(super) fn finished(&self) -> Ending {
+    pub(in crate::l7) fn finished(&self) -> Ending {
         match self.cause.get() {
             Some(Cause::Leave) => Ending::Drained,
             _ => Ending::Unused,
@@ -176,8 +215,8 @@ pub(super) fn write(connection: &Connection, ending: Ending) {
     let listener = connection.listener.borrow();
     let line = Line {
         time: worker.clock.stamp(connection.since),
-        client: connection.client_text.as_str(),
-        peer: None,
+        client: connection.client_text().as_str(),
+        peer: connection.proxy(),
         listener: &listener.tag.name,
         route: None,
         consumer: None,

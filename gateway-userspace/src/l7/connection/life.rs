@@ -108,6 +108,11 @@ impl Life {
         self.active
     }
 
+    /// Whether it was ordered to end at once.
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(self.told, Some((Order::Cut, _)))
+    }
+
     pub(super) fn is_leaving(&self) -> bool {
         self.leave.is_some()
     }

@@ -15,7 +15,8 @@ use hyper_util::rt::TokioIo;
 
 use super::ending::HandshakeFault;
 use super::life::{Life, Order};
-use super::{Connection, Ending, Ends, Exchanges, HalfClosed, ending};
+use super::{Connection, Ending, Ends, Exchanges, HalfClosed, ending, proxied};
+use crate::config::snapshot::Carries;
 use crate::inspect::{Input, Inspected};
 use crate::l7::client_text::ClientText;
 use crate::l7::executor::{Panicked, StreamExecutor, caught};
@@ -23,6 +24,7 @@ use crate::l7::resolved::ResolvedListener;
 use crate::l7::serve;
 use crate::l7::server;
 use crate::l7::stream::{ClientStream, First, Raw, Socket, farewell, first};
+use crate::l7::tcp;
 use crate::l7::transport::Handshake;
 use crate::l7::worker::Worker;
 use crate::tls::ServerTls;
@@ -35,11 +37,20 @@ pub(in crate::l7) fn spawn(
     client: SocketAddr,
 ) {
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+    let counted_for = if listener.proxies().contains(client.ip()) {
+        // It is somebody's whom it has yet to name.
+        worker.shared.admission.forget(client.ip());
+        None
+    } else {
+        Some(client.ip())
+    };
     let age = listener.http().connection_age;
     let now = worker.clock.coarse();
     let connection = Rc::new(Connection {
-        client,
-        client_text: ClientText::new(client),
+        peer: client,
+        peer_text: ClientText::new(client),
+        proxied: OnceCell::new(),
+        counted_for: Cell::new(counted_for),
         tls: OnceCell::new(),
         since: now,
         listener: RefCell::new(listener),
@@ -79,10 +90,20 @@ async fn run(connection: &Rc<Connection>, stream: TcpStream) -> Ending {
     let socket = match Socket::new(stream) {
         Ok(socket) => socket,
         Err(error) => {
-            tracing::warn!(%error, client = %connection.client, "watching a client's socket; closed");
+            tracing::warn!(%error, client = %connection.client(), "watching a client's socket; closed");
             return Ending::Unreadable;
         }
     };
+    if connection.counted_for.get().is_none()
+        && let Some(ending) = Box::pin(introduced(connection, &socket)).await
+    {
+        return ending;
+    }
+    if connection.listener.borrow().carries() != Carries::Requests {
+        let ending = Box::pin(passed_on(connection, &socket)).await;
+        socket.ends();
+        return ending;
+    }
     let tls = connection.listener.borrow().tls().cloned();
     if let Some(tls) = tls
         && let Some(ending) = Box::pin(shake_hands(connection, &socket, tls)).await
@@ -92,6 +113,31 @@ async fn run(connection: &Rc<Connection>, stream: TcpStream) -> Ending {
     let ending = serve_by_protocol(connection, &socket).await;
     socket.ends();
     ending
+}
+
+/// The header by which a trusted proxy names the client; why the connection ends, if it does.
+async fn introduced(connection: &Rc<Connection>, socket: &Rc<Socket>) -> Option<Ending> {
+    let introduced = {
+        let introduced = pin!(proxied::introduce(connection, socket));
+        connection.obey(socket, introduced, |_| Go::End).await
+    };
+    match introduced {
+        Driven::Ended(outcome) => outcome.err(),
+        Driven::Finished => Some(connection.finished()),
+        Driven::Cut | Driven::Resting => Some(connection.cut()),
+    }
+}
+
+/// A connection that carries no requests of this program's: it is joined with one to an endpoint.
+async fn passed_on(connection: &Rc<Connection>, socket: &Rc<Socket>) -> Ending {
+    let passed = {
+        let passed = pin!(tcp::pass(connection, socket));
+        connection.obey(socket, passed, |_| Go::On).await
+    };
+    match passed {
+        Driven::Ended(ending) => ending,
+        Driven::Finished | Driven::Cut | Driven::Resting => connection.cut(),
+    }
 }
 
 /// TLS, in its turn; why the connection ends, if it does.
@@ -116,7 +162,7 @@ async fn shake_hands(
             None
         }
         Driven::Ended(Handshake::Failed(error)) => {
-            tracing::debug!(%error, client = %connection.client, "a TLS handshake failed");
+            tracing::debug!(%error, client = %connection.client(), "a TLS handshake failed");
             Some(Ending::Handshake(HandshakeFault::of(&error)))
         }
         Driven::Finished => Some(connection.finished()),
@@ -213,7 +259,7 @@ async fn last_words(
             connection.finished()
         }
         Driven::Ended(Err(error)) => {
-            tracing::debug!(%error, client = %connection.client, "a client's connection ended");
+            tracing::debug!(%error, client = %connection.client(), "a client's connection ended");
             if error.is_parse() && !error.is_incomplete_message() {
                 // The inspector lets nothing pass that hyper cannot read: hyper answered by itself.
                 connection.worker.counters.unreadable.add(1);
@@ -266,7 +312,7 @@ async fn http2(connection: &Rc<Connection>, socket: &Rc<Socket>, bytes: Vec<u8>)
             connection.finished()
         }
         Driven::Ended(Err(error)) => {
-            tracing::debug!(%error, client = %connection.client, "a client's connection ended");
+            tracing::debug!(%error, client = %connection.client(), "a client's connection ended");
             Box::pin(farewell(socket)).await;
             match connection.report.flood() {
                 Some(flood) => Ending::Flood(flood),
@@ -295,7 +341,7 @@ impl Connection {
                     Go::End => return Poll::Ready(Driven::Finished),
                 },
                 Some(Order::Cut) => {
-                    tracing::debug!(client = %self.client, "a client's connection was cut");
+                    tracing::debug!(client = %self.client(), "a client's connection was cut");
                     return Poll::Ready(Driven::Cut);
                 }
             }

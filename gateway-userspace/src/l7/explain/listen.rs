@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::asked::Asked;
 use crate::config::loops::serves;
-use crate::config::snapshot::{Listener, Scheme, Snapshot};
+use crate::config::snapshot::{Carries, Listener, Scheme, Snapshot};
 use crate::explain::Unanswerable;
 
 /// Who takes the connection.
@@ -27,19 +27,23 @@ pub(super) fn choose<'s>(
 ) -> Result<Listen<'s>, Unanswerable> {
     let all = &snapshot.listeners;
     if let Some(name) = named {
-        let found = all.iter().find(|listener| listener.name == name);
-        return found.map(Listen::By).ok_or_else(|| {
-            Unanswerable(format!(
+        return match all.iter().find(|listener| listener.name == name) {
+            Some(listener) if listener.carries == Carries::Requests => Ok(Listen::By(listener)),
+            Some(_) => Err(Unanswerable(format!(
+                "listener \"{name}\" passes connections on and sees no requests: name one of {}",
+                names(of_requests(all))
+            ))),
+            None => Err(Unanswerable(format!(
                 "there is no listener \"{name}\": name one of {}",
-                names(all)
-            ))
-        });
+                names(of_requests(all))
+            ))),
+        };
     }
     let speaks = |listener: &&Arc<Listener>| match asked.scheme {
         None => true,
         Some(scheme) => (scheme == Scheme::Https) == listener.tls.is_some(),
     };
-    let speaking: Vec<_> = all.iter().filter(speaks).collect();
+    let speaking: Vec<_> = of_requests(all).filter(speaks).collect();
     let usual = asked.scheme.map(|scheme| match scheme {
         Scheme::Http => 80,
         Scheme::Https => 443,
@@ -74,7 +78,7 @@ pub(super) fn choose<'s>(
             };
             Err(Unanswerable(format!(
                 "no listener {what}: name one of {}",
-                names(all)
+                names(of_requests(all))
             )))
         }
         several => Err(Unanswerable(format!(
@@ -82,6 +86,11 @@ pub(super) fn choose<'s>(
             names(several.iter().copied())
         ))),
     }
+}
+
+/// Those that see requests.
+fn of_requests(all: &[Arc<Listener>]) -> impl Iterator<Item = &Arc<Listener>> {
+    all.iter().filter(|listener| listener.carries == Carries::Requests)
 }
 
 fn names<'s>(listeners: impl IntoIterator<Item = &'s Arc<Listener>>) -> String {

@@ -161,7 +161,7 @@ async fn stream(pool: &Pool, limit: Duration) -> Result<(ClientStream, Duration)
     }
 }
 
-async fn tcp(address: SocketAddr, limit: Duration) -> Result<(TcpStream, Duration), ProxyError> {
+pub(super) async fn tcp(address: SocketAddr, limit: Duration) -> Result<(TcpStream, Duration), ProxyError> {
     let begin = Instant::now();
     match timeout(limit, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The stream, and what lives as long as it.
-pub(super) struct Held<S, L> {
+pub(in crate::l7) struct Held<S, L> {
     pub(super) stream: S,
     pub(super) _lease: L,
 }

@@ -66,7 +66,7 @@ impl Record {
     }
 
     /// A call's outcome is known: machines, and balancers that go by latency, are told.
-    fn call_ended(&mut self, outcome: Outcome) {
+    pub(super) fn call_ended(&mut self, outcome: Outcome) {
         self.call = match outcome {
             Outcome::Failed => Call::Failed,
             _ => Call::Counted,

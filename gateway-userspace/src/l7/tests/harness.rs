@@ -17,7 +17,7 @@ use crate::balance::{self, Member, RosterTerms};
 use crate::config::answers::Answers;
 use crate::config::load::load_text;
 use crate::config::snapshot::{
-    Admin, AdminListen, Balancing, Endpoint, Fallback, HashBy, HttpMode, Listener, ListenerHttp, Missing,
+    Admin, AdminListen, Balancing, Carries, Endpoint, Fallback, HashBy, HttpMode, Listener, ListenerHttp, Missing,
     Networks, Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot, Sticky,
     StickySettings, Subset, SubsetBy, SubsetFallback, Subsets, Upstream, UpstreamProtocol,
 };
@@ -111,6 +111,8 @@ pub(super) struct Setup {
     pub(super) try_timeout: Option<Duration>,
     pub(super) deadline_header: Option<&'static str>,
     pub(super) trusted_proxies: Networks,
+    /// Whose headers of the PROXY protocol are believed.
+    pub(super) proxies: Networks,
     pub(super) connections_per_client_max: Option<usize>,
     pub(super) connect_timeout: Duration,
     pub(super) idle_per_endpoint: usize,
@@ -165,6 +167,7 @@ impl Setup {
             try_timeout: None,
             deadline_header: None,
             trusted_proxies: Networks::default(),
+            proxies: Networks::default(),
             connections_per_client_max: None,
             connect_timeout: Duration::from_secs(2),
             idle_per_endpoint: 8,
@@ -262,6 +265,7 @@ impl Setup {
                     Some(tls) if name == "users" => Some(Arc::new(ClientTls::new(tls).unwrap())),
                     _ => None,
                 },
+                proxy_header: None,
                 failback: self.failback,
                 mode: HttpMode::Strict,
                 idle_timeout: Duration::from_secs(60),
@@ -325,6 +329,8 @@ impl Setup {
                 name: format!("web-{index}"),
                 address: *address,
                 segment_bytes_max: None,
+                carries: Carries::Requests,
+                proxies: self.proxies.clone(),
                 tls: self.tls.as_ref().map(|tls| {
                     let tls = ServerTls::new(&format!("web-{index}"), tls, &registry.ticket_keys());
                     Arc::new(tls.unwrap())
