@@ -277,8 +277,9 @@ listener_keys! { route_keys! table! {
         /// What clients speak.
         #[schemars(extend("default" = ListenerProtocol::Http))]
         pub protocol: Option<ListenerProtocol>,
-        /// Proxies that say by the PROXY protocol for whom they connect. Without this table nobody is believed, and a header
-        /// of it is bytes like others.
+        /// Proxies that say by the PROXY protocol (version 1 or 2, before TLS) for whom they connect. Their connections must begin
+        /// with its header, whole within `first_byte_timeout`; all others are taken as they are. Without this table nobody is
+        /// believed, and a header is bytes like others.
         pub proxy_protocol: Option<ProxyProtocol>,
         /// How TLS is spoken, where `protocol` is `https`.
         pub tls: Option<ListenerTls>,
@@ -306,8 +307,7 @@ pub enum ListenerProtocol {
     TlsPassthrough,
 }
 
-/// `listener.proxy_protocol`. Connections from these proxies must begin with a header of version 1 or 2, within
-/// `first_byte_timeout`; all others are taken as they are. Before TLS, where the listener speaks it.
+/// `listener.proxy_protocol`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("required" = ["from"]))]

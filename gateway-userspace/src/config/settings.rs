@@ -14,8 +14,8 @@ use super::given::RouteKeys;
 use super::loops::Own;
 use super::metadata::Metadata;
 use super::snapshot::{
-    Admin, Carries, Cluster, Dataplane, Faults, HashBy, Health, HttpMode, ListenerHttp, Networks, Node, Odds, Outcomes,
-    Redirect, Respond, Rewrite, RouteHttp, Shares, StickySettings, SubsetBy, SubsetFallback,
+    Admin, Carries, Cluster, Dataplane, Faults, HashBy, Health, HttpMode, ListenerHttp, Networks, Node, Odds,
+    Outcomes, Redirect, Respond, Rewrite, RouteHttp, Shares, StickySettings, SubsetBy, SubsetFallback,
     UpstreamProtocol, Vip,
 };
 use crate::balance::{self, RosterTerms, Zone};

@@ -207,9 +207,7 @@ async fn probe(question: &Question) -> Result<(), Fault> {
     let asked = async {
         match &question.check.way {
             Way::Http(check) => http::ask(question, check).await,
-            Way::Tcp => {
-                reach(question).await.map(drop)
-            }
+            Way::Tcp => reach(question).await.map(drop),
             Way::Grpc { service, host } => grpc::ask(question, service, host.as_deref()).await,
             Way::Command { program, arguments } => command::run(question, program, arguments).await,
         }

@@ -116,8 +116,7 @@ impl Reader {
         if self.message.first().is_some_and(|kind| *kind != CLIENT_HELLO) {
             return Err(Fault::Unreadable);
         }
-        let Some(([_, high, middle, low], rest)) =
-            self.message.split_first_chunk::<MESSAGE_HEADER_BYTES>()
+        let Some(([_, high, middle, low], rest)) = self.message.split_first_chunk::<MESSAGE_HEADER_BYTES>()
         else {
             return Ok(None);
         };

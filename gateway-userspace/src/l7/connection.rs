@@ -127,12 +127,16 @@ impl Connection {
 
     /// Who the client is: the peer, or whom a trusted proxy named for this connection.
     pub(super) fn client(&self) -> SocketAddr {
-        self.proxied.get().map_or(self.peer, |proxied| proxied.ends.client)
+        self.proxied
+            .get()
+            .map_or(self.peer, |proxied| proxied.ends.client)
     }
 
     /// The same as text.
     pub(super) fn client_text(&self) -> &ClientText {
-        self.proxied.get().map_or(&self.peer_text, |proxied| &proxied.text)
+        self.proxied
+            .get()
+            .map_or(&self.peer_text, |proxied| &proxied.text)
     }
 
     /// The proxy, where one named the client.
@@ -153,8 +157,7 @@ impl Connection {
     /// It carries no requests: it is one exchange itself, from now until it ends.
     pub(super) fn is_one(&self) -> Rc<Exchange> {
         let exchange = Rc::<Exchange>::default();
-        self.exchanges
-            .replace(Exchanges::Http1(Rc::clone(&exchange)));
+        self.exchanges.replace(Exchanges::Http1(Rc::clone(&exchange)));
         self.requests.set(self.requests.get() + 1);
         self.change(|life, _| life.begin(Protocol::Http1));
         exchange

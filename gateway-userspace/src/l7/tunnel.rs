@@ -43,9 +43,7 @@ impl Tunnel {
     /// Both sides are closed; the request's line says so.
     pub(super) async fn run(mut self: Box<Self>, mut client: impl Io, held: Vec<u8>) {
         let mut upstream = match self.upstream.as_mut().await {
-            Ok((stream, early)) => {
-                (stream, early)
-            }
+            Ok((stream, early)) => (stream, early),
             Err(error) => {
                 tracing::debug!(%error, "an upstream closed a tunnel as it began");
                 self.record.fail(ProxyError::UpstreamClosed);

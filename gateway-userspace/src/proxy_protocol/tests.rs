@@ -71,7 +71,8 @@ fn check(bytes: &[u8], expected: Result<Option<Ends>, Fault>, why: &str) {
 
 #[test]
 fn lines_say_who_connects_or_are_refused() {
-    let longest = "PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535 and some more text that is ignored by all";
+    let longest =
+        "PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535 and some more text that is ignored by all";
     let longest = format!("{longest:.<105}\r\n");
     let too_long = format!("PROXY UNKNOWN {:.<100}\r\n", "");
     let rows: &[(&str, Result<Option<Ends>, Fault>, &str)] = &[
@@ -91,18 +92,66 @@ fn lines_say_who_connects_or_are_refused() {
         (&too_long, Err(Fault::Malformed), "too long a line"),
         ("GET / HTTP/1.1\r\n", Err(Fault::Missing), "no header"),
         ("POST / HTTP/1.1\r\n", Err(Fault::Missing), "one letter alike"),
-        ("PROXY  TCP4 192.0.2.1 198.51.100.2 1 2\r\n", Err(Fault::Malformed), "two spaces"),
-        ("PROXY TCP4 192.0.2.1 198.51.100.2 1 2 \r\n", Err(Fault::Malformed), "a space at the end"),
-        ("PROXY TCP4 192.0.2.1 198.51.100.2 1\r\n", Err(Fault::Malformed), "one port"),
-        ("PROXY TCP4 192.0.2.1 198.51.100.2 1 2 3\r\n", Err(Fault::Malformed), "three ports"),
-        ("PROXY TCP4 2001:db8::1 2001:db8::2 1 2\r\n", Err(Fault::Malformed), "IPv6 as TCP4"),
-        ("PROXY TCP6 192.0.2.1 198.51.100.2 1 2\r\n", Err(Fault::Malformed), "IPv4 as TCP6"),
-        ("PROXY TCP4 192.0.2.01 198.51.100.2 1 2\r\n", Err(Fault::Malformed), "a zero before others"),
-        ("PROXY TCP4 192.0.2.1 198.51.100.2 01 2\r\n", Err(Fault::Malformed), "a port with one"),
-        ("PROXY TCP4 192.0.2.1 198.51.100.2 +1 2\r\n", Err(Fault::Malformed), "a sign"),
-        ("PROXY TCP4 192.0.2.1 198.51.100.2 1 65536\r\n", Err(Fault::Malformed), "no port"),
-        ("PROXY UDP4 192.0.2.1 198.51.100.2 1 2\r\n", Err(Fault::Malformed), "another family"),
-        ("PROXY TCP4 192.0.2.1 198.51.100.2 1 2\n", Err(Fault::Malformed), "a line feed alone"),
+        (
+            "PROXY  TCP4 192.0.2.1 198.51.100.2 1 2\r\n",
+            Err(Fault::Malformed),
+            "two spaces",
+        ),
+        (
+            "PROXY TCP4 192.0.2.1 198.51.100.2 1 2 \r\n",
+            Err(Fault::Malformed),
+            "a space at the end",
+        ),
+        (
+            "PROXY TCP4 192.0.2.1 198.51.100.2 1\r\n",
+            Err(Fault::Malformed),
+            "one port",
+        ),
+        (
+            "PROXY TCP4 192.0.2.1 198.51.100.2 1 2 3\r\n",
+            Err(Fault::Malformed),
+            "three ports",
+        ),
+        (
+            "PROXY TCP4 2001:db8::1 2001:db8::2 1 2\r\n",
+            Err(Fault::Malformed),
+            "IPv6 as TCP4",
+        ),
+        (
+            "PROXY TCP6 192.0.2.1 198.51.100.2 1 2\r\n",
+            Err(Fault::Malformed),
+            "IPv4 as TCP6",
+        ),
+        (
+            "PROXY TCP4 192.0.2.01 198.51.100.2 1 2\r\n",
+            Err(Fault::Malformed),
+            "a zero before others",
+        ),
+        (
+            "PROXY TCP4 192.0.2.1 198.51.100.2 01 2\r\n",
+            Err(Fault::Malformed),
+            "a port with one",
+        ),
+        (
+            "PROXY TCP4 192.0.2.1 198.51.100.2 +1 2\r\n",
+            Err(Fault::Malformed),
+            "a sign",
+        ),
+        (
+            "PROXY TCP4 192.0.2.1 198.51.100.2 1 65536\r\n",
+            Err(Fault::Malformed),
+            "no port",
+        ),
+        (
+            "PROXY UDP4 192.0.2.1 198.51.100.2 1 2\r\n",
+            Err(Fault::Malformed),
+            "another family",
+        ),
+        (
+            "PROXY TCP4 192.0.2.1 198.51.100.2 1 2\n",
+            Err(Fault::Malformed),
+            "a line feed alone",
+        ),
         ("PROXY \r\n", Err(Fault::Malformed), "nothing"),
         ("PROXY UNKNOWNS\r\n", Err(Fault::Malformed), "nearly nobody"),
     ];
@@ -132,21 +181,49 @@ fn binary_headers_say_who_connects_or_are_refused() {
             Ok(ends("[2001::1]:1", "[2001::2]:65535")),
             "IPv6",
         ),
-        (ipv4_and(&[4, 0, 3, 1, 2, 3, 1, 0, 0]), ipv4, "extensions are skipped"),
+        (
+            ipv4_and(&[4, 0, 3, 1, 2, 3, 1, 0, 0]),
+            ipv4,
+            "extensions are skipped",
+        ),
         (longest, ipv4, "the longest"),
         (checked(0), ipv4, "a checksum that is right"),
         (checked(1), Err(Fault::Checksum), "one that is not"),
-        (ipv4_and(&[3, 0, 3, 0, 0, 0]), Err(Fault::Malformed), "one of three bytes"),
-        (ipv4_and(&[4, 0, 3, 1, 2]), Err(Fault::Malformed), "an extension that is cut"),
-        (ipv4_and(&[4, 0]), Err(Fault::Malformed), "an extension without a length"),
+        (
+            ipv4_and(&[3, 0, 3, 0, 0, 0]),
+            Err(Fault::Malformed),
+            "one of three bytes",
+        ),
+        (
+            ipv4_and(&[4, 0, 3, 1, 2]),
+            Err(Fault::Malformed),
+            "an extension that is cut",
+        ),
+        (
+            ipv4_and(&[4, 0]),
+            Err(Fault::Malformed),
+            "an extension without a length",
+        ),
         (v2(0x20, 0x00, &[]), Ok(None), "the proxy's own"),
-        (v2(0x20, 0x11, &[1, 2, 3]), Ok(None), "the same, and what it says is discarded"),
+        (
+            v2(0x20, 0x11, &[1, 2, 3]),
+            Ok(None),
+            "the same, and what it says is discarded",
+        ),
         (v2(0x21, 0x00, &[4, 0, 0]), Ok(None), "of no family"),
         (v2(0x21, 0x31, &[b'/'; 216]), Ok(None), "of unix sockets"),
         (v2(0x21, 0x12, &IPV4), Ok(None), "of datagrams"),
         (v2(0x21, 0x41, &IPV4), Err(Fault::Malformed), "of another family"),
-        (v2(0x21, 0x13, &IPV4), Err(Fault::Malformed), "of another transport"),
-        (v2(0x21, 0x11, &IPV4[..11]), Err(Fault::Malformed), "addresses that are cut"),
+        (
+            v2(0x21, 0x13, &IPV4),
+            Err(Fault::Malformed),
+            "of another transport",
+        ),
+        (
+            v2(0x21, 0x11, &IPV4[..11]),
+            Err(Fault::Malformed),
+            "addresses that are cut",
+        ),
         (v2(0x22, 0x11, &IPV4), Err(Fault::Malformed), "another command"),
         (v2(0x31, 0x11, &IPV4), Err(Fault::Malformed), "another version"),
         (wrong_signature, Err(Fault::Missing), "another signature"),

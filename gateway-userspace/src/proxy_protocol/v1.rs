@@ -67,5 +67,10 @@ pub(super) fn header(ends: Option<Ends>) -> Vec<u8> {
     };
     let family = if client.is_ipv4() { "TCP4" } else { "TCP6" };
     let (from, to) = (client.ip(), server.ip());
-    format!("PROXY {family} {from} {to} {} {}\r\n", client.port(), server.port()).into_bytes()
+    format!(
+        "PROXY {family} {from} {to} {} {}\r\n",
+        client.port(),
+        server.port()
+    )
+    .into_bytes()
 }

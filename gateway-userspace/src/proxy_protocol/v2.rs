@@ -87,8 +87,7 @@ where
     let (server, rest) = rest.split_first_chunk::<N>()?;
     let (client_port, rest) = rest.split_first_chunk::<2>()?;
     let (server_port, _) = rest.split_first_chunk::<2>()?;
-    let address =
-        |ip: &[u8; N], port: &[u8; 2]| SocketAddr::new((*ip).into(), u16::from_be_bytes(*port));
+    let address = |ip: &[u8; N], port: &[u8; 2]| SocketAddr::new((*ip).into(), u16::from_be_bytes(*port));
     Some(Ends {
         client: address(client, client_port),
         server: address(server, server_port),
@@ -111,7 +110,11 @@ fn check(whole: &[u8], extensions: &[u8]) -> Result<(), Fault> {
         }
         rest = behind;
     }
-    if rest.is_empty() { Ok(()) } else { Err(Fault::Malformed) }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(Fault::Malformed)
+    }
 }
 
 pub(super) fn header(ends: Option<Ends>) -> Vec<u8> {

@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 
 use http::{HeaderMap, Method};
 
-use crate::gateway::router::{Conditions, HostPattern, Lookup, PathPattern, RouteIndex, Slashes, Source, Test};
+use crate::gateway::router::{
+    Conditions, HostPattern, Lookup, PathPattern, RouteIndex, Slashes, Source, Test,
+};
 
 /// One pattern of a route.
 #[derive(Debug)]

@@ -25,7 +25,8 @@ macro_rules! listener_keys {
             /// Bytes of a request's target (path and query) at most; beyond it the client gets 414.
             #[schemars(range(min = limits::TARGET_BYTES_MAX_MIN, max = limits::TARGET_BYTES_MAX_MAX), extend("default" = limits::TARGET_BYTES_MAX))]
             target_bytes_max: usize,
-            /// From accept to a connection's first byte; then it is closed.
+            /// From accept to a connection's first byte, behind a TLS handshake and a header of the PROXY protocol where there are
+            /// any, or (`tls_passthrough`) to the end of the client's first message; then it is closed.
             #[schemars(extend(
                 "default" = time_text(limits::FIRST_BYTE_TIMEOUT),
                 "x-range" = [time_text(limits::TIME_MIN), time_text(limits::CLIENT_TIME_MAX)]
@@ -126,7 +127,7 @@ macro_rules! route_keys {
                 "x-range" = [time_text(limits::TIME_MIN), time_text(limits::IDLE_TIME_MAX)]
             ))]
             response_idle_timeout: Time,
-            /// How long both sides of a tunnel (WebSocket) may be silent.
+            /// How long both sides of a tunnel (WebSocket, and connections of `tcp` and `tls_passthrough`) may be silent.
             #[schemars(extend(
                 "default" = time_text(limits::TUNNEL_IDLE_TIMEOUT),
                 "x-range" = [time_text(limits::TIME_MIN), time_text(limits::IDLE_TIME_MAX)]

@@ -28,7 +28,6 @@ fn asks_of_requests(given: &given::Match) -> [(&'static str, bool); 7] {
     ]
 }
 
-
 /// What a route's listeners carry; they must agree.
 pub fn carries(
     route: &given::Route,
@@ -44,7 +43,11 @@ pub fn carries(
         return Carries::Requests;
     };
     if let Some(other) = all.find(|other| other.carries != first.carries) {
-        let index = route.listeners.iter().flatten().position(|name| *name == other.name);
+        let index = route
+            .listeners
+            .iter()
+            .flatten()
+            .position(|name| *name == other.name);
         let fault = format!(
             "{} carries {}, and {} carries {}",
             other.name,
@@ -227,13 +230,25 @@ pub fn upstreams(route: &given::Route, given: &Given, path: &KeyPath, problems: 
             hash.header.is_some() || hash.cookie.is_some() || hash.query.is_some() || hash.path.is_some()
         });
         let of_endpoints = upstream.endpoints.iter().flatten();
-        let has_channels = upstream.channels.is_some()
-            || of_endpoints.clone().any(|endpoint| endpoint.channels.is_some());
+        let has_channels =
+            upstream.channels.is_some() || of_endpoints.clone().any(|endpoint| endpoint.channels.is_some());
         let unfit = [
-            (upstream.tls.is_some(), "tls", "TLS to endpoints is made for requests"),
+            (
+                upstream.tls.is_some(),
+                "tls",
+                "TLS to endpoints is made for requests",
+            ),
             (upstream.sticky.is_some(), "sticky", "connections have no cookies"),
-            (upstream.subset_by.is_some(), "subset_by", "connections have no header"),
-            (hashes_requests, "hash", "connections are told apart by client = true alone"),
+            (
+                upstream.subset_by.is_some(),
+                "subset_by",
+                "connections have no header",
+            ),
+            (
+                hashes_requests,
+                "hash",
+                "connections are told apart by client = true alone",
+            ),
             (has_channels, "channels", "other ways are tried by HTTP"),
         ];
         for (_, key, why) in unfit.iter().filter(|(is_there, ..)| *is_there) {
@@ -302,7 +317,12 @@ fn asks(given: &Given, route: &RouteSettings, name: &str) -> bool {
         ActionSettings::Redirect(_) | ActionSettings::Respond(_) => false,
     };
     let filters = given.route.iter().flatten().flat_map(|route| &route.filters);
-    let filters = filters.chain(given.listener.iter().flat_map(|all| all.iter().flat_map(|one| &one.filters)));
+    let filters = filters.chain(
+        given
+            .listener
+            .iter()
+            .flat_map(|all| all.iter().flat_map(|one| &one.filters)),
+    );
     let authorities = filters
         .flatten()
         .filter_map(|filter| filter.forward_auth.as_ref()?.upstream.as_deref());
@@ -377,7 +397,10 @@ mod tests {
         // Of one listener of each kind, as both take this route.
         let refused = load(more).unwrap_err();
         let problem = refused.problems()[0].to_string();
-        assert!(problem.contains("tls carries TLS that is passed on, and db carries"), "{problem}");
+        assert!(
+            problem.contains("tls carries TLS that is passed on, and db carries"),
+            "{problem}"
+        );
         let settings = load(&more.replace("['db','tls']", "['db']")).unwrap();
         let carried: Vec<Carries> = settings.listeners.iter().map(|one| one.carries).collect();
         let expected = [Carries::Requests, Carries::Bytes, Carries::Tls, Carries::Bytes];
@@ -395,7 +418,9 @@ mod tests {
 
     #[test]
     fn what_only_requests_have_is_refused_where_there_are_none() {
-        let db = |keys: &str| format!("[[route]]\nname='r'\nlisteners=['db']\nmatch={{client=['10.0.0.1']}}\n{keys}\n");
+        let db = |keys: &str| {
+            format!("[[route]]\nname='r'\nlisteners=['db']\nmatch={{client=['10.0.0.1']}}\n{keys}\n")
+        };
         for key in [
             "rewrite={host='a.example'}",
             "mirror={upstream='v'}",
@@ -413,18 +438,32 @@ mod tests {
             let problems = loaded.unwrap_err();
             for problem in problems.problems() {
                 let text = problem.to_string();
-                assert!(text.contains("is for requests, and the listener passes"), "{text}");
+                assert!(
+                    text.contains("is for requests, and the listener passes"),
+                    "{text}"
+                );
             }
         }
-        check(&db("redirect={host='b.example'}"), &["route[2].redirect: is for requests"]);
-        check(&db("respond={status=200}"), &["route[2].respond: is for requests"]);
         check(
-            &db("upstream='u'\nfilters=[{name='f',cors={origins=['https://a.example']}},{name='g',ip_deny=['10.0.0.1']}]"),
+            &db("redirect={host='b.example'}"),
+            &["route[2].redirect: is for requests"],
+        );
+        check(
+            &db("respond={status=200}"),
+            &["route[2].respond: is for requests"],
+        );
+        check(
+            &db(
+                "upstream='u'\nfilters=[{name='f',cors={origins=['https://a.example']}},{name='g',ip_deny=['10.0.0.1']}]",
+            ),
             &["route[2].filters[0].cors: is a filter of requests"],
         );
         check(
             &db("upstream='u'\nretry={on=['connect-failure','reset','502-504']}"),
-            &["retry.on[1]: \"reset\" is an outcome", "retry.on[2]: \"502-504\" is an outcome"],
+            &[
+                "retry.on[1]: \"reset\" is an outcome",
+                "retry.on[2]: \"502-504\" is an outcome",
+            ],
         );
         check(
             &db("split=[{upstream='u',weight=1}]\nsplit_by={cookie='c'}"),
@@ -433,7 +472,11 @@ mod tests {
         let matched = "[[route]]\nname='r'\nlisteners=['tls']\nupstream='u'\nmatch={path='/',methods=['GET'],headers=[{name='a',present=true}]}\n";
         check(
             matched,
-            &["match.path: a connection has", "match.methods: a", "match.headers: a"],
+            &[
+                "match.path: a connection has",
+                "match.methods: a",
+                "match.headers: a",
+            ],
         );
         check(
             "[[route]]\nname='r'\nlisteners=['db']\nupstream='u'\nmatch={hosts=['a.example']}\n",
@@ -449,35 +492,59 @@ mod tests {
         );
         check(
             "[[route]]\nname='r'\nlisteners=['web','db']\nupstream='v'\nmatch={path='/'}\n",
-            &["listeners[1]: db carries connections of any kind, and web carries requests; make a route of its own"],
+            &[
+                "listeners[1]: db carries connections of any kind, and web carries requests; make a route of its own",
+            ],
         );
     }
 
     #[test]
     fn listeners_of_connections_have_few_keys_and_at_least_one_route() {
         let listener = |keys: &str| {
-            format!("[[listener]]\nname='l'\naddress='127.0.0.1:90'\nprotocol='tcp'\n{keys}\n[[route]]\nname='l'\nlisteners=['l']\nupstream='v'\n")
+            format!(
+                "[[listener]]\nname='l'\naddress='127.0.0.1:90'\nprotocol='tcp'\n{keys}\n[[route]]\nname='l'\nlisteners=['l']\nupstream='v'\n"
+            )
         };
         check(&listener("tunnel_idle_timeout='1m'\ntimeout='1s'"), &[]);
-        for key in ["mode='strict'", "trusted_proxies=['10.0.0.0/8']", "connection_age='2h'", "keep_alive_timeout='1s'"] {
-            check(&listener(key), &[": is for requests, and the listener passes connections on unread"]);
+        for key in [
+            "mode='strict'",
+            "trusted_proxies=['10.0.0.0/8']",
+            "connection_age='2h'",
+            "keep_alive_timeout='1s'",
+        ] {
+            check(
+                &listener(key),
+                &[": is for requests, and the listener passes connections on unread"],
+            );
         }
         check(
             &listener("first_byte_timeout='1s'"),
             &["first_byte_timeout: nothing is waited for here"],
         );
-        check(&listener("tls={min_version='1.2'}"), &["the listener speaks no TLS"]);
+        check(
+            &listener("tls={min_version='1.2'}"),
+            &["the listener speaks no TLS"],
+        );
         check(
             &listener("tls={min_version='1.2'}").replace("'tcp'", "'tls_passthrough'"),
             &["TLS is the endpoints': the listener passes it on"],
         );
-        check(&listener("filters=[{name='f',body_limit={bytes=3}}]"), &["body_limit: is a filter of requests"]);
+        check(
+            &listener("filters=[{name='f',body_limit={bytes=3}}]"),
+            &["body_limit: is a filter of requests"],
+        );
         check(
             "[[listener]]\nname='l'\naddress='127.0.0.1:90'\nprotocol='tcp'\n",
             &["listener[3]: no route says where its connections go"],
         );
-        check(&listener("proxy_protocol={}"), &["proxy_protocol.from: is missing"]);
-        check(&listener("proxy_protocol={from=[]}"), &["proxy_protocol.from: the list is empty"]);
+        check(
+            &listener("proxy_protocol={}"),
+            &["proxy_protocol.from: is missing"],
+        );
+        check(
+            &listener("proxy_protocol={from=[]}"),
+            &["proxy_protocol.from: the list is empty"],
+        );
         check(
             &listener("proxy_protocol={from=['10.0.0.1/8']}"),
             &["proxy_protocol.from[0]: 10.0.0.1/8 has bits beyond its prefix"],
@@ -492,7 +559,10 @@ mod tests {
                 "balancer='consistent-hash'\nhash={header='x-a'}",
                 "has hash: connections are told apart by client = true alone",
             ),
-            ("channels=[{port=81}]", "has channels: other ways are tried by HTTP"),
+            (
+                "channels=[{port=81}]",
+                "has channels: other ways are tried by HTTP",
+            ),
             ("tls={}", "has tls: TLS to endpoints is made for requests"),
         ] {
             let tables = format!(

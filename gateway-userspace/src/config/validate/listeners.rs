@@ -51,7 +51,10 @@ pub fn listeners(
         if carries != Carries::Requests {
             connections::listener(listener, &path, problems);
         }
-        let from = listener.proxy_protocol.as_ref().and_then(|given| given.from.as_deref());
+        let from = listener
+            .proxy_protocol
+            .as_ref()
+            .and_then(|given| given.from.as_deref());
         let from_path = path.key("proxy_protocol").key("from");
         let proxies = keys::networks(from.unwrap_or_default(), &from_path, problems);
         let Some(address) = listener.address else { continue };

@@ -43,7 +43,12 @@ pub fn routes(
             Carries::Requests => requests(route, &path, problems),
             Carries::Bytes | Carries::Tls => {
                 connections::route(route, &path, problems);
-                Some(connections::matching(route.matching.as_ref(), carries, &path, problems))
+                Some(connections::matching(
+                    route.matching.as_ref(),
+                    carries,
+                    &path,
+                    problems,
+                ))
             }
         };
         let place = actions::RouteAt {
@@ -170,13 +175,7 @@ type Taken = (String, String, String, Option<Method>);
 
 impl Lookup {
     /// Adds a route; one that matches exactly what an earlier one matches could never be reached.
-    fn add(
-        &mut self,
-        route: &RouteSettings,
-        carries: Carries,
-        path: &KeyPath,
-        problems: &mut Problems<'_>,
-    ) {
+    fn add(&mut self, route: &RouteSettings, carries: Carries, path: &KeyPath, problems: &mut Problems<'_>) {
         let match_path = path.key("match");
         let methods: Vec<Option<Method>> = match route.methods.as_slice() {
             [] => vec![None],

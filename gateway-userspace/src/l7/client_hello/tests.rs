@@ -89,8 +89,16 @@ fn names_are_found_however_the_hello_is_cut() {
         (sni("a.example"), Some("a.example"), "a name"),
         (sni("A.Example"), Some("a.example"), "in lower case"),
         (sni("a.example."), Some("a.example"), "without the dot at its end"),
-        ([other.clone(), sni("b.example")].concat(), Some("b.example"), "behind another"),
-        ([sni("c.example"), other.clone()].concat(), Some("c.example"), "before another"),
+        (
+            [other.clone(), sni("b.example")].concat(),
+            Some("b.example"),
+            "behind another",
+        ),
+        (
+            [sni("c.example"), other.clone()].concat(),
+            Some("c.example"),
+            "before another",
+        ),
         (
             names(&[(9, b"x"), (HOST_NAME, b"d.example")]),
             Some("d.example"),
@@ -137,7 +145,10 @@ fn what_is_no_hello_is_refused_and_what_may_become_one_is_waited_for() {
         (records(&other_message, 512), "another message"),
         (records(&cut_inside, 512), "a list that is cut"),
         (records(&more_inside, 512), "something behind the extensions"),
-        (bad(&[sni("a.example"), sni("b.example")].concat()), "two extensions with names"),
+        (
+            bad(&[sni("a.example"), sni("b.example")].concat()),
+            "two extensions with names",
+        ),
         (
             bad(&names(&[(HOST_NAME, b"a.example"), (HOST_NAME, b"b.example")])),
             "two hosts",
@@ -149,7 +160,10 @@ fn what_is_no_hello_is_refused_and_what_may_become_one_is_waited_for() {
         (bad(&sni("a\0.example")), "a NUL"),
         (bad(&sni("ä.example")), "no ASCII"),
         (bad(&sni(&long)), "too long a name"),
-        (bad(&extension(SERVER_NAME, &[0, 9, 0])), "a list of names that is cut"),
+        (
+            bad(&extension(SERVER_NAME, &[0, 9, 0])),
+            "a list of names that is cut",
+        ),
         (bad(&extension(SERVER_NAME, &[])), "no list of names"),
     ];
     for (bytes, why) in rows {
@@ -177,7 +191,11 @@ fn a_hello_may_have_sixteen_kilobytes_and_no_more() {
     // Nor in records of one byte, which cost six.
     let dripped = records(&filled(4_000), 1);
     assert_eq!(whole(&dripped), Err(Fault::TooLong));
-    assert_eq!(whole(&[HANDSHAKE, 3, 1, 0, 4, 1, 1, 0, 0]), Err(Fault::TooLong), "as it says");
+    assert_eq!(
+        whole(&[HANDSHAKE, 3, 1, 0, 4, 1, 1, 0, 0]),
+        Err(Fault::TooLong),
+        "as it says"
+    );
 }
 
 #[test]

@@ -90,7 +90,8 @@ pub(super) fn choose<'s>(
 
 /// Those that see requests.
 fn of_requests(all: &[Arc<Listener>]) -> impl Iterator<Item = &Arc<Listener>> {
-    all.iter().filter(|listener| listener.carries == Carries::Requests)
+    all.iter()
+        .filter(|listener| listener.carries == Carries::Requests)
 }
 
 fn names<'s>(listeners: impl IntoIterator<Item = &'s Arc<Listener>>) -> String {

@@ -380,3 +380,27 @@ fn only_so_many_routes_are_listed_and_those_that_come_closest_first() {
     assert_eq!((told.others.len(), told.others_left_out), (50, 150));
     assert_eq!(told.others[0].route, "near");
 }
+
+#[test]
+fn listeners_that_see_no_requests_are_not_meant() {
+    let text = "[node]\nname='gw-1'\n[[listener]]\nname='db'\naddress='0.0.0.0:5432'\nprotocol='tcp'\n\
+        [[listener]]\nname='web'\naddress='0.0.0.0:8080'\n\
+        [[route]]\nname='db'\nlisteners=['db']\nupstream='u'\n\
+        [[route]]\nname='web'\nlisteners=['web']\nmatch={path_prefix='/'}\nrespond={status=200}\n\
+        [[upstream]]\nname='u'\nendpoints=[{address='10.0.1.1:5432'}]\n";
+    let explained = explain(text, &get("/", &[("host", "a.example")])).unwrap();
+    assert_eq!(
+        explained.verdict.route.as_deref(),
+        Some("web"),
+        "the only one that could be meant"
+    );
+    let named = Question {
+        listener: Some("db".to_owned()),
+        ..get("/", &[("host", "a.example")])
+    };
+    let Unanswerable(why) = explain(text, &named).unwrap_err();
+    assert!(
+        why.contains("\"db\" passes connections on and sees no requests: name one of web"),
+        "{why}"
+    );
+}

@@ -17,9 +17,9 @@ use crate::balance::{self, Member, RosterTerms};
 use crate::config::answers::Answers;
 use crate::config::load::load_text;
 use crate::config::snapshot::{
-    Admin, AdminListen, Balancing, Carries, Endpoint, Fallback, HashBy, HttpMode, Listener, ListenerHttp, Missing,
-    Networks, Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot, Sticky,
-    StickySettings, Subset, SubsetBy, SubsetFallback, Subsets, Upstream, UpstreamProtocol,
+    Admin, AdminListen, Balancing, Carries, Endpoint, Fallback, HashBy, HttpMode, Listener, ListenerHttp,
+    Missing, Networks, Node, NodeHeader, Outcomes, Respond, Retries, Route, RouteAction, RouteHttp, Snapshot,
+    Sticky, StickySettings, Subset, SubsetBy, SubsetFallback, Subsets, Upstream, UpstreamProtocol,
 };
 use crate::config::surroundings::Surroundings;
 use crate::config::{Settings, compile, limits};

@@ -26,7 +26,8 @@ fn loopback() -> Networks {
     Networks(vec!["127.0.0.0/8".parse().unwrap()])
 }
 
-const ASKED: &[u8] = b"GET /up HTTP/1.1\r\nhost: a.example\r\nx-forwarded-for: 203.0.113.9\r\nconnection: close\r\n\r\n";
+const ASKED: &[u8] =
+    b"GET /up HTTP/1.1\r\nhost: a.example\r\nx-forwarded-for: 203.0.113.9\r\nconnection: close\r\n\r\n";
 
 /// Sends pieces with a pause between, and reads to the end.
 async fn exchange(address: SocketAddr, pieces: &[&[u8]]) -> String {
@@ -59,7 +60,10 @@ async fn whom_a_trusted_proxy_names_is_the_client() {
         let (three, four) = whole.split_at(header.len());
         for pieces in [&[&whole[..]][..], &[one, two], &[three, four]] {
             let text = exchange(gateway.address(), pieces).await;
-            assert!(text.contains("x-forwarded-for: 192.0.2.7\n"), "{version:?}: {text}");
+            assert!(
+                text.contains("x-forwarded-for: 192.0.2.7\n"),
+                "{version:?}: {text}"
+            );
             count += 1;
             let line = gateway.lines(count).await.pop().unwrap();
             assert!(line.contains(" client=192.0.2.7:4711 peer=127.0.0.1:"), "{line}");
@@ -68,10 +72,16 @@ async fn whom_a_trusted_proxy_names_is_the_client() {
     for version in [Version::V1, Version::V2] {
         let own = [&header(version, None)[..], ASKED].concat();
         let text = exchange(gateway.address(), &[&own]).await;
-        assert!(text.contains("x-forwarded-for: 127.0.0.1\n"), "{version:?}: {text}");
+        assert!(
+            text.contains("x-forwarded-for: 127.0.0.1\n"),
+            "{version:?}: {text}"
+        );
         count += 1;
         let line = gateway.lines(count).await.pop().unwrap();
-        assert!(line.contains(" client=127.0.0.1:") && !line.contains(" peer="), "{line}");
+        assert!(
+            line.contains(" client=127.0.0.1:") && !line.contains(" peer="),
+            "{line}"
+        );
     }
 }
 
@@ -123,7 +133,10 @@ async fn a_trusted_proxy_must_say_for_whom_and_others_are_taken_as_they_are() {
     assert!(text.contains("x-forwarded-for: 127.0.0.1\n"), "{text}");
     let claimed = [&header(Version::V1, ends())[..], ASKED].concat();
     let text = exchange(gateway.address(), &[&claimed]).await;
-    assert!(text.starts_with("HTTP/1.1 400 "), "a stranger is believed: {text}");
+    assert!(
+        text.starts_with("HTTP/1.1 400 "),
+        "a stranger is believed: {text}"
+    );
 }
 
 #[tokio::test]
@@ -148,12 +161,11 @@ async fn the_header_comes_before_tls() {
     for root in authority.roots().certificates {
         roots.add(root).unwrap();
     }
-    let config =
-        rustls::ClientConfig::builder_with_provider(std::sync::Arc::clone(crate::tls::provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+    let config = rustls::ClientConfig::builder_with_provider(std::sync::Arc::clone(crate::tls::provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     for version in [Version::V1, Version::V2] {
         let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
         stream.write_all(&header(version, ends())).await.unwrap();
@@ -164,7 +176,10 @@ async fn the_header_comes_before_tls() {
         let mut got = Vec::new();
         stream.read_to_end(&mut got).await.unwrap();
         let text = String::from_utf8_lossy(&got);
-        assert!(text.contains("x-forwarded-for: 192.0.2.7\n"), "{version:?}: {text}");
+        assert!(
+            text.contains("x-forwarded-for: 192.0.2.7\n"),
+            "{version:?}: {text}"
+        );
     }
 }
 
@@ -186,7 +201,10 @@ async fn a_clients_limit_counts_whom_the_proxy_names() {
     };
     let mut first = TcpStream::connect(gateway.address()).await.unwrap();
     let kept = b"GET /own HTTP/1.1\r\nhost: a\r\n\r\n";
-    first.write_all(&[&of("192.0.2.1:1")[..], kept].concat()).await.unwrap();
+    first
+        .write_all(&[&of("192.0.2.1:1")[..], kept].concat())
+        .await
+        .unwrap();
     assert!(first.read(&mut [0; 512]).await.unwrap() > 0);
     let again = [&of("192.0.2.1:2")[..], ASKED].concat();
     assert_eq!(exchange(gateway.address(), &[&again]).await, "");
@@ -198,7 +216,10 @@ async fn a_clients_limit_counts_whom_the_proxy_names() {
     assert!(text.contains("x-forwarded-for: 192.0.2.2\n"), "{text}");
     drop(first);
     gateway.lines(3).await;
-    wait_until("the first is gone", || gateway.shared.metrics.connections_open() == 0).await;
+    wait_until("the first is gone", || {
+        gateway.shared.metrics.connections_open() == 0
+    })
+    .await;
     let text = exchange(gateway.address(), &[&again]).await;
     assert!(text.contains("x-forwarded-for: 192.0.2.1\n"), "{text}");
 }
@@ -217,7 +238,11 @@ async fn endpoints_are_told_whose_connection_it_is() {
     let endpoint = listener.local_addr().unwrap();
     for (name, version) in [("v1", Version::V1), ("v2", Version::V2)] {
         for trusts in [false, true] {
-            let from = if trusts { "proxy_protocol={from=['127.0.0.1']}\n" } else { "" };
+            let from = if trusts {
+                "proxy_protocol={from=['127.0.0.1']}\n"
+            } else {
+                ""
+            };
             let text = format!(
                 "protocol='tcp'\n{from}[[route]]\nname='r'\nlisteners=['web']\nupstream='users'\n\
                  [[upstream]]\nname='users'\nproxy_protocol='{name}'\nendpoints=[{{address='{endpoint}'}}]\n"
@@ -242,7 +267,10 @@ async fn endpoints_are_told_whose_connection_it_is() {
             let expected = [&header(version, Some(expected))[..], b"hello"].concat();
             assert_eq!(got_by(&listener).await, expected, "{name}, trusts: {trusts}");
             let line = gateway.lines(1).await.remove(0);
-            assert!(line.contains(" reason=ok ") && line.contains(" bytes_in=5 "), "{line}");
+            assert!(
+                line.contains(" reason=ok ") && line.contains(" bytes_in=5 "),
+                "{line}"
+            );
         }
     }
 }

@@ -28,7 +28,10 @@ fuzz_target!(|input: &[u8]| {
             let is_plain =
                 |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
             if let Some(name) = hello.name {
-                assert!(!name.is_empty() && name.len() <= 253 && name.bytes().all(is_plain), "{name:?}");
+                assert!(
+                    !name.is_empty() && name.len() <= 253 && name.bytes().all(is_plain),
+                    "{name:?}"
+                );
             }
         }
         Ok(None) => assert!(bytes.len() <= HELLO_BYTES_MAX, "it waits for more than may come"),

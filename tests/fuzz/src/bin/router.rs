@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use gateway_fuzz::gateway::router::{
-    Claims, Condition, Conditions, Facts, HostPattern, Lookup, PathPattern, RouteIndex, Router, Slashes, Source,
-    Terms, Test,
+    Claims, Condition, Conditions, Facts, HostPattern, Lookup, PathPattern, RouteIndex, Router, Slashes,
+    Source, Terms, Test,
 };
 use gateway_fuzz::naive::{Naive, Route};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -49,9 +49,13 @@ fn add(router: &mut Router, naive: &mut Naive, line: &str, index: RouteIndex) {
         Some(prefix) => PathPattern::Prefix(prefix.to_owned()),
         None => PathPattern::Exact(path.to_owned()),
     };
-    let (asked, methods): (Vec<&str>, Vec<&str>) =
-        words.filter(|word| *word != "-").partition(|word| word.starts_with('+'));
-    let methods = methods.into_iter().map(str::parse).collect::<Result<Vec<Method>, _>>();
+    let (asked, methods): (Vec<&str>, Vec<&str>) = words
+        .filter(|word| *word != "-")
+        .partition(|word| word.starts_with('+'));
+    let methods = methods
+        .into_iter()
+        .map(str::parse)
+        .collect::<Result<Vec<Method>, _>>();
     let Ok(methods) = methods else { return };
     let mut fields: Vec<Condition> = Vec::new();
     for condition in asked.into_iter().filter_map(condition) {
@@ -124,7 +128,11 @@ fn ask(router: &Router, naive: &Naive, question: &str) {
         claims: Claims::Believed,
     };
     let found = router.find_either(host, path, None, &method, &facts);
-    assert_eq!(found, naive.find(host, path, None, &method, &headers), "{question}");
+    assert_eq!(
+        found,
+        naive.find(host, path, None, &method, &headers),
+        "{question}"
+    );
     let mut merged = path.to_owned();
     while merged.contains("//") {
         merged = merged.replace("//", "/");

@@ -1,7 +1,9 @@
-//! Programs that people use: curl, nghttp, h2load, wrk. They must be there: `cargo xtask test` installs them.
+//! Programs that people use: curl, HAProxy, nghttp, h2load, wrk. They must be there: `cargo xtask test` installs them.
 
 #[path = "programs/curl.rs"]
 mod curl;
+#[path = "programs/haproxy.rs"]
+mod haproxy;
 #[path = "programs/load.rs"]
 mod load;
 #[path = "programs/sticky.rs"]

@@ -17,13 +17,13 @@ const RENEWALS: u64 = 50;
 const RENEWAL_LIMIT: Duration = Duration::from_secs(10);
 
 /// An authority with a folder, removed in the end.
-struct Authority {
+pub(super) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: PathBuf,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder =
             std::env::temp_dir().join(format!("gateway-certificates-{:016x}", rand::random::<u64>()));
         fs::create_dir(&folder).expect("a folder");
@@ -38,7 +38,7 @@ impl Authority {
     }
 
     /// Writes `NAME.pem` and `NAME.key`, each whole by a rename, the certificate valid for so many days.
-    fn issue(&self, name: &str, host: &str, days: u64) {
+    pub(super) fn issue(&self, name: &str, host: &str, days: u64) {
         let mut params = CertificateParams::new([host.to_owned()]).expect("a name");
         params.distinguished_name.push(DnType::CommonName, host);
         params.not_before = (SystemTime::now() - Duration::from_secs(86_400)).into();
@@ -49,7 +49,7 @@ impl Authority {
         self.put(&format!("{name}.key"), &key.serialize_pem());
     }
 
-    fn put(&self, name: &str, content: &str) {
+    pub(super) fn put(&self, name: &str, content: &str) {
         use std::os::unix::fs::PermissionsExt;
         let new = self.folder.join("new");
         fs::write(&new, content).expect("a file");
@@ -57,7 +57,7 @@ impl Authority {
         fs::rename(&new, self.folder.join(name)).expect("a file in its place");
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 }
