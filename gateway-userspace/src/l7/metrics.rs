@@ -3,6 +3,9 @@
 //! A worker resolves the cells of its routes once for each snapshot, so a request costs a few uncontended additions
 //! and no look-up by label. `collect` turns them into text.
 
+mod passed_on;
+mod share;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +17,9 @@ use super::mirror::End;
 use super::transport::Kind;
 use crate::config::snapshot::{RouteAction, Snapshot};
 use crate::inspect::Refusal;
+
+pub(super) use passed_on::{DIRECTIONS, RESULTS};
+pub(crate) use share::ShareCounters;
 
 /// Upper ends of the duration histogram, in microseconds; beyond the last: infinity.
 pub(super) const BUCKETS_MICROS: [u64; 13] = [
@@ -33,12 +39,6 @@ const OVERFLOW: &str = "overflow";
 
 /// Status classes: none (the client got no answer), then 1xx to 5xx.
 pub(super) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-
-/// How a connection that was passed on ended.
-pub(super) const RESULTS: [&str; 2] = ["ok", "failed"];
-
-/// Where its bytes went.
-pub(super) const DIRECTIONS: [&str; 2] = ["in", "out"];
 
 /// The route label of requests that no route took.
 pub(super) const UNROUTED: &str = "-";
@@ -87,18 +87,6 @@ pub(crate) struct RouteCounters {
 }
 
 impl RouteCounters {
-    /// Counts a connection that was passed on and ended.
-    pub(crate) fn passed_on(&self, failure: Option<ProxyError>, bytes_in: u64, bytes_out: u64) {
-        let [well, badly] = &self.connections;
-        match failure {
-            None => well.add(1),
-            Some(_) => badly.add(1),
-        }
-        let [upward, downward] = &self.bytes;
-        upward.add(bytes_in);
-        downward.add(bytes_out);
-    }
-
     /// Counts a request that ended.
     pub(crate) fn count(&self, status: Option<u16>, total: Duration) {
         let class = status.map_or(0, |status| usize::from(status / 100));
@@ -111,22 +99,6 @@ impl RouteCounters {
             cell.add(1);
         }
         self.sum_micros.add(micros);
-    }
-}
-
-/// One worker's counters of one upstream's share of a route that splits its requests.
-#[derive(Debug, Default)]
-pub(crate) struct ShareCounters {
-    pub(super) classes: [Cell64; CLASSES.len()],
-}
-
-impl ShareCounters {
-    /// Counts a request that ended.
-    pub(crate) fn count(&self, status: Option<u16>) {
-        let class = status.map_or(0, |status| usize::from(status / 100));
-        if let Some(cell) = self.classes.get(class) {
-            cell.add(1);
-        }
     }
 }
 
@@ -153,15 +125,6 @@ pub(crate) struct UpstreamCounters {
 }
 
 impl UpstreamCounters {
-    /// Counts a connection that it was to take; `connect`: how long that took, if one of its endpoints did.
-    pub(crate) fn passed_on(&self, connect: Option<Duration>) {
-        let [taken, not_taken] = &self.connections;
-        match connect {
-            Some(_) => taken.add(1),
-            None => not_taken.add(1),
-        }
-    }
-
     /// Counts a request that was sent there.
     pub(crate) fn count(&self, status: Option<u16>, first_byte: Option<Duration>) {
         let class = status.map_or(0, |status| usize::from(status / 100));

@@ -88,8 +88,14 @@ pub(super) async fn pass<C: Io + ?Sized, U: Io + ?Sized>(
             return Poll::Ready(Err(Broken::Cut(verdict)));
         }
         let before = up.bytes + down.bytes;
-        let upward = up.poll(client, upstream, context);
-        let downward = down.poll(upstream, client, context);
+        let mut upward = up.poll(client, upstream, context);
+        if matches!(upward, Poll::Ready(Err(Side::To(_)))) && down.state != State::Open {
+            upward = Poll::Ready(Ok(up.is_over()));
+        }
+        let mut downward = down.poll(upstream, client, context);
+        if matches!(downward, Poll::Ready(Err(Side::To(_)))) && up.state != State::Open {
+            downward = Poll::Ready(Ok(down.is_over()));
+        }
         if up.bytes + down.bytes > before {
             patience.progress();
         }
@@ -206,6 +212,14 @@ impl Way {
                 Poll::Pending => self.keep(Some(read)),
             }
         }
+    }
+
+    /// Who was to take more has said its last before, and is gone by now: nobody misses the rest. Where it said no last, what it
+    /// does not take is a reset, which reading would not always tell once writing has been told.
+    fn is_over(&mut self) {
+        self.pending = Vec::new();
+        self.taken = 0;
+        self.state = State::Ended;
     }
 
     fn keep(&mut self, rest: Option<&[u8]>) {

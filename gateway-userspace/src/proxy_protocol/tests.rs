@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What is read of a whole header.
+type Read = Result<Option<Ends>, Fault>;
+
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
@@ -39,7 +42,7 @@ fn checked(change: u32) -> Vec<u8> {
 
 /// What is read of the whole; before it is whole, nothing may be said but that it goes on, and what follows it is not
 /// looked at.
-fn check(bytes: &[u8], expected: Result<Option<Ends>, Fault>, why: &str) {
+fn check(bytes: &[u8], expected: Read, why: &str) {
     match expected {
         Ok(ends) => {
             for cut in 0..bytes.len() {
@@ -75,7 +78,7 @@ fn lines_say_who_connects_or_are_refused() {
         "PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535 and some more text that is ignored by all";
     let longest = format!("{longest:.<105}\r\n");
     let too_long = format!("PROXY UNKNOWN {:.<100}\r\n", "");
-    let rows: &[(&str, Result<Option<Ends>, Fault>, &str)] = &[
+    let rows: &[(&str, Read, &str)] = &[
         (
             "PROXY TCP4 192.0.2.1 198.51.100.2 40000 443\r\n",
             Ok(ends("192.0.2.1:40000", "198.51.100.2:443")),
@@ -165,8 +168,10 @@ fn lines_say_who_connects_or_are_refused() {
 fn binary_headers_say_who_connects_or_are_refused() {
     let ipv4 = Ok(ends("192.0.2.1:40000", "198.51.100.2:443"));
     let mut ipv6 = [0; 36];
-    (ipv6[..2].copy_from_slice(&[0x20, 1]), ipv6[15] = 1);
-    (ipv6[16..18].copy_from_slice(&[0x20, 1]), ipv6[31] = 2);
+    ipv6[..2].copy_from_slice(&[0x20, 1]);
+    ipv6[15] = 1;
+    ipv6[16..18].copy_from_slice(&[0x20, 1]);
+    ipv6[31] = 2;
     ipv6[32..].copy_from_slice(&[0, 1, 0xff, 0xff]);
     let mut wrong_signature = ipv4_and(&[]);
     wrong_signature[11] = b'\r';
@@ -174,7 +179,7 @@ fn binary_headers_say_who_connects_or_are_refused() {
     too_long[14..16].copy_from_slice(&0x0ff1_u16.to_be_bytes());
     let longest = ipv4_and(&[&[0xee, 0x0f, 0xe1][..], &[7; 0x0fe1]].concat());
     assert_eq!(longest.len(), HEADER_BYTES_MAX);
-    let rows: &[(Vec<u8>, Result<Option<Ends>, Fault>, &str)] = &[
+    let rows: &[(Vec<u8>, Read, &str)] = &[
         (ipv4_and(&[]), ipv4, "IPv4"),
         (
             v2(0x21, 0x21, &ipv6),

@@ -310,6 +310,32 @@ async fn an_end_that_is_no_orderly_one_is_passed_on() {
 }
 
 #[tokio::test]
+async fn who_closes_after_its_last_word_breaks_nothing_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = Gateway::configured(1, &tcp(&[listener.local_addr().unwrap()], "", ""));
+    for (round, closes) in ["endpoint", "client"].into_iter().enumerate() {
+        let client = TcpStream::connect(gateway.address()).await.unwrap();
+        let (endpoint, _) = listener.accept().await.unwrap();
+        let (mut closing, mut other) = match closes {
+            "endpoint" => (endpoint, client),
+            _ => (client, endpoint),
+        };
+        closing.write_all(b"!").await.unwrap();
+        closing.shutdown().await.unwrap();
+        let mut got = Vec::new();
+        other.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, b"!", "{closes}");
+        drop(closing);
+        // The first is answered by a reset, the next meets it.
+        while gateway.log().now().len() == round && other.write_all(b"more").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let line = gateway.lines(round + 1).await.pop().unwrap();
+        assert!(line.contains(" reason=ok "), "{closes}: {line}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_ends_where_nobody_speaks_and_where_its_endpoint_goes() {
     let endpoint = echo("hi").await;
     let idle = "tunnel_idle_timeout='50ms'";
