@@ -32,10 +32,10 @@ pub struct Event {
     /// The upstream's name; absent: it is about no upstream.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub upstream: String,
-    /// Of a file: the listener that it is for; absent: it is for all.
+    /// Of a file: the listener that it is for; absent: it is an upstream's, or for all listeners.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
-    /// Of a certificate or of ticket keys: the file.
+    /// Of a certificate, of authorities or of ticket keys: the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// The endpoint; absent: the whole upstream.
@@ -63,7 +63,7 @@ pub enum Kind {
     Channel,
     /// A limit of an upstream or an endpoint.
     Limit,
-    /// A file with a certificate or with ticket keys, which was written anew.
+    /// A file with a certificate, authorities or ticket keys, which was written anew.
     File,
 }
 
@@ -104,6 +104,28 @@ pub struct Told<'t> {
     pub line: &'static str,
     /// How loud the log says it.
     pub volume: Volume,
+}
+
+/// Whose file it is that was written anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose<'w> {
+    /// Of all listeners.
+    All,
+    /// Of the listener with that name.
+    Listener(&'w str),
+    /// Of the upstream with that name.
+    Upstream(&'w str),
+}
+
+impl Whose<'_> {
+    /// The upstream's name and the listener's, each where it is one.
+    fn names(self) -> (Option<String>, Option<String>) {
+        match self {
+            Self::All => (None, None),
+            Self::Listener(name) => (None, Some(name.to_owned())),
+            Self::Upstream(name) => (Some(name.to_owned()), None),
+        }
+    }
 }
 
 /// How loud the log is.
@@ -168,20 +190,27 @@ impl Events {
     }
 
     /// Records what became of a file that was written anew: `renewed`, or `kept` what it held before.
-    pub fn tell_file(&self, listener: Option<&str>, file: &Path, to: &str, why: &str) {
+    pub fn tell_file(&self, whose: Whose<'_>, file: &Path, to: &str, why: &str) {
         let shown = file.display();
-        let listener = listener.unwrap_or("-");
+        let (upstream, listener) = whose.names();
+        let (of, by) = (upstream.as_deref(), listener.as_deref());
         if to == "renewed" {
-            tracing::info!(listener, file = %shown, why, "a renewed file is taken over");
+            tracing::info!(upstream = of, listener = by, file = %shown, why, "a renewed file is taken over");
         } else {
-            tracing::warn!(listener, file = %shown, why, "a renewed file is not taken: what it held before stays");
+            tracing::warn!(
+                upstream = of,
+                listener = by,
+                file = %shown,
+                why,
+                "a renewed file is not taken: what it held before stays"
+            );
         }
         self.record(Arc::new(Event {
             time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             kind: Kind::File,
             check: None,
-            upstream: String::new(),
-            listener: (listener != "-").then(|| listener.to_owned()),
+            upstream: upstream.unwrap_or_default(),
+            listener,
             file: Some(file.to_owned()),
             endpoint: None,
             from: "valid".to_owned(),

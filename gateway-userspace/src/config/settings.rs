@@ -184,7 +184,7 @@ pub struct UpstreamSettings {
     /// What is spoken to the endpoints.
     pub protocol: UpstreamProtocol,
     /// How TLS is spoken to them; `None`: it is not.
-    pub tls: Option<Arc<tls::ClientTls>>,
+    pub tls: Option<UpstreamTls>,
     /// Bound of a connection attempt.
     pub connect_timeout: Duration,
     /// What becomes of responses that are readable but bad.
@@ -223,6 +223,15 @@ impl UpstreamSettings {
             None => Security::Plain,
         }
     }
+}
+
+/// `upstream.tls`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamTls {
+    /// What it comes to, with the content of its files.
+    pub client: Arc<tls::ClientTls>,
+    /// Where our certificate and its key came from; `None`: there is none. Where roots came from they say themselves.
+    pub files: Option<(PathBuf, PathBuf)>,
 }
 
 /// `upstream.subsets`, with who chooses among them.

@@ -174,6 +174,30 @@ impl Pool {
             && Arc::ptr_eq(&self.state, &endpoint.state)
     }
 
+    /// Whether it takes the place of another over the same way, whose connections differ by nothing but our certificate, or
+    /// who else is trusted: what is under way on them may go on.
+    pub(super) fn renews(&self, other: &Self) -> bool {
+        let goes_on = match (&self.tls, &other.tls) {
+            (Some(here), Some(there)) => here.believes_as(there),
+            _ => false,
+        };
+        goes_on
+            && self.endpoint == other.endpoint
+            && self.channel == other.channel
+            && self.host == other.host
+            && Arc::ptr_eq(&self.state, &other.state)
+    }
+
+    /// No snapshot in force has it: connections that do nothing close, others once they have nothing more to do.
+    pub(super) fn retire(&self) {
+        self.terms.set(Terms {
+            idle_max: 0,
+            ..self.terms.get()
+        });
+        self.idle.borrow_mut().clear();
+        self.http2.evict(|_, _| false);
+    }
+
     /// Another snapshot says so.
     pub(super) fn set_terms(&self, terms: Terms) {
         self.terms.set(terms);

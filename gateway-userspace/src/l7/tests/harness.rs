@@ -456,6 +456,20 @@ impl Gateway {
         self.put_in_force(next);
     }
 
+    /// Workers may see it, but are not told.
+    pub(super) fn show(&mut self, setup: &Setup) {
+        let next = setup.snapshot(self.number + 1, &self.registry);
+        self.number = next.number;
+        self.shared.snapshot.store(Arc::new(next));
+    }
+
+    /// Tells workers of what they may have seen.
+    pub(super) fn tell_shown(&mut self) {
+        let shown = self.shared.snapshot.load_full();
+        let prepared = self.workers.prepare(&shown).unwrap();
+        self.workers.commit(prepared, shown);
+    }
+
     fn put_in_force(&mut self, next: Snapshot) {
         self.number = next.number;
         let next = Arc::new(next);
