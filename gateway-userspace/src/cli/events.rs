@@ -79,7 +79,10 @@ fn event_text(event: &Event, style: Style) -> String {
     };
     let (time, from, why) = (&event.time, &event.from, &event.why);
     let whose = match event.kind {
-        Kind::File if event.upstream.is_empty() => event.listener.as_deref().unwrap_or("tls"),
+        Kind::File if event.upstream.is_empty() => {
+            let whose = event.listener.as_deref().or(event.route.as_deref());
+            whose.unwrap_or("tls")
+        }
         _ => &event.upstream,
     };
     let to = style.paint(&event.to, tone);
@@ -98,6 +101,7 @@ mod tests {
             check: check.map(str::to_owned),
             upstream: "u".to_owned(),
             listener: None,
+            route: None,
             file: (kind == Kind::File).then(|| "own.pem".into()),
             endpoint: endpoint.map(|address| address.parse().unwrap()),
             from: "x".to_owned(),

@@ -1,5 +1,5 @@
-//! Certificates, authorities and ticket keys whose files have changed, those of listeners and those for endpoints: taken
-//! over where they are good, else the old ones stay. What is good `look` finds out; here is when it looks, and what then.
+//! Certificates, authorities, ticket keys and secrets of filters whose files have changed, those of listeners and those
+//! for endpoints: taken over where they are good, else the old ones stay. What is good `look` finds out; here is when it looks, and what then.
 //!
 //! The directories are watched and not the files, for whoever renews one puts another in its place (rename, or a symbolic
 //! link as Kubernetes moves it). A look comes once nothing has changed for a moment, as two files are not written at once;
@@ -133,6 +133,9 @@ fn files(settings: &Settings) -> impl Iterator<Item = &Path> {
         let pairs = tls.files.iter().flat_map(pair);
         pairs.chain(tls.server.client_roots.iter().map(roots))
     });
+    let filters = settings.listeners.iter().flat_map(|listener| &listener.filters);
+    let filters = filters.chain(settings.routes.iter().flat_map(|route| &route.filters));
+    let filters = filters.filter_map(|filter| filter.file.as_deref());
     let upstreams = settings.upstreams.iter();
     let upstreams = upstreams.filter_map(|upstream| upstream.tls.as_ref());
     let upstreams = upstreams.flat_map(|tls| {
@@ -140,7 +143,7 @@ fn files(settings: &Settings) -> impl Iterator<Item = &Path> {
         own.chain([roots(&tls.client.settings().roots)])
     });
     let ticket_keys = settings.ticket_keys.iter().map(|(file, _)| file.as_path());
-    listeners.chain(upstreams).chain(ticket_keys)
+    listeners.chain(filters).chain(upstreams).chain(ticket_keys)
 }
 
 fn pair((cert_file, key_file): &(PathBuf, PathBuf)) -> [&Path; 2] {
@@ -152,7 +155,7 @@ fn roots(roots: &Roots) -> &Path {
 }
 
 impl Controller {
-    /// Puts changed certificates and ticket keys in force, by the same way as a reload.
+    /// Puts what changed files hold in force, by the same way as a reload.
     pub(super) async fn follow_certificates(&mut self) {
         if self.state == NodeState::Leaving || files(&self.parts.settings).next().is_none() {
             return;
@@ -175,13 +178,10 @@ impl Controller {
         match self.put_in_force(&next).await {
             Ok(snapshot) => {
                 self.parts.settings = next;
-                tracing::info!(
-                    snapshot = snapshot.number,
-                    "renewed certificates or ticket keys are in force"
-                );
+                tracing::info!(snapshot = snapshot.number, "what renewed files hold is in force");
             }
             Err(error) => {
-                tracing::error!(reason = %error, "renewed certificates cannot be put in force; trying again in a minute");
+                tracing::error!(reason = %error, "what renewed files hold cannot be put in force; trying again in a minute");
             }
         }
     }

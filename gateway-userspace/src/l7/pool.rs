@@ -5,6 +5,7 @@
 //! A [`Lease`] is the right to use one; when it ends cleanly the connection is idle again, else it is closed.
 
 mod connect;
+mod heirs;
 mod held;
 mod http2;
 mod seat;
@@ -38,7 +39,7 @@ use crate::config::snapshot::{Endpoint, HttpMode, Upstream, UpstreamProtocol};
 use crate::inspect::{Answer, Refusal};
 use crate::registry::{Channel, EndpointState, Idle as IdleUse};
 use crate::resilience::limits::Limits;
-use crate::tls::{ClientTls, Security};
+use crate::tls::ClientTls;
 use connect::{Freed, Line1};
 use held::Held;
 use http2::{Connections, Stream};
@@ -155,47 +156,6 @@ impl Pool {
             reserved: RefCell::default(),
             http2: Connections::default(),
         }
-    }
-
-    /// Whether it can serve that endpoint over that way. Connections that were made by other terms of TLS cannot.
-    pub(super) fn is_for(
-        &self,
-        endpoint: &Endpoint,
-        channel: Channel,
-        tls: Option<&Arc<ClientTls>>,
-        ways: Ways,
-    ) -> bool {
-        let is_secured_so =
-            channel.security == Security::Plain || (self.tls.as_ref() == tls && self.host == endpoint.host);
-        self.endpoint == endpoint.address
-            && is_secured_so
-            && self.channel == channel
-            && self.ways == ways
-            && Arc::ptr_eq(&self.state, &endpoint.state)
-    }
-
-    /// Whether it takes the place of another over the same way, whose connections differ by nothing but our certificate, or
-    /// who else is trusted: what is under way on them may go on.
-    pub(super) fn renews(&self, other: &Self) -> bool {
-        let goes_on = match (&self.tls, &other.tls) {
-            (Some(here), Some(there)) => here.believes_as(there),
-            _ => false,
-        };
-        goes_on
-            && self.endpoint == other.endpoint
-            && self.channel == other.channel
-            && self.host == other.host
-            && Arc::ptr_eq(&self.state, &other.state)
-    }
-
-    /// No snapshot in force has it: connections that do nothing close, others once they have nothing more to do.
-    pub(super) fn retire(&self) {
-        self.terms.set(Terms {
-            idle_max: 0,
-            ..self.terms.get()
-        });
-        self.idle.borrow_mut().clear();
-        self.http2.evict(|_, _| false);
     }
 
     /// Another snapshot says so.

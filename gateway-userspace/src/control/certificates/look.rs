@@ -9,8 +9,9 @@ use std::time::SystemTime;
 
 use crate::config::Settings;
 use crate::config::settings::{ListenerSettings, UpstreamSettings, UpstreamTls};
-use crate::config::validate::read_ticket_keys;
+use crate::config::validate::{read_ticket_keys, renewed_filter};
 use crate::events::{Events, Whose};
+use crate::filters::{self, FilterSettings};
 use crate::tls::{ClientSettings, ClientTls, Pair, Roots, TicketKeys};
 
 /// Why files are not taken, by file: each is said once, until it is another.
@@ -25,6 +26,8 @@ pub(super) struct Look<'l> {
     /// What was read already: upstreams by the hundred may have one authority and one certificate of ours.
     pairs: HashMap<(PathBuf, PathBuf), Result<Pair, String>>,
     roots: HashMap<PathBuf, Result<Roots, String>>,
+    /// By file: what a filter was, and what it is by the file.
+    filters: HashMap<PathBuf, (filters::Settings, Result<filters::Settings, String>)>,
     changes: usize,
 }
 
@@ -37,6 +40,7 @@ impl<'l> Look<'l> {
             faults,
             pairs: HashMap::new(),
             roots: HashMap::new(),
+            filters: HashMap::new(),
             changes: 0,
         }
     }
@@ -46,8 +50,22 @@ impl<'l> Look<'l> {
     /// Blocks on the file system, for some 0.1 ms a certificate.
     pub(super) fn at(mut self, settings: &Settings) -> Option<Settings> {
         let mut next = settings.clone();
+        let mut routes = HashMap::new();
+        for route in &mut next.routes {
+            let whose = Whose::Route(&route.name);
+            if let Some(filters) = self.filters(whose, &route.filters) {
+                Arc::make_mut(route).filters = filters;
+                routes.insert(route.name.clone(), Arc::clone(route));
+            }
+        }
         for listener in &mut next.listeners {
             self.listener(listener);
+            // Theirs are the same.
+            for route in &mut listener.routes {
+                if let Some(next) = routes.get(&route.name) {
+                    *route = Arc::clone(next);
+                }
+            }
         }
         for upstream in &mut next.upstreams {
             if let Some(tls) = self.upstream(upstream) {
@@ -62,8 +80,11 @@ impl<'l> Look<'l> {
     }
 
     fn listener(&mut self, listener: &mut ListenerSettings) {
-        let Some(tls) = &mut listener.tls else { return };
         let whose = Whose::Listener(&listener.name);
+        if let Some(filters) = self.filters(whose, &listener.filters) {
+            listener.filters = filters;
+        }
+        let Some(tls) = &mut listener.tls else { return };
         for (files, held) in tls.files.iter().zip(&mut tls.server.pairs) {
             if let Some(pair) = self.pair(whose, files, held) {
                 *held = pair;
@@ -101,6 +122,34 @@ impl<'l> Look<'l> {
                 None
             }
         }
+    }
+
+    /// Those filters with what their files hold now, if that is another for any.
+    fn filters(&mut self, whose: Whose<'_>, held: &[FilterSettings]) -> Option<Vec<FilterSettings>> {
+        let mut next = None;
+        for (index, filter) in held.iter().enumerate() {
+            let Some(file) = &filter.file else { continue };
+            let kind = &filter.kind;
+            let known = self.filters.get(file).filter(|(before, _)| before == kind);
+            let read = known.map(|(_, read)| read.clone());
+            let read = read.unwrap_or_else(|| {
+                let read = renewed_filter(kind, file);
+                self.filters.insert(file.clone(), (kind.clone(), read.clone()));
+                read
+            });
+            match read {
+                Ok(now) if now == *kind => self.faults.mended(file),
+                Ok(now) => {
+                    self.taken(whose, file, &format!("filter {} goes by it", filter.name));
+                    let all = next.get_or_insert_with(|| held.to_vec());
+                    if let Some(filter) = all.get_mut(index) {
+                        filter.kind = now;
+                    }
+                }
+                Err(why) => self.kept(whose, file, why),
+            }
+        }
+        next
     }
 
     fn ticket_keys(&mut self, file: &Path, held: &mut TicketKeys) {
@@ -193,6 +242,8 @@ mod tests {
     use super::*;
     use crate::config::load::load_text;
     use crate::config::surroundings::{Invalid, Surroundings};
+    use crate::filters::jwt::tokens::KEYS;
+    use crate::filters::passwords::tests::{ARGON2, BCRYPT};
     use crate::tls::testing::{Authority, Folder};
 
     const TEXT: &str = "
@@ -209,6 +260,11 @@ mod tests {
         listeners = ['web']
         match = { path_prefix = '/' }
         upstream = 'users'
+        filters = [
+            { name = 'staff', basic_auth = { file = 'staff' } },
+            { name = 'partners', api_key = { file = 'partners', header = 'x-api-key' } },
+            { name = 'tokens', jwt = { issuers = ['i'], audiences = ['a'], algorithms = ['ES256'], jwks_file = 'keys.json' } },
+        ]
         [[upstream]]
         name = 'users'
         endpoints = [{ address = '10.0.0.1:443' }]
@@ -235,6 +291,9 @@ mod tests {
             folder.pair("own", &authority.issue(&["gateway.internal"]));
             folder.file("clients.pem", &authority.pem(), 0o644);
             folder.file("services.pem", &authority.pem(), 0o644);
+            folder.file("staff", &format!("ann:{BCRYPT}\n"), 0o600);
+            folder.file("partners", &format!("shop:{}\n", "00".repeat(32)), 0o600);
+            folder.file("keys.json", KEYS, 0o644);
             let surroundings = Surroundings {
                 cores: 1,
                 state_directory: "/state".into(),
@@ -260,8 +319,9 @@ mod tests {
             let told = self.events.kept();
             let told = told.iter().skip(before).map(|event| {
                 let file = event.file.as_ref().unwrap().file_name().unwrap();
-                let listener = event.listener.as_deref().unwrap_or_default();
-                format!("{}{listener} {} {}", event.upstream, file.display(), event.to)
+                let of = event.listener.as_deref().or(event.route.as_deref());
+                let of = of.unwrap_or_default();
+                format!("{}{of} {} {}", event.upstream, file.display(), event.to)
             });
             told.collect()
         }
@@ -347,6 +407,43 @@ mod tests {
         assert_eq!(node.client(1).roots.certificates.len(), 2);
         let server = &node.settings.listeners[0].tls.as_ref().unwrap().server;
         assert_eq!(server.client_roots.as_ref().unwrap().certificates.len(), 2);
+    }
+
+    #[test]
+    fn secrets_of_filters_are_taken_where_the_whole_file_is_good() {
+        let mut node = Node::new();
+        let key = |digit: &str| format!("shop:{}\n", digit.repeat(64));
+        let one_key = KEYS.replacen("\"kid\": \"ec\"", "\"kid\": \"next\"", 1);
+        assert_ne!(one_key, KEYS);
+        let rows = [
+            (
+                "staff",
+                "ann:secret\n".to_owned(),
+                format!("ann:{BCRYPT}\nbob:{ARGON2}\n"),
+                0o600,
+            ),
+            ("partners", "shop:zz\n".to_owned(), key("1"), 0o600),
+            ("keys.json", "{}".to_owned(), one_key, 0o644),
+        ];
+        for (index, (file, bad, good, mode)) in rows.into_iter().enumerate() {
+            let held = node.settings.clone();
+            node.folder.file(file, &bad, mode);
+            assert_eq!(node.look(), [format!("all {file} kept")]);
+            assert_eq!(node.settings, held);
+            let told = node.events.kept();
+            assert!(
+                !told.iter().any(|event| event.why.contains("secret\n")),
+                "{told:?}"
+            );
+            node.folder.file(file, &good, mode);
+            assert_eq!(node.look(), [format!("all {file} renewed")]);
+            assert_ne!(
+                node.settings.routes[0].filters[index],
+                held.routes[0].filters[index]
+            );
+            assert_eq!(node.settings.routes[0], node.settings.listeners[0].routes[0]);
+            assert_eq!(node.look(), Vec::<String>::new());
+        }
     }
 
     #[test]

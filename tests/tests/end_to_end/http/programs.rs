@@ -8,6 +8,8 @@ mod curl;
 mod load;
 #[path = "programs/scanners.rs"]
 mod scanners;
+#[path = "programs/secrets.rs"]
+mod secrets;
 #[path = "programs/sticky.rs"]
 mod sticky;
 #[path = "programs/tls.rs"]
