@@ -14,7 +14,8 @@ use super::super::within::run_within;
 use super::authority::{Authority, secured};
 use super::{echo, output_within};
 
-/// testssl.sh makes some hundred handshakes, each by programs of its own.
+/// testssl.sh makes some hundred handshakes, each by programs of its own: 59 s with TLS 1.2 and 36 s without, on two cores
+/// that had other work.
 const TESTSSL_LIMIT: Duration = Duration::from_secs(240);
 /// sslyze makes as many, at once.
 const SSLYZE_LIMIT: Duration = Duration::from_secs(60);
