@@ -293,7 +293,7 @@ impl Setup {
                     respond: self.fallback_respond.clone().map(Arc::new),
                 },
                 filters: compile::filters(&self.filters, &Owner::Route(name.into()), registry),
-                http: RouteHttp {
+                http: Arc::new(RouteHttp {
                     retry: self.retry.clone(),
                     timeout: self.timeout,
                     body_bytes_max: self.body_bytes_max,
@@ -302,7 +302,7 @@ impl Setup {
                     try_timeout: self.try_timeout,
                     deadline_header: self.deadline_header.map(http::HeaderName::from_static),
                     ..RouteHttp::default()
-                },
+                }),
             })
         };
         let respond = Arc::new(respond(StatusCode::OK, "own"));
