@@ -6,6 +6,7 @@
 
 mod connect;
 mod dial;
+mod heirs;
 mod held;
 mod http2;
 mod seat;
@@ -39,7 +40,7 @@ use crate::config::snapshot::{Endpoint, HttpMode, Upstream, UpstreamProtocol};
 use crate::inspect::{Answer, Refusal};
 use crate::registry::{Channel, EndpointState, Idle as IdleUse};
 use crate::resilience::limits::Limits;
-use crate::tls::{ClientTls, Security};
+use crate::tls::ClientTls;
 use connect::{Freed, Line1};
 pub(super) use dial::Dialled;
 use held::Held;
@@ -157,23 +158,6 @@ impl Pool {
             reserved: RefCell::default(),
             http2: Connections::default(),
         }
-    }
-
-    /// Whether it can serve that endpoint over that way. Connections that were made by other terms of TLS cannot.
-    pub(super) fn is_for(
-        &self,
-        endpoint: &Endpoint,
-        channel: Channel,
-        tls: Option<&Arc<ClientTls>>,
-        ways: Ways,
-    ) -> bool {
-        let is_secured_so =
-            channel.security == Security::Plain || (self.tls.as_ref() == tls && self.host == endpoint.host);
-        self.endpoint == endpoint.address
-            && is_secured_so
-            && self.channel == channel
-            && self.ways == ways
-            && Arc::ptr_eq(&self.state, &endpoint.state)
     }
 
     /// Another snapshot says so.

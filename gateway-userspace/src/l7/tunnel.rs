@@ -90,11 +90,13 @@ pub(super) async fn pass<C: Io + ?Sized, U: Io + ?Sized>(
         let before = up.bytes + down.bytes;
         let mut upward = up.poll(client, upstream, context);
         if matches!(upward, Poll::Ready(Err(Side::To(_)))) && down.state != State::Open {
-            upward = Poll::Ready(Ok(up.is_over()));
+            up.is_over();
+            upward = Poll::Ready(Ok(()));
         }
         let mut downward = down.poll(upstream, client, context);
         if matches!(downward, Poll::Ready(Err(Side::To(_)))) && up.state != State::Open {
-            downward = Poll::Ready(Ok(down.is_over()));
+            down.is_over();
+            downward = Poll::Ready(Ok(()));
         }
         if up.bytes + down.bytes > before {
             patience.progress();

@@ -210,7 +210,7 @@ pub fn matching(
         hosts: matching::hosts(given, &path, problems),
         path: PathPattern::Prefix("/".to_owned()),
         methods: Vec::new(),
-        conditions: Arc::new(matching::conditions(given, &path, problems)),
+        conditions: matching::conditions(given, &path, problems),
     }
 }
 

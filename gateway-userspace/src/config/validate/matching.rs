@@ -1,7 +1,5 @@
 //! `route.match`: hosts, path and methods, and what else a route asks for.
 
-use std::sync::Arc;
-
 use http::{HeaderName, Method};
 
 use super::keys;
@@ -21,7 +19,7 @@ pub struct Matching {
     /// Empty: every method.
     pub methods: Vec<Method>,
     /// Anything else.
-    pub conditions: Arc<Conditions>,
+    pub conditions: Conditions,
 }
 
 type ReadPath = fn(&str) -> Result<PathPattern, Wrong>;
@@ -68,7 +66,7 @@ pub fn matching(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_
             hosts,
             path: pattern,
             methods,
-            conditions: Arc::new(conditions),
+            conditions,
         }),
         Err((fault, remedy)) => {
             problems.add(&path.key(key), fault, remedy);
@@ -81,7 +79,7 @@ pub fn matching(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_
 pub fn hosts(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_>) -> Vec<HostPattern> {
     let mut hosts = each(given.hosts.as_ref(), patterns::host, &path.key("hosts"), problems);
     if hosts.is_empty() {
-        hosts.push(HostPattern::Any);
+        hosts = vec![HostPattern::Any];
     }
     hosts
 }

@@ -11,7 +11,7 @@ use gateway_tests::lab::wait::wait_until;
 
 use super::super::gateway::{Gateway, Setup, Speaks, die_with_parent, free_address, upstream};
 use super::super::within::run;
-use super::tls::Authority;
+use super::authority::Authority;
 use super::{echo, output, told};
 
 /// From start to the first accepted connection, and for what must follow soon.
