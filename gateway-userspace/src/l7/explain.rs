@@ -38,7 +38,9 @@ use crate::config::Places;
 use crate::config::path::KeyPath;
 use crate::config::settings::Settings;
 use crate::config::snapshot::{EncodedSlash, Expect, Listener, Route, Scheme, Snapshot, UpstreamProtocol};
-use crate::explain::request::{CANDIDATES_MAX, Candidate, Explained, Fate, Other, Question, Verdict};
+use crate::explain::request::{
+    CANDIDATES_MAX, Candidate, Explained, Fate, Holder, Other, Question, Verdict,
+};
 use crate::explain::{Trail, Unanswerable};
 use crate::inspect::{RequestInspector, Step};
 use crate::tls::{Chosen, ClientAuth};
@@ -79,6 +81,7 @@ pub fn request(of: Of<'_>, question: &Question) -> Result<Explained, Unanswerabl
         told: Trail::new(of.places),
         others: (Vec::new(), 0),
         candidates: Vec::new(),
+        holder: None,
         route: None,
     };
     let mut verdict = match listen {
@@ -88,7 +91,7 @@ pub fn request(of: Of<'_>, question: &Question) -> Result<Explained, Unanswerabl
             verdict.reason = Some("no-listener".to_owned());
             verdict
         }
-        Listen::By(listener) => walk.through(listener, &asked, question.sni.as_deref()),
+        Listen::By(listener) => walk.through(listener, &asked, question),
     };
     verdict.route = walk.route;
     walk.candidates
@@ -113,6 +116,8 @@ struct Walk<'s> {
     told: Trail<'s>,
     others: (Vec<Other>, usize),
     candidates: Vec<Candidate>,
+    /// Who the client is by the certificate that it shows to that listener.
+    holder: Option<Holder>,
     /// The route that took it.
     route: Option<String>,
 }
@@ -142,7 +147,7 @@ struct Taken {
 }
 
 impl Walk<'_> {
-    fn through(&mut self, listener: &Arc<Listener>, asked: &Asked, sni: Option<&str>) -> Verdict {
+    fn through(&mut self, listener: &Arc<Listener>, asked: &Asked, question: &Question) -> Verdict {
         let at = self.of.places.named("listener", &listener.name);
         let says = format!("\"{}\" on {}", listener.name, listener.address);
         self.told.step("listener", says, &at);
@@ -157,7 +162,8 @@ impl Walk<'_> {
             resolved: &resolved,
             at: &at,
         };
-        let walked = self.walk(listening, asked, sni);
+        self.holder = self.holder(listening, question.certificate.as_ref());
+        let walked = self.walk(listening, asked, question.sni.as_deref());
         walked.unwrap_or_else(refused)
     }
 
@@ -285,17 +291,34 @@ impl Walk<'_> {
         let says = format!("{asked_for} is asked for: the certificate of {names}");
         let at = by.at.key("certificates").index(chosen.index());
         self.told.step("tls", says, &at);
+        Some(chosen)
+    }
+
+    /// Who the client is by its certificate, as far as the listener asks for one.
+    fn holder(&mut self, by: Listening<'_>, shown: Option<&Holder>) -> Option<Holder> {
         let settings = self.of.settings.listeners.iter();
         let mut settings = settings.filter(|settings| settings.name == by.listener.name);
-        let wanted = settings.next().and_then(|settings| settings.tls.as_ref());
-        if wanted.is_some_and(|tls| tls.server.client_auth == ClientAuth::Required) {
-            self.told.step(
-                "tls",
-                "the client's certificate is taken to be good",
-                &by.at.key("tls").key("client_auth"),
-            );
+        let tls = settings.next().and_then(|settings| settings.tls.as_ref());
+        let wanted = tls.map_or(ClientAuth::None, |tls| tls.server.client_auth);
+        let at = by.at.key("tls").key("client_auth");
+        match (wanted, shown) {
+            (ClientAuth::None, None) | (ClientAuth::Optional, None) => None,
+            (ClientAuth::None, Some(_)) => {
+                let says = "the listener asks for no certificate: the client's says nothing";
+                self.told.note("certificate", says);
+                None
+            }
+            (ClientAuth::Optional | ClientAuth::Required, Some(holder)) => {
+                let says = format!("of \"{}\", taken to be good", holder.subject);
+                self.told.step("certificate", says, &at);
+                Some(holder.clone())
+            }
+            (ClientAuth::Required, None) => {
+                let says = "one without subject and names, taken to be good, for none is given";
+                self.told.step("certificate", says, &at);
+                Some(Holder::default())
+            }
         }
-        Some(chosen)
     }
 
     /// What the inspector says of the head as it comes over the wire.

@@ -33,6 +33,7 @@ use super::resolved::{Action, ResolvedRoute};
 use super::respond::respond;
 use super::switch::{self, Switch};
 use super::target;
+use super::transport::TlsFacts;
 use super::worker::Worker;
 use crate::config::snapshot::{EncodedSlash, Expect, GrpcWeb, Scheme, UpstreamProtocol};
 use crate::filters::cors;
@@ -124,6 +125,7 @@ fn admit(
         query: head.uri.query(),
         client: record.client(),
         claims: peer.claims(),
+        certificate: connection.tls().and_then(TlsFacts::certificate),
     };
     let found = listener.route(host.name(), path, &head.method, &facts, cors::preflight(&head));
     let (route, path) = found.map_err(|error| {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::actions;
+use super::certificate;
 use super::fallback;
 use super::fault;
 use super::filters::{self, Scope};
@@ -40,6 +41,13 @@ pub fn routes(
             .matching
             .as_ref()
             .and_then(|m| matching(m, &path.key("match"), problems));
+        if let Some(given::Match {
+            client_certificate: Some(_),
+            ..
+        }) = &route.matching
+        {
+            certificate::asked_for(given, &served, &path, problems);
+        }
         let place = actions::RouteAt {
             route,
             pattern: matching.as_ref().map(|matching| &matching.path),

@@ -9,6 +9,7 @@ use http::request::Parts;
 use super::{Listening, Taken, Walk, Who};
 use crate::config::snapshot::{MergeSlashes, RouteAction};
 use crate::explain::others::{Known, Wanted, others};
+use crate::explain::request::Holder;
 use crate::filters::{Filter, cors};
 use crate::l7::error::ProxyError;
 use crate::l7::hash_key;
@@ -31,11 +32,13 @@ impl Walk<'_> {
             path.unmerged.as_deref().map(str::to_owned),
         );
         self.tell_path(head, &merged);
+        let holder = self.holder.clone();
         let facts = Facts {
             headers: &head.headers,
             query: head.uri.query(),
             client: who.client,
             claims: who.peer.claims(),
+            certificate: holder.as_ref().map(Holder::facts),
         };
         let preflight = cors::preflight(head);
         let found = by

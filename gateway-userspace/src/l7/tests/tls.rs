@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
+use rcgen::DnType;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
@@ -17,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 use super::harness::*;
 use crate::config::snapshot::UpstreamProtocol;
 use crate::registry::Channel;
-use crate::tls::testing::Authority;
+use crate::tls::testing::{Authority, Folder};
 use crate::tls::{ClientAuth, ClientSettings, MinVersion, Security, ServerSettings, provider};
 
 fn settings(authority: &Authority) -> ServerSettings {
@@ -211,6 +212,69 @@ async fn clients_show_a_certificate_where_they_must_and_the_log_names_them() {
             "reason=tls-no-client-certificate"
         };
         assert!(lines[2].contains(last), "{lines:#?}");
+    }
+}
+
+#[tokio::test]
+async fn routes_tell_clients_apart_by_their_certificates_however_the_handshake_went() {
+    let (authority, folder) = (Authority::new("root"), Folder::new());
+    folder.pair("web", &authority.issue(&["a.example"]));
+    let ca = folder.file("ca.pem", &authority.pem(), 0o644);
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let mut text = format!(
+        "protocol='https'\ncertificates=[{{cert_file='{}',key_file='{}'}}]\n\
+         tls={{client_auth='optional',client_ca_file='{}'}}\n",
+        file("web.pem"),
+        file("web.key"),
+        ca.display()
+    );
+    for (name, wanted) in [
+        ("robots", "subject={prefix='CN=robot'}"),
+        ("robot-1", "subject={exact='CN=robot-1,O=Example'}"),
+        (
+            "jobs",
+            "san=[{type='uri',prefix='spiffe://example.org/jobs/'},{type='email',exact='jobs@example.org'}]",
+        ),
+        ("nobody", "subject={present=false}"),
+    ] {
+        text.push_str(&format!(
+            "[[route]]\nname='{name}'\nlisteners=['web']\nrespond={{status=200,body='{name}'}}\n\
+             match={{path_prefix='/',client_certificate={{{wanted}}}}}\n"
+        ));
+    }
+    text.push_str(
+        "[[route]]\nname='rest'\nlisteners=['web']\nrespond={status=200,body='rest'}\nmatch={path_prefix='/'}\n",
+    );
+    let gateway = Gateway::configured(1, &text);
+    let of = |parts: &[(DnType, &str)], names: &[&str]| Some(authority.issue_client(parts, names));
+    let (cn, o) = (DnType::CommonName, DnType::OrganizationName);
+    let rows = [
+        (None, "nobody"),
+        (
+            of(&[(o.clone(), "Example"), (cn.clone(), "robot-1")], &[]),
+            "robots",
+        ),
+        (of(&[(cn.clone(), "robot-2")], &[]), "robots"),
+        // Not of Example, whatever its name says.
+        (of(&[(cn.clone(), "x,O=Example")], &[]), "rest"),
+        (of(&[(cn.clone(), "x")], &["spiffe://example.org/jobs/1"]), "jobs"),
+        (
+            of(&[(cn.clone(), "x")], &["b.example", "jobs@example.org"]),
+            "jobs",
+        ),
+        (of(&[(cn, "x")], &["spiffe://example.org/jobs"]), "rest"),
+        (of(&[], &["c.example"]), "rest"),
+    ];
+    for (own, route) in rows {
+        let config = Arc::new(client(&authority, own));
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let (answer, seen) = ask(&config, gateway.address(), "a.example", &head("a.example")).await;
+            assert!(
+                answer.ends_with(&format!("\r\n\r\n{route}")),
+                "{route}, {kind:?}: {answer}"
+            );
+            assert_eq!(seen, kind);
+        }
     }
 }
 
