@@ -112,6 +112,9 @@ pub struct Verdict {
     /// What the client gets, where no endpoint says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// Of a gRPC call: the `grpc-status` of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<u16>,
     /// Why it is refused, or answered in place of an upstream that cannot be asked: as in the access log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -157,6 +160,7 @@ impl Verdict {
         Self {
             fate,
             status: None,
+            grpc_status: None,
             reason: None,
             says: says.into(),
             route: None,

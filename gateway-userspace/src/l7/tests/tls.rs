@@ -36,7 +36,7 @@ fn settings(authority: &Authority) -> ServerSettings {
 }
 
 /// A client of that authority, with a certificate of its own or without.
-fn client(authority: &Authority, own: Option<(String, String)>) -> ClientConfig {
+pub(super) fn client(authority: &Authority, own: Option<(String, String)>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for root in authority.roots().certificates {
         roots.add(root).unwrap();
@@ -66,7 +66,7 @@ async fn connect(
 }
 
 /// One HTTP/1.1 request on a connection of its own; the whole answer, and how the handshake went.
-async fn ask(
+pub(super) async fn ask(
     config: &Arc<ClientConfig>,
     address: SocketAddr,
     name: &str,
@@ -80,7 +80,7 @@ async fn ask(
     (answer, stream.get_ref().1.handshake_kind().unwrap())
 }
 
-fn head(host: &str) -> String {
+pub(super) fn head(host: &str) -> String {
     format!("GET /up HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")
 }
 
