@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::collect::Collected;
 use super::counters::{Counters, ReasonCount};
 use super::desired::{self, Desired, Neighbours};
+use super::explain::Reader;
 use super::interfaces::{self, Attached};
 use super::loader::{self, Loaded, Reused};
 use super::neighbours::Reach;
@@ -29,11 +30,11 @@ const AWAITED_TABLES_MAX: usize = 8;
 
 /// The kernel program of this node, and what user space knows of it.
 pub struct DataPlane {
-    pub(super) loaded: Loaded,
+    loaded: Loaded,
     counted: Arc<Collected>,
     pins: Pins,
     netlink: Handle,
-    pub(super) config: Dataplane,
+    config: Dataplane,
     now: Desired,
     vip_ids: HashMap<String, VipId>,
     local_addresses: HashSet<IpAddr>,
@@ -74,6 +75,11 @@ pub struct Status {
 }
 
 impl DataPlane {
+    /// By what questions about packets are answered, on another thread than this one's.
+    pub fn reader(&self) -> Arc<Reader> {
+        Arc::clone(&self.loaded.reader)
+    }
+
     /// Loads the program, over what an earlier life pinned, and attaches it. Tables come with the first `publish`.
     ///
     /// # Errors
