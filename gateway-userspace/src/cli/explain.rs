@@ -253,6 +253,13 @@ mod tests {
         let question = given.question().unwrap();
         assert_eq!(question.headers, headers);
         assert_eq!(question.client, Some("10.0.0.1".parse().unwrap()));
+        let Some(What::Request(given)) =
+            read(&["request", "GET", url, "--client-certificate", "/nowhere/a.pem"])
+        else {
+            panic!("not read")
+        };
+        let refused = given.question().unwrap_err().to_string();
+        assert!(refused.contains("/nowhere/a.pem cannot be read"), "{refused}");
         let Some(What::Packet(given)) = read(&["packet", "--from", "10.0.0.1:1", "--to", "10.0.0.2:2"])
         else {
             panic!("not read")

@@ -85,7 +85,7 @@ fn an_open_connection_is_told_by_the_flow_table_and_the_socket() {
             .client()
             .run_async(move || async move {
                 let stream = connect(to, Some(from)).await?;
-                stream.into_std()
+                Ok(stream.into_std()?)
             })
             .expect("a connection");
         for node in lab.nodes() {
