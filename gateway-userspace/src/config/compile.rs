@@ -14,6 +14,7 @@ use super::answers::Answers;
 use super::settings::{
     ActionSettings, ListenerSettings, ListenerTls, RouteSettings, Settings, UpstreamSettings,
 };
+use super::shared::Shared;
 use super::snapshot::{
     Dataplane, Encapsulation, Fallback, Listener, MergeSlashes, Mirror, Node, Route, RouteAction, RouteHttp,
     Snapshot, Split, Upstream,
@@ -61,6 +62,7 @@ pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, numb
         sources: &sources,
         upstreams: by_name,
         routes: HashMap::new(),
+        http: Shared::default(),
     };
     let way = settings
         .dataplane
@@ -91,6 +93,8 @@ struct Joined<'s> {
     upstreams: HashMap<String, Arc<Upstream>>,
     /// By name; several where listeners say different things of one.
     routes: HashMap<String, Vec<Arc<Route>>>,
+    /// What holds for requests of several of them.
+    http: Shared<RouteHttp>,
 }
 
 impl Joined<'_> {
@@ -98,7 +102,7 @@ impl Joined<'_> {
     fn route(&mut self, settings: &RouteSettings, listener: &RouteHttp) -> Arc<Route> {
         let http = settings.keys.over(listener);
         let known = self.routes.get(&settings.name).into_iter().flatten();
-        if let Some(route) = known.clone().find(|route| route.http == http) {
+        if let Some(route) = known.clone().find(|route| *route.http == http) {
             return Arc::clone(route);
         }
         let action = match &settings.action {
@@ -118,7 +122,7 @@ impl Joined<'_> {
                 .iter()
                 .map(|rung| self.upstream(rung))
                 .collect(),
-            respond: settings.fallback_respond.clone().map(Arc::new),
+            respond: settings.fallback_respond.clone(),
         };
         let mirror = settings.mirror.as_ref().map(|mirror| Mirror {
             upstream: self.upstream(&mirror.upstream),
@@ -129,8 +133,8 @@ impl Joined<'_> {
             name: settings.name.clone(),
             action,
             subset: settings.subset,
-            rewrite: settings.rewrite.clone().map(Box::new),
-            fault: settings.fault.clone().map(Box::new),
+            rewrite: settings.rewrite.clone(),
+            fault: settings.fault.clone(),
             mirror,
             fallback,
             filters: filters::filters(
@@ -138,7 +142,7 @@ impl Joined<'_> {
                 &Owner::Route(settings.name.clone()),
                 self.sources.registry,
             ),
-            http,
+            http: self.http.of(http),
         });
         let known = self.routes.entry(settings.name.clone()).or_default();
         known.push(Arc::clone(&route));

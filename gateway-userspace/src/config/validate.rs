@@ -27,6 +27,7 @@ mod subsets;
 mod tls;
 mod upstreams;
 
+pub use filters::renewed as renewed_filter;
 pub use node::admin_listen;
 pub use tls::read_ticket_keys;
 

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::controller::Controller;
 use crate::admin::ApiError;
 use crate::admin::status::{NodeState, RefusedReload};
+use crate::allocator;
 use crate::config::snapshot::Snapshot;
 use crate::config::{self, Settings};
 use crate::view::Served;
@@ -34,6 +35,7 @@ impl Controller {
         let source = self.parts.settings.source.clone();
         let settings: Settings =
             config::load(&source).map_err(|refused| ApiError::Refused(refused.to_string()))?;
+        allocator::give_back();
         let needs_restart = self.parts.settings.restart_needed(&settings);
         if !needs_restart.is_empty() {
             return Err(ApiError::Refused(format!(

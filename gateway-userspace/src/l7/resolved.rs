@@ -34,7 +34,7 @@ pub(crate) use upstream::{ResolvedEndpoint, ResolvedUpstream};
 pub(crate) struct Resolved {
     pub(super) snapshot: Arc<Snapshot>,
     listeners: Vec<Rc<ResolvedListener>>,
-    upstreams: HashMap<String, Rc<ResolvedUpstream>>,
+    pub(super) upstreams: HashMap<String, Rc<ResolvedUpstream>>,
 }
 
 /// A listener with its routes.
@@ -116,14 +116,22 @@ impl Resolved {
         }
     }
 
-    /// Gives the requests at endpoints that `next` has no more a time to end by.
+    /// Closes idle connections that `next` has no use for, and gives requests at endpoints that it has no more a time to end
+    /// by. Where a certificate is renewed they may go on.
     pub(super) fn replaced_by(&self, next: &Self, now: Instant) {
         let staying = next.upstreams.values().flat_map(|upstream| &upstream.endpoints);
         let staying = staying.flat_map(ResolvedEndpoint::pools);
         let staying: HashSet<_> = staying.map(Rc::as_ptr).collect();
-        for upstream in self.upstreams.values() {
+        for (name, upstream) in &self.upstreams {
             for pool in upstream.endpoints.iter().flat_map(ResolvedEndpoint::pools) {
-                if !staying.contains(&Rc::as_ptr(pool)) {
+                if staying.contains(&Rc::as_ptr(pool)) {
+                    continue;
+                }
+                pool.retire();
+                let heir = next.upstreams.get(name);
+                let mut heirs = heir.iter().flat_map(|heir| &heir.endpoints);
+                let renewed = heirs.any(|heir| heir.pools().any(|heir| heir.renews(pool)));
+                if !renewed {
                     pool.ends.by(now + upstream.upstream.drain_timeout);
                 }
             }

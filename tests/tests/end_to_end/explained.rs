@@ -46,15 +46,17 @@ fn answers(lab: &Lab, from: SocketAddr, to: SocketAddr) -> String {
 fn a_flows_packets_go_where_every_node_says_that_they_go() {
     let _turn = one_at_a_time();
     let lab = running_lab([2, 1, 1]);
-    for (vip, family) in [
+    let kinds = [
         (Vip::FlowHash, Family::V4),
         (Vip::FlowHash, Family::V6),
         (Vip::IpHash, Family::V4),
-    ] {
+    ];
+    for ((vip, family), first) in kinds.into_iter().zip((PORT..).step_by(usize::from(FLOWS))) {
         let to = vip.http(family);
         let mut owners = std::collections::BTreeSet::new();
         for number in 0..FLOWS {
-            let from = SocketAddr::new(client_source(family, number), PORT + number);
+            // No port twice: the client keeps those of ended connections for a minute.
+            let from = SocketAddr::new(client_source(family, number), first + number);
             // Whoever is director: tables are the same on all nodes.
             let told: Vec<_> = lab
                 .nodes()

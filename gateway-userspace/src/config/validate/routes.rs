@@ -20,6 +20,7 @@ use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::config::settings::{ListenerSettings, RouteSettings, UpstreamSettings};
+use crate::config::shared::Shared;
 use crate::router::{HostPattern, PathPattern, RouteIndex, Router, Slashes, Terms};
 
 /// `[[route]]`; also adds each route to the listeners that it names.
@@ -33,6 +34,7 @@ pub fn routes(
     let mut names = Names::new("route");
     let mut lookups: HashMap<String, Lookup> = HashMap::new();
     let mut routes = Vec::new();
+    let (mut shared, mut conditions) = (Shared::default(), Shared::default());
     for (index, route) in given.route.iter().flatten().enumerate() {
         let path = KeyPath::top("route").index(index);
         let name = names.declare(route.name.as_ref(), &path.key("name"), problems);
@@ -74,17 +76,17 @@ pub fn routes(
             hosts: matching.hosts,
             path: matching.path,
             methods: matching.methods,
-            conditions: matching.conditions,
+            conditions: conditions.of(matching.conditions),
             action,
             subset,
-            rewrite,
-            fault,
+            rewrite: rewrite.map(Box::new),
+            fault: fault.map(Box::new),
             mirror,
             fallbacks: ladder.upstreams,
-            fallback_respond: ladder.respond,
+            fallback_respond: ladder.respond.map(Arc::new),
             fallback_on: ladder.on,
             filters,
-            keys,
+            keys: shared.of(keys),
         });
         for listener in &served {
             lookups

@@ -129,7 +129,7 @@ impl ResolvedRoute {
             mirror: None,
             fallback: Fallback::default(),
             filters: Vec::new(),
-            http: RouteHttp::default(),
+            http: Arc::default(),
         });
         Self::new(&route, upstreams, of)
     }
@@ -146,7 +146,7 @@ impl ResolvedRoute {
             mirror: None,
             fallback: Fallback::default(),
             filters: Vec::new(),
-            http: RouteHttp::default(),
+            http: Arc::default(),
         });
         Self {
             upstreams: Box::new([Rc::clone(upstream)]),
