@@ -13,7 +13,6 @@ use serde::Serialize;
 use super::collect::Collected;
 use super::counters::{Counters, ReasonCount};
 use super::desired::{self, Desired, Neighbours};
-use super::explain::Reader;
 use super::interfaces::{self, Attached};
 use super::loader::{self, Loaded, Reused};
 use super::neighbours::Reach;
@@ -30,7 +29,7 @@ const AWAITED_TABLES_MAX: usize = 8;
 
 /// The kernel program of this node, and what user space knows of it.
 pub struct DataPlane {
-    loaded: Loaded,
+    pub(super) loaded: Loaded,
     counted: Arc<Collected>,
     pins: Pins,
     netlink: Handle,
@@ -75,11 +74,6 @@ pub struct Status {
 }
 
 impl DataPlane {
-    /// By what questions about packets are answered, on another thread than this one's.
-    pub fn reader(&self) -> Arc<Reader> {
-        Arc::clone(&self.loaded.reader)
-    }
-
     /// Loads the program, over what an earlier life pinned, and attaches it. Tables come with the first `publish`.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The kernel's maps as they are now, read into tables that a decision can be made over.
 
+use std::sync::Arc;
+
 use aya::maps::{Array, HashMap, MapData, MapError};
 use gateway_common::abi;
 use gateway_common::flow::{FlowEntry, FlowKey};
@@ -15,7 +17,7 @@ use crate::config::snapshot::{Dataplane, Snapshot, Transport};
 use crate::explain::packet::Question;
 use crate::l4::descriptors::Descriptors;
 use crate::l4::maps::{Maps, now_ns, typed};
-use crate::l4::{L4Error, sockets};
+use crate::l4::{DataPlane, L4Error, sockets};
 
 /// What questions about packets are answered by: the kernel's maps, apart from the data plane that writes them.
 #[derive(Debug)]
@@ -25,6 +27,13 @@ pub struct Reader {
     tables: u32,
     /// Where clients' packets come in.
     interface: Interface,
+}
+
+impl DataPlane {
+    /// By what questions about packets are answered, on another thread than this one's.
+    pub fn reader(&self) -> Arc<Reader> {
+        Arc::clone(&self.loaded.reader)
+    }
 }
 
 /// Whether other nodes are reached by an interface, too.
