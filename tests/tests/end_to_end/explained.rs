@@ -30,7 +30,8 @@ fn explained(director: &Node, from: SocketAddr, to: SocketAddr, flags: &str) -> 
     match verdict["action"].as_str() {
         Some("pass") => (director.name().to_owned(), reason),
         Some("send") => (verdict["node"].as_str().expect("a node").to_owned(), reason),
-        _ => panic!("{from} to {to}: {told:#}"),
+        // Nobody's name, so that whoever compares says what was told.
+        _ => (format!("{told:#}"), reason),
     }
 }
 
