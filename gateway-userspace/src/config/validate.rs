@@ -5,6 +5,7 @@
 
 mod actions;
 mod balancing;
+mod certificate;
 mod channels;
 mod cluster;
 mod connections;

@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry as Metrics;
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::Command;
-use super::explain;
+use super::explain::{self, InForce};
 use super::health::Reasons;
 use crate::admin::breakers::{Breaker, Switched};
 use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
@@ -36,6 +36,19 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())
+    }
+
+    /// Explains on a thread of its own: a large file takes a tenth of a second to read, and the kernel's maps some
+    /// milliseconds, in which the control loop has other things to do.
+    async fn explain<T: Send + 'static>(
+        &self,
+        tell: impl FnOnce(&InForce) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let in_force = self.ask(Command::InForce).await?;
+        let explained = tokio::task::spawn_blocking(move || tell(&in_force));
+        explained
+            .await
+            .map_err(|error| ApiError::Failed(format!("The explanation broke off: {error}.")))?
     }
 }
 
@@ -89,19 +102,11 @@ impl Api for Handle {
         &self,
         question: request::Question,
     ) -> Answer<'_, Result<request::Explained, ApiError>> {
-        Box::pin(async move {
-            let (settings, snapshot) = self.ask(Command::InForce).await?;
-            // A large file takes a tenth of a second to read: the control loop has other things to do.
-            let explained =
-                tokio::task::spawn_blocking(move || explain::request(&settings, &snapshot, &question));
-            explained
-                .await
-                .map_err(|error| ApiError::Failed(format!("The explanation broke off: {error}.")))?
-        })
+        Box::pin(self.explain(move |in_force| explain::request(in_force, &question)))
     }
 
     fn explain_packet(&self, question: packet::Question) -> Answer<'_, Result<packet::Explained, ApiError>> {
-        Box::pin(async move { self.ask(|reply| Command::ExplainPacket(question, reply)).await? })
+        Box::pin(self.explain(move |in_force| explain::packet(in_force, &question)))
     }
 
     fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>> {

@@ -45,6 +45,8 @@ pub(crate) struct ResolvedListener {
     listener: Arc<Listener>,
     /// In the order of the router's indices.
     routes: Vec<Rc<ResolvedRoute>>,
+    /// Stands for a route where none takes a request, so that this passes the listener's filters; `None`: there are none.
+    unrouted: Option<Rc<ResolvedRoute>>,
 }
 
 /// What a request keeps of its listener and snapshot once it is routed: none of their other routes and upstreams.
@@ -89,16 +91,16 @@ impl Resolved {
             NodeHeader::Omitted => None,
         };
         let listeners = snapshot.listeners.iter().map(|listener| {
-            let route = |route: &Arc<Route>| {
-                let by = RouteOf {
-                    listener: (&listener.name, &listener.filters),
-                    worker,
-                    metrics,
-                };
-                Rc::new(ResolvedRoute::new(route, &upstreams, by))
+            let by = RouteOf {
+                listener: (&listener.name, &listener.filters),
+                worker,
+                metrics,
             };
+            let route = |route: &Arc<Route>| Rc::new(ResolvedRoute::new(route, &upstreams, by));
             Rc::new(ResolvedListener {
                 routes: listener.routes.iter().map(route).collect(),
+                unrouted: (!listener.filters.is_empty())
+                    .then(|| Rc::new(ResolvedRoute::of_nobody(&upstreams, by))),
                 tag: Rc::new(ListenerTag {
                     snapshot: snapshot.number,
                     ends: Arc::clone(&ends),
@@ -229,6 +231,11 @@ impl ResolvedListener {
             _ => path.merged,
         };
         Ok((Rc::clone(route), matched))
+    }
+
+    /// What takes requests that no route takes, as far as the listener's filters go.
+    pub(super) fn unrouted(&self) -> Option<&Rc<ResolvedRoute>> {
+        self.unrouted.as_ref()
     }
 
     /// What `Allow` says beside a 405.

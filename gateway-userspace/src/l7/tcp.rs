@@ -14,6 +14,7 @@ use http::request::Parts;
 use tokio::io::AsyncWrite;
 use tokio::time::timeout;
 
+use super::admit::Witness;
 use super::client_hello::{self, Reader};
 use super::connection::{Connection, Ending, HandshakeFault};
 use super::error::ProxyError;
@@ -106,8 +107,9 @@ async fn join(
     let facts = Facts {
         headers: &head.headers,
         query: None,
-        client: record.client(),
+        client: Record::client(record),
         claims: Claims::Ignored,
+        certificate: None,
     };
     let (route, _) = listener.route(
         name.unwrap_or_default(),
@@ -116,7 +118,7 @@ async fn join(
         &facts,
         None,
     )?;
-    record.routed(&route, route.share(&head, record.client()));
+    record.routed(&route, &head);
 
     // Filter.
     filter(&route, &mut head, record)?;
@@ -139,8 +141,8 @@ fn filter(route: &ResolvedRoute, head: &mut Parts, record: &Record) -> Result<()
     for named in route.filters() {
         let mut asked = Asked {
             head: &mut *head,
-            client: record.client(),
-            network: network(record.client()),
+            client: Record::client(record),
+            network: network(Record::client(record)),
             consumer: None,
             body_bytes_max: None,
         };

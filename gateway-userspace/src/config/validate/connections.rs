@@ -16,7 +16,7 @@ use crate::router::PathPattern;
 const RETRIED: &str = "connect-failure";
 
 /// The keys of `route.match` that ask for something which only requests have.
-fn asks_of_requests(given: &given::Match) -> [(&'static str, bool); 7] {
+fn asks_of_requests(given: &given::Match) -> [(&'static str, bool); 8] {
     [
         ("path", given.path.is_some()),
         ("path_prefix", given.path_prefix.is_some()),
@@ -25,6 +25,7 @@ fn asks_of_requests(given: &given::Match) -> [(&'static str, bool); 7] {
         ("headers", given.headers.is_some()),
         ("query", given.query.is_some()),
         ("cookies", given.cookies.is_some()),
+        ("client_certificate", given.client_certificate.is_some()),
     ]
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::actions;
+use super::certificate;
 use super::connections;
 use super::fallback;
 use super::fault;
@@ -53,6 +54,13 @@ pub fn routes(
                 ))
             }
         };
+        if let Some(given::Match {
+            client_certificate: Some(_),
+            ..
+        }) = &route.matching
+        {
+            certificate::asked_for(given, &served, &path, problems);
+        }
         let place = actions::RouteAt {
             route,
             pattern: matching.as_ref().map(|matching| &matching.path),
