@@ -5,7 +5,7 @@
 //! Sources: RFC 8446, sections 4.1.2 and 5.1; RFC 6066, section 3.
 
 /// Bytes of records read at most until the hello is whole. Those of browsers take some 2 kB, with keys of two families.
-pub(crate) const HELLO_BYTES_MAX: usize = 16 * 1024;
+pub const HELLO_BYTES_MAX: usize = 16 * 1024;
 
 /// The content type of records of a handshake.
 const HANDSHAKE: u8 = 22;
@@ -29,14 +29,14 @@ const NAME_BYTES_MAX: usize = 253;
 
 /// A client's first message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Hello {
+pub struct Hello {
     /// The host that it asks for, in lower case and without a dot at its end; `None`: it asks for none.
-    pub(crate) name: Option<String>,
+    pub name: Option<String>,
 }
 
 /// Why there is no such message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// What came is no TLS, or no hello that can be read.
     Unreadable,
     /// It is longer than [`HELLO_BYTES_MAX`].
@@ -45,7 +45,7 @@ pub(crate) enum Fault {
 
 /// Reads one, piece by piece.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub struct Reader {
     header: [u8; RECORD_HEADER_BYTES],
     header_bytes: usize,
     /// What the record under way still has.
@@ -59,7 +59,7 @@ impl Reader {
     ///
     /// # Errors
     /// There is none, whatever follows.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<Option<Hello>, Fault> {
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<Option<Hello>, Fault> {
         while !bytes.is_empty() {
             if self.owed == 0 {
                 bytes = self.header(bytes)?;
