@@ -155,6 +155,11 @@ fn lines_say_who_connects_or_are_refused() {
             Err(Fault::Malformed),
             "a line feed alone",
         ),
+        (
+            "PROXY UNKNOWN a\nb\r\n",
+            Err(Fault::Malformed),
+            "a line feed within the line",
+        ),
         ("PROXY \r\n", Err(Fault::Malformed), "nothing"),
         ("PROXY UNKNOWNS\r\n", Err(Fault::Malformed), "nearly nobody"),
     ];

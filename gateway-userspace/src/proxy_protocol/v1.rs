@@ -17,11 +17,18 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Header>, Fault> {
         return Err(Fault::Missing);
     }
     let line = bytes.get(..LINE_BYTES_MAX).unwrap_or(bytes);
-    let Some(end) = line.windows(2).position(|two| two == b"\r\n") else {
-        // A line feed alone ends no such line, and a carriage return may be the first half of its end.
-        let is_open = line.len() < LINE_BYTES_MAX && !line.contains(&b'\n');
-        return if is_open { Ok(None) } else { Err(Fault::Malformed) };
+    let Some(line_feed) = line.iter().position(|byte| *byte == b'\n') else {
+        return if line.len() < LINE_BYTES_MAX {
+            Ok(None)
+        } else {
+            Err(Fault::Malformed)
+        };
     };
+    // A line feed alone ends no such line, and stands in none.
+    let end = line_feed
+        .checked_sub(1)
+        .filter(|end| line.get(*end) == Some(&b'\r'));
+    let end = end.ok_or(Fault::Malformed)?;
     let told = line.get(BEGIN.len()..end).ok_or(Fault::Malformed)?;
     let told = str::from_utf8(told).map_err(|_| Fault::Malformed)?;
     Ok(Some(Header {
