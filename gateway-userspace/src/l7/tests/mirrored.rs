@@ -33,6 +33,15 @@ async fn keeping() -> (Server, Arc<Mutex<Vec<String>>>) {
     (server.await, kept)
 }
 
+/// A server that answers when it has the whole request. One that answers before ends the client's body, and with it the copy.
+async fn reading() -> Server {
+    let answer = |request: http::Request<hyper::body::Incoming>| async move {
+        request.into_body().collect().await.unwrap();
+        http::Response::new(full("main"))
+    };
+    Server::start(answer).await
+}
+
 /// A route to `main` with copies for `copies`.
 fn text(main: &Server, copies: &Server, keys: &str, upstream: &str) -> String {
     format!(
@@ -58,7 +67,7 @@ async fn post(client: &mut Client, path: &str, body: Body) -> Answer {
 #[tokio::test]
 async fn another_upstream_gets_what_the_first_one_gets() {
     for protocol in ["http1", "http2"] {
-        let (main, (copies, kept)) = (Server::named("main").await, keeping().await);
+        let (main, (copies, kept)) = (reading().await, keeping().await);
         let gateway = Gateway::configured(
             1,
             &text(
@@ -102,7 +111,7 @@ async fn another_upstream_gets_what_the_first_one_gets() {
 
 #[tokio::test]
 async fn long_bodies_are_not_copied_and_chance_picks_the_others() {
-    let (main, (copies, kept)) = (Server::named("main").await, keeping().await);
+    let (main, (copies, kept)) = (reading().await, keeping().await);
     let keys = "mirror={upstream='copies'}\nreplay_bytes_max=8";
     let mut gateway = Gateway::configured(1, &text(&main, &copies, keys, ""));
     let mut client = Client::http1(gateway.address()).await;
@@ -136,7 +145,7 @@ async fn long_bodies_are_not_copied_and_chance_picks_the_others() {
 
 #[tokio::test]
 async fn nobody_waits_for_a_copy_and_only_so_many_are_under_way() {
-    let main = Server::named("main").await;
+    let main = reading().await;
     let hanging = Server::start(|_| std::future::pending()).await;
     let keys = "mirror={upstream='copies',requests_max=3}\ntimeout='2s'";
     let gateway = Gateway::configured(2, &text(&main, &hanging, keys, ""));
@@ -158,7 +167,7 @@ async fn nobody_waits_for_a_copy_and_only_so_many_are_under_way() {
 
 #[tokio::test]
 async fn a_copy_that_cannot_be_sent_is_counted_and_harms_nobody() {
-    let main = Server::named("main").await;
+    let main = reading().await;
     let gone = Server {
         address: closed_port().await,
         connections: Arc::default(),
