@@ -80,7 +80,7 @@ pub struct Shared {
     /// The configuration in force; each request loads it once.
     pub snapshot: ArcSwap<Snapshot>,
     /// Counters, kept per worker and summed when they are asked for.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// One line a request.
     pub access_log: Arc<AccessLog>,
     admission: Admission,
@@ -92,7 +92,7 @@ impl Shared {
     pub fn new(snapshot: Arc<Snapshot>, access_log: Arc<AccessLog>) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::new(snapshot),
-            metrics: Metrics::default(),
+            metrics: Arc::default(),
             access_log,
             admission: Admission::default(),
             snapshots: Snapshots::default(),

@@ -58,6 +58,17 @@ impl Refused {
         }
     }
 
+    /// The same, told by someone who sees the part at `base` alone: places are those in it.
+    #[must_use]
+    pub fn within(mut self, base: &KeyPath) -> Self {
+        for problem in &mut self.problems {
+            if let Some(rest) = problem.path.below(base) {
+                problem.path = rest;
+            }
+        }
+        self
+    }
+
     /// All of them, by line; at most [`limits::PROBLEMS_MAX`].
     pub fn problems(&self) -> &[Problem] {
         &self.problems
@@ -123,6 +134,15 @@ impl<'d> Problems<'d> {
             fault: fault.into(),
             remedy: remedy.into(),
         });
+    }
+
+    /// Adds one that stands in another file.
+    pub fn add_elsewhere(&mut self, problem: Problem) {
+        if self.found.len() >= limits::PROBLEMS_MAX {
+            self.unlisted += 1;
+            return;
+        }
+        self.found.push(problem);
     }
 
     /// Whether a problem at that value, or at something it stands in, is known.

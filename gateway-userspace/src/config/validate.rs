@@ -4,6 +4,7 @@
 //! nobody complains a second time. One file for each kind of table; the order is that of [`Settings`].
 
 mod actions;
+mod added;
 mod balancing;
 mod channels;
 mod cluster;
@@ -26,8 +27,11 @@ mod subsets;
 mod tls;
 mod upstreams;
 
+pub use added::added;
 pub use node::admin_listen;
 pub use tls::read_ticket_keys;
+
+use std::sync::Arc;
 
 use super::given::Given;
 use super::path::KeyPath;
@@ -79,6 +83,7 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
         vips,
         listeners,
         routes,
+        kept: Arc::default(),
         upstreams,
     })
 }

@@ -8,6 +8,7 @@ use super::controller::Controller;
 use crate::admin::ApiError;
 use crate::admin::breakers::{Breaker, Switched};
 use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
+use crate::admin::routes::{Changed, Order};
 use crate::admin::status::{Node, NodeState, Status};
 use crate::config::Settings;
 use crate::config::snapshot::Snapshot;
@@ -41,6 +42,8 @@ pub enum Command {
         packet::Question,
         oneshot::Sender<Result<packet::Explained, ApiError>>,
     ),
+    /// A route is set or deleted.
+    ChangeRoute(Order, oneshot::Sender<Result<Changed, ApiError>>),
     /// A circuit breaker is forced, or (`None`) released.
     Force(
         Breaker,
@@ -64,6 +67,7 @@ impl Controller {
                 drop(reply.send((self.parts.settings.clone(), self.snapshot())));
             }
             Command::ExplainPacket(question, reply) => drop(reply.send(self.explain_packet(&question))),
+            Command::ChangeRoute(order, reply) => drop(reply.send(self.change_route(&order).await)),
             Command::Force(breaker, force, reply) => drop(reply.send(self.force(&breaker, force))),
         }
     }

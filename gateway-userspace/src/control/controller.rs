@@ -165,6 +165,7 @@ impl Controller {
                 Some(command) = commands.recv() => self.obey(command).await,
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
+                    self.drop_old_snapshots();
                     self.look_after(ticks).await;
                     self.follow_names().await;
                     self.follow_registrations().await;
@@ -176,6 +177,14 @@ impl Controller {
                 }
             }
             self.tell_readiness();
+        }
+    }
+
+    /// Drops what no worker needs any more, on a thread that has nothing else to do.
+    fn drop_old_snapshots(&self) {
+        let left = self.parts.workers.left_behind();
+        if !left.is_empty() {
+            drop(tokio::task::spawn_blocking(move || drop(left)));
         }
     }
 

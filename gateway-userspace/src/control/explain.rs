@@ -54,8 +54,7 @@ impl Controller {
 
 fn places(settings: &Settings) -> Result<Places, ApiError> {
     // It was read once already.
-    let read = Places::read(&settings.source, &settings.text);
-    read.map_err(|refused| ApiError::Failed(refused.to_string()))
+    Places::of(settings).map_err(|refused| ApiError::Failed(refused.to_string()))
 }
 
 fn invalid(unanswerable: Unanswerable) -> ApiError {

@@ -9,8 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::command::Command;
 use super::explain;
 use super::health::Reasons;
+use super::routes;
 use crate::admin::breakers::{Breaker, Switched};
 use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
+use crate::admin::routes::{Changed, Order, Shown};
 use crate::admin::status::{Node, NodeState, Status};
 use crate::admin::{Answer, Api, ApiError};
 use crate::events::Events;
@@ -83,6 +85,21 @@ impl Api for Handle {
 
     fn withdraw(&self, place: Place) -> Answer<'_, Result<Withdrawn, ApiError>> {
         Box::pin(async { self.ask(|reply| Command::Withdraw(place, reply)).await? })
+    }
+
+    fn routes(&self, name: Option<String>) -> Answer<'_, Result<Vec<Shown>, ApiError>> {
+        Box::pin(async move {
+            let (settings, _) = self.ask(Command::InForce).await?;
+            // As for explanations.
+            let shown = tokio::task::spawn_blocking(move || routes::shown(&settings, name.as_deref()));
+            shown
+                .await
+                .map_err(|error| ApiError::Failed(format!("The listing broke off: {error}.")))?
+        })
+    }
+
+    fn change_route(&self, order: Order) -> Answer<'_, Result<Changed, ApiError>> {
+        Box::pin(async { self.ask(|reply| Command::ChangeRoute(order, reply)).await? })
     }
 
     fn explain_request(

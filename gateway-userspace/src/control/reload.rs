@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::task::spawn_blocking;
+
 use super::controller::Controller;
 use crate::admin::ApiError;
 use crate::admin::status::{NodeState, RefusedReload};
@@ -32,8 +34,12 @@ impl Controller {
 
     async fn try_reload(&mut self) -> Result<u64, ApiError> {
         let source = self.parts.settings.source.clone();
-        let settings: Settings =
-            config::load(&source).map_err(|refused| ApiError::Refused(refused.to_string()))?;
+        let file = source.clone();
+        // A large file takes some tenths of a second.
+        let loaded = self.meanwhile(spawn_blocking(move || config::load(&file))).await;
+        let settings: Settings = loaded
+            .map_err(failed)?
+            .map_err(|refused| ApiError::Refused(refused.to_string()))?;
         let needs_restart = self.parts.settings.restart_needed(&settings);
         if !needs_restart.is_empty() {
             return Err(ApiError::Refused(format!(
@@ -101,6 +107,6 @@ impl Controller {
     }
 }
 
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> ApiError {
+pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> ApiError {
     ApiError::Failed(format!("{:#}", anyhow::Error::from(error)))
 }

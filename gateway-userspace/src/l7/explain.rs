@@ -29,9 +29,8 @@ use super::deadline;
 use super::error::ProxyError;
 use super::headers::{self, Peer, Seen};
 use super::host::Host;
-use super::metrics::Metrics;
 use super::path;
-use super::resolved::{Action, Resolved, ResolvedListener, ResolvedRoute};
+use super::resolved::{Action, Attic, Owner, Resolved, ResolvedListener, ResolvedRoute};
 use super::switch;
 use super::target;
 use crate::config::Places;
@@ -147,7 +146,13 @@ impl Walk<'_> {
         let says = format!("\"{}\" on {}", listener.name, listener.address);
         self.told.step("listener", says, &at);
         let snapshot = Arc::clone(self.of.snapshot);
-        let resolved = Resolved::new(snapshot, Arc::default(), None, 0, 1, &Metrics::default());
+        let owner = Rc::new(Owner {
+            worker: 0,
+            workers: 1,
+            metrics: Arc::default(),
+            attic: Rc::<Attic>::default(),
+        });
+        let resolved = Resolved::new(snapshot, Arc::default(), None, &owner);
         // It was taken from this snapshot.
         let Some(resolved) = resolved.listener(listener.address) else {
             return refused(ProxyError::NoRoute);

@@ -1,9 +1,9 @@
 //! Counters of the request's way: plain atomics, each written by one worker only, summed when they are read.
 //!
-//! A worker resolves the cells of its routes once for each snapshot, so a request costs a few uncontended additions
+//! A worker resolves the cells of a route once for each snapshot, so a request costs a few uncontended additions
 //! and no look-up by label. `collect` turns them into text.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::connection::Ending;
 use super::error::ProxyError;
 use super::mirror::End;
 use super::transport::Kind;
-use crate::config::snapshot::{RouteAction, Snapshot};
+use crate::config::snapshot::{Route, RouteAction, Snapshot};
 use crate::inspect::Refusal;
 
 /// Upper ends of the duration histogram, in microseconds; beyond the last: infinity.
@@ -305,7 +305,7 @@ impl Metrics {
         counters
     }
 
-    /// The cell of that worker, made if it is new. Called when a worker takes a snapshot, never by a request.
+    /// The cell of that worker, made if it is new. Called once for each route and snapshot, by its first request.
     pub(super) fn route(&self, listener: &str, route: &str, worker: usize) -> Arc<RouteCounters> {
         let mut routes = self.routes();
         let mut key = (listener.to_owned(), route.to_owned());
@@ -333,32 +333,49 @@ impl Metrics {
         cell(upstreams.entry(key.to_owned()).or_default(), worker)
     }
 
-    /// Forgets routes that the snapshot has no more, so that their number stays bounded by the configuration's.
-    pub(super) fn retain(&self, snapshot: &Snapshot) {
+    /// Forgets routes that the snapshot has no more, so that their number stays bounded by the configuration's, and makes
+    /// cells for those that are new, so that they are told before their first request.
+    ///
+    /// Workers may wait for one of the locks: what takes long is done before.
+    pub(super) fn follow(&self, snapshot: &Snapshot) {
         self.upstreams().retain(|name, _| {
             name == OVERFLOW || snapshot.upstreams.iter().any(|upstream| upstream.name == *name)
         });
-        let known: HashSet<(&str, &str)> = snapshot
-            .listeners
-            .iter()
-            .flat_map(|l| l.routes.iter().map(|r| (l.name.as_str(), r.name.as_str())))
-            .collect();
-        let is_split = |of: &(String, String, String)| {
-            let listener = snapshot.listeners.iter().find(|listener| listener.name == of.0);
-            let mut routes = listener.into_iter().flat_map(|listener| &listener.routes);
-            let route = routes.find(|route| route.name == of.1);
-            route.is_some_and(|route| match &route.action {
-                RouteAction::Split(split) => split.upstreams.iter().any(|one| one.name == of.2),
-                _ => false,
+        let all = || {
+            let listeners = snapshot.listeners.iter();
+            listeners.flat_map(|listener| {
+                listener
+                    .routes
+                    .iter()
+                    .map(|route| (listener.name.as_str(), route))
             })
         };
+        let known: HashMap<(&str, &str), &Route> = all()
+            .map(|(listener, route)| ((listener, route.name.as_str()), route.as_ref()))
+            .collect();
+        let is_split = |of: &(String, String, String)| match known.get(&(of.0.as_str(), of.1.as_str())) {
+            Some(route) => match &route.action {
+                RouteAction::Split(split) => split.upstreams.iter().any(|one| one.name == of.2),
+                _ => false,
+            },
+            None => false,
+        };
         self.shares().retain(|of, _| of.0 == OVERFLOW || is_split(of));
-        self.routes().retain(|(listener, route), _| {
+        let mut routes = self.routes();
+        routes.retain(|(listener, route), _| {
             let is_listener = || snapshot.listeners.iter().any(|l| l.name == *listener);
-            known.contains(&(listener.as_str(), route.as_str()))
+            known.contains_key(&(listener.as_str(), route.as_str()))
                 || (route == UNROUTED && is_listener())
                 || listener == OVERFLOW
         });
+        for (listener, route) in all() {
+            if routes.len() >= SERIES_MAX {
+                break;
+            }
+            routes
+                .entry((listener.to_owned(), route.name.clone()))
+                .or_default();
+        }
     }
 
     pub(super) fn workers(&self) -> MutexGuard<'_, Vec<Arc<WorkerCounters>>> {

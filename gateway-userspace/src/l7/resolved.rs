@@ -1,9 +1,11 @@
 //! A snapshot as one worker sees it: every name resolved to this worker's own counters, pools and turns.
 //!
-//! Built once for each snapshot and worker, so that a request looks nothing up by name. Pools of endpoints that stay
-//! are taken over, with their idle connections; those of endpoints that go close when their last request has ended.
+//! Built once for each snapshot and worker, routes with their first request ([`table`]), so that a request looks nothing up
+//! by name. What stays the same is taken over: pools of endpoints with their idle connections, all upstreams where none
+//! changed, routes that are the same. Pools of endpoints that go close when their last request has ended.
 
 mod route;
+mod table;
 mod upstream;
 
 use std::borrow::Cow;
@@ -19,30 +21,45 @@ use super::ends::Ends;
 use super::error::ProxyError;
 use super::metrics::{Metrics, RouteCounters, UNROUTED};
 use super::path::Normal;
-use crate::config::snapshot::{HttpMode, Listener, ListenerHttp, MergeSlashes, NodeHeader, Route, Snapshot};
+use crate::config::snapshot::{HttpMode, Listener, ListenerHttp, MergeSlashes, NodeHeader, Snapshot};
 use crate::inspect::{Mode, Rules};
-use crate::router::{Facts, Lookup};
+use crate::router::{Facts, Lookup, RouteIndex};
 use crate::tls::ServerTls;
 
 use route::RouteOf;
+use table::Table;
 
 pub(crate) use route::ResolvedRoute;
 pub(super) use route::{Action, ResolvedMirror};
+pub(super) use table::Attic;
 pub(crate) use upstream::{ResolvedEndpoint, ResolvedUpstream};
 
 /// One worker's view of one snapshot.
 pub(crate) struct Resolved {
     pub(super) snapshot: Arc<Snapshot>,
     listeners: Vec<Rc<ResolvedListener>>,
-    upstreams: HashMap<String, Rc<ResolvedUpstream>>,
+    upstreams: Rc<Upstreams>,
+}
+
+/// By name.
+type Upstreams = HashMap<String, Rc<ResolvedUpstream>>;
+
+/// Whose view it is.
+pub(super) struct Owner {
+    /// The worker's number, and how many there are.
+    pub(super) worker: usize,
+    pub(super) workers: usize,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) attic: Rc<Attic>,
 }
 
 /// A listener with its routes.
 pub(crate) struct ResolvedListener {
     pub(super) tag: Rc<ListenerTag>,
     listener: Arc<Listener>,
-    /// In the order of the router's indices.
-    routes: Vec<Rc<ResolvedRoute>>,
+    routes: Table,
+    upstreams: Rc<Upstreams>,
+    owner: Rc<Owner>,
 }
 
 /// What a request keeps of its listener and snapshot once it is routed: none of their other routes and upstreams.
@@ -63,45 +80,30 @@ impl Resolved {
         snapshot: Arc<Snapshot>,
         ends: Arc<Ends>,
         before: Option<&Self>,
-        worker: usize,
-        workers: usize,
-        metrics: &Metrics,
+        owner: &Rc<Owner>,
     ) -> Self {
-        let mut upstreams = HashMap::new();
-        let routed = snapshot.listeners.iter().flat_map(|listener| &listener.routes);
-        let routed = routed.flat_map(|route| {
-            let mirror = route.mirror.as_ref().map(|mirror| &mirror.upstream);
-            route.action.upstreams().iter().chain(mirror)
-        });
-        for upstream in snapshot.upstreams.iter().chain(routed) {
-            if !upstreams.contains_key(&upstream.name) {
-                let held = before.and_then(|before| before.upstreams.get(&upstream.name));
-                let counters = metrics.upstream(&upstream.name, worker);
-                let resolved =
-                    ResolvedUpstream::new(upstream, held.map(Rc::as_ref), counters, worker, workers);
-                upstreams.insert(upstream.name.clone(), Rc::new(resolved));
-            }
-        }
+        let upstreams = match before.filter(|before| before.has_upstreams_of(&snapshot)) {
+            Some(before) => Rc::clone(&before.upstreams),
+            None => Rc::new(upstreams(&snapshot, before, owner)),
+        };
         let node_header = match snapshot.node.node_header {
             NodeHeader::Sent => HeaderValue::from_str(&snapshot.node.name).ok(),
             NodeHeader::Omitted => None,
         };
         let listeners = snapshot.listeners.iter().map(|listener| {
-            let route = |route: &Arc<Route>| {
-                let by = RouteOf {
-                    listener: (&listener.name, &listener.filters),
-                    worker,
-                    metrics,
-                };
-                Rc::new(ResolvedRoute::new(route, &upstreams, by))
-            };
+            // Routes refer to upstreams and have the listener's filters: with others they are others.
+            let held = before.filter(|before| Rc::ptr_eq(&before.upstreams, &upstreams));
+            let held = held.and_then(|before| before.listeners.iter().find(|held| held.is_like(listener)));
+            let held = held.map(|held| (held.listener.routes.as_slice(), &held.routes));
             Rc::new(ResolvedListener {
-                routes: listener.routes.iter().map(route).collect(),
+                routes: Table::new(&listener.routes, held, &owner.attic),
+                upstreams: Rc::clone(&upstreams),
+                owner: Rc::clone(owner),
                 tag: Rc::new(ListenerTag {
                     snapshot: snapshot.number,
                     ends: Arc::clone(&ends),
                     name: listener.name.as_str().into(),
-                    unrouted: metrics.route(&listener.name, UNROUTED, worker),
+                    unrouted: owner.metrics.route(&listener.name, UNROUTED, owner.worker),
                     node_header: node_header.clone(),
                 }),
                 listener: Arc::clone(listener),
@@ -114,8 +116,20 @@ impl Resolved {
         }
     }
 
+    fn has_upstreams_of(&self, next: &Snapshot) -> bool {
+        let held = &self.snapshot.upstreams;
+        held.len() == next.upstreams.len()
+            && held
+                .iter()
+                .zip(&next.upstreams)
+                .all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
     /// Gives the requests at endpoints that `next` has no more a time to end by.
     pub(super) fn replaced_by(&self, next: &Self, now: Instant) {
+        if Rc::ptr_eq(&self.upstreams, &next.upstreams) {
+            return;
+        }
         let staying = next.upstreams.values().flat_map(|upstream| &upstream.endpoints);
         let staying = staying.flat_map(ResolvedEndpoint::pools);
         let staying: HashSet<_> = staying.map(Rc::as_ptr).collect();
@@ -147,7 +161,43 @@ impl Resolved {
     }
 }
 
+fn upstreams(snapshot: &Snapshot, before: Option<&Resolved>, owner: &Owner) -> Upstreams {
+    let upstreams = snapshot.upstreams.iter().map(|upstream| {
+        let held = before.and_then(|before| before.upstreams.get(&upstream.name));
+        let counters = owner.metrics.upstream(&upstream.name, owner.worker);
+        let held = held.map(Rc::as_ref);
+        let resolved = ResolvedUpstream::new(upstream, held, counters, owner.worker, owner.workers);
+        (upstream.name.clone(), Rc::new(resolved))
+    });
+    upstreams.collect()
+}
+
 impl ResolvedListener {
+    /// Whether routes of it are routes of that one as well.
+    fn is_like(&self, next: &Listener) -> bool {
+        let held = &self.listener;
+        held.name == next.name
+            && held.filters.len() == next.filters.len()
+            && held
+                .filters
+                .iter()
+                .zip(&next.filters)
+                .all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
+    /// A route by its position; made when the first request takes it.
+    fn resolved(&self, index: RouteIndex) -> Option<&Rc<ResolvedRoute>> {
+        self.routes.get(index.0, || {
+            let route = self.listener.routes.get(index.0)?;
+            let by = RouteOf {
+                listener: (&self.listener.name, &self.listener.filters),
+                worker: self.owner.worker,
+                metrics: &self.owner.metrics,
+            };
+            Some(Rc::new(ResolvedRoute::new(route, &self.upstreams, by)))
+        })
+    }
+
     /// As configured: what tells listeners apart.
     pub(super) fn address(&self) -> SocketAddr {
         self.listener.address
@@ -194,7 +244,7 @@ impl ResolvedListener {
         let find = |method: &Method| {
             let router = &self.listener.router;
             match router.find_either(host, &path.merged, path.unmerged.as_deref(), method, facts) {
-                Lookup::Found(index) => self.routes.get(index.0).ok_or(ProxyError::NoRoute),
+                Lookup::Found(index) => self.resolved(index).ok_or(ProxyError::NoRoute),
                 Lookup::MethodNotAllowed => Err(ProxyError::MethodNotAllowed),
                 Lookup::NotFound => Err(ProxyError::NoRoute),
             }

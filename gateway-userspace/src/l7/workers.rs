@@ -79,6 +79,9 @@ pub struct Workers {
     bound: Mutex<HashMap<SocketAddr, SocketAddr>>,
     /// Ports of listeners removed within [`CLOSING_MAX`], and when.
     closing: Mutex<Vec<(u16, Instant)>>,
+    /// Snapshots that were in force, the oldest first: kept until the workers have left them, so that no worker is the last
+    /// to drop one, which takes milliseconds.
+    retired: Mutex<Vec<Arc<Snapshot>>>,
 }
 
 #[derive(Debug)]
@@ -111,6 +114,7 @@ impl Workers {
             crew: Vec::with_capacity(count),
             bound: Mutex::default(),
             closing: Mutex::default(),
+            retired: Mutex::default(),
         };
         let peer = |_| Peer {
             mailbox: Arc::default(),
@@ -179,8 +183,11 @@ impl Workers {
         self.shared
             .admission
             .limit(self.connections_max, next.node.connections_per_client_max);
-        self.shared.snapshot.store(Arc::clone(&next));
-        self.shared.metrics.retain(&next);
+        let old = self.shared.snapshot.swap(Arc::clone(&next));
+        if !Arc::ptr_eq(&old, &next) {
+            self.retired().push(old);
+        }
+        self.shared.metrics.follow(&next);
         let mut shares: Vec<Vec<NewSocket>> = self.crew.iter().map(|_| Vec::new()).collect();
         let mut bound = self.bound();
         bound.retain(|address, local| {
@@ -208,6 +215,33 @@ impl Workers {
                 orders.snapshot = Some(Arc::clone(&next));
             });
         }
+    }
+
+    /// Takes out the snapshots that no worker has any part of, for the caller to drop where time does not matter.
+    pub fn left_behind(&self) -> Vec<Arc<Snapshot>> {
+        let mut retired = self.retired();
+        let current = self.shared.snapshot.load_full();
+        let mut left = Vec::new();
+        let mut newer = vec![current];
+        let mut kept = Vec::new();
+        while let Some(snapshot) = retired.pop() {
+            // Nobody can come by an old one any more, so that counts only fall.
+            let is_left = Arc::strong_count(&snapshot) == 1
+                && snapshot.listeners.iter().all(|listener| {
+                    let has =
+                        |other: &Arc<Snapshot>| other.listeners.iter().any(|one| Arc::ptr_eq(one, listener));
+                    Arc::strong_count(listener) == 1 || newer.iter().any(has)
+                });
+            if is_left {
+                left.push(snapshot);
+            } else {
+                newer.push(Arc::clone(&snapshot));
+                kept.push(snapshot);
+            }
+        }
+        kept.reverse();
+        *retired = kept;
+        left
     }
 
     /// Says whether clients' connections are kept; holds until it is said otherwise.
@@ -243,6 +277,7 @@ impl Workers {
             crew: std::mem::take(&mut self.crew),
             bound: Mutex::new(std::mem::take(&mut *self.bound())),
             closing: Mutex::default(),
+            retired: Mutex::default(),
         })
     }
 
@@ -283,6 +318,10 @@ impl Workers {
             }
         }
         sum
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<Arc<Snapshot>>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn closes(&self, port: u16) {

@@ -18,7 +18,7 @@ use crate::config::given::{self, Given};
 use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
-use crate::config::settings::{ListenerSettings, RouteSettings, UpstreamSettings};
+use crate::config::settings::{ListenerSettings, Origin, RouteSettings, Settings, UpstreamSettings};
 use crate::router::{HostPattern, PathPattern, RouteIndex, Router, Slashes, Terms};
 
 /// `[[route]]`; also adds each route to the listeners that it names.
@@ -28,57 +28,22 @@ pub fn routes(
     listeners: &mut [ListenerSettings],
     problems: &mut Problems<'_>,
 ) -> Vec<Arc<RouteSettings>> {
-    let references = References::collect(given);
+    let known = Known {
+        references: References::collect(given),
+        upstreams,
+    };
     let mut names = Names::new("route");
     let mut lookups: HashMap<String, Lookup> = HashMap::new();
     let mut routes = Vec::new();
     for (index, route) in given.route.iter().flatten().enumerate() {
         let path = KeyPath::top("route").index(index);
         let name = names.declare(route.name.as_ref(), &path.key("name"), problems);
-        let served = references.listeners(route, &path, problems);
-        let matching = route
-            .matching
-            .as_ref()
-            .and_then(|m| matching(m, &path.key("match"), problems));
-        let place = actions::RouteAt {
-            route,
-            pattern: matching.as_ref().map(|matching| &matching.path),
-            path: &path,
-        };
-        let action = actions::action(place, upstreams, &references.upstreams, problems);
-        let rewrite = actions::rewrite(place, problems);
-        let fault = fault::fault(route, &path, problems);
-        let mirror = mirror::mirror(route, upstreams, &references.upstreams, &path, problems);
-        let keys = route.route_keys();
-        keys::route_keys(&keys, &path, problems);
-        let own = route.upstream.as_ref();
-        let own = own.and_then(|name| upstreams.iter().find(|upstream| upstream.name == *name));
-        let subset = subsets::of_route(route, own.map(|own| &own.subsets), &path, problems);
-        let scope = Scope::Route(matching.as_ref().map(|matching| &matching.path));
-        let filters = route.filters.as_deref();
-        let filters = filters::filters(filters, scope, &references.upstreams, &path, problems);
-        let ladder = fallback::fallback(route, upstreams, &references.upstreams, &path, problems);
-        let (Some(name), Some(matching), Some(action)) = (name, matching, action) else {
+        let origin = Origin::File(index, problems.document().line(&path));
+        let Some(route) = self::route(route, name, origin, &path, &known, problems) else {
             continue;
         };
-        let route = Arc::new(RouteSettings {
-            name,
-            hosts: matching.hosts,
-            path: matching.path,
-            methods: matching.methods,
-            conditions: matching.conditions,
-            action,
-            subset,
-            rewrite,
-            fault,
-            mirror,
-            fallbacks: ladder.upstreams,
-            fallback_respond: ladder.respond,
-            fallback_on: ladder.on,
-            filters,
-            keys,
-        });
-        for listener in &served {
+        let route = Arc::new(route);
+        for listener in &route.listeners {
             lookups
                 .entry(listener.clone())
                 .or_default()
@@ -86,13 +51,87 @@ pub fn routes(
         }
         for listener in listeners
             .iter_mut()
-            .filter(|listener| served.contains(&listener.name))
+            .filter(|listener| route.listeners.contains(&listener.name))
         {
             listener.routes.push(Arc::clone(&route));
         }
         routes.push(route);
     }
     routes
+}
+
+/// What one route says; `None` where it says too little, which is reported, or has no name.
+pub(super) fn route(
+    route: &given::Route,
+    name: Option<String>,
+    origin: Origin,
+    path: &KeyPath,
+    known: &Known<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<RouteSettings> {
+    let (upstreams, references) = (known.upstreams, &known.references);
+    let listeners = references.listeners(route, path, problems);
+    let matching = route
+        .matching
+        .as_ref()
+        .and_then(|m| matching(m, &path.key("match"), problems));
+    let place = actions::RouteAt {
+        route,
+        pattern: matching.as_ref().map(|matching| &matching.path),
+        path,
+    };
+    let action = actions::action(place, upstreams, &references.upstreams, problems);
+    let rewrite = actions::rewrite(place, problems);
+    let fault = fault::fault(route, path, problems);
+    let mirror = mirror::mirror(route, upstreams, &references.upstreams, path, problems);
+    let keys = route.route_keys();
+    keys::route_keys(&keys, path, problems);
+    let own = route.upstream.as_ref();
+    let own = own.and_then(|name| upstreams.iter().find(|upstream| upstream.name == *name));
+    let subset = subsets::of_route(route, own.map(|own| &own.subsets), path, problems);
+    let scope = Scope::Route(matching.as_ref().map(|matching| &matching.path));
+    let filters = route.filters.as_deref();
+    let filters = filters::filters(filters, scope, &references.upstreams, path, problems);
+    let ladder = fallback::fallback(route, upstreams, &references.upstreams, path, problems);
+    let (matching, action) = (matching?, action?);
+    Some(RouteSettings {
+        name: name?,
+        origin,
+        listeners,
+        hosts: matching.hosts,
+        path: matching.path,
+        methods: matching.methods,
+        conditions: matching.conditions,
+        action,
+        subset,
+        rewrite,
+        fault,
+        mirror,
+        fallbacks: ladder.upstreams,
+        fallback_respond: ladder.respond,
+        fallback_on: ladder.on,
+        filters,
+        keys,
+    })
+}
+
+/// What routes may refer to.
+pub(super) struct Known<'k> {
+    references: References,
+    upstreams: &'k [Arc<UpstreamSettings>],
+}
+
+impl<'k> Known<'k> {
+    /// What there is in settings that were accepted.
+    pub(super) fn of(settings: &'k Settings) -> Self {
+        let (mut listeners, mut upstreams) = (Names::new("listener"), Names::new("upstream"));
+        listeners.expect(settings.listeners.iter().map(|listener| &listener.name));
+        upstreams.expect(settings.upstreams.iter().map(|upstream| &upstream.name));
+        Self {
+            references: References { listeners, upstreams },
+            upstreams: &settings.upstreams,
+        }
+    }
 }
 
 /// The names that routes may refer to.
@@ -204,7 +243,7 @@ impl Lookup {
     }
 }
 
-fn host_text(host: &HostPattern) -> String {
+pub(super) fn host_text(host: &HostPattern) -> String {
     match host {
         HostPattern::Any => "every host".to_owned(),
         HostPattern::Exact(name) => name.clone(),
@@ -213,7 +252,7 @@ fn host_text(host: &HostPattern) -> String {
 }
 
 /// A pattern without the names of its parameters, which make no difference to what it matches.
-fn shape(path: &PathPattern) -> String {
+pub(super) fn shape(path: &PathPattern) -> String {
     match path {
         PathPattern::Prefix(prefix) => format!("{prefix} and below"),
         PathPattern::Regex(expression) => format!("what is like {}", expression.text()),
