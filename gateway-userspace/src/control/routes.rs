@@ -314,12 +314,12 @@ mod tests {
         );
         check(
             "x",
-            "listeners=['wbe']\nmatch={path='x'}\nupstrem='users'\ntimeout='15'\n[retry]\nattempts=-1\n",
+            "listeners=['wbe']\nmatch={path='x'}\nrespond={status=200}\ntimeout='15'\n[retry]\nattempts=-1\nzzz=1\n",
             Format::Toml,
             &[
                 "body:1: listeners[0]: there is no listener \"wbe\"; did you mean \"web\"?",
                 "body:2: match.path: ",
-                "body:3: upstrem: unknown key; did you mean upstream?",
+                "body:7: retry.zzz: unknown key; known here: ",
                 "body:4: timeout: '15' is not a length of time; write a number and a unit in quotes",
                 "body:6: retry.attempts: -1 is out of range",
             ],

@@ -267,7 +267,7 @@ mod tests {
             ("another is", &|s| {
                 with(
                     s,
-                    &route("d", json!({ "hosts": ["*.c.example"], "path_prefix": "/x/{n}" })),
+                    &route("d", json!({ "hosts": ["*.c.example"], "path_prefix": "/x" })),
                 )
             }),
             ("one of every host is", &|s| {

@@ -117,9 +117,9 @@ fn what_does_not_fit_the_configuration_is_refused_all_at_once_with_its_lines() {
     let wanted = [
         "t.toml:9: route[0].name: \"all\" was set by the admin API as well (",
         "remove it here, or there by `gateway routes delete all`",
-        "gw.toml:11: route[1].listeners[0]: there is no listener \"wbe\"; did you mean \"web\"?",
+        "gw.toml:12: route[1].listeners[0]: there is no listener \"wbe\"; did you mean \"web\"?",
         "gw.toml:15: route[1].tiemout: unknown key; did you mean timeout?",
-        "gw.toml:25: route[3].match: route \"c\" (set by the admin API) takes the same methods of /c for every host already",
+        "gw.toml:26: route[3].match: route \"c\" (set by the admin API) takes the same methods of /c for every host already",
         "4 problems; nothing was changed",
     ];
     for wanted in wanted {
