@@ -47,6 +47,7 @@ mod record;
 mod request_ids;
 mod resolved;
 mod respond;
+mod retired;
 mod seats;
 mod serve;
 mod server;

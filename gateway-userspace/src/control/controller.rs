@@ -180,14 +180,6 @@ impl Controller {
         }
     }
 
-    /// Drops what no worker needs any more, on a thread that has nothing else to do.
-    fn drop_old_snapshots(&self) {
-        let left = self.parts.workers.left_behind();
-        if !left.is_empty() {
-            drop(tokio::task::spawn_blocking(move || drop(left)));
-        }
-    }
-
     /// The configuration in force.
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         self.parts.shared.snapshot.load_full()

@@ -66,6 +66,14 @@ impl Controller {
         Ok(next.number)
     }
 
+    /// Drops what no worker needs any more, on a thread that has nothing else to do.
+    pub(super) fn drop_old_snapshots(&self) {
+        let left = self.parts.workers.left_behind();
+        if !left.is_empty() {
+            drop(tokio::task::spawn_blocking(move || drop(left)));
+        }
+    }
+
     /// Makes a snapshot of those settings and what names resolve to now, and publishes it.
     ///
     /// # Errors

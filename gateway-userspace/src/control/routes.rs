@@ -343,7 +343,12 @@ mod tests {
             ],
         );
         check("x", "{", Format::Json, &["body:1: column 1: EOF"]);
-        check("a b", good, Format::Json, &["will not do as a name"]);
+        check(
+            "a b",
+            good,
+            Format::Json,
+            &["body:1: name: \"a b\" will not do as a name"],
+        );
         check(
             "x",
             "",

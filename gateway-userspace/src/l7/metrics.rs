@@ -3,7 +3,9 @@
 //! A worker resolves the cells of a route once for each snapshot, so a request costs a few uncontended additions
 //! and no look-up by label. `collect` turns them into text.
 
-use std::collections::{BTreeMap, HashMap};
+mod follow;
+
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +14,6 @@ use super::connection::Ending;
 use super::error::ProxyError;
 use super::mirror::End;
 use super::transport::Kind;
-use crate::config::snapshot::{Route, RouteAction, Snapshot};
 use crate::inspect::Refusal;
 
 /// Upper ends of the duration histogram, in microseconds; beyond the last: infinity.
@@ -331,51 +332,6 @@ impl Metrics {
         let is_known = upstreams.len() < SERIES_MAX || upstreams.contains_key(upstream);
         let key = if is_known { upstream } else { OVERFLOW };
         cell(upstreams.entry(key.to_owned()).or_default(), worker)
-    }
-
-    /// Forgets routes that the snapshot has no more, so that their number stays bounded by the configuration's, and makes
-    /// cells for those that are new, so that they are told before their first request.
-    ///
-    /// Workers may wait for one of the locks: what takes long is done before.
-    pub(super) fn follow(&self, snapshot: &Snapshot) {
-        self.upstreams().retain(|name, _| {
-            name == OVERFLOW || snapshot.upstreams.iter().any(|upstream| upstream.name == *name)
-        });
-        let all = || {
-            let listeners = snapshot.listeners.iter();
-            listeners.flat_map(|listener| {
-                listener
-                    .routes
-                    .iter()
-                    .map(|route| (listener.name.as_str(), route))
-            })
-        };
-        let known: HashMap<(&str, &str), &Route> = all()
-            .map(|(listener, route)| ((listener, route.name.as_str()), route.as_ref()))
-            .collect();
-        let is_split = |of: &(String, String, String)| match known.get(&(of.0.as_str(), of.1.as_str())) {
-            Some(route) => match &route.action {
-                RouteAction::Split(split) => split.upstreams.iter().any(|one| one.name == of.2),
-                _ => false,
-            },
-            None => false,
-        };
-        self.shares().retain(|of, _| of.0 == OVERFLOW || is_split(of));
-        let mut routes = self.routes();
-        routes.retain(|(listener, route), _| {
-            let is_listener = || snapshot.listeners.iter().any(|l| l.name == *listener);
-            known.contains_key(&(listener.as_str(), route.as_str()))
-                || (route == UNROUTED && is_listener())
-                || listener == OVERFLOW
-        });
-        for (listener, route) in all() {
-            if routes.len() >= SERIES_MAX {
-                break;
-            }
-            routes
-                .entry((listener.to_owned(), route.name.clone()))
-                .or_default();
-        }
     }
 
     pub(super) fn workers(&self) -> MutexGuard<'_, Vec<Arc<WorkerCounters>>> {

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Shared;
 use super::bind::{self, BindError};
 use super::mailbox::{Drain, Mailbox, NewSocket, Peer};
+use super::retired::Retired;
 use super::worker;
 use crate::config::snapshot::Snapshot;
 
@@ -79,9 +80,8 @@ pub struct Workers {
     bound: Mutex<HashMap<SocketAddr, SocketAddr>>,
     /// Ports of listeners removed within [`CLOSING_MAX`], and when.
     closing: Mutex<Vec<(u16, Instant)>>,
-    /// Snapshots that were in force, the oldest first: kept until the workers have left them, so that no worker is the last
-    /// to drop one, which takes milliseconds.
-    retired: Mutex<Vec<Arc<Snapshot>>>,
+    /// Snapshots that were in force.
+    retired: Retired,
 }
 
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl Workers {
             crew: Vec::with_capacity(count),
             bound: Mutex::default(),
             closing: Mutex::default(),
-            retired: Mutex::default(),
+            retired: Retired::default(),
         };
         let peer = |_| Peer {
             mailbox: Arc::default(),
@@ -185,7 +185,7 @@ impl Workers {
             .limit(self.connections_max, next.node.connections_per_client_max);
         let old = self.shared.snapshot.swap(Arc::clone(&next));
         if !Arc::ptr_eq(&old, &next) {
-            self.retired().push(old);
+            self.retired.push(old);
         }
         self.shared.metrics.follow(&next);
         let mut shares: Vec<Vec<NewSocket>> = self.crew.iter().map(|_| Vec::new()).collect();
@@ -219,29 +219,7 @@ impl Workers {
 
     /// Takes out the snapshots that no worker has any part of, for the caller to drop where time does not matter.
     pub fn left_behind(&self) -> Vec<Arc<Snapshot>> {
-        let mut retired = self.retired();
-        let current = self.shared.snapshot.load_full();
-        let mut left = Vec::new();
-        let mut newer = vec![current];
-        let mut kept = Vec::new();
-        while let Some(snapshot) = retired.pop() {
-            // Nobody can come by an old one any more, so that counts only fall.
-            let is_left = Arc::strong_count(&snapshot) == 1
-                && snapshot.listeners.iter().all(|listener| {
-                    let has =
-                        |other: &Arc<Snapshot>| other.listeners.iter().any(|one| Arc::ptr_eq(one, listener));
-                    Arc::strong_count(listener) == 1 || newer.iter().any(has)
-                });
-            if is_left {
-                left.push(snapshot);
-            } else {
-                newer.push(Arc::clone(&snapshot));
-                kept.push(snapshot);
-            }
-        }
-        kept.reverse();
-        *retired = kept;
-        left
+        self.retired.left_behind(self.shared.snapshot.load_full())
     }
 
     /// Says whether clients' connections are kept; holds until it is said otherwise.
@@ -277,7 +255,7 @@ impl Workers {
             crew: std::mem::take(&mut self.crew),
             bound: Mutex::new(std::mem::take(&mut *self.bound())),
             closing: Mutex::default(),
-            retired: Mutex::default(),
+            retired: Retired::default(),
         })
     }
 
@@ -318,10 +296,6 @@ impl Workers {
             }
         }
         sum
-    }
-
-    fn retired(&self) -> MutexGuard<'_, Vec<Arc<Snapshot>>> {
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn closes(&self, port: u16) {

@@ -66,6 +66,9 @@ impl PathPattern {
     /// Whether it matches the same paths as another, the names of parameters apart.
     pub fn takes_same(&self, other: &Self) -> bool {
         let is_same = |one: &str, other: &str| {
+            if !one.contains('{') || !other.contains('{') {
+                return one == other;
+            }
             let same = |(one, other): (&str, &str)| match (parameter(one), parameter(other)) {
                 (None, None) => one == other,
                 (Some(_), Some(_)) => true,

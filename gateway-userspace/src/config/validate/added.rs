@@ -109,3 +109,87 @@ fn has_room_for_expression(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::document::Document;
+    use crate::config::load::load_text;
+    use crate::config::path::KeyPath;
+    use crate::config::problem::Problems;
+    use crate::config::settings::Settings;
+    use crate::config::shape;
+    use crate::config::surroundings::{Invalid, Surroundings};
+
+    const HEAD: &str = "[node]\nname='a'\n[[listener]]\nname='web'\naddress='127.0.0.1:80'\n";
+
+    fn load(text: &str) -> Result<Settings, String> {
+        let surroundings = Surroundings {
+            cores: 1,
+            state_directory: "/state".into(),
+            invalid: Invalid::Refused,
+        };
+        load_text(Path::new("t.toml"), text, &surroundings).map_err(|refused| refused.to_string())
+    }
+
+    fn route(name: &str, matching: &str) -> String {
+        format!(
+            "[[route]]\nname='{name}'\nlisteners=['web']\nrespond={{status=204}}\nmatch={{ {matching} }}\n"
+        )
+    }
+
+    /// Whether the admin API would set it beside what is there.
+    fn is_added(settings: &Settings, text: &str) -> bool {
+        let (document, value, _) = Document::parse(Path::new("x"), text).unwrap();
+        let mut problems = Problems::new(&document);
+        let given = shape::read_routes(value, &mut problems).unwrap();
+        let path = KeyPath::top("route").index(0);
+        super::added(&given.route.unwrap()[0], &path, settings, &mut problems);
+        problems.into_result().is_ok()
+    }
+
+    #[test]
+    fn two_routes_stand_beside_each_other_where_one_file_could_have_both() {
+        let matches = [
+            "path='/a'",
+            "path='/a/'",
+            "path_prefix='/a'",
+            "path_prefix='/a/'",
+            "path='/a/{x}'",
+            "path='/a/{y}'",
+            "path='/a/{x}/b'",
+            "path='/a/{x}', methods=['GET']",
+            "path='/a/{y}', methods=['GET','POST']",
+            "path='/a/{y}', methods=['PUT']",
+            "path='/a', hosts=['a.example']",
+            "path='/a', hosts=['A.example','b.example']",
+            "path='/a', hosts=['*.example']",
+            "path='/a', headers=[{name='x-a', exact='1'}]",
+            "path='/a', headers=[{name='X-A', exact='1'}]",
+            "path='/a', headers=[{name='x-a', exact='2'}]",
+            "path='/a', headers=[{name='x-a', exact='1'}], methods=['GET']",
+            "path_regex='/a'",
+            "path_regex='/a.*'",
+        ];
+        for one in matches {
+            let first = format!("{HEAD}{}", route("one", one));
+            let settings = load(&first).unwrap();
+            for other in matches {
+                let second = route("other", other);
+                let both = load(&format!("{first}{second}"));
+                assert_eq!(
+                    is_added(&settings, &second),
+                    both.is_ok(),
+                    "{one} | {other}: {both:?}"
+                );
+            }
+            assert!(is_added(&settings, &route("one", one)), "in its own place: {one}");
+        }
+        let broken = route("x", "path='/{a}/{a}'");
+        assert!(!is_added(
+            &load(&format!("{HEAD}{}", route("one", "path='/'"))).unwrap(),
+            &broken
+        ));
+    }
+}

@@ -33,18 +33,14 @@ impl Table {
         held: Option<(&[Arc<Route>], &Self)>,
         attic: &Rc<Attic>,
     ) -> Self {
-        let same = |page: usize| {
-            let (others, held) = held?;
-            let of = |routes: &[Arc<Route>]| -> Vec<*const Route> {
-                let routes = routes.iter().skip(page * PAGE_ROUTES).take(PAGE_ROUTES);
-                routes.map(Arc::as_ptr).collect()
-            };
-            (of(routes) == of(others)).then(|| held.pages.get(page).cloned())?
-        };
-        let pages = 0..routes.len().div_ceil(PAGE_ROUTES);
-        let fresh = || Rc::new(Page(std::array::from_fn(|_| OnceCell::new())));
+        let held = held.map(|(others, held)| others.chunks(PAGE_ROUTES).zip(&held.pages));
+        let mut held = held.into_iter().flatten();
+        let pages = routes.chunks(PAGE_ROUTES).map(|routes| match held.next() {
+            Some((others, page)) if is_same(routes, others) => Rc::clone(page),
+            _ => Rc::new(Page(std::array::from_fn(|_| OnceCell::new()))),
+        });
         Self {
-            pages: pages.map(|page| same(page).unwrap_or_else(fresh)).collect(),
+            pages: pages.collect(),
             attic: Rc::clone(attic),
         }
     }
@@ -64,6 +60,10 @@ impl Table {
             }
         }
     }
+}
+
+fn is_same(one: &[Arc<Route>], other: &[Arc<Route>]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
 impl Drop for Table {
