@@ -20,6 +20,7 @@ pub mod reference;
 pub mod schema;
 pub mod settings;
 pub mod shape;
+pub mod shared;
 pub mod snapshot;
 pub mod surroundings;
 pub mod validate;

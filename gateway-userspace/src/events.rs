@@ -32,10 +32,13 @@ pub struct Event {
     /// The upstream's name; absent: it is about no upstream.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub upstream: String,
-    /// Of a file: the listener that it is for; absent: it is for all.
+    /// Of a file: the listener that it is for; absent: it is an upstream's or a route's, or for all listeners.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
-    /// Of a certificate or of ticket keys: the file.
+    /// Of a file: the route that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// Of a certificate, of authorities, of ticket keys or of a filter's secrets: the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// The endpoint; absent: the whole upstream.
@@ -63,7 +66,7 @@ pub enum Kind {
     Channel,
     /// A limit of an upstream or an endpoint.
     Limit,
-    /// A file with a certificate or with ticket keys, which was written anew.
+    /// A file with a certificate, authorities, ticket keys or a filter's secrets, which was written anew.
     File,
 }
 
@@ -104,6 +107,19 @@ pub struct Told<'t> {
     pub line: &'static str,
     /// How loud the log says it.
     pub volume: Volume,
+}
+
+/// Whose file it is that was written anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose<'w> {
+    /// Of all listeners.
+    All,
+    /// Of the listener with that name.
+    Listener(&'w str),
+    /// Of the upstream with that name.
+    Upstream(&'w str),
+    /// Of the route with that name.
+    Route(&'w str),
 }
 
 /// How loud the log is.
@@ -158,6 +174,7 @@ impl Events {
             check: told.check.map(str::to_owned),
             upstream: told.upstream.to_owned(),
             listener: None,
+            route: None,
             file: None,
             endpoint: told.endpoint,
             from: told.from.to_owned(),
@@ -168,20 +185,34 @@ impl Events {
     }
 
     /// Records what became of a file that was written anew: `renewed`, or `kept` what it held before.
-    pub fn tell_file(&self, listener: Option<&str>, file: &Path, to: &str, why: &str) {
+    pub fn tell_file(&self, whose: Whose<'_>, file: &Path, to: &str, why: &str) {
         let shown = file.display();
-        let listener = listener.unwrap_or("-");
+        let (mut upstream, mut listener, mut route) = (None, None, None);
+        match whose {
+            Whose::All => {}
+            Whose::Upstream(name) => upstream = Some(name),
+            Whose::Listener(name) => listener = Some(name),
+            Whose::Route(name) => route = Some(name),
+        }
         if to == "renewed" {
-            tracing::info!(listener, file = %shown, why, "a renewed file is taken over");
+            tracing::info!(upstream, listener, route, file = %shown, why, "a renewed file is taken over");
         } else {
-            tracing::warn!(listener, file = %shown, why, "a renewed file is not taken: what it held before stays");
+            tracing::warn!(
+                upstream,
+                listener,
+                route,
+                file = %shown,
+                why,
+                "a renewed file is not taken: what it held before stays"
+            );
         }
         self.record(Arc::new(Event {
             time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             kind: Kind::File,
             check: None,
-            upstream: String::new(),
-            listener: (listener != "-").then(|| listener.to_owned()),
+            upstream: upstream.unwrap_or_default().to_owned(),
+            listener: listener.map(str::to_owned),
+            route: route.map(str::to_owned),
             file: Some(file.to_owned()),
             endpoint: None,
             from: "valid".to_owned(),

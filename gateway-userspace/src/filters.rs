@@ -21,6 +21,7 @@ mod testing;
 mod vary;
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -51,6 +52,8 @@ pub struct FilterSettings {
     pub name: String,
     /// What it does.
     pub kind: Settings,
+    /// The file that its secrets, keys or authorities came from; `None`: there is none.
+    pub file: Option<PathBuf>,
 }
 
 /// What a filter is to do.

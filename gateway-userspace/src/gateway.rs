@@ -28,7 +28,7 @@ use crate::registry::Registry;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging;
 use crate::view::{Served, View};
-use crate::{admin, cluster, health, l4, l7, names};
+use crate::{admin, allocator, cluster, health, l4, l7, names};
 
 /// How long the last access-log lines may take to be written.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -41,6 +41,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// A refused configuration ([`config::Refused`]), or whatever keeps the node from running; nothing is left behind then.
 pub fn run(config: &Path) -> Result<()> {
     let settings = config::load_to_start(config)?;
+    allocator::give_back();
     // Until the end: it writes what is left of the log.
     let _log = logging::init()?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -6,6 +6,7 @@
 //! of `config::snapshot`, `view`, `registry` and `router`.
 
 pub mod admin;
+pub mod allocator;
 pub mod balance;
 pub mod cluster;
 pub mod config;

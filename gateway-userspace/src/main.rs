@@ -1,12 +1,13 @@
 //! The `gateway` program: the daemon, and the client that talks to it.
 
-mod allocator;
 mod cli;
 
 use std::process::ExitCode;
 
+use gateway::allocator::Allocator;
+
 #[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     cli::main()

@@ -8,7 +8,7 @@ use crate::apt::Apt;
 use crate::steps;
 
 /// Program, its Debian package, and what it is for.
-const PROGRAMS: [(&str, &str, &str); 8] = [
+const PROGRAMS: [(&str, &str, &str); 9] = [
     ("bpftool", "bpftool", "shows what the kernel has loaded"),
     (
         "curl",
@@ -24,6 +24,7 @@ const PROGRAMS: [(&str, &str, &str); 8] = [
     ("nginx", "nginx", "must count requests as the gateway does"),
     ("openssl", "openssl", "makes the benchmark's certificate"),
     ("python3", "python3", "has another server that must"),
+    ("testssl", "testssl.sh", "looks for faults in the listeners' TLS"),
     ("wrk", "wrk", "asks as fast as it can"),
 ];
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{demo, ebpf, fuzz, privilege, programs, steps, workspace};
+use crate::{demo, ebpf, fuzz, privilege, programs, scanners, steps, workspace};
 
 /// What cannot run without root, for the refusal.
 const ROOT_ONLY: &str = "without it the packet cases cannot run in the kernel, and neither the lab nor the \
@@ -25,6 +25,7 @@ pub fn test(root: &Path, filter: Option<&str>) -> Result<()> {
     privilege::require_root("test", ROOT_ONLY)?;
     let start = Instant::now();
     programs::install_missing()?;
+    let sslyze = scanners::sslyze(root)?;
     ebpf::build(root, ebpf::Way::Auto)?;
     demo::build_binaries(root)?;
     let mut tally = Tally::default();
@@ -39,7 +40,8 @@ pub fn test(root: &Path, filter: Option<&str>) -> Result<()> {
                 "--no-fail-fast",
             ])
             .args(filter)
-            .env("GATEWAY_BIN", workspace::host_binary(root, "gateway"));
+            .env("GATEWAY_BIN", workspace::host_binary(root, "gateway"))
+            .env(scanners::SSLYZE_VARIABLE, &sslyze);
         if std::io::stdout().is_terminal() {
             command.args(["--", "--color", "always"]);
         }

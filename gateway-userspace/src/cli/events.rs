@@ -78,12 +78,15 @@ fn event_text(event: &Event, style: Style) -> String {
         _ => Tone::Doubtful,
     };
     let (time, from, why) = (&event.time, &event.from, &event.why);
-    let upstream = match event.kind {
-        Kind::File => event.listener.as_deref().unwrap_or("tls"),
+    let whose = match event.kind {
+        Kind::File if event.upstream.is_empty() => {
+            let whose = event.listener.as_deref().or(event.route.as_deref());
+            whose.unwrap_or("tls")
+        }
         _ => &event.upstream,
     };
     let to = style.paint(&event.to, tone);
-    format!("{time}  {upstream}  {who}  {what}  {from} -> {to}: {why}\n")
+    format!("{time}  {whose}  {who}  {what}  {from} -> {to}: {why}\n")
 }
 
 #[cfg(test)]
@@ -98,7 +101,8 @@ mod tests {
             check: check.map(str::to_owned),
             upstream: "u".to_owned(),
             listener: None,
-            file: None,
+            route: None,
+            file: (kind == Kind::File).then(|| "own.pem".into()),
             endpoint: endpoint.map(|address| address.parse().unwrap()),
             from: "x".to_owned(),
             to: to.to_owned(),
@@ -117,6 +121,10 @@ mod tests {
             (
                 event(None, Kind::Breaker, "open", None),
                 "T  u  all  breaker  x -> open: so\n",
+            ),
+            (
+                event(None, Kind::File, "kept", None),
+                "T  u  own.pem  file  x -> kept: so\n",
             ),
         ];
         for (event, expected) in rows {

@@ -15,6 +15,7 @@ use super::answers::Answers;
 use super::settings::{
     ActionSettings, ListenerSettings, ListenerTls, RouteSettings, Settings, UpstreamSettings,
 };
+use super::shared::Shared;
 use super::snapshot::{
     Dataplane, Encapsulation, Fallback, Listener, MergeSlashes, Mirror, Node, Route, RouteAction, RouteHttp,
     Snapshot, Split, Upstream,
@@ -61,6 +62,7 @@ pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, numb
         sources: &sources,
         upstreams: by_name,
         routes: HashMap::new(),
+        http: Shared::default(),
     };
     let way = settings
         .dataplane
@@ -98,6 +100,8 @@ struct Joined<'s> {
     upstreams: HashMap<String, Arc<Upstream>>,
     /// By name; several where listeners say different things of one.
     routes: HashMap<String, Vec<Arc<Route>>>,
+    /// What holds for requests of several of them.
+    http: Shared<RouteHttp>,
 }
 
 impl Joined<'_> {
@@ -105,7 +109,7 @@ impl Joined<'_> {
     fn route(&mut self, settings: &RouteSettings, listener: &RouteHttp) -> Arc<Route> {
         let http = settings.keys.over(listener);
         let known = self.routes.get(&settings.name).into_iter().flatten();
-        if let Some(route) = known.clone().find(|route| route.http == http) {
+        if let Some(route) = known.clone().find(|route| *route.http == http) {
             return Arc::clone(route);
         }
         let action = match &settings.action {
@@ -125,7 +129,7 @@ impl Joined<'_> {
                 .iter()
                 .map(|rung| self.upstream(rung))
                 .collect(),
-            respond: settings.fallback_respond.clone().map(Arc::new),
+            respond: settings.fallback_respond.clone(),
         };
         let mirror = settings.mirror.as_ref().map(|mirror| Mirror {
             upstream: self.upstream(&mirror.upstream),
@@ -136,8 +140,8 @@ impl Joined<'_> {
             name: settings.name.clone(),
             action,
             subset: settings.subset,
-            rewrite: settings.rewrite.clone().map(Box::new),
-            fault: settings.fault.clone().map(Box::new),
+            rewrite: settings.rewrite.clone(),
+            fault: settings.fault.clone(),
             mirror,
             fallback,
             filters: filters::filters(
@@ -145,7 +149,7 @@ impl Joined<'_> {
                 &Owner::Route(settings.name.clone()),
                 self.sources.registry,
             ),
-            http,
+            http: self.http.of(http),
         });
         let known = self.routes.entry(settings.name.clone()).or_default();
         known.push(Arc::clone(&route));

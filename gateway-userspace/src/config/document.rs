@@ -25,6 +25,8 @@ const SEEN_CHARS_MAX: usize = 60;
 #[derive(Debug)]
 pub struct Document {
     file: PathBuf,
+    /// Where relative paths in it start.
+    directory: PathBuf,
     text: String,
     places: HashMap<KeyPath, Place>,
     /// Where lines begin, in bytes.
@@ -81,6 +83,7 @@ impl Document {
         let starts = memchr::memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1);
         let mut document = Self {
             file: file.to_owned(),
+            directory: file.parent().unwrap_or(Path::new("")).to_owned(),
             text: text.to_owned(),
             places: HashMap::new(),
             lines: std::iter::once(0).chain(starts).collect(),
@@ -120,7 +123,14 @@ impl Document {
 
     /// The directory that relative paths in it start at.
     pub fn directory(&self) -> &Path {
-        self.file.parent().unwrap_or(Path::new(""))
+        &self.directory
+    }
+
+    /// The same, with relative paths that start at another file's directory.
+    #[must_use]
+    pub fn beside(mut self, file: &Path) -> Self {
+        self.directory = file.parent().unwrap_or(Path::new("")).to_owned();
+        self
     }
 
     /// The line, counted from 1, of a value, or of the nearest thing that it would stand in.

@@ -132,6 +132,7 @@ pub fn merged(settings: Settings) -> Result<Settings, Refused> {
     let file = settings.admin.routes_file.clone();
     let text = read(&file)?;
     let (document, value, foreign) = Document::parse(&file, &text)?;
+    let document = document.beside(&settings.source);
     let mut problems = Problems::new(&document);
     report(foreign, &mut problems);
     let routes = value

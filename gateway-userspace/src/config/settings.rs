@@ -106,7 +106,7 @@ pub struct RouteSettings {
     /// Who says so.
     pub origin: Origin,
     /// Names of the listeners that it serves, each once.
-    pub listeners: Vec<String>,
+    pub listeners: Arc<Vec<String>>,
     /// Not empty; [`HostPattern::Any`] alone where none was given.
     pub hosts: Vec<HostPattern>,
     /// The path.
@@ -120,21 +120,21 @@ pub struct RouteSettings {
     /// Which subset of its upstream it goes to: an index.
     pub subset: Option<usize>,
     /// What the upstream is asked for instead.
-    pub rewrite: Option<Rewrite>,
+    pub rewrite: Option<Box<Rewrite>>,
     /// What is done to requests on purpose.
-    pub fault: Option<Faults>,
+    pub fault: Option<Box<Faults>>,
     /// Where copies of requests go.
     pub mirror: Option<MirrorSettings>,
     /// Further upstreams that are asked where the first fails, in order.
     pub fallbacks: Vec<Arc<UpstreamSettings>>,
     /// What is answered where those fail, too.
-    pub fallback_respond: Option<Respond>,
+    pub fallback_respond: Option<Arc<Respond>>,
     /// After which outcomes.
     pub fallback_on: Outcomes,
     /// What its requests pass, in the file's order.
     pub filters: Vec<FilterSettings>,
     /// What it says of its requests itself; what it does not say, each listener that it serves says.
-    pub keys: RouteKeys,
+    pub keys: Arc<RouteKeys>,
 }
 
 /// What a route does.
@@ -200,7 +200,7 @@ pub struct UpstreamSettings {
     /// What is spoken to the endpoints.
     pub protocol: UpstreamProtocol,
     /// How TLS is spoken to them; `None`: it is not.
-    pub tls: Option<Arc<tls::ClientTls>>,
+    pub tls: Option<UpstreamTls>,
     /// Bound of a connection attempt.
     pub connect_timeout: Duration,
     /// What becomes of responses that are readable but bad.
@@ -239,6 +239,15 @@ impl UpstreamSettings {
             None => Security::Plain,
         }
     }
+}
+
+/// `upstream.tls`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamTls {
+    /// What it comes to, with the content of its files.
+    pub client: Arc<tls::ClientTls>,
+    /// Where our certificate and its key came from; `None`: there is none. Where roots came from they say themselves.
+    pub files: Option<(PathBuf, PathBuf)>,
 }
 
 /// `upstream.subsets`, with who chooses among them.

@@ -28,6 +28,7 @@ mod tls;
 mod upstreams;
 
 pub use added::added;
+pub use filters::renewed as renewed_filter;
 pub use node::admin_listen;
 pub use tls::read_ticket_keys;
 

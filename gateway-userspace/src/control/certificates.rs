@@ -1,10 +1,13 @@
-//! Certificates and ticket keys whose files have changed: taken over where they are good, else the old ones stay.
+//! Certificates, authorities, ticket keys and secrets of filters whose files have changed, those of listeners and those
+//! for endpoints: taken over where they are good, else the old ones stay. What is good `look` finds out; here is when it looks, and what then.
 //!
 //! The directories are watched and not the files, for whoever renews one puts another in its place (rename, or a symbolic
 //! link as Kubernetes moves it). A look comes once nothing has changed for a moment, as two files are not written at once;
 //! and now and then in any case, for what a network file system does not tell.
 
-use std::collections::{BTreeSet, HashMap};
+mod look;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,9 +18,8 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use super::controller::Controller;
 use crate::admin::status::NodeState;
 use crate::config::Settings;
-use crate::config::validate::read_ticket_keys;
-use crate::events::Events;
-use crate::tls::Pair;
+use crate::tls::Roots;
+use look::{Faults, Look};
 
 /// Nothing has changed for so long: whoever writes is done.
 const QUIET: Duration = Duration::from_millis(300);
@@ -39,8 +41,7 @@ pub struct Certificates {
     seen: u64,
     pending: Option<(Instant, Instant)>,
     looked: Instant,
-    /// Why a file is not taken, by file: said once.
-    faults: HashMap<PathBuf, String>,
+    faults: Faults,
     own_keys_since: Instant,
 }
 
@@ -70,7 +71,7 @@ impl Default for Certificates {
             seen: 0,
             pending: None,
             looked: now,
-            faults: HashMap::new(),
+            faults: Faults::default(),
             own_keys_since: now,
         }
     }
@@ -122,87 +123,39 @@ impl Certificates {
         self.looked = now;
         true
     }
-
-    /// Says what is wrong with a file, once; what it says is the same until it is mended.
-    fn kept(&mut self, events: &Events, listener: Option<&str>, file: &Path, why: String) {
-        if self.faults.get(file) != Some(&why) {
-            events.tell_file(listener, file, "kept", &why);
-            self.faults.insert(file.to_owned(), why);
-        }
-    }
-
-    fn taken(&mut self, events: &Events, listener: Option<&str>, file: &Path, why: &str) {
-        self.faults.remove(file);
-        events.tell_file(listener, file, "renewed", why);
-    }
-
-    /// Reads all files; the settings with what has changed and is good, if anything has.
-    ///
-    /// Blocks on the file system, for some 0.1 ms a certificate.
-    fn look(&mut self, settings: &Settings, events: &Events, now: SystemTime) -> Option<Settings> {
-        let mut next = settings.clone();
-        let mut changes = 0;
-        for listener in &mut next.listeners {
-            let Some(tls) = &mut listener.tls else { continue };
-            let listener = Some(listener.name.as_str());
-            for ((cert_file, key_file), held) in tls.files.iter().zip(&mut tls.server.pairs) {
-                let read = Pair::load(cert_file, key_file);
-                let judged = read.map_err(|fault| fault.to_string()).and_then(|pair| {
-                    let valid = pair.facts.check(now);
-                    valid.map_err(|fault| format!("{} {fault}", cert_file.display()))?;
-                    Ok(pair)
-                });
-                match judged {
-                    Ok(pair) if pair == *held => {
-                        self.faults.remove(cert_file);
-                    }
-                    Ok(pair) => {
-                        let until = humantime::format_rfc3339_seconds(pair.facts.not_after);
-                        self.taken(events, listener, cert_file, &format!("valid until {until}"));
-                        *held = pair;
-                        changes += 1;
-                    }
-                    Err(why) => self.kept(events, listener, cert_file, why),
-                }
-            }
-        }
-        if let Some((file, held)) = &mut next.ticket_keys {
-            match read_ticket_keys(file) {
-                Ok(keys) if keys == *held => {
-                    self.faults.remove(file);
-                }
-                Ok(keys) => {
-                    self.taken(events, None, file, "tickets are sealed by the new current key");
-                    *held = keys;
-                    changes += 1;
-                }
-                Err((fault, remedy)) => {
-                    self.kept(
-                        events,
-                        None,
-                        file,
-                        format!("{} {fault}; {remedy}", file.display()),
-                    );
-                }
-            }
-        }
-        (changes > 0).then_some(next)
-    }
 }
 
 /// Every file that is watched.
 fn files(settings: &Settings) -> impl Iterator<Item = &Path> {
-    let pairs = settings
-        .listeners
-        .iter()
-        .filter_map(|listener| listener.tls.as_ref());
-    let pairs = pairs.flat_map(|tls| &tls.files);
-    let pairs = pairs.flat_map(|(cert_file, key_file)| [cert_file.as_path(), key_file.as_path()]);
-    pairs.chain(settings.ticket_keys.iter().map(|(file, _)| file.as_path()))
+    let listeners = settings.listeners.iter();
+    let listeners = listeners.filter_map(|listener| listener.tls.as_ref());
+    let listeners = listeners.flat_map(|tls| {
+        let pairs = tls.files.iter().flat_map(pair);
+        pairs.chain(tls.server.client_roots.iter().map(roots))
+    });
+    let filters = settings.listeners.iter().flat_map(|listener| &listener.filters);
+    let filters = filters.chain(settings.routes.iter().flat_map(|route| &route.filters));
+    let filters = filters.filter_map(|filter| filter.file.as_deref());
+    let upstreams = settings.upstreams.iter();
+    let upstreams = upstreams.filter_map(|upstream| upstream.tls.as_ref());
+    let upstreams = upstreams.flat_map(|tls| {
+        let own = tls.files.iter().flat_map(pair);
+        own.chain([roots(&tls.client.settings().roots)])
+    });
+    let ticket_keys = settings.ticket_keys.iter().map(|(file, _)| file.as_path());
+    listeners.chain(filters).chain(upstreams).chain(ticket_keys)
+}
+
+fn pair((cert_file, key_file): &(PathBuf, PathBuf)) -> [&Path; 2] {
+    [cert_file, key_file]
+}
+
+fn roots(roots: &Roots) -> &Path {
+    &roots.file
 }
 
 impl Controller {
-    /// Puts changed certificates and ticket keys in force, by the same way as a reload.
+    /// Puts what changed files hold in force, by the same way as a reload.
     pub(super) async fn follow_certificates(&mut self) {
         if self.state == NodeState::Leaving || files(&self.parts.settings).next().is_none() {
             return;
@@ -218,19 +171,17 @@ impl Controller {
             return;
         }
         let settings = self.parts.settings.clone();
-        let Some(next) = self.certificates.look(&settings, &self.events, SystemTime::now()) else {
+        let look = Look::new(&self.events, SystemTime::now(), &mut self.certificates.faults);
+        let Some(next) = look.at(&settings) else {
             return;
         };
         match self.put_in_force(&next).await {
             Ok(snapshot) => {
                 self.parts.settings = next;
-                tracing::info!(
-                    snapshot = snapshot.number,
-                    "renewed certificates or ticket keys are in force"
-                );
+                tracing::info!(snapshot = snapshot.number, "what renewed files hold is in force");
             }
             Err(error) => {
-                tracing::error!(reason = %error, "renewed certificates cannot be put in force; trying again in a minute");
+                tracing::error!(reason = %error, "what renewed files hold cannot be put in force; trying again in a minute");
             }
         }
     }

@@ -8,6 +8,7 @@ use tokio::task::spawn_blocking;
 use super::controller::Controller;
 use crate::admin::ApiError;
 use crate::admin::status::{NodeState, RefusedReload};
+use crate::allocator;
 use crate::config::snapshot::Snapshot;
 use crate::config::{self, Settings};
 use crate::view::Served;
@@ -36,7 +37,13 @@ impl Controller {
         let source = self.parts.settings.source.clone();
         let file = source.clone();
         // A large file takes some tenths of a second.
-        let loaded = self.meanwhile(spawn_blocking(move || config::load(&file))).await;
+        let load = move || {
+            let loaded = config::load(&file);
+            // What that thread has freed is its own to give.
+            allocator::give_back();
+            loaded
+        };
+        let loaded = self.meanwhile(spawn_blocking(load)).await;
         let settings: Settings = loaded
             .map_err(failed)?
             .map_err(|refused| ApiError::Refused(refused.to_string()))?;

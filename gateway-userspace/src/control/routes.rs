@@ -176,6 +176,7 @@ fn read(
 ) -> Result<(Arc<RouteSettings>, Value), Refused> {
     let base = KeyPath::top("route").index(0);
     let (document, mut value, foreign) = Document::part(Path::new(BODY), text, format, &base)?;
+    let document = document.beside(&settings.source);
     let mut problems = Problems::new(&document);
     kept::report(foreign, &mut problems);
     if let Some(members) = value.as_object_mut() {

@@ -49,8 +49,13 @@ pub struct Settings {
 /// Where the public keys come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Keys {
-    /// From a file: not empty; each can be verified by.
-    Given(Vec<Key>),
+    /// From a file.
+    Given {
+        /// Not empty; each can be verified by.
+        keys: Vec<Key>,
+        /// What may be verified by them.
+        algorithms: Vec<Algorithm>,
+    },
     /// From the issuer, again and again.
     Fetched {
         /// Where it publishes them.
@@ -137,7 +142,7 @@ impl Jwt {
     /// `cell` has what was fetched from a publisher so far.
     pub fn new(settings: &Settings, cell: impl FnOnce(&Publisher) -> Arc<Fetched>) -> Self {
         let (algorithms, verifiers) = match &settings.keys {
-            Keys::Given(keys) => {
+            Keys::Given { keys, .. } => {
                 let mut algorithms: Vec<Algorithm> = Vec::new();
                 for algorithm in keys.iter().flat_map(|key| &key.algorithms) {
                     if !algorithms.contains(algorithm) {
@@ -318,7 +323,10 @@ mod tests {
                 "https://other.example".to_owned(),
             ],
             audiences: vec!["api".to_owned()],
-            keys: Keys::Given(keys.map(key).collect()),
+            keys: Keys::Given {
+                keys: keys.map(key).collect(),
+                algorithms: algorithms.to_vec(),
+            },
             from,
             claims_to_headers: vec![
                 ("roles".to_owned(), name("x-roles")),
@@ -426,7 +434,7 @@ mod tests {
     #[test]
     fn a_key_verifies_what_it_is_pinned_to_alone() {
         let mut settings = settings(Source::Bearer);
-        let Keys::Given(keys) = &mut settings.keys else {
+        let Keys::Given { keys, .. } = &mut settings.keys else {
             panic!("not given")
         };
         keys.retain(|key| key.id.as_deref() == Some("rsa"));

@@ -1,12 +1,12 @@
 //! The counters as metrics text: sums over workers, and what the snapshot's endpoints say of themselves.
 
+mod certificates;
 mod filters;
 mod limits;
 mod upstreams;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
@@ -17,9 +17,6 @@ use super::connection::Ending;
 use super::error::ProxyError;
 use super::metrics::{BUCKETS_MICROS, CLASSES, Cell64, DELAY_BUCKETS_MICROS, RouteCounters, WorkerCounters};
 use crate::inspect::Refusal;
-
-/// Certificates whose end is told.
-const EXPIRIES_MAX: usize = 1_000;
 
 /// Encodes all of `l7` at each scrape.
 #[derive(Debug)]
@@ -165,44 +162,6 @@ impl L7 {
                 MetricType::Histogram,
             )?
             .encode_histogram::<NoLabelSet>(seconds(sum), count, &buckets, None)
-    }
-
-    /// When certificates end: those that end soonest, at most [`EXPIRIES_MAX`].
-    fn expiries(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let snapshot = self.0.snapshot.load();
-        let mut all = Vec::new();
-        for listener in &snapshot.listeners {
-            let pairs = listener.tls.iter().flat_map(|tls| tls.choice.pairs());
-            for (index, pair) in pairs.enumerate() {
-                let until = pair.facts.not_after.duration_since(UNIX_EPOCH);
-                all.push((
-                    until.unwrap_or_default().as_secs(),
-                    listener.name.as_str(),
-                    index,
-                    &pair.facts,
-                ));
-            }
-        }
-        all.sort_unstable_by_key(|(until, listener, index, _)| (*until, *listener, *index));
-        let mut metric = encoder.encode_descriptor(
-            "gateway_tls_certificate_expiry_seconds",
-            "When a certificate ends, in seconds since 1970; by listener, place in its list, and first name",
-            None,
-            MetricType::Gauge,
-        )?;
-        for (until, listener, index, facts) in all.into_iter().take(EXPIRIES_MAX) {
-            let place = index.to_string();
-            // Whoever issued it chose the name; the text format has quotes around it.
-            let name = facts.dns_names.first().unwrap_or(&facts.subject);
-            let name = name.replace(['"', '\\', '\n'], "?");
-            let labels = [
-                ("listener", listener),
-                ("index", place.as_str()),
-                ("name", name.as_str()),
-            ];
-            metric.encode_family(&labels)?.encode_gauge(&signed(until))?;
-        }
-        Ok(())
     }
 
     fn workers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -30,7 +30,7 @@ use super::error::ProxyError;
 use super::headers::{self, Peer, Seen};
 use super::host::Host;
 use super::path;
-use super::resolved::{Action, Attic, Owner, Resolved, ResolvedListener, ResolvedRoute};
+use super::resolved::{Action, Owner, Resolved, ResolvedListener, ResolvedRoute};
 use super::switch;
 use super::target;
 use crate::config::Places;
@@ -146,13 +146,7 @@ impl Walk<'_> {
         let says = format!("\"{}\" on {}", listener.name, listener.address);
         self.told.step("listener", says, &at);
         let snapshot = Arc::clone(self.of.snapshot);
-        let owner = Rc::new(Owner {
-            worker: 0,
-            workers: 1,
-            metrics: Arc::default(),
-            attic: Rc::<Attic>::default(),
-        });
-        let resolved = Resolved::new(snapshot, Arc::default(), None, &owner);
+        let resolved = Resolved::new(snapshot, Arc::default(), None, &Owner::alone());
         // It was taken from this snapshot.
         let Some(resolved) = resolved.listener(listener.address) else {
             return refused(ProxyError::NoRoute);

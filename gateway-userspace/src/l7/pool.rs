@@ -5,6 +5,7 @@
 //! A [`Lease`] is the right to use one; when it ends cleanly the connection is idle again, else it is closed.
 
 mod connect;
+mod heirs;
 mod held;
 mod http2;
 mod seat;
@@ -38,7 +39,7 @@ use crate::config::snapshot::{Endpoint, HttpMode, Upstream, UpstreamProtocol};
 use crate::inspect::{Answer, Refusal};
 use crate::registry::{Channel, EndpointState, Idle as IdleUse};
 use crate::resilience::limits::Limits;
-use crate::tls::{ClientTls, Security};
+use crate::tls::ClientTls;
 use connect::{Freed, Line1};
 use held::Held;
 use http2::{Connections, Stream};
@@ -155,23 +156,6 @@ impl Pool {
             reserved: RefCell::default(),
             http2: Connections::default(),
         }
-    }
-
-    /// Whether it can serve that endpoint over that way. Connections that were made by other terms of TLS cannot.
-    pub(super) fn is_for(
-        &self,
-        endpoint: &Endpoint,
-        channel: Channel,
-        tls: Option<&Arc<ClientTls>>,
-        ways: Ways,
-    ) -> bool {
-        let is_secured_so =
-            channel.security == Security::Plain || (self.tls.as_ref() == tls && self.host == endpoint.host);
-        self.endpoint == endpoint.address
-            && is_secured_so
-            && self.channel == channel
-            && self.ways == ways
-            && Arc::ptr_eq(&self.state, &endpoint.state)
     }
 
     /// Another snapshot says so.

@@ -38,7 +38,7 @@ pub(crate) use upstream::{ResolvedEndpoint, ResolvedUpstream};
 pub(crate) struct Resolved {
     pub(super) snapshot: Arc<Snapshot>,
     listeners: Vec<Rc<ResolvedListener>>,
-    upstreams: Rc<Upstreams>,
+    pub(super) upstreams: Rc<Upstreams>,
 }
 
 /// By name.
@@ -51,6 +51,18 @@ pub(super) struct Owner {
     pub(super) workers: usize,
     pub(super) metrics: Arc<Metrics>,
     pub(super) attic: Rc<Attic>,
+}
+
+impl Owner {
+    /// One whose counters nobody reads.
+    pub(super) fn alone() -> Rc<Self> {
+        Rc::new(Self {
+            worker: 0,
+            workers: 1,
+            metrics: Arc::default(),
+            attic: Rc::default(),
+        })
+    }
 }
 
 /// A listener with its routes.
@@ -125,7 +137,8 @@ impl Resolved {
                 .all(|(one, other)| Arc::ptr_eq(one, other))
     }
 
-    /// Gives the requests at endpoints that `next` has no more a time to end by.
+    /// Closes idle connections that `next` has no use for, and gives requests at endpoints that it has no more a time to end
+    /// by. Where a certificate is renewed they may go on.
     pub(super) fn replaced_by(&self, next: &Self, now: Instant) {
         if Rc::ptr_eq(&self.upstreams, &next.upstreams) {
             return;
@@ -133,9 +146,16 @@ impl Resolved {
         let staying = next.upstreams.values().flat_map(|upstream| &upstream.endpoints);
         let staying = staying.flat_map(ResolvedEndpoint::pools);
         let staying: HashSet<_> = staying.map(Rc::as_ptr).collect();
-        for upstream in self.upstreams.values() {
+        for (name, upstream) in self.upstreams.iter() {
             for pool in upstream.endpoints.iter().flat_map(ResolvedEndpoint::pools) {
-                if !staying.contains(&Rc::as_ptr(pool)) {
+                if staying.contains(&Rc::as_ptr(pool)) {
+                    continue;
+                }
+                pool.retire();
+                let heir = next.upstreams.get(name);
+                let mut heirs = heir.iter().flat_map(|heir| &heir.endpoints);
+                let renewed = heirs.any(|heir| heir.pools().any(|heir| heir.renews(pool)));
+                if !renewed {
                     pool.ends.by(now + upstream.upstream.drain_timeout);
                 }
             }

@@ -26,7 +26,7 @@ use super::metrics::WorkerCounters;
 use super::request_ids::RequestIds;
 use super::resolved::{Attic, Owner, Resolved};
 use super::workers::{Drained, Keeping};
-use crate::config::snapshot::{Listener, Snapshot};
+use crate::config::snapshot::Snapshot;
 use crate::telemetry::access_log::LineBuffer;
 
 /// How often limits of connections and pools are looked at; they are exact within one such step.
@@ -246,10 +246,7 @@ impl Worker {
                     listening.close();
                     self.leave_listener(listening.address);
                 }
-                Some(listener) => {
-                    listening.retune(listener.segment_bytes_max);
-                    self.keep_terms(listener);
-                }
+                Some(listener) => listening.retune(listener.segment_bytes_max),
             }
         }
         let resolved = self.resolved();
@@ -260,15 +257,17 @@ impl Worker {
     }
 
     /// Who was let in by other terms of TLS has to come again.
-    fn keep_terms(&self, next: &Listener) {
-        let held = self.resolved.borrow().listener(next.address);
-        let same = match (held.as_ref().and_then(|held| held.tls()), &next.tls) {
-            (None, None) => true,
-            (Some(held), Some(next)) => held.has_terms_of(next),
-            _ => held.is_none(),
-        };
-        if !same {
-            self.leave_listener(next.address);
+    fn keep_terms(&self, held: &Resolved, next: &Snapshot) {
+        for next in &next.listeners {
+            let held = held.listener(next.address);
+            let same = match (held.as_ref().and_then(|held| held.tls()), &next.tls) {
+                (None, None) => true,
+                (Some(held), Some(next)) => held.has_terms_of(next),
+                _ => held.is_none(),
+            };
+            if !same {
+                self.leave_listener(next.address);
+            }
         }
     }
 
@@ -288,6 +287,8 @@ impl Worker {
         ));
         held.replaced_by(&next, Instant::now());
         *self.resolved.borrow_mut() = Rc::clone(&next);
+        // Here and not when the worker is told of the snapshot: a request may see it first.
+        self.keep_terms(&held, &next.snapshot);
         next
     }
 

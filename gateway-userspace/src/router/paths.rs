@@ -144,6 +144,8 @@ impl Leaves {
                 ));
             }
         }
+        // Nearly always there is one alone.
+        self.plain.reserve_exact(1);
         self.plain.push(Leaf {
             methods: methods.into(),
             slashes: terms.slashes,

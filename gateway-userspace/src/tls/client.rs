@@ -96,6 +96,19 @@ impl ClientTls {
         })
     }
 
+    /// What it was made of.
+    pub fn settings(&self) -> &ClientSettings {
+        &self.settings
+    }
+
+    /// Whether what an endpoint proved to the other it would prove here, too: the same name is asked for, and nobody is
+    /// trusted less. A certificate of ours changes nothing of that.
+    pub fn believes_as(&self, other: &Self) -> bool {
+        let (here, there) = (&self.settings, &other.settings);
+        let mut roots = there.roots.certificates.iter();
+        here.name == there.name && roots.all(|root| here.roots.certificates.contains(root))
+    }
+
     /// Makes TLS on a new connection to an endpoint; `host` is the name that its address came from.
     ///
     /// # Errors

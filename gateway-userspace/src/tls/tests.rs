@@ -247,3 +247,32 @@ fn terms_change_with_what_clients_must_show_and_not_with_certificates() {
     assert!(!made(&others).has_terms_of(&made(&asking)));
     assert!(made(&asking).has_terms_of(&made(&asking)));
 }
+
+#[test]
+fn who_trusts_as_many_believes_what_another_did() {
+    let (one, two) = (Authority::new("one"), Authority::new("two"));
+    let tls = |authorities: &[&Authority], name: Option<&str>, pair: Option<Pair>| {
+        let mut roots = one.roots();
+        roots.certificates = authorities
+            .iter()
+            .flat_map(|authority| authority.roots().certificates)
+            .collect();
+        let name = name.map(|name| rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap());
+        ClientTls::new(&ClientSettings { roots, name, pair }).unwrap()
+    };
+    let before = tls(&[&one], None, None);
+    let rows = [
+        ("the same", tls(&[&one], None, None), true),
+        (
+            "a certificate of ours",
+            tls(&[&one], None, Some(one.pair(&["a.example"]))),
+            true,
+        ),
+        ("one more authority", tls(&[&two, &one], None, None), true),
+        ("another authority", tls(&[&two], None, None), false),
+        ("a name", tls(&[&one], Some("a.example"), None), false),
+    ];
+    for (what, after, believes) in rows {
+        assert_eq!(after.believes_as(&before), believes, "{what}");
+    }
+}

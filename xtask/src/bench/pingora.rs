@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::{steps, workspace};
+use crate::{programs, steps, workspace};
 
 /// The version that is measured; the program's own manifest names it, too.
 const VERSION: &str = "0.9.1";
@@ -18,6 +18,10 @@ const FILES: [&str; 2] = ["Cargo.toml", "main.rs"];
 /// # Errors
 /// When crates cannot be had, or it does not build.
 pub fn build(root: &Path) -> Result<PathBuf> {
+    programs::install(
+        &[("cmake", "cmake", "builds the zlib that pingora is built with")],
+        "to build pingora",
+    )?;
     let folder = workspace::host_target(root)
         .join("peers")
         .join(format!("pingora-{VERSION}"));

@@ -11,6 +11,7 @@ use super::upstreams::Sources;
 use super::{Joined, add_patterns, server_ticket_keys};
 use crate::config::answers::Answers;
 use crate::config::settings::{ListenerSettings, RouteSettings, Settings};
+use crate::config::shared::Shared;
 use crate::config::snapshot::{Listener, MergeSlashes, Route, Snapshot};
 use crate::registry::Registry;
 use crate::router::{HostPattern, RouteIndex, Router};
@@ -40,6 +41,7 @@ pub fn recompile(change: Change<'_>, registry: &Registry, answers: &Answers) -> 
         sources: &sources,
         upstreams: upstreams.map(|one| (one.name.clone(), Arc::clone(one))).collect(),
         routes: HashMap::new(),
+        http: Shared::default(),
     };
     let listener = |held: &Arc<Listener>| {
         let of = |settings: &Settings| {

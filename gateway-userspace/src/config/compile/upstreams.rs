@@ -57,7 +57,7 @@ pub(super) fn upstream(settings: &UpstreamSettings, sources: &Sources<'_>) -> Up
         endpoints,
         missing,
         protocol: settings.protocol,
-        tls: settings.tls.clone(),
+        tls: settings.tls.as_ref().map(|tls| Arc::clone(&tls.client)),
         mode: settings.mode,
         connect_timeout: settings.connect_timeout,
         idle_per_endpoint: settings.idle_per_endpoint,

@@ -148,8 +148,8 @@ pub struct Cors {
 #[serde(deny_unknown_fields)]
 #[schemars(extend("required" = ["file"]))]
 pub struct BasicAuth {
-    /// File with a line `NAME:HASH` for each user, as `htpasswd -B` makes them: bcrypt or argon2; others may not read it. Read
-    /// when the configuration is.
+    /// File with a line `NAME:HASH` for each user, as `htpasswd -B` makes them: bcrypt or argon2; others may not read it. It
+    /// is watched.
     #[schemars(extend("examples" = ["/etc/gateway/users.htpasswd"]))]
     pub file: Option<PathBuf>,
     /// What browsers show when they ask for the password.
@@ -164,7 +164,7 @@ pub struct BasicAuth {
 #[schemars(extend("required" = ["file"]))]
 pub struct ApiKey {
     /// File with a line `NAME:DIGEST` for each key: the SHA-256 of it as 64 hexadecimal digits; others may not read it. A name
-    /// may have several. Read when the configuration is.
+    /// may have several. It is watched.
     #[schemars(extend("examples" = ["/etc/gateway/api.keys"]))]
     pub file: Option<PathBuf>,
     /// The field that has the key, in lower case.
@@ -204,7 +204,7 @@ pub struct Jwt {
         extend("default" = limits::JWT_ALGORITHMS)
     )]
     pub algorithms: Option<Vec<JwtAlgorithm>>,
-    /// File with the issuers' public keys (a JSON Web Key Set). Read when the configuration is.
+    /// File with the issuers' public keys (a JSON Web Key Set). It is watched.
     #[schemars(extend("examples" = ["/etc/gateway/issuer.jwks.json"]))]
     pub jwks_file: Option<PathBuf>,
     /// Where the issuers publish that set (http or https). It is fetched again and again; the last good one holds.
@@ -216,8 +216,8 @@ pub struct Jwt {
         "x-range" = [time_text(limits::JWKS_REFRESH_MIN), time_text(limits::JWKS_REFRESH_MAX)]
     ))]
     pub jwks_refresh: Option<Time>,
-    /// File with the certificates, as PEM, of the authorities that may have issued that of `jwks_url`. Default: those that the
-    /// system trusts.
+    /// File with the certificates, as PEM, of the authorities that may have issued that of `jwks_url`. It is watched. Default:
+    /// those that the system trusts.
     #[schemars(extend("examples" = ["/etc/gateway/services-ca.pem"]))]
     pub jwks_ca_file: Option<PathBuf>,
     /// Where requests have it: `bearer` (`Authorization: Bearer`), `header:NAME`, `cookie:NAME`, `query:NAME`.

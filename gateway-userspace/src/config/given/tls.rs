@@ -31,7 +31,7 @@ pub struct ListenerTls {
     #[schemars(extend("default" = ClientAuth::None))]
     pub client_auth: Option<ClientAuth>,
     /// File with the certificates, as PEM, of the authorities that may have issued it. Required unless `client_auth` is
-    /// `none`. A relative path starts at the configuration file's directory.
+    /// `none`. It is watched; where it has changed, connections that were let in by the old one end in order. A relative path starts at the configuration file's directory.
     #[schemars(extend("examples" = ["/etc/gateway/clients-ca.pem"]))]
     pub client_ca_file: Option<PathBuf>,
     /// Handshakes at once, of each worker; further ones wait for their turn, within `first_byte_timeout`.
@@ -61,7 +61,8 @@ pub struct Certificate {
     pub default: Option<bool>,
 }
 
-/// TLS to the endpoints of an upstream. Their certificates are verified, always.
+/// TLS to the endpoints of an upstream. Their certificates are verified, always. The files are watched, as those of listeners
+/// are: what has changed and is good is taken over, else the old stays, and an event says why.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamTls {

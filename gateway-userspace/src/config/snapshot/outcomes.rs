@@ -55,28 +55,30 @@ const FAILURES: [(Failure, &str); 5] = [
     (Failure::Unavailable, "unavailable"),
 ];
 
-/// A set of outcomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A set of outcomes: a bit for each. Every route has two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
-    failures: [Listed; FAILURES.len()],
-    statuses: [Listed; STATUSES],
-    grpc: [Listed; GRPC_CODES.len()],
+    /// By their place in [`FAILURES`].
+    failures: u8,
+    /// By how far they are above [`STATUS_MIN`].
+    statuses: [u64; STATUSES.div_ceil(u64::BITS as usize)],
+    /// By their code.
+    grpc: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Listed {
-    No,
-    Yes,
+const _: () = assert!(FAILURES.len() <= u8::BITS as usize && GRPC_CODES.len() <= u32::BITS as usize);
+
+/// Where a status has its bit: which word, and the bit in it.
+fn bit(status: u16) -> Option<(usize, u64)> {
+    let index = status.checked_sub(STATUS_MIN).map(usize::from)?;
+    let words = u64::BITS as usize;
+    (index < STATUSES).then(|| (index / words, 1 << (index % words)))
 }
 
-impl Default for Outcomes {
-    fn default() -> Self {
-        Self {
-            failures: [Listed::No; FAILURES.len()],
-            statuses: [Listed::No; STATUSES],
-            grpc: [Listed::No; GRPC_CODES.len()],
-        }
-    }
+/// The bit of a failure.
+fn failure_bit(failure: Failure) -> u8 {
+    let at = FAILURES.iter().position(|(known, _)| *known == failure);
+    at.map_or(0, |at| 1 << at)
 }
 
 impl Outcomes {
@@ -84,17 +86,9 @@ impl Outcomes {
     pub fn of(failures: &[Failure]) -> Self {
         let mut outcomes = Self::default();
         for failure in failures {
-            outcomes.list(*failure);
+            outcomes.failures |= failure_bit(*failure);
         }
         outcomes
-    }
-
-    fn list(&mut self, failure: Failure) {
-        for ((known, _), listed) in FAILURES.iter().zip(&mut self.failures) {
-            if *known == failure {
-                *listed = Listed::Yes;
-            }
-        }
     }
 
     /// Adds what a word of the file stands for: a failure's name, a status (`503`) or a range of them (`502-504`), a gRPC
@@ -104,13 +98,13 @@ impl Outcomes {
     /// What is wrong, and what to write instead.
     pub fn add(&mut self, word: &str) -> Result<(), (String, String)> {
         if let Some((failure, _)) = FAILURES.iter().find(|(_, name)| *name == word) {
-            self.list(*failure);
+            self.failures |= failure_bit(*failure);
             return Ok(());
         }
         if let Some(name) = word.strip_prefix("grpc-") {
-            let mut codes = GRPC_CODES.iter().zip(&mut self.grpc).skip(1);
-            if let Some((_, listed)) = codes.find(|(code, _)| **code == name) {
-                *listed = Listed::Yes;
+            let code = GRPC_CODES.iter().skip(1).position(|code| *code == name);
+            if let Some(before) = code {
+                self.grpc |= 1 << (before + 1);
                 return Ok(());
             }
             let fault = format!("\"{word}\" is no gRPC code that says that a call failed");
@@ -120,9 +114,7 @@ impl Outcomes {
         let status = |text: &str| {
             let is_plain = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
             let status: u16 = text.parse().ok().filter(|_| is_plain)?;
-            (STATUS_MIN..=STATUS_MAX)
-                .contains(&status)
-                .then(|| usize::from(status - STATUS_MIN))
+            (STATUS_MIN..=STATUS_MAX).contains(&status).then_some(status)
         };
         let (Some(first), Some(last)) = (status(first), status(last)) else {
             let names: Vec<_> = FAILURES.iter().map(|(_, name)| format!("\"{name}\"")).collect();
@@ -132,41 +124,45 @@ impl Outcomes {
             );
             return Err((format!("\"{word}\" is no outcome of a request"), remedy));
         };
-        let Some(range) = self.statuses.get_mut(first..=last) else {
+        if first > last {
             let remedy = "write the lower status first, as in \"502-504\"".to_owned();
             return Err((format!("\"{word}\" is an empty range"), remedy));
-        };
-        range.fill(Listed::Yes);
+        }
+        for (word, bit) in (first..=last).filter_map(bit) {
+            if let Some(word) = self.statuses.get_mut(word) {
+                *word |= bit;
+            }
+        }
         Ok(())
     }
 
     /// Whether that failure is among them.
     pub fn has(&self, failure: Failure) -> bool {
-        let mut listed = FAILURES.iter().zip(&self.failures);
-        listed.any(|((known, _), listed)| *known == failure && *listed == Listed::Yes)
+        self.failures & failure_bit(failure) != 0
     }
 
     /// Whether an answer with that status is among them.
     pub fn has_status(&self, status: StatusCode) -> bool {
-        let index = status.as_u16().checked_sub(STATUS_MIN).map(usize::from);
-        index.and_then(|index| self.statuses.get(index)) == Some(&Listed::Yes)
+        bit(status.as_u16())
+            .and_then(|(word, bit)| Some(self.statuses.get(word)? & bit))
+            .is_some_and(|listed| listed != 0)
     }
 
     /// Whether a gRPC answer with that code is among them.
     pub fn has_grpc(&self, code: u16) -> bool {
-        self.grpc.get(usize::from(code)) == Some(&Listed::Yes)
+        self.grpc.checked_shr(u32::from(code)).unwrap_or_default() & 1 != 0
     }
 
     /// Whether any gRPC code is among them: then calls are sent again, though they are POST.
     pub fn has_any_grpc(&self) -> bool {
-        self.grpc.contains(&Listed::Yes)
+        self.grpc != 0
     }
 
     /// Whether something is among them that comes only after the request was sent.
     pub fn has_any_after_sending(&self) -> bool {
         let sent = [Failure::Reset, Failure::Timeout, Failure::BadAnswer];
         sent.iter().any(|failure| self.has(*failure))
-            || self.statuses.contains(&Listed::Yes)
+            || self.statuses.iter().any(|word| *word != 0)
             || self.has_any_grpc()
     }
 }

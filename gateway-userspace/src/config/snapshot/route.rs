@@ -26,7 +26,7 @@ pub struct Route {
     /// What its requests pass, in this order.
     pub filters: Vec<Arc<NamedFilter>>,
     /// What holds for its requests.
-    pub http: RouteHttp,
+    pub http: Arc<RouteHttp>,
 }
 
 /// What a route does.

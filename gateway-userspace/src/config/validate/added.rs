@@ -27,7 +27,7 @@ pub fn added(
     if let Some(name) = &name {
         check(name, &path.key("name"), problems)?;
     }
-    let route = routes::route(given, name, Origin::Api, path, &Known::of(settings), problems)?;
+    let route = routes::route(given, name, Origin::Api, path, &mut Known::of(settings), problems)?;
     let match_path = path.key("match");
     fits_by_itself(&route, &match_path, problems);
     for listener in settings

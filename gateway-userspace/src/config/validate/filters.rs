@@ -9,6 +9,7 @@ mod rate_limit;
 mod secrets;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use http::{HeaderName, HeaderValue};
 
@@ -19,8 +20,10 @@ use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::filters::addresses::{Addresses, Rule};
+use crate::filters::api_key;
 use crate::filters::body_limit::BodyLimit;
 use crate::filters::headers::{Edit, Headers, is_own};
+use crate::filters::jwt::Keys;
 use crate::filters::{FilterSettings, Settings};
 use crate::router::PathPattern;
 
@@ -48,9 +51,47 @@ pub fn filters(
         let path = path.index(index);
         let name = names.declare(filter.name.as_ref(), &path.key("name"), problems);
         let kind = kind(filter, scope, upstreams, &path, problems);
-        filters.extend(name.zip(kind).map(|(name, kind)| FilterSettings { name, kind }));
+        let file = kind.as_ref().and_then(|kind| file(filter, kind, problems));
+        filters.extend(
+            name.zip(kind)
+                .map(|(name, kind)| FilterSettings { name, kind, file }),
+        );
     }
     filters
+}
+
+/// The file that must be read anew when it has changed.
+fn file(given: &given::Filter, kind: &Settings, problems: &Problems<'_>) -> Option<PathBuf> {
+    let named = match kind {
+        Settings::BasicAuth(_) => given.basic_auth.as_ref().and_then(|given| given.file.as_ref()),
+        Settings::ApiKey(_) => given.api_key.as_ref().and_then(|given| given.file.as_ref()),
+        Settings::Jwt(settings) => match &settings.keys {
+            Keys::Given { .. } => given.jwt.as_ref().and_then(|given| given.jwks_file.as_ref()),
+            // Without a name it is the system's.
+            Keys::Fetched { publisher, .. } => publisher.tls.as_ref().map(|tls| &tls.settings().roots.file),
+        },
+        _ => None,
+    };
+    Some(problems.document().directory().join(named?))
+}
+
+/// What a filter does with what its file holds now.
+///
+/// # Errors
+/// Why the file is not good.
+pub fn renewed(kind: &Settings, file: &Path) -> Result<Settings, String> {
+    let renewed = match kind {
+        Settings::BasicAuth(held) => credentials::renewed_users(held, file).map(Settings::BasicAuth),
+        Settings::ApiKey(held) => credentials::keys(file).map(|keys| {
+            Settings::ApiKey(api_key::Settings {
+                place: held.place.clone(),
+                keys,
+            })
+        }),
+        Settings::Jwt(held) => jwt::renewed(held, file).map(Settings::Jwt),
+        other => Ok(other.clone()),
+    };
+    renewed.map_err(|(fault, remedy)| format!("{} {fault}; {remedy}", file.display()))
 }
 
 /// Exactly one.

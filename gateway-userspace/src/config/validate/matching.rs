@@ -1,7 +1,5 @@
 //! `route.match`: hosts, path and methods, and what else a route asks for.
 
-use std::sync::Arc;
-
 use http::{HeaderName, Method};
 
 use super::keys;
@@ -21,7 +19,7 @@ pub struct Matching {
     /// Empty: every method.
     pub methods: Vec<Method>,
     /// Anything else.
-    pub conditions: Arc<Conditions>,
+    pub conditions: Conditions,
 }
 
 type ReadPath = fn(&str) -> Result<PathPattern, Wrong>;
@@ -31,7 +29,7 @@ type ReadSource = fn(&str) -> Result<Source, Wrong>;
 pub fn matching(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Matching> {
     let mut hosts = each(given.hosts.as_ref(), patterns::host, &path.key("hosts"), problems);
     if hosts.is_empty() {
-        hosts.push(HostPattern::Any);
+        hosts = vec![HostPattern::Any];
     }
     let methods = each(
         given.methods.as_ref(),
@@ -71,7 +69,7 @@ pub fn matching(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_
             hosts,
             path: pattern,
             methods,
-            conditions: Arc::new(conditions),
+            conditions,
         }),
         Err((fault, remedy)) => {
             problems.add(&path.key(key), fault, remedy);

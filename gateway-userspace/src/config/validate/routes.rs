@@ -14,12 +14,13 @@ use super::matching::matching;
 use super::mirror;
 use super::names::{Names, Resolution};
 use super::subsets;
-use crate::config::given::{self, Given};
+use crate::config::given::{self, Given, RouteKeys};
 use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::config::settings::{ListenerSettings, Origin, RouteSettings, Settings, UpstreamSettings};
-use crate::router::{HostPattern, PathPattern, RouteIndex, Router, Slashes, Terms};
+use crate::config::shared::Shared;
+use crate::router::{Conditions, HostPattern, PathPattern, RouteIndex, Router, Slashes, Terms};
 
 /// `[[route]]`; also adds each route to the listeners that it names.
 pub fn routes(
@@ -28,9 +29,10 @@ pub fn routes(
     listeners: &mut [ListenerSettings],
     problems: &mut Problems<'_>,
 ) -> Vec<Arc<RouteSettings>> {
-    let known = Known {
+    let mut known = Known {
         references: References::collect(given),
         upstreams,
+        common: Common::default(),
     };
     let mut names = Names::new("route");
     let mut lookups: HashMap<String, Lookup> = HashMap::new();
@@ -39,11 +41,11 @@ pub fn routes(
         let path = KeyPath::top("route").index(index);
         let name = names.declare(route.name.as_ref(), &path.key("name"), problems);
         let origin = Origin::File(index, problems.document().line(&path));
-        let Some(route) = self::route(route, name, origin, &path, &known, problems) else {
+        let Some(route) = self::route(route, name, origin, &path, &mut known, problems) else {
             continue;
         };
         let route = Arc::new(route);
-        for listener in &route.listeners {
+        for listener in route.listeners.iter() {
             lookups
                 .entry(listener.clone())
                 .or_default()
@@ -66,10 +68,10 @@ pub(super) fn route(
     name: Option<String>,
     origin: Origin,
     path: &KeyPath,
-    known: &Known<'_>,
+    known: &mut Known<'_>,
     problems: &mut Problems<'_>,
 ) -> Option<RouteSettings> {
-    let (upstreams, references) = (known.upstreams, &known.references);
+    let (upstreams, references, common) = (known.upstreams, &known.references, &mut known.common);
     let listeners = references.listeners(route, path, problems);
     let matching = route
         .matching
@@ -97,21 +99,21 @@ pub(super) fn route(
     Some(RouteSettings {
         name: name?,
         origin,
-        listeners,
+        listeners: common.listeners.of(listeners),
         hosts: matching.hosts,
         path: matching.path,
         methods: matching.methods,
-        conditions: matching.conditions,
+        conditions: common.conditions.of(matching.conditions),
         action,
         subset,
-        rewrite,
-        fault,
+        rewrite: rewrite.map(Box::new),
+        fault: fault.map(Box::new),
         mirror,
         fallbacks: ladder.upstreams,
-        fallback_respond: ladder.respond,
+        fallback_respond: ladder.respond.map(Arc::new),
         fallback_on: ladder.on,
         filters,
-        keys,
+        keys: common.keys.of(keys),
     })
 }
 
@@ -119,6 +121,15 @@ pub(super) fn route(
 pub(super) struct Known<'k> {
     references: References,
     upstreams: &'k [Arc<UpstreamSettings>],
+    common: Common,
+}
+
+/// What many routes say alike.
+#[derive(Default)]
+struct Common {
+    listeners: Shared<Vec<String>>,
+    conditions: Shared<Conditions>,
+    keys: Shared<RouteKeys>,
 }
 
 impl<'k> Known<'k> {
@@ -130,6 +141,7 @@ impl<'k> Known<'k> {
         Self {
             references: References { listeners, upstreams },
             upstreams: &settings.upstreams,
+            common: Common::default(),
         }
     }
 }

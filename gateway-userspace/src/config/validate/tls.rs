@@ -10,11 +10,11 @@ use std::time::SystemTime;
 use rustls::pki_types::ServerName;
 
 use super::node::existing_name;
-use crate::config::given::{Given, Listener, ListenerProtocol, UpstreamTls};
+use crate::config::given::{self, Given, Listener, ListenerProtocol};
 use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
-use crate::config::settings::ListenerTls;
+use crate::config::settings::{ListenerTls, UpstreamTls};
 use crate::config::surroundings::{Invalid, Surroundings};
 use crate::tls::{
     ClientAuth, ClientSettings, ClientTls, Pair, Part, Roots, ServerSettings, TicketKeys, system_roots,
@@ -236,10 +236,10 @@ pub(super) fn roots(given: Option<&PathBuf>, path: &KeyPath, problems: &mut Prob
 
 /// `upstream.tls`; `None` where it speaks none, or there are problems.
 pub fn upstream(
-    given: Option<&UpstreamTls>,
+    given: Option<&given::UpstreamTls>,
     path: &KeyPath,
     problems: &mut Problems<'_>,
-) -> Option<Arc<ClientTls>> {
+) -> Option<UpstreamTls> {
     let given = given?;
     let roots = roots(given.ca_file.as_ref(), &path.key("ca_file"), problems);
     let name = given.server_name.as_ref().and_then(|name| {
@@ -250,19 +250,14 @@ pub fn upstream(
         }
         parsed
     });
-    let pair = match (&given.cert_file, &given.key_file) {
+    let own = match (&given.cert_file, &given.key_file) {
         (None, None) => None,
         (Some(cert_file), Some(key_file)) => {
             let cert_file = existing_name(cert_file, &path.key("cert_file"), problems)?;
             let key_file = existing_name(key_file, &path.key("key_file"), problems)?;
-            Some(pair(
-                &cert_file,
-                &key_file,
-                SystemTime::now(),
-                Invalid::Served,
-                path,
-                problems,
-            )?)
+            let now = SystemTime::now();
+            let pair = pair(&cert_file, &key_file, now, Invalid::Served, path, problems)?;
+            Some((pair, (cert_file, key_file)))
         }
         (Some(_), None) => {
             problems.add(
@@ -281,13 +276,17 @@ pub fn upstream(
             None
         }
     };
+    let (pair, files) = own.unzip();
     let settings = ClientSettings {
         roots: roots?,
         name,
         pair,
     };
     match ClientTls::new(&settings) {
-        Ok(tls) => Some(Arc::new(tls)),
+        Ok(client) => Some(UpstreamTls {
+            client: Arc::new(client),
+            files,
+        }),
         Err(error) => {
             problems.add(path, format!("cannot be used: {error}"), "write other files");
             None

@@ -123,7 +123,7 @@ impl ResolvedRoute {
             mirror: None,
             fallback: Fallback::default(),
             filters: Vec::new(),
-            http: RouteHttp::default(),
+            http: Arc::default(),
         });
         Self {
             upstreams: Box::new([Rc::clone(upstream)]),

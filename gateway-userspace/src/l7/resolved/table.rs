@@ -107,7 +107,7 @@ mod tests {
     use http::{HeaderValue, StatusCode};
 
     use super::*;
-    use crate::config::snapshot::{Fallback, Respond, RouteAction, RouteHttp};
+    use crate::config::snapshot::{Fallback, Respond, RouteAction};
     use crate::l7::metrics::Metrics;
     use crate::l7::resolved::route::RouteOf;
 
@@ -126,7 +126,7 @@ mod tests {
             mirror: None,
             fallback: Fallback::default(),
             filters: Vec::new(),
-            http: RouteHttp::default(),
+            http: Arc::default(),
         })
     }
 

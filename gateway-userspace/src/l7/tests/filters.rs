@@ -19,6 +19,7 @@ pub(super) fn filter(name: &str, kind: Settings) -> FilterSettings {
     FilterSettings {
         name: name.to_owned(),
         kind,
+        file: None,
     }
 }
 

@@ -293,7 +293,7 @@ impl Setup {
                     respond: self.fallback_respond.clone().map(Arc::new),
                 },
                 filters: compile::filters(&self.filters, &Owner::Route(name.into()), registry),
-                http: RouteHttp {
+                http: Arc::new(RouteHttp {
                     retry: self.retry.clone(),
                     timeout: self.timeout,
                     body_bytes_max: self.body_bytes_max,
@@ -302,7 +302,7 @@ impl Setup {
                     try_timeout: self.try_timeout,
                     deadline_header: self.deadline_header.map(http::HeaderName::from_static),
                     ..RouteHttp::default()
-                },
+                }),
             })
         };
         let respond = Arc::new(respond(StatusCode::OK, "own"));
@@ -455,6 +455,20 @@ impl Gateway {
     pub(super) fn reconfigure(&mut self, workers: usize, text: &str) {
         let next = configured(workers, text, self.number + 1, &self.registry);
         self.put_in_force(next);
+    }
+
+    /// Workers may see it, but are not told.
+    pub(super) fn show(&mut self, setup: &Setup) {
+        let next = setup.snapshot(self.number + 1, &self.registry);
+        self.number = next.number;
+        self.shared.snapshot.store(Arc::new(next));
+    }
+
+    /// Tells workers of what they may have seen.
+    pub(super) fn tell_shown(&mut self) {
+        let shown = self.shared.snapshot.load_full();
+        let prepared = self.workers.prepare(&shown).unwrap();
+        self.workers.commit(prepared, shown);
     }
 
     fn put_in_force(&mut self, next: Snapshot) {

@@ -162,6 +162,7 @@ async fn a_copy_that_cannot_be_sent_is_counted_and_harms_nobody() {
     let gone = Server {
         address: closed_port().await,
         connections: Arc::default(),
+        open: Arc::default(),
     };
     let breaker = "circuit_breaker={min_calls=1}\noutlier={consecutive_failures=1}";
     let gateway = Gateway::configured(1, &text(&main, &gone, "mirror={upstream='copies'}", breaker));

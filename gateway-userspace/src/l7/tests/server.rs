@@ -40,6 +40,8 @@ pub(super) async fn echo(request: Request<Incoming>) -> Response<Body> {
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) connections: Arc<AtomicUsize>,
+    /// Of those with TLS, which are open.
+    pub(super) open: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -81,7 +83,12 @@ impl Server {
                 });
             }
         });
-        Self { address, connections }
+        let open = Arc::default();
+        Self {
+            address,
+            connections,
+            open,
+        }
     }
 
     /// The same behind TLS, with ALPN; a client that shows no certificate of `roots`, if there are some, is turned away.
@@ -107,11 +114,13 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let (counted, handler) = (Arc::clone(&connections), Arc::new(handler));
+        let open = Arc::new(AtomicUsize::new(0));
+        let held = Arc::clone(&open);
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 counted.fetch_add(1, Ordering::Relaxed);
-                let (handler, acceptor) = (Arc::clone(&handler), acceptor.clone());
+                let (handler, acceptor, held) = (Arc::clone(&handler), acceptor.clone(), Arc::clone(&held));
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else {
                         return;
@@ -121,12 +130,18 @@ impl Server {
                         async move { Ok::<_, Infallible>(answer.await) }
                     });
                     let builder = auto::Builder::new(TokioExecutor::new());
+                    held.fetch_add(1, Ordering::Relaxed);
                     let served = builder.serve_connection(TokioIo::new(stream), service).await;
+                    held.fetch_sub(1, Ordering::Relaxed);
                     drop(served.map_err(|error| error.to_string()));
                 });
             }
         });
-        Self { address, connections }
+        Self {
+            address,
+            connections,
+            open,
+        }
     }
 
     /// Answers with what it got: method, target, fields, and the length of the body.
@@ -137,6 +152,11 @@ impl Server {
     /// An answer that says who gave it.
     pub(super) async fn named(name: &'static str) -> Self {
         Self::start(move |_| async move { Response::new(full(name)) }).await
+    }
+
+    /// Connections with TLS that are open.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     pub(super) fn connections(&self) -> usize {

@@ -1,6 +1,7 @@
 //! Listeners with TLS, against rustls as the client.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{StatusCode, Version};
@@ -16,7 +17,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::harness::*;
 use crate::config::snapshot::UpstreamProtocol;
-use crate::registry::Channel;
+use crate::l7::resolved::{Owner, Resolved};
+use crate::registry::{Channel, Registry};
 use crate::tls::testing::Authority;
 use crate::tls::{ClientAuth, ClientSettings, MinVersion, Security, ServerSettings, provider};
 
@@ -383,4 +385,173 @@ async fn where_tls_fails_the_plain_channel_is_taken() {
     let gateway = Gateway::start(&setup);
     let answer = get_up(&gateway).await;
     assert_eq!((answer.status, answer.text()), (200, "plain"));
+}
+
+/// A server that asks for a certificate, and a gateway that shows one.
+async fn asked_for_a_certificate(authority: &Authority) -> (Server, Setup, Gateway) {
+    let own = authority.pair(&["users.internal"]);
+    let server = Server::start_tls(own, Some(authority.roots()), echo).await;
+    let mut setup = Setup::new(1, &[server.address]);
+    setup.upstream_tls = Some(ClientSettings {
+        pair: Some(authority.pair(&["gateway.internal"])),
+        ..upstream_tls(authority)
+    });
+    let gateway = Gateway::start(&setup);
+    (server, setup, gateway)
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_on_new_connections_and_idle_ones_of_the_old_close() {
+    let authority = Authority::new("services");
+    for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
+        let (server, mut setup, mut gateway) = asked_for_a_certificate(&authority).await;
+        setup.protocol = protocol;
+        gateway.reload(&setup);
+        for _ in 0..2 {
+            assert_eq!(get_up(&gateway).await.status, 200);
+        }
+        let before = server.connections();
+        assert_eq!(server.open(), 1, "{protocol:?}: one is kept");
+        gateway.reload(&setup);
+        assert_eq!(get_up(&gateway).await.status, 200);
+        assert_eq!(server.connections(), before, "{protocol:?}: nothing has changed");
+        setup.upstream_tls = Some(ClientSettings {
+            pair: Some(authority.pair(&["gateway.internal"])),
+            ..upstream_tls(&authority)
+        });
+        gateway.reload(&setup);
+        wait_until("the idle one closes", || server.open() == 0).await;
+        assert_eq!(get_up(&gateway).await.status, 200);
+        assert_eq!(server.connections(), before + 1, "{protocol:?}");
+    }
+}
+
+#[test]
+fn what_runs_at_an_endpoint_goes_on_over_a_renewed_certificate_and_not_where_less_is_trusted() {
+    let (authority, other) = (Authority::new("services"), Authority::new("other"));
+    let registry = Registry::default();
+    let resolve = |tls: Option<ClientSettings>, before: Option<&Resolved>| {
+        let mut setup = Setup::new(1, &["192.0.2.1:443".parse().unwrap()]);
+        setup.upstream_tls = tls;
+        let snapshot = Arc::new(setup.snapshot(1, &registry));
+        Resolved::new(snapshot, Arc::default(), before, &Owner::alone())
+    };
+    let with = |roots: &[&Authority], own: Option<&Authority>| {
+        let mut tls = upstream_tls(&authority);
+        tls.roots.certificates = roots.iter().flat_map(|from| from.roots().certificates).collect();
+        tls.pair = own.map(|from| from.pair(&["gateway.internal"]));
+        Some(tls)
+    };
+    let rows = [
+        ("our certificate", with(&[&authority], Some(&authority)), true),
+        ("one more authority", with(&[&authority, &other], None), true),
+        ("another authority", with(&[&other], None), false),
+        ("no TLS", None, false),
+    ];
+    for (what, next, goes_on) in rows {
+        let before = resolve(with(&[&authority], None), None);
+        let pool = Rc::clone(&before.upstreams["users"].endpoints[0].pool);
+        let next = resolve(next, Some(&before));
+        assert!(
+            !Rc::ptr_eq(&pool, &next.upstreams["users"].endpoints[0].pool),
+            "{what}"
+        );
+        let now = tokio::time::Instant::now();
+        before.replaced_by(&next, now);
+        let some_day = now + std::time::Duration::from_secs(86_400);
+        assert_eq!(pool.ends.is_due(some_day), !goes_on, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn when_our_certificate_ends_is_told() {
+    let authority = Authority::new("services");
+    let (_server, setup, gateway) = asked_for_a_certificate(&authority).await;
+    let pair = setup.upstream_tls.as_ref().and_then(|tls| tls.pair.as_ref());
+    let until = pair.unwrap().facts.not_after;
+    let until = until.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let line = format!(
+        "gateway_upstream_certificate_expiry_seconds{{upstream=\"users\",name=\"gateway.internal\"}} {until}"
+    );
+    let metrics = gateway.metrics();
+    assert!(metrics.contains(&line), "{line} is not in:\n{metrics}");
+}
+
+/// Who learns first of new settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// The worker, as it is told.
+    Worker,
+    /// A request, which finds them.
+    Request,
+}
+
+/// Whether a connection that is idle when a listener's settings change has to end, or stays.
+async fn ends_after(change: impl Fn(&Authority, &mut ServerSettings), first: First) -> bool {
+    let authority = Authority::new("root");
+    let server = Server::named("up").await;
+    let mut setup = Setup::new(1, &[server.address]);
+    setup.tls = Some(settings(&authority));
+    let mut gateway = Gateway::start(&setup);
+    let config = Arc::new(client(&authority, None));
+    let mut held = Vec::new();
+    let asked = "GET /up HTTP/1.1\r\nhost: a.example\r\n\r\n";
+    for _ in 0..2 {
+        let mut stream = connect(&config, gateway.address(), "a.example").await.unwrap();
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let mut answer = [0; 4096];
+        assert!(stream.read(&mut answer).await.unwrap() > 0);
+        held.push(stream);
+    }
+    change(&authority, setup.tls.as_mut().unwrap());
+    let mut other = held.pop().unwrap();
+    if first == First::Request {
+        gateway.show(&setup);
+        other.write_all(asked.as_bytes()).await.unwrap();
+        let mut answer = [0; 4096];
+        assert!(other.read(&mut answer).await.unwrap() > 0);
+        gateway.tell_shown();
+    } else {
+        gateway.reload(&setup);
+    }
+    let mut rest = [0; 16];
+    let read = tokio::time::timeout(std::time::Duration::from_secs(2), held[0].read(&mut rest));
+    match read.await {
+        Ok(end) => {
+            assert_eq!(end.unwrap(), 0, "it ends in order");
+            true
+        }
+        Err(_) => {
+            // It still serves.
+            held[0].write_all(asked.as_bytes()).await.unwrap();
+            assert!(held[0].read(&mut rest).await.unwrap() > 0);
+            false
+        }
+    }
+}
+
+#[tokio::test]
+async fn connections_that_other_settings_let_in_end_and_those_of_a_renewed_certificate_stay() {
+    type Change = fn(&Authority, &mut ServerSettings);
+    let rows: [(&str, bool, Change); 5] = [
+        ("nothing", false, |_, _| {}),
+        ("a renewed certificate", false, |authority, tls| {
+            tls.pairs[0] = authority.pair(&["a.example", "www.a.example"]);
+        }),
+        ("the oldest version", true, |_, tls| {
+            tls.min_version = MinVersion::Tls13
+        }),
+        ("client certificates", true, |authority, tls| {
+            tls.client_auth = ClientAuth::Optional;
+            tls.client_roots = Some(authority.roots());
+        }),
+        ("how many handshakes at once", false, |_, tls| {
+            tls.handshakes_max = 9
+        }),
+    ];
+    for (what, ends, change) in rows {
+        for first in [First::Worker, First::Request] {
+            assert_eq!(ends_after(change, first).await, ends, "{what}, {first:?}");
+        }
+    }
 }

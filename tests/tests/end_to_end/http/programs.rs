@@ -1,13 +1,21 @@
-//! Programs that people use: curl, nghttp, h2load, wrk. They must be there: `cargo xtask test` installs them.
+//! Programs that people use: curl, nghttp, h2load, wrk, and scanners of TLS. They must be there: `cargo xtask test` installs them.
 
+#[path = "programs/authority.rs"]
+mod authority;
 #[path = "programs/curl.rs"]
 mod curl;
 #[path = "programs/load.rs"]
 mod load;
+#[path = "programs/scanners.rs"]
+mod scanners;
+#[path = "programs/secrets.rs"]
+mod secrets;
 #[path = "programs/sticky.rs"]
 mod sticky;
 #[path = "programs/tls.rs"]
 mod tls;
+#[path = "programs/upstream_tls.rs"]
+mod upstream_tls;
 
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -24,6 +32,11 @@ const PROGRAM_LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs a program to its end beside the servers of the test, and gives its output.
 async fn output(program: &str, arguments: &[&str]) -> Output {
+    output_within(program, arguments, PROGRAM_LIMIT).await
+}
+
+/// As [`output`], for what may take longer.
+async fn output_within(program: &str, arguments: &[&str], limit: Duration) -> Output {
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -34,7 +47,7 @@ async fn output(program: &str, arguments: &[&str]) -> Output {
     assert!(started.is_ok(), "{program}: {:?}; install it", started.err());
     let child = started.expect("checked above");
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
-    let ended = within_time(program, PROGRAM_LIMIT, ended).await;
+    let ended = within_time(program, limit, ended).await;
     ended.expect("a thread").expect("its output")
 }
 

@@ -15,13 +15,18 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// Runs a test alone, on two threads of its own: clients, servers and the gateway share two cores.
 pub fn run(test: impl Future<Output = ()>) {
+    run_within(TEST_TIMEOUT, test);
+}
+
+/// As [`run`], for a test that may take longer.
+pub fn run_within(limit: Duration, test: impl Future<Output = ()>) {
     let _turn = one_at_a_time();
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime");
-    runtime.block_on(within_time("the test", TEST_TIMEOUT, test));
+    runtime.block_on(within_time("the test", limit, test));
     // Scripts that wait for ever are no reason to wait.
     runtime.shutdown_background();
 }

@@ -1,11 +1,13 @@
 //! `basic_auth` and `api_key`: their files, and where requests have their keys.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::{changeable, secrets};
+use super::changeable;
+use super::secrets::{self, Wrong};
 use crate::config::given;
 use crate::config::limits;
 use crate::config::path::KeyPath;
@@ -33,22 +35,59 @@ pub(super) fn basic_auth(
             format!("write 1 to {REALM_CHARS_MAX} printable ASCII characters but quotes and backslashes");
         problems.add(&path.key("realm"), "that is no realm", remedy);
     }
-    let file = path.key("file");
+    let users = secrets::of(given.file.as_ref(), &path.key("file"), problems, users)?;
+    let challenge = HeaderValue::from_str(&format!("Basic realm=\"{realm}\", charset=\"UTF-8\""));
+    with_users(challenge.ok()?, users)
+}
+
+fn with_users(challenge: HeaderValue, users: Vec<basic_auth::User>) -> Option<basic_auth::Settings> {
+    Some(basic_auth::Settings {
+        challenge,
+        some: Arc::clone(&users.first()?.hash),
+        users,
+    })
+}
+
+/// The same with the users that the file has now.
+///
+/// # Errors
+/// What is wrong with it, and what helps.
+pub(super) fn renewed_users(held: &basic_auth::Settings, file: &Path) -> Result<basic_auth::Settings, Wrong> {
+    let nobody = || ("names nobody".to_owned(), format!("add a line with: {MAKE_USER}"));
+    with_users(held.challenge.clone(), users(file)?).ok_or_else(nobody)
+}
+
+/// Users of a file, each once.
+///
+/// # Errors
+/// What is wrong with it, and what helps.
+pub(super) fn users(file: &Path) -> Result<Vec<basic_auth::User>, Wrong> {
     let read = |name, secret: &str| {
         let hash = Arc::new(Hash::parse(secret)?);
         Ok(basic_auth::User { name, hash })
     };
-    let users = secrets::lines(given.file.as_ref(), &file, problems, MAKE_USER, read)?;
+    let users = secrets::lines(file, MAKE_USER, read)?;
     let mut names = HashSet::new();
     if let Some(user) = users.iter().find(|user| !names.insert(user.name.as_bytes())) {
         let name = user.name.to_str().unwrap_or_default();
-        problems.add(&file, format!("{name} stands there twice"), "remove one line");
+        return Err((
+            format!("is wrong: {name} stands there twice"),
+            "remove one line".to_owned(),
+        ));
     }
-    Some(basic_auth::Settings {
-        challenge: HeaderValue::from_str(&format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")).ok()?,
-        some: Arc::clone(&users.first()?.hash),
-        users,
-    })
+    Ok(users)
+}
+
+/// Keys of a file.
+///
+/// # Errors
+/// What is wrong with it, and what helps.
+pub(super) fn keys(file: &Path) -> Result<Vec<api_key::Key>, Wrong> {
+    let read = |name, secret: &str| {
+        let digest = digest(secret).ok_or("is no SHA-256 of 64 hexadecimal digits")?;
+        Ok(api_key::Key { name, digest })
+    };
+    secrets::lines(file, MAKE_KEY, read)
 }
 
 /// Keys' digests; `None` where they cannot be read.
@@ -77,11 +116,7 @@ pub(super) fn api_key(
             None
         }
     };
-    let read = |name, secret: &str| {
-        let digest = digest(secret).ok_or("is no SHA-256 of 64 hexadecimal digits")?;
-        Ok(api_key::Key { name, digest })
-    };
-    let keys = secrets::lines(given.file.as_ref(), &path.key("file"), problems, MAKE_KEY, read)?;
+    let keys = secrets::of(given.file.as_ref(), &path.key("file"), problems, keys)?;
     Some(api_key::Settings { place: place?, keys })
 }
 

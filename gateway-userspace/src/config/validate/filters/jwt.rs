@@ -17,7 +17,7 @@ use crate::config::validate::node::existing_name;
 use crate::config::validate::tls;
 use crate::filters::jwt::fetched::Publisher;
 use crate::filters::jwt::{Key, Keys, Settings, Source, set};
-use crate::tls::{ClientSettings, ClientTls};
+use crate::tls::{ClientSettings, ClientTls, Roots};
 
 /// What tokens must be; `None` where it cannot be read.
 pub(super) fn jwt(given: &given::Jwt, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Settings> {
@@ -67,7 +67,7 @@ pub(super) fn jwt(given: &given::Jwt, path: &KeyPath, problems: &mut Problems<'_
             let path = path.key("jwks_file");
             let file = existing_name(file, &path, problems)?;
             match keys(&file, &algorithms) {
-                Ok(keys) => Some(Keys::Given(keys)),
+                Ok(keys) => Some(Keys::Given { keys, algorithms }),
                 Err((fault, remedy)) => {
                     problems.add(&path, format!("{} {fault}", file.display()), remedy);
                     None
@@ -104,6 +104,43 @@ fn of_url_alone(given: &given::Jwt, path: &KeyPath, problems: &mut Problems<'_>)
             "remove it, or write jwks_url instead of jwks_file",
         );
     }
+}
+
+/// The same with what the file holds now: keys, or the authorities of who publishes them.
+///
+/// # Errors
+/// What is wrong with the file, and what helps.
+pub(super) fn renewed(held: &Settings, file: &Path) -> Result<Settings, Wrong> {
+    let keys = match &held.keys {
+        Keys::Given { algorithms, .. } => Keys::Given {
+            keys: keys(file, algorithms)?,
+            algorithms: algorithms.clone(),
+        },
+        Keys::Fetched {
+            publisher,
+            algorithms,
+        } => {
+            let settings = ClientSettings {
+                roots: Roots::load(file).map_err(|fault| (fault.fault, fault.remedy))?,
+                name: None,
+                pair: None,
+            };
+            let tls = ClientTls::new(&settings).map_err(|error| {
+                (
+                    format!("cannot be used: {error}"),
+                    "write another file".to_owned(),
+                )
+            })?;
+            Keys::Fetched {
+                publisher: Publisher {
+                    tls: Some(Arc::new(tls)),
+                    ..publisher.clone()
+                },
+                algorithms: algorithms.clone(),
+            }
+        }
+    };
+    Ok(Settings { keys, ..held.clone() })
 }
 
 fn publisher(
@@ -274,7 +311,7 @@ mod tests {
         ];
         for (index, (rest, expected)) in rows.into_iter().enumerate() {
             let settings = load(&format!("pins-{index}"), tokens::KEYS, rest).unwrap();
-            let Keys::Given(keys) = &settings.keys else {
+            let Keys::Given { keys, .. } = &settings.keys else {
                 panic!("not given")
             };
             let seen: Vec<_> = keys

@@ -15,23 +15,33 @@ use crate::config::validate::node::existing_name;
 /// What is wrong with a file, and what to do.
 pub(super) type Wrong = (String, String);
 
-/// The lines of a file, read by `read`; what is wrong with it stands in `problems` afterwards, and `None` here. Texts of
-/// problems have nothing of the secrets.
-pub(super) fn lines<T>(
+/// What a file holds, by `read`; what is wrong with it stands in `problems` afterwards, and `None` here.
+pub(super) fn of<T>(
     file: Option<&PathBuf>,
     path: &KeyPath,
     problems: &mut Problems<'_>,
-    make: &str,
-    read: impl Fn(HeaderValue, &str) -> Result<T, &'static str>,
-) -> Option<Vec<T>> {
+    read: impl Fn(&Path) -> Result<T, Wrong>,
+) -> Option<T> {
     let file = existing_name(file?, path, problems)?;
-    match text(&file, Readers::Own).and_then(|text| parsed(&text, make, read)) {
-        Ok(lines) => Some(lines),
+    match read(&file) {
+        Ok(content) => Some(content),
         Err((fault, remedy)) => {
             problems.add(path, format!("{} {fault}", file.display()), remedy);
             None
         }
     }
+}
+
+/// The lines of a file, each by `read`.
+///
+/// # Errors
+/// What is wrong with it; the text has nothing of the secrets.
+pub(super) fn lines<T>(
+    file: &Path,
+    make: &str,
+    read: impl Fn(HeaderValue, &str) -> Result<T, &'static str>,
+) -> Result<Vec<T>, Wrong> {
+    parsed(&text(file, Readers::Own)?, make, read)
 }
 
 fn parsed<T>(

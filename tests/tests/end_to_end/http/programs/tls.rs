@@ -1,86 +1,19 @@
 //! TLS from outside: curl with and without a certificate of its own, and certificates that are renewed under load.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use gateway_tests::lab::wait::wait_until;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::KeyPair;
 
 use super::super::gateway::{Gateway, Setup, Speaks};
 use super::super::within::run;
+use super::authority::{Authority, secured};
 use super::{echo, output, told};
 
 /// How often certificates are renewed under load.
 const RENEWALS: u64 = 50;
 /// From a renewal until it is in force: the gateway waits for a third of a second without a change.
 const RENEWAL_LIMIT: Duration = Duration::from_secs(10);
-
-/// An authority with a folder, removed in the end.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: PathBuf,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let folder =
-            std::env::temp_dir().join(format!("gateway-certificates-{:016x}", rand::random::<u64>()));
-        fs::create_dir(&folder).expect("a folder");
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "test root");
-        let key = KeyPair::generate().expect("a key");
-        let issuer = CertifiedIssuer::self_signed(params, key).expect("a root");
-        let authority = Self { issuer, folder };
-        authority.put("ca.pem", &authority.issuer.pem());
-        authority
-    }
-
-    /// Writes `NAME.pem` and `NAME.key`, each whole by a rename, the certificate valid for so many days.
-    fn issue(&self, name: &str, host: &str, days: u64) {
-        let mut params = CertificateParams::new([host.to_owned()]).expect("a name");
-        params.distinguished_name.push(DnType::CommonName, host);
-        params.not_before = (SystemTime::now() - Duration::from_secs(86_400)).into();
-        params.not_after = (SystemTime::now() + Duration::from_secs(days * 86_400)).into();
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        self.put(&format!("{name}.pem"), &certificate.pem());
-        self.put(&format!("{name}.key"), &key.serialize_pem());
-    }
-
-    fn put(&self, name: &str, content: &str) {
-        use std::os::unix::fs::PermissionsExt;
-        let new = self.folder.join("new");
-        fs::write(&new, content).expect("a file");
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).expect("its mode");
-        fs::rename(&new, self.folder.join(name)).expect("a file in its place");
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.join(name).display().to_string()
-    }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.folder) {
-            eprintln!("{}: {error}", self.folder.display());
-        }
-    }
-}
-
-fn secured(setup: Setup, folder: &Path, more: &str) -> Setup {
-    let file = |name: &str| folder.join(name).display().to_string();
-    setup
-        .listener("protocol = \"https\"")
-        .listener(&format!(
-            "certificates = [{{ cert_file = \"{}\", key_file = \"{}\" }}]",
-            file("web.pem"),
-            file("web.key")
-        ))
-        .listener(more)
-}
 
 #[test]
 fn curl_speaks_every_version_over_tls_and_shows_a_certificate_where_it_must() {
