@@ -212,7 +212,7 @@ fn what_was_set_outlives_reloads_and_restarts_until_it_is_deleted() {
                 .any(|line| line.starts_with("x ") && line.ends_with("admin API")),
             "{listed}"
         );
-        let explained = text(&command(&gateway, &["explain", "request", "http://a.example/x"]).stdout);
+        let explained = text(&command(&gateway, &["explain", "request", "GET", "http://a.example/x"]).stdout);
         assert!(explained.contains("routes.toml line 4: route[0]"), "{explained}");
 
         block_in_place(|| gateway.restart(&setup));
