@@ -230,6 +230,9 @@ mod tests {
         json!({ "name": name, "listeners": ["web", "other"], "upstream": "u", "match": matching })
     }
 
+    /// What a step is called, and what it makes of settings.
+    type Step<'s> = (&'s str, &'s dyn Fn(&Settings) -> Settings);
+
     /// What a router says of many requests.
     fn answers(snapshot: &Snapshot) -> Vec<String> {
         let mut all = Vec::new();
@@ -262,7 +265,7 @@ mod tests {
         let (registry, nobody) = (Registry::default(), Answers::default());
         let mut before = settings();
         let mut old = compile(&before, &registry, &nobody, 1);
-        let steps: [(&str, &dyn Fn(&Settings) -> Settings); 9] = [
+        let steps: [Step<'_>; 9] = [
             ("one is added", &|s| {
                 with(s, &route("c", json!({ "hosts": ["c.example"], "path": "/x" })))
             }),
