@@ -91,7 +91,7 @@ async fn serve(settings: Settings) -> Result<()> {
     checks.apply(&snapshot);
     let guards = Driver::start(&tokio::runtime::Handle::current());
     guards.apply(&snapshot);
-    let keys = Fetcher::start(tokio::runtime::Handle::current());
+    let keys = Fetcher::start(tokio::runtime::Handle::current(), names.asker());
     keys.apply(&snapshot);
 
     let mut metrics = Metrics::default();

@@ -17,6 +17,7 @@ use crate::config::snapshot::Snapshot;
 use crate::filters::Filter;
 use crate::filters::jwt::Verifier;
 use crate::filters::jwt::fetched::{Fetched, Publisher};
+use crate::names::Asker;
 use fetch::{Fault, fetch};
 
 /// At least so long from the beginning of one fetch to that of the next.
@@ -29,6 +30,8 @@ const _: () = assert!(FETCH_MAX.as_secs() < BETWEEN.as_secs());
 #[derive(Debug)]
 pub struct Fetcher {
     runtime: Handle,
+    /// Who tells issuers' addresses.
+    names: Asker,
     jobs: Mutex<Vec<Job>>,
 }
 
@@ -48,9 +51,10 @@ impl Drop for Job {
 
 impl Fetcher {
     /// Fetches nothing yet.
-    pub fn start(runtime: Handle) -> Self {
+    pub fn start(runtime: Handle, names: Asker) -> Self {
         Self {
             runtime,
+            names,
             jobs: Mutex::default(),
         }
     }
@@ -82,9 +86,9 @@ impl Fetcher {
     }
 
     fn job(&self, set: &Arc<Fetched>, publisher: &Publisher) -> Job {
-        let (fetched, from) = (Arc::clone(set), publisher.clone());
+        let (fetched, from, names) = (Arc::clone(set), publisher.clone(), self.names.clone());
         let task = self.runtime.spawn(async move {
-            keep(&fetched, &from, || fetch(&from)).await;
+            keep(&fetched, &from, || fetch(&from, &names)).await;
         });
         Job {
             set: Arc::clone(set),

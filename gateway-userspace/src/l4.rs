@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod collect;
 pub mod counters;
 pub mod dataplane;
+mod descriptors;
 pub mod desired;
 pub mod error;
 pub mod explain;

@@ -4,7 +4,8 @@
 //! upstream pools and balancer turns. What workers share is [`Shared`]: the snapshot, counters, the count of
 //! connections, and the access log's queue; none of it makes a worker wait. Files in reading order: `workers` (the
 //! control side), `bind`, `worker` (a thread's life), `accept` and `admission`, `connection` (its task, over `stream`
-//! and the inspector, with its `client_text`), `server`, `serve` (**the** request's way), `host`, `path`, `target`, `headers`, `switch`,
+//! and the inspector, with its `client_text`), `server`, `serve` (**the** request's way), `admit` (its part that
+//! waits for nobody), `host`, `path`, `target`, `headers`, `switch`,
 //! `deadline`, `filter`, `faults`, `forward`, `mirror`, `attempt`, `pool`, `body`, `tunnel`, `respond`, `answers`, `record` (how each request
 //! ends), `exchange`
 //! (what the sweep sees of it) and `ends`, `metrics`.
@@ -12,6 +13,7 @@
 
 mod accept;
 mod admission;
+mod admit;
 mod answers;
 mod attempt;
 mod authority;

@@ -5,6 +5,7 @@
 //! becomes a new snapshot is left to `control`.
 
 mod ask;
+mod asker;
 mod collect;
 mod state;
 
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::config::{Answers, Settings};
 use ask::Source;
+pub use asker::Asker;
 use state::{Action, Event, Name};
 
 /// How long a start or a reload waits for the first answers; then it goes on without those that are missing.
@@ -145,6 +147,11 @@ impl Names {
             let missing = *unasked.borrow();
             FirstAnswers::Late(missing)
         }
+    }
+
+    /// Asks for other names than endpoints', of the same servers.
+    pub fn asker(&self) -> Asker {
+        Asker::new(&self.shared)
     }
 
     /// What is known now.
@@ -290,4 +297,4 @@ impl Resolution {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

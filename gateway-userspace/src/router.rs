@@ -3,8 +3,8 @@
 //! Precedence is that of the Kubernetes Gateway API (v1, HTTPRoute: "hostnames" and "matches"): an exact host, the
 //! longer wildcard, any; then an exact path, a path with parameters (which that API lacks; more literal segments
 //! first, of equals the one whose literals come first), the longer prefix, a regular expression; then a match that names
-//! the method over one that takes all; then the one that asks for more headers, more of the query, more cookies, for a
-//! client; at last the order in which they were added. Where a more specific pattern rejects a request, a less specific
+//! the method over one that takes all; then the one that asks for more headers, more of the query, more cookies, more of
+//! the client's certificate, for a client; at last the order in which they were added. Where a more specific pattern rejects a request, a less specific
 //! one may still take it; where all that have its path and what else they ask for reject its method, it is 405 here, and
 //! 404 in that API.
 //! Paths are a tree of segments; what else routes ask for is tried where that leads to, so that a lookup costs by the
@@ -12,6 +12,7 @@
 //! This file and its submodules stand alone, so that a fuzz target can include them.
 
 mod candidates;
+mod certificate;
 mod conditions;
 mod expression;
 mod paths;
@@ -26,6 +27,7 @@ use http::{HeaderMap, Method};
 use candidates::Wanted;
 use paths::{Outcome, Paths, Table};
 
+pub use certificate::{Certificate, NameKind};
 pub use conditions::{Claims, Condition, Conditions, Facts, Source, Test};
 pub use expression::{COMPILED_BYTES_MAX, EXPRESSION_BYTES_MAX, Expression};
 pub use pattern::Parameters;
@@ -240,6 +242,7 @@ impl Router {
             query: None,
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             claims: Claims::Ignored,
+            certificate: None,
         };
         self.find_either(host, path, None, method, &facts)
     }
@@ -403,6 +406,7 @@ mod tests {
             query: None,
             client: "192.0.2.1".parse().unwrap(),
             claims: Claims::Ignored,
+            certificate: None,
         })
     }
 

@@ -9,6 +9,7 @@ mod client_auth;
 mod pair;
 mod pem;
 mod server;
+mod subject;
 mod tickets;
 
 pub use choice::{Choice, Chosen};

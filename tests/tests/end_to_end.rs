@@ -13,6 +13,8 @@ mod changes;
 mod datagrams;
 #[path = "end_to_end/deaths.rs"]
 mod deaths;
+#[path = "end_to_end/explained.rs"]
+mod explained;
 #[path = "end_to_end/failover.rs"]
 mod failover;
 #[path = "end_to_end/http.rs"]

@@ -16,6 +16,7 @@ use gateway::explain::packet::{self, Flags};
 use gateway::explain::request::{self, Fate};
 use gateway::l7;
 use gateway::registry::Registry;
+use gateway::tls::ClientCertificate;
 use http::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -55,6 +56,9 @@ pub struct RequestArgs {
     /// The name that the client asked for in its TLS handshake [default: the URL's host].
     #[arg(long, value_name = "NAME")]
     sni: Option<String>,
+    /// The certificate that the client shows, as PEM; it is taken to be good [default: it shows none].
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    client_certificate: Option<PathBuf>,
     /// Explain by this configuration file alone, without a node: names of endpoints are not resolved, and nothing is known of
     /// their state.
     #[arg(
@@ -132,8 +136,8 @@ pub fn explain(what: &What) -> anyhow::Result<ExitCode> {
 
 fn explain_request(given: &RequestArgs) -> anyhow::Result<bool> {
     let (explained, value) = match &given.config {
-        Some(file) => by_file(file, &given.question())?,
-        None => ask(&given.connection, "/v1/explain/request", &given.question())?,
+        Some(file) => by_file(file, &given.question()?)?,
+        None => ask(&given.connection, "/v1/explain/request", &given.question()?)?,
     };
     show(given.connection.form(), &value, |style| {
         text::request(&explained, style)
@@ -174,15 +178,21 @@ fn by_file(file: &Path, question: &request::Question) -> anyhow::Result<(request
 }
 
 impl RequestArgs {
-    fn question(&self) -> request::Question {
-        request::Question {
+    /// # Errors
+    /// The file of the certificate has none.
+    fn question(&self) -> Result<request::Question, Unanswerable> {
+        let certificate = self.client_certificate.as_deref().map(ClientCertificate::load);
+        let certificate = certificate.transpose();
+        let certificate = certificate.map_err(|fault| Unanswerable(fault.to_string()))?;
+        Ok(request::Question {
+            certificate: certificate.map(request::Holder::from),
             method: self.method.clone(),
             url: self.url.clone(),
             headers: self.headers.clone(),
             client: self.client,
             listener: self.listener.clone(),
             sni: self.sni.clone(),
-        }
+        })
     }
 }
 
@@ -240,8 +250,16 @@ mod tests {
         };
         let headers = [("x-tenant", "blue"), ("a", "")];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(given.question().headers, headers);
-        assert_eq!(given.question().client, Some("10.0.0.1".parse().unwrap()));
+        let question = given.question().unwrap();
+        assert_eq!(question.headers, headers);
+        assert_eq!(question.client, Some("10.0.0.1".parse().unwrap()));
+        let Some(What::Request(given)) =
+            read(&["request", "GET", url, "--client-certificate", "/nowhere/a.pem"])
+        else {
+            panic!("not read")
+        };
+        let refused = given.question().unwrap_err().to_string();
+        assert!(refused.contains("/nowhere/a.pem cannot be read"), "{refused}");
         let Some(What::Packet(given)) = read(&["packet", "--from", "10.0.0.1:1", "--to", "10.0.0.2:2"])
         else {
             panic!("not read")

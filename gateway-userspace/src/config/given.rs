@@ -38,7 +38,7 @@ pub use filters::{
 };
 pub use guard::{CircuitBreaker, EndpointLimits, Hash, Outlier, UpstreamLimits};
 pub use keys::{ListenerKeys, RouteKeys};
-pub use matching::{FieldMatch, Match};
+pub use matching::{CertificateMatch, FieldMatch, Match, SanMatch, SanType, SubjectMatch};
 pub use retry::{Fallback, Retry};
 pub use sticky::Sticky;
 pub use subsets::{Subset, SubsetBy};

@@ -6,6 +6,7 @@
 mod actions;
 mod added;
 mod balancing;
+mod certificate;
 mod channels;
 mod cluster;
 mod dataplane;

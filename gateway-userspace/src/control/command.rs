@@ -1,18 +1,14 @@
 //! What the admin API asks of the control loop, and who answers what.
 
-use std::sync::Arc;
-
 use tokio::sync::oneshot;
 
 use super::controller::Controller;
+use super::explain::InForce;
 use crate::admin::ApiError;
 use crate::admin::breakers::{Breaker, Switched};
 use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
 use crate::admin::routes::{Changed, Order};
 use crate::admin::status::{Node, NodeState, Status};
-use crate::config::Settings;
-use crate::config::snapshot::Snapshot;
-use crate::explain::packet;
 use crate::resilience::breaker::Force;
 
 /// Commands that may wait: operators and scripts are few.
@@ -35,13 +31,8 @@ pub enum Command {
     Renew(Place, Renewal, oneshot::Sender<Result<Renewed, ApiError>>),
     /// An endpoint goes.
     Withdraw(Place, oneshot::Sender<Result<Withdrawn, ApiError>>),
-    /// What is in force, for explanations: the settings, and what they were compiled to.
-    InForce(oneshot::Sender<(Settings, Arc<Snapshot>)>),
-    /// What would become of a packet.
-    ExplainPacket(
-        packet::Question,
-        oneshot::Sender<Result<packet::Explained, ApiError>>,
-    ),
+    /// What is in force, for explanations and listings.
+    InForce(oneshot::Sender<InForce>),
     /// A route is set or deleted.
     ChangeRoute(Order, oneshot::Sender<Result<Changed, ApiError>>),
     /// A circuit breaker is forced, or (`None`) released.
@@ -63,10 +54,7 @@ impl Controller {
             Command::Reload(reply) => drop(reply.send(self.reload().await)),
             Command::Renew(place, renewal, reply) => drop(reply.send(self.renew(&place, &renewal))),
             Command::Withdraw(place, reply) => drop(reply.send(self.withdraw(&place))),
-            Command::InForce(reply) => {
-                drop(reply.send((self.parts.settings.clone(), self.snapshot())));
-            }
-            Command::ExplainPacket(question, reply) => drop(reply.send(self.explain_packet(&question))),
+            Command::InForce(reply) => drop(reply.send(self.in_force())),
             Command::ChangeRoute(order, reply) => drop(reply.send(self.change_route(&order).await)),
             Command::Force(breaker, force, reply) => drop(reply.send(self.force(&breaker, force))),
         }

@@ -7,49 +7,71 @@ use crate::admin::ApiError;
 use crate::config::snapshot::Snapshot;
 use crate::config::{Places, Settings};
 use crate::explain::{Unanswerable, packet, request};
+use crate::view::View;
 use crate::{l4, l7};
 
-/// Explains a request by a snapshot and the settings that it was made of.
+/// Explains a request by the snapshot and the settings that it was made of.
 ///
 /// # Errors
 /// The question cannot be answered.
 pub(super) fn request(
-    settings: &Settings,
-    snapshot: &Arc<Snapshot>,
+    in_force: &InForce,
     question: &request::Question,
 ) -> Result<request::Explained, ApiError> {
     let of = l7::explain::Of {
-        settings,
-        snapshot,
-        places: &places(settings)?,
+        settings: &in_force.settings,
+        snapshot: &in_force.snapshot,
+        places: &places(&in_force.settings)?,
         source: l7::explain::Source::Node,
     };
     l7::explain::request(of, question).map_err(invalid)
 }
 
+/// What is in force, for explanations, which are made on threads of their own.
+#[derive(Debug)]
+pub struct InForce {
+    /// As they were read.
+    pub(super) settings: Settings,
+    /// What they were compiled to.
+    pub(super) snapshot: Arc<Snapshot>,
+    /// Who serves.
+    pub(super) view: Arc<View>,
+    /// The kernel's maps; `None`: the node steers nothing.
+    pub(super) maps: Option<Arc<l4::explain::Reader>>,
+}
+
 impl Controller {
-    /// Explains a packet by the kernel's maps.
-    ///
-    /// # Errors
-    /// There is no data plane, its maps cannot be read, or there can be no such packet.
-    pub(super) fn explain_packet(&self, question: &packet::Question) -> Result<packet::Explained, ApiError> {
-        question.check().map_err(invalid)?;
-        let missing = || {
-            let text = "This node steers nothing: [dataplane] is missing in its configuration.";
-            ApiError::Conflict(text.to_owned())
-        };
-        let dataplane = self.parts.dataplane.as_ref().ok_or_else(missing)?;
-        let (snapshot, view) = (self.snapshot(), self.view());
-        let decided = dataplane
-            .explain(question, &snapshot)
-            .map_err(|error| ApiError::Failed(format!("{:#}", anyhow::Error::from(error))))?;
-        let around = l4::explain::Around {
-            snapshot: &snapshot,
-            view: &view,
-            places: &places(&self.parts.settings)?,
-        };
-        Ok(l4::explain::tell(question, &decided, around))
+    /// What explanations are made of.
+    pub(super) fn in_force(&self) -> InForce {
+        InForce {
+            settings: self.parts.settings.clone(),
+            snapshot: self.snapshot(),
+            view: self.view(),
+            maps: self.parts.dataplane.as_ref().map(l4::DataPlane::reader),
+        }
     }
+}
+
+/// Explains a packet by the kernel's maps as they are now.
+///
+/// # Errors
+/// There is no data plane, its maps cannot be read, or there can be no such packet.
+pub(super) fn packet(in_force: &InForce, question: &packet::Question) -> Result<packet::Explained, ApiError> {
+    question.check().map_err(invalid)?;
+    let missing = || {
+        let text = "This node steers nothing: [dataplane] is missing in its configuration.";
+        ApiError::Conflict(text.to_owned())
+    };
+    let maps = in_force.maps.as_ref().ok_or_else(missing)?;
+    let decided = maps
+        .explain(question, &in_force.snapshot)
+        .map_err(|error| ApiError::Failed(format!("{:#}", anyhow::Error::from(error))))?;
+    let around = l4::explain::Around {
+        snapshot: &in_force.snapshot,
+        view: &in_force.view,
+        places: &places(&in_force.settings)?,
+    };
+    Ok(l4::explain::tell(question, &decided, around))
 }
 
 fn places(settings: &Settings) -> Result<Places, ApiError> {
@@ -92,14 +114,31 @@ mod tests {
             url: "http://a.example/x".to_owned(),
             ..request::Question::default()
         };
-        let told = request(&settings, &snapshot, &question).unwrap();
+        let in_force = InForce {
+            settings,
+            snapshot,
+            view: Arc::default(),
+            maps: None,
+        };
+        let told = request(&in_force, &question).unwrap();
         assert_eq!((told.snapshot, told.verdict.status), (Some(7), Some(204)));
         let route = told.steps.iter().find(|step| step.step == "route").unwrap();
         assert_eq!(route.place.as_ref().unwrap().line, 6);
         question.url = "a.example/x".to_owned();
-        let refused = request(&settings, &snapshot, &question).unwrap_err();
+        let refused = request(&in_force, &question).unwrap_err();
         assert!(
             matches!(&refused, ApiError::Invalid(text) if text.starts_with("The URL") && text.ends_with('.'))
+        );
+        let of_packet = packet::Question {
+            from: "198.51.100.7:40000".parse().unwrap(),
+            to: "203.0.113.10:80".parse().unwrap(),
+            protocol: crate::config::snapshot::Transport::Tcp,
+            flags: packet::Flags::Syn,
+        };
+        let refused = packet(&in_force, &of_packet).unwrap_err();
+        assert!(
+            matches!(&refused, ApiError::Conflict(text) if text.contains("steers nothing")),
+            "{refused:?}"
         );
     }
 }

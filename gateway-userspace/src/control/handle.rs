@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry as Metrics;
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::Command;
-use super::explain;
+use super::explain::{self, InForce};
 use super::health::Reasons;
 use super::routes;
 use crate::admin::breakers::{Breaker, Switched};
@@ -38,6 +38,19 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())
+    }
+
+    /// Explains, or lists, on a thread of its own: a large file takes a tenth of a second to read, and the kernel's maps some
+    /// milliseconds, in which the control loop has other things to do.
+    async fn explain<T: Send + 'static>(
+        &self,
+        tell: impl FnOnce(&InForce) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let in_force = self.ask(Command::InForce).await?;
+        let explained = tokio::task::spawn_blocking(move || tell(&in_force));
+        explained
+            .await
+            .map_err(|error| ApiError::Failed(format!("The answer broke off: {error}.")))?
     }
 }
 
@@ -88,14 +101,7 @@ impl Api for Handle {
     }
 
     fn routes(&self, name: Option<String>) -> Answer<'_, Result<Vec<Shown>, ApiError>> {
-        Box::pin(async move {
-            let (settings, _) = self.ask(Command::InForce).await?;
-            // As for explanations.
-            let shown = tokio::task::spawn_blocking(move || routes::shown(&settings, name.as_deref()));
-            shown
-                .await
-                .map_err(|error| ApiError::Failed(format!("The listing broke off: {error}.")))?
-        })
+        Box::pin(self.explain(move |in_force| routes::shown(&in_force.settings, name.as_deref())))
     }
 
     fn change_route(&self, order: Order) -> Answer<'_, Result<Changed, ApiError>> {
@@ -106,19 +112,11 @@ impl Api for Handle {
         &self,
         question: request::Question,
     ) -> Answer<'_, Result<request::Explained, ApiError>> {
-        Box::pin(async move {
-            let (settings, snapshot) = self.ask(Command::InForce).await?;
-            // A large file takes a tenth of a second to read: the control loop has other things to do.
-            let explained =
-                tokio::task::spawn_blocking(move || explain::request(&settings, &snapshot, &question));
-            explained
-                .await
-                .map_err(|error| ApiError::Failed(format!("The explanation broke off: {error}.")))?
-        })
+        Box::pin(self.explain(move |in_force| explain::request(in_force, &question)))
     }
 
     fn explain_packet(&self, question: packet::Question) -> Answer<'_, Result<packet::Explained, ApiError>> {
-        Box::pin(async move { self.ask(|reply| Command::ExplainPacket(question, reply)).await? })
+        Box::pin(self.explain(move |in_force| explain::packet(in_force, &question)))
     }
 
     fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>> {

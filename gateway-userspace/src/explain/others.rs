@@ -48,6 +48,8 @@ enum Part {
     Methods,
     /// The condition of that index.
     Field(usize),
+    /// The names in the client's certificate.
+    Names,
     Clients,
 }
 
@@ -97,7 +99,7 @@ impl Known<'_> {
         let fields = (0..self.route.conditions.fields.len()).map(Part::Field);
         let parts = [Part::Hosts, Part::Path, Part::Methods].into_iter().chain(fields);
         parts
-            .chain([Part::Clients])
+            .chain([Part::Names, Part::Clients])
             .find(|part| !Pattern::of(self, |kept| kept == *part).takes(wanted))
     }
 
@@ -117,6 +119,10 @@ impl Known<'_> {
                 Some(condition) => format!("wants {condition}"),
                 None => "wants something else".to_owned(),
             },
+            Part::Names => {
+                let names = route.conditions.names.iter().map(ToString::to_string);
+                format!("wants {}", names.collect::<Vec<_>>().join(" or "))
+            }
             Part::Clients => {
                 let networks = route.conditions.clients.iter().map(ToString::to_string);
                 format!("wants a client of {}", networks.collect::<Vec<_>>().join(", "))
@@ -132,7 +138,12 @@ impl Known<'_> {
             Part::Path => matching.key(path_key(&self.route.path)),
             Part::Methods => matching.key("methods"),
             Part::Clients => matching.key("client"),
+            Part::Names => matching.key("client_certificate").key("san"),
             Part::Field(index) => match fields.get(index) {
+                Some(Condition {
+                    source: Source::Subject,
+                    ..
+                }) => matching.key("client_certificate").key("subject"),
                 Some(condition) => {
                     let list = list_of(condition);
                     let before = fields.iter().take(index);
@@ -148,7 +159,7 @@ impl Known<'_> {
     /// Why it goes before another that fits, too: the first respect in which it does, whichever comes first in the file.
     fn goes_before(&self, other: &Self, wanted: Wanted<'_>) -> String {
         type Keeps = fn(Part, Option<&Condition>) -> bool;
-        let respects: [(&str, Keeps); 7] = [
+        let respects: [(&str, Keeps); 8] = [
             ("host", |part, _| part == Part::Hosts),
             ("path", |part, _| part == Part::Path),
             ("methods", |part, _| part == Part::Methods),
@@ -160,6 +171,9 @@ impl Known<'_> {
             }),
             ("cookies", |_, field| {
                 field.is_some_and(|field| list_of(field) == "cookies")
+            }),
+            ("client_certificate", |part, field| {
+                part == Part::Names || field.is_some_and(|field| list_of(field) == "client_certificate")
             }),
             ("client", |part, _| part == Part::Clients),
         ];
@@ -201,10 +215,12 @@ impl Pattern {
         let fields = route.conditions.fields.iter().enumerate();
         let kept = fields.filter(|(index, _)| keeps(Part::Field(*index)));
         let clients = keeps(Part::Clients).then(|| route.conditions.clients.clone());
+        let names = keeps(Part::Names).then(|| route.conditions.names.clone());
         let conditions = Conditions::new(
             kept.map(|(_, field)| field.clone()).collect(),
             clients.unwrap_or_default(),
-        );
+        )
+        .with_names(names.unwrap_or_default());
         Self {
             hosts: if keeps(Part::Hosts) {
                 route.hosts.clone()
@@ -291,6 +307,7 @@ fn list_of(condition: &Condition) -> &'static str {
         Source::Header(_) => "headers",
         Source::Query(_) => "query",
         Source::Cookie(_) => "cookies",
+        Source::Subject | Source::Name(_) => "client_certificate",
     }
 }
 

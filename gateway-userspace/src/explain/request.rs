@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Step;
 use crate::config::Place;
+use crate::router::Certificate;
+use crate::tls::ClientCertificate;
 
 /// Whose request it is where nobody is named: an address for examples (RFC 5737), which no proxy has.
 pub const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -34,6 +36,50 @@ pub struct Question {
     /// The name that the client asked for in its TLS handshake; absent: the URL's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sni: Option<String>,
+    /// What the certificate says that the client shows; absent: it shows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Holder>,
+}
+
+/// Who a client is by its certificate, which is taken to be good.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holder {
+    /// Its subject, as RFC 4514 writes it.
+    #[serde(default)]
+    pub subject: String,
+    /// DNS names of its subjectAltName, in lower case.
+    #[serde(default)]
+    pub dns: Vec<String>,
+    /// URIs there.
+    #[serde(default)]
+    pub uris: Vec<String>,
+    /// Mail addresses there.
+    #[serde(default)]
+    pub emails: Vec<String>,
+}
+
+impl Holder {
+    /// As routes are told.
+    pub fn facts(&self) -> Certificate<'_> {
+        Certificate {
+            subject: &self.subject,
+            dns: &self.dns,
+            uris: &self.uris,
+            emails: &self.emails,
+        }
+    }
+}
+
+impl From<ClientCertificate> for Holder {
+    fn from(of: ClientCertificate) -> Self {
+        Self {
+            subject: of.subject,
+            dns: of.dns,
+            uris: of.uris,
+            emails: of.emails,
+        }
+    }
 }
 
 /// The answer.
@@ -66,6 +112,9 @@ pub struct Verdict {
     /// What the client gets, where no endpoint says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// Of a gRPC call: the `grpc-status` of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<u16>,
     /// Why it is refused, or answered in place of an upstream that cannot be asked: as in the access log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -111,6 +160,7 @@ impl Verdict {
         Self {
             fate,
             status: None,
+            grpc_status: None,
             reason: None,
             says: says.into(),
             route: None,

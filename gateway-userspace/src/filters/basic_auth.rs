@@ -65,6 +65,7 @@ impl BasicAuth {
         let hash = user.map(|user| &user.hash);
         match passwords::verify(&self.verified, &name, &password, hash, &self.some) {
             Answer::Right => self.right(&name, asked, mark),
+            Answer::Wrong => refuse(Denial::CredentialsRefused, &self.challenge, mark),
             Answer::Pending(question) => {
                 *mark = Mark::Question { question, name };
                 Step::Wait

@@ -1,7 +1,8 @@
 //! Password hashes, and the threads that verify them.
 //!
 //! To verify one takes a tenth of a second of work on purpose, so no worker does it: a few threads do, fed by a queue
-//! that is bounded in length. What was right once is remembered by a keyed digest, so that a session pays once.
+//! that is bounded in length. What was right once is remembered by a keyed digest, so that a session pays once; and so is
+//! what was wrong, so that a program which asks on and on with an old password takes no work from others.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -21,7 +22,8 @@ const QUEUE_MAX: usize = 64;
 const CORES_PER_THREAD: usize = 4;
 /// Threads at most.
 const THREADS_MAX: usize = 4;
-/// Passwords remembered as right for each filter; beyond it all are verified again.
+/// Passwords remembered as right for each filter, and as many as wrong; beyond it all of these are verified again. Some
+/// 80 kB in all.
 const VERIFIED_MAX: usize = 1_024;
 
 /// Highest cost of bcrypt: a second and more.
@@ -117,10 +119,26 @@ impl Hash {
 /// A digest of who was right with what.
 type Digest = [u8; 32];
 
-/// What was verified already, by digests that are worth nothing outside this process.
+/// What was verified already, by digests that are worth nothing outside this process. Right and wrong ones are bounded each
+/// by itself: guesses push no session out.
 pub struct Verified {
     key: [u8; 32],
-    known: RwLock<HashSet<Digest>>,
+    right: RwLock<HashSet<Digest>>,
+    wrong: RwLock<HashSet<Digest>>,
+}
+
+/// What was found out of a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Right,
+    Wrong,
+}
+
+/// Whether there is a user of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    User,
+    Nobody,
 }
 
 impl fmt::Debug for Verified {
@@ -133,15 +151,18 @@ impl Default for Verified {
     fn default() -> Self {
         Self {
             key: rand::random(),
-            known: RwLock::default(),
+            right: RwLock::default(),
+            wrong: RwLock::default(),
         }
     }
 }
 
 impl Verified {
-    /// Of the hash, too: with a new one in the file the old password is right no more.
-    fn digest(&self, hash: &Hash, user: &[u8], password: &[u8]) -> Digest {
+    /// Of the hash, too: with a new one in the file the old password is right no more, and a new one not wrong any more. And
+    /// of whether there is such a user: there may be one tomorrow.
+    fn digest(&self, of: Of, hash: &Hash, user: &[u8], password: &[u8]) -> Digest {
         let mut digest = Sha256::new_with_prefix(self.key);
+        digest.update([of as u8]);
         for part in [hash.text().as_bytes(), user, password] {
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part);
@@ -149,13 +170,24 @@ impl Verified {
         digest.finalize().into()
     }
 
-    fn knows(&self, digest: &Digest) -> bool {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.contains(digest)
+    /// What was found out of it, if anything was.
+    fn knows(&self, digest: &Digest) -> Option<Found> {
+        let has = |known: &RwLock<HashSet<Digest>>| {
+            let known = known.read().unwrap_or_else(PoisonError::into_inner);
+            known.contains(digest)
+        };
+        if has(&self.right) {
+            return Some(Found::Right);
+        }
+        has(&self.wrong).then_some(Found::Wrong)
     }
 
-    fn add(&self, digest: Digest) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+    fn add(&self, digest: Digest, found: Found) {
+        let known = match found {
+            Found::Right => &self.right,
+            Found::Wrong => &self.wrong,
+        };
+        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= VERIFIED_MAX {
             known.clear();
         }
@@ -168,6 +200,8 @@ impl Verified {
 pub enum Answer {
     /// It is, as is known from before.
     Right,
+    /// It is not, as is known from before.
+    Wrong,
     /// That is being found out.
     Pending(Question),
     /// Too many wait already.
@@ -191,8 +225,9 @@ impl Question {
 struct Job {
     hash: Arc<Hash>,
     password: Vec<u8>,
-    /// `None`: of a user that does not exist, who is told so no sooner than others.
-    digest: Option<Digest>,
+    /// Of nobody: he is told so no sooner than others.
+    of: Of,
+    digest: Digest,
     verified: Arc<Verified>,
     answer: oneshot::Sender<bool>,
 }
@@ -205,13 +240,21 @@ pub fn verify(
     hash: Option<&Arc<Hash>>,
     some: &Arc<Hash>,
 ) -> Answer {
-    let digest = hash.map(|hash| verified.digest(hash, user, password));
-    if digest.as_ref().is_some_and(|digest| verified.knows(digest)) {
-        return Answer::Right;
+    let of = match hash {
+        Some(_) => Of::User,
+        None => Of::Nobody,
+    };
+    let hash = hash.unwrap_or(some);
+    let digest = verified.digest(of, hash, user, password);
+    match verified.knows(&digest) {
+        Some(Found::Right) => return Answer::Right,
+        Some(Found::Wrong) => return Answer::Wrong,
+        None => {}
     }
     let (answer, question) = oneshot::channel();
     let job = Job {
-        hash: Arc::clone(hash.unwrap_or(some)),
+        hash: Arc::clone(hash),
+        of,
         password: password.to_vec(),
         digest,
         verified: Arc::clone(verified),
@@ -249,19 +292,18 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
             continue;
         }
         // A page asks over several connections at once: the first one's answer is that of all.
-        let is_known = job
-            .digest
-            .as_ref()
-            .is_some_and(|digest| job.verified.knows(digest));
-        // Should a hash ever make its crate panic, the others still want this thread.
-        let found = || catch_unwind(AssertUnwindSafe(|| job.hash.is_of(&job.password)));
-        let is_right = is_known || found().unwrap_or(false);
-        if let (true, Some(digest)) = (is_right, job.digest) {
-            job.verified.add(digest);
-        }
-        // Who has gone meanwhile wants no answer.
+        let found = job.verified.knows(&job.digest).unwrap_or_else(|| {
+            // Should a hash ever make its crate panic, the others still want this thread.
+            let is_right = catch_unwind(AssertUnwindSafe(|| job.hash.is_of(&job.password)));
+            let found = match (is_right, job.of) {
+                (Ok(true), Of::User) => Found::Right,
+                _ => Found::Wrong,
+            };
+            job.verified.add(job.digest, found);
+            found
+        });
         // Who asked may have gone.
-        let _gone = job.answer.send(is_right && job.digest.is_some());
+        let _gone = job.answer.send(found == Found::Right);
     }
 }
 
@@ -312,25 +354,30 @@ pub(crate) mod tests {
         let some = Arc::new(Hash::parse(BCRYPT).unwrap());
         match verify(verified, user.as_bytes(), password.as_bytes(), hash, &some) {
             Answer::Right => ("known", true),
+            Answer::Wrong => ("known", false),
             Answer::Pending(question) => ("asked", question.answer().await.unwrap()),
             Answer::Busy => panic!("busy"),
         }
     }
 
     #[tokio::test]
-    async fn what_was_right_is_known_for_that_user_and_that_hash() {
+    async fn what_was_found_out_is_known_for_that_user_and_that_hash() {
         let verified = Arc::<Verified>::default();
         let [one, other] = [BCRYPT, ARGON2].map(|text| Arc::new(Hash::parse(text).unwrap()));
         let rows = [
             ("ann", "wrong", Some(&one), ("asked", false)),
-            ("ann", "wrong", Some(&one), ("asked", false)),
+            ("ann", "wrong", Some(&one), ("known", false)),
+            ("ann", "wrong", Some(&other), ("asked", false)),
+            ("bob", "wrong", Some(&one), ("asked", false)),
             ("ann", "password", Some(&one), ("asked", true)),
             ("ann", "password", Some(&one), ("known", true)),
             ("annp", "assword", Some(&one), ("asked", false)),
             ("bob", "password", Some(&one), ("asked", true)),
             ("ann", "password", Some(&other), ("asked", true)),
             ("cat", "password", None, ("asked", false)),
-            ("cat", "password", None, ("asked", false)),
+            ("cat", "password", None, ("known", false)),
+            // She has registered, with the hash that stood for hers before.
+            ("cat", "password", Some(&one), ("asked", true)),
         ];
         for (user, password, hash, expected) in rows {
             assert_eq!(
@@ -344,12 +391,22 @@ pub(crate) mod tests {
     #[test]
     fn what_is_known_is_bounded() {
         let verified = Verified::default();
+        let session = [9; 32];
+        verified.add(session, Found::Right);
         for index in 0..3_000_u32 {
             let mut digest = [0; 32];
             digest[..4].copy_from_slice(&index.to_le_bytes());
-            verified.add(digest);
-            assert!(verified.knows(&digest));
-            assert!(verified.known.read().unwrap().len() <= VERIFIED_MAX);
+            verified.add(digest, Found::Wrong);
+            assert_eq!(verified.knows(&digest), Some(Found::Wrong));
+            assert!(verified.wrong.read().unwrap().len() <= VERIFIED_MAX);
+        }
+        // No guess has pushed out what is right.
+        assert_eq!(verified.knows(&session), Some(Found::Right));
+        for index in 0..3_000_u32 {
+            let mut digest = [1; 32];
+            digest[..4].copy_from_slice(&index.to_le_bytes());
+            verified.add(digest, Found::Right);
+            assert!(verified.right.read().unwrap().len() <= VERIFIED_MAX);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One fetch of a set of keys: a connection of its own, a GET, and an answer of bounded length.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use crate::config::snapshot::UpstreamProtocol;
 use crate::filters::jwt::Verifier;
 use crate::filters::jwt::fetched::Publisher;
 use crate::filters::jwt::set;
+use crate::names::Asker;
 use crate::tls::ClientStream;
 
 /// Bytes of a set at most: issuers' have some thousand.
@@ -29,7 +31,15 @@ pub(super) enum Fault {
     /// The URL names nobody who could be asked.
     #[error("the URL has no host")]
     Url,
-    /// Its host has no address, or takes no connection.
+    /// Its host has no address.
+    #[error("resolving {host}: {why}")]
+    Resolve {
+        /// As the URL has it.
+        host: String,
+        /// What servers said, or did not.
+        why: String,
+    },
+    /// No address of its host takes a connection.
     #[error("connecting failed")]
     Connect(#[source] io::Error),
     /// No TLS, or a certificate that is not good.
@@ -55,14 +65,14 @@ pub(super) enum Fault {
     Late(Duration),
 }
 
-/// Fetches a set.
+/// Fetches a set, from the addresses that its host has now.
 ///
 /// # Errors
 /// See [`Fault`].
 ///
 /// # Cancel safety
 /// The connection is closed.
-pub(super) async fn fetch(publisher: &Publisher) -> Result<Vec<Verifier>, Fault> {
+pub(super) async fn fetch(publisher: &Publisher, names: &Asker) -> Result<Vec<Verifier>, Fault> {
     let authority = publisher.url.authority().ok_or(Fault::Url)?;
     // An IPv6 address stands in brackets there.
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
@@ -70,7 +80,15 @@ pub(super) async fn fetch(publisher: &Publisher) -> Result<Vec<Verifier>, Fault>
         Some(_) => HTTPS_PORT,
         None => HTTP_PORT,
     });
-    let stream = TcpStream::connect((host, port)).await.map_err(Fault::Connect)?;
+    let addresses = names.addresses(host).await.map_err(|why| Fault::Resolve {
+        host: host.to_owned(),
+        why,
+    })?;
+    let addresses: Vec<SocketAddr> = addresses
+        .into_iter()
+        .map(|address| SocketAddr::new(address, port))
+        .collect();
+    let stream = TcpStream::connect(&addresses[..]).await.map_err(Fault::Connect)?;
     let stream = match &publisher.tls {
         None => ClientStream::Plain(stream),
         Some(tls) => {
@@ -126,15 +144,17 @@ pub(super) async fn fetch(publisher: &Publisher) -> Result<Vec<Verifier>, Fault>
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::sync::Arc;
 
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
     use tokio::net::TcpListener;
+    use tokio::runtime::Handle;
     use tokio_rustls::TlsAcceptor;
 
     use super::*;
     use crate::filters::jwt::tokens;
+    use crate::names::Names;
+    use crate::names::tests::{Zone, server as dns, settings};
     use crate::tls::testing::Authority;
     use crate::tls::{
         ClientAuth, ClientSettings, ClientTls, MinVersion, ServerSettings, ServerTls, TicketKeys,
@@ -173,6 +193,10 @@ mod tests {
     }
 
     async fn fetched(url: &str, believed: Option<&Authority>) -> Result<usize, Fault> {
+        fetched_by(&Names::start(Handle::current()), url, believed).await
+    }
+
+    async fn fetched_by(names: &Names, url: &str, believed: Option<&Authority>) -> Result<usize, Fault> {
         let tls = believed.map(|authority| {
             let settings = ClientSettings {
                 roots: authority.roots(),
@@ -186,7 +210,7 @@ mod tests {
             tls,
             refresh: Duration::from_secs(60),
         };
-        fetch(&publisher).await.map(|keys| keys.len())
+        fetch(&publisher, &names.asker()).await.map(|keys| keys.len())
     }
 
     #[tokio::test]
@@ -219,6 +243,27 @@ mod tests {
             .unwrap();
         let got = fetched(&format!("http://{gone}/"), None).await;
         assert!(matches!(got, Err(Fault::Connect(_))), "{got:?}");
+    }
+
+    #[tokio::test]
+    async fn issuers_are_found_by_the_configured_servers_and_all_their_addresses_are_tried() {
+        let address = server(None, ok(tokens::KEYS)).await;
+        let zone = Zone::default();
+        // Nobody listens at the first.
+        let both = ["127.0.0.2", "127.0.0.1"].map(|text| text.parse().unwrap());
+        zone.lock().unwrap().insert("id.internal", (both.to_vec(), 60));
+        let names = Names::start(Handle::current());
+        names.apply(&settings(dns(zone).await, &[]));
+        let url = |host: &str| format!("http://{host}:{}/jwks", address.port());
+        let got = fetched_by(&names, &url("id.internal"), None).await;
+        assert!(matches!(got, Ok(3)), "{got:?}");
+        let got = fetched_by(&names, &url("absent.internal"), None)
+            .await
+            .unwrap_err();
+        assert_eq!(got.to_string(), "resolving absent.internal: it has no addresses");
+        // That is this machine, whoever is asked (RFC 6761, section 6.3).
+        let got = fetched_by(&names, &url("localhost"), None).await;
+        assert!(matches!(got, Ok(3)), "{got:?}");
     }
 
     #[tokio::test]

@@ -33,7 +33,7 @@ pub struct DataPlane {
     counted: Arc<Collected>,
     pins: Pins,
     netlink: Handle,
-    pub(super) config: Dataplane,
+    config: Dataplane,
     now: Desired,
     vip_ids: HashMap<String, VipId>,
     local_addresses: HashSet<IpAddr>,

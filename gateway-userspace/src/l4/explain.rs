@@ -1,7 +1,7 @@
 //! What becomes of a client's packet that comes to this node: the function that runs in the kernel, run here over what the
 //! kernel's maps say now.
 //!
-//! [`decide`] runs it over any tables; `DataPlane::explain` reads the maps into such tables; [`tell`] says in words what it
+//! [`decide`] runs it over any tables; [`Reader::explain`] reads the maps into such tables; [`tell`] says in words what it
 //! asked and decided. The maps are read one after the other: while a change is written, the answer may be of neither state.
 
 mod frame;
@@ -19,6 +19,7 @@ use gateway_common::vip::VipId;
 
 use crate::explain::packet::Question;
 
+pub use live::Reader;
 pub use told::{Around, tell};
 pub use traced::Look;
 

@@ -2,6 +2,8 @@
 //!
 //! A link that is pinned gets the new program by one atomic swap, so that a restart never detaches.
 
+use std::sync::Arc;
+
 use aya::maps::MapData;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::XdpLink;
@@ -11,6 +13,8 @@ use gateway_common::abi;
 use gateway_common::verdict::REASONS;
 
 use super::counters::Counters;
+use super::descriptors::Descriptors;
+use super::explain::Reader;
 use super::interfaces::{Attached, Mode};
 use super::maps::Maps;
 use super::pins::Pins;
@@ -21,6 +25,8 @@ use crate::config::snapshot::{AttachMode, Dataplane};
 pub struct Loaded {
     /// What user space writes.
     pub maps: Maps,
+    /// By what others read it.
+    pub reader: Arc<Reader>,
     /// Holds the program and whatever is not pinned.
     pub object: Ebpf,
     /// Whether the maps are those of an earlier life.
@@ -87,9 +93,16 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
     kernel_log::follow(&mut object);
     // The program first: its instructions name the maps by descriptors, which must be open until then.
     program(&mut object)?.load().map_err(refused)?;
+    let reader = Arc::new(Reader::new(Descriptors::of(&object)?, config));
     let maps = Maps::take(&mut object, config.tables)?;
     let counters = Counters::take(&mut object)?;
-    Ok((Loaded { maps, object, reused }, counters))
+    let loaded = Loaded {
+        maps,
+        reader,
+        object,
+        reused,
+    };
+    Ok((loaded, counters))
 }
 
 /// Attaches the program to one interface and pins the link. `attached` is what is there now.

@@ -12,6 +12,7 @@ use gateway_common::vip::{Address, TableId, VipEntry, VipKey};
 use nix::time::{ClockId, clock_gettime};
 
 use super::L4Error;
+use super::descriptors::Descriptors;
 use super::desired::Desired;
 use super::mapped::Mapped;
 use super::plan::Step;
@@ -44,16 +45,28 @@ impl Maps {
     /// # Errors
     /// The object is not what this program expects, or its tables cannot be mapped into memory.
     pub fn take(object: &mut Ebpf, tables: u32) -> Result<Self, L4Error> {
-        let slots = take(object, abi::SLOT_WORDS)?;
-        let halves = take(object, abi::HALVES)?;
-        let lease = take(object, abi::LEASE)?;
+        Self::made(tables, |name| take(object, name))
+    }
+
+    /// The same maps once more, by other descriptors and in other memory: for who reads them beside whoever writes.
+    ///
+    /// # Errors
+    /// As [`Maps::take`].
+    pub(super) fn again(descriptors: &Descriptors, tables: u32) -> Result<Self, L4Error> {
+        Self::made(tables, |name| descriptors.map(name))
+    }
+
+    fn made(tables: u32, mut map: impl FnMut(&'static str) -> Result<Map, L4Error>) -> Result<Self, L4Error> {
+        let slots = map(abi::SLOT_WORDS)?;
+        let halves = map(abi::HALVES)?;
+        let lease = map(abi::LEASE)?;
         Ok(Self {
-            settings: typed(take(object, abi::SETTINGS)?, abi::SETTINGS)?,
-            vips: typed(take(object, abi::VIPS)?, abi::VIPS)?,
-            nodes: typed(take(object, abi::NODES)?, abi::NODES)?,
-            node_addresses: typed(take(object, abi::NODE_ADDRESSES)?, abi::NODE_ADDRESSES)?,
-            node_macs: typed(take(object, abi::NODE_MACS)?, abi::NODE_MACS)?,
-            cluster_interfaces: typed(take(object, abi::CLUSTER_INTERFACES)?, abi::CLUSTER_INTERFACES)?,
+            settings: typed(map(abi::SETTINGS)?, abi::SETTINGS)?,
+            vips: typed(map(abi::VIPS)?, abi::VIPS)?,
+            nodes: typed(map(abi::NODES)?, abi::NODES)?,
+            node_addresses: typed(map(abi::NODE_ADDRESSES)?, abi::NODE_ADDRESSES)?,
+            node_macs: typed(map(abi::NODE_MACS)?, abi::NODE_MACS)?,
+            cluster_interfaces: typed(map(abi::CLUSTER_INTERFACES)?, abi::CLUSTER_INTERFACES)?,
             slots: mapped(slots, abi::SLOT_WORDS, abi::slot_words(tables))?,
             halves: mapped(halves, abi::HALVES, abi::table_half(tables))?,
             lease: mapped(lease, abi::LEASE, 1)?,
@@ -284,7 +297,7 @@ pub fn take(object: &mut Ebpf, name: &'static str) -> Result<Map, L4Error> {
         .ok_or(L4Error::Missing { kind: "map", name })
 }
 
-fn typed<T: TryFrom<Map, Error = MapError>>(map: Map, name: &'static str) -> Result<T, L4Error> {
+pub(super) fn typed<T: TryFrom<Map, Error = MapError>>(map: Map, name: &'static str) -> Result<T, L4Error> {
     T::try_from(map).map_err(|source| L4Error::Map {
         action: "read",
         map: name,

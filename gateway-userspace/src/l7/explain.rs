@@ -1,5 +1,5 @@
-//! A request's way walked without a request: the functions of `serve`, `filter` and `forward`, in their order, with a note
-//! of what each decided.
+//! A request's way walked without a request: [`admit`] and the functions of `filter` and `forward`, in their order, with a
+//! note of what each decided.
 //!
 //! Nothing is sent. No counter, token or place is taken, and no password is verified; a worker's part of the snapshot is
 //! made for the one question, so that its turns and random numbers are nobody else's. That what is explained is what
@@ -11,33 +11,29 @@ mod forwarding;
 mod listen;
 mod passing;
 mod routing;
+mod told;
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::request::Parts;
-use http::{HeaderValue, Method};
+use http::StatusCode;
 use tokio::time::Instant;
 
 use self::asked::Asked;
 use self::listen::Listen;
-use super::answers::Short;
-use super::attempt::Resends;
-use super::body::Bounds;
-use super::deadline;
+use self::passing::Standing;
+use self::told::Told;
+use super::admit::{self, Admission, Rest};
 use super::error::ProxyError;
-use super::headers::{self, Peer, Seen};
-use super::host::Host;
-use super::path;
-use super::resolved::{Action, Owner, Resolved, ResolvedListener, ResolvedRoute};
-use super::switch;
+use super::grpc;
+use super::headers::Seen;
+use super::resolved::{Owner, Resolved, ResolvedListener, ResolvedRoute};
 use super::target;
 use crate::config::Places;
 use crate::config::path::KeyPath;
 use crate::config::settings::Settings;
-use crate::config::snapshot::{EncodedSlash, Expect, Listener, Route, Scheme, Snapshot, UpstreamProtocol};
-use crate::explain::request::{CANDIDATES_MAX, Candidate, Explained, Fate, Other, Question, Verdict};
+use crate::config::snapshot::{Listener, Route, Scheme, Snapshot};
+use crate::explain::request::{CANDIDATES_MAX, Candidate, Explained, Fate, Holder, Other, Question, Verdict};
 use crate::explain::{Trail, Unanswerable};
 use crate::inspect::{RequestInspector, Step};
 use crate::tls::{Chosen, ClientAuth};
@@ -78,6 +74,8 @@ pub fn request(of: Of<'_>, question: &Question) -> Result<Explained, Unanswerabl
         told: Trail::new(of.places),
         others: (Vec::new(), 0),
         candidates: Vec::new(),
+        holder: None,
+        calls: false,
         route: None,
     };
     let mut verdict = match listen {
@@ -87,7 +85,7 @@ pub fn request(of: Of<'_>, question: &Question) -> Result<Explained, Unanswerabl
             verdict.reason = Some("no-listener".to_owned());
             verdict
         }
-        Listen::By(listener) => walk.through(listener, &asked, question.sni.as_deref()),
+        Listen::By(listener) => walk.through(listener, &asked, question),
     };
     verdict.route = walk.route;
     walk.candidates
@@ -112,6 +110,10 @@ struct Walk<'s> {
     told: Trail<'s>,
     others: (Vec<Other>, usize),
     candidates: Vec<Candidate>,
+    /// Who the client is by the certificate that it shows to that listener.
+    holder: Option<Holder>,
+    /// Whether it is a gRPC call, or one of gRPC-Web that is translated.
+    calls: bool,
     /// The route that took it.
     route: Option<String>,
 }
@@ -124,24 +126,15 @@ struct Listening<'l> {
     at: &'l KeyPath,
 }
 
-/// Who asks.
-#[derive(Clone, Copy)]
-struct Who {
-    client: IpAddr,
-    peer: Peer,
-}
-
 /// The route that takes a request.
 struct Taken {
     route: Rc<ResolvedRoute>,
     compiled: Arc<Route>,
     at: KeyPath,
-    /// The path that it saw.
-    path: String,
 }
 
 impl Walk<'_> {
-    fn through(&mut self, listener: &Arc<Listener>, asked: &Asked, sni: Option<&str>) -> Verdict {
+    fn through(&mut self, listener: &Arc<Listener>, asked: &Asked, question: &Question) -> Verdict {
         let at = self.of.places.named("listener", &listener.name);
         let says = format!("\"{}\" on {}", listener.name, listener.address);
         self.told.step("listener", says, &at);
@@ -156,111 +149,73 @@ impl Walk<'_> {
             resolved: &resolved,
             at: &at,
         };
-        let walked = self.walk(listening, asked, sni);
-        walked.unwrap_or_else(refused)
+        self.holder = self.holder(listening, question.certificate.as_ref());
+        let walked = self.walk(listening, asked, question.sni.as_deref());
+        let mut verdict = walked.unwrap_or_else(refused);
+        if let (true, Some(_), Some(status)) = (self.calls, &verdict.reason, verdict.status) {
+            // As `answers` has it: a client of gRPC gets failures in its own words.
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            verdict.grpc_status = Some(grpc::Status::of_http(status).code());
+            verdict.status = Some(StatusCode::OK.as_u16());
+        }
+        verdict
     }
 
     /// As `serve` does it.
     fn walk(&mut self, by: Listening<'_>, asked: &Asked, sni: Option<&str>) -> Result<Verdict, ProxyError> {
-        // Admit.
         let chosen = self.tls(by, asked, sni);
         self.inspect(by, asked)?;
-        let mut head = asked.head()?;
+        let head = asked.head()?;
         let seen = Seen::scan(&head.headers);
-        let switch = switch::asked(&mut head, seen)?;
-        let host = Host::read(&head.uri, &head.headers, head.version)?;
-        self.told.note("host", host.name());
-        if let (Some(tls), Some(chosen)) = (&by.listener.tls, chosen)
-            && !tls.choice.fits(chosen, host.name())
-        {
-            return Err(ProxyError::Misdirected);
-        }
-        let path = path::normalise(head.uri.path()).map_err(|fault| {
-            self.told.note("path", fault.to_string());
-            ProxyError::from(fault)
-        })?;
-        let encoded_slash = path.encoded_slash;
-        if path.merged == "*" && head.method != Method::OPTIONS {
-            self.told.note("path", "* is for OPTIONS alone");
-            return Err(ProxyError::PathBad);
-        }
-
-        // Route.
-        let who = self.who(by, asked.client, &head);
-        let taken = self.route(by, &head, host.name(), path, who)?;
-        if taken.path != head.uri.path() {
-            head.uri = target::with_path(&head.uri, taken.path.clone())?;
-        }
-        let shares = self.shares(&taken, &head, who.client);
-        let rules = taken.route.http();
-        if encoded_slash == path::Presence::Present && rules.encoded_slash == EncodedSlash::Refuse {
-            return Err(ProxyError::PathEncodedSlash);
-        }
-        let own_scheme = match by.listener.tls {
-            Some(_) => Scheme::Https,
-            None => Scheme::Http,
+        self.calls = grpc::is_call(&head.method, &head.headers);
+        let holder = self.holder.clone();
+        let judged = admit::By {
+            listener: by.resolved,
+            scheme: match by.listener.tls {
+                Some(_) => Scheme::Https,
+                None => Scheme::Http,
+            },
+            certificate: holder.as_ref().map(Holder::facts),
+            start: Instant::now(),
         };
-        let share = shares.first().map_or(0, |(share, _)| *share);
-        let (protocol, own) = match taken.route.action(share)? {
-            Action::Forward(upstream) => (upstream.protocol(), None),
-            Action::Redirect(redirect) => {
-                let scheme = headers::client_scheme(&head.headers, who.peer, own_scheme);
-                let redirected = target::redirected(redirect, scheme, &host.value, &head.uri)?;
-                (UpstreamProtocol::Http1, Some(redirected))
-            }
-            Action::Respond(respond) => (UpstreamProtocol::Http1, Some(Short::Own(Arc::clone(respond)))),
+        let mut told = Told::new(self, by, asked, chosen);
+        let admitted = admit::admit(judged, head, Rest::Nothing, seen, &mut told);
+        let (taken, shares, client) = told.into_parts();
+        let Admission {
+            route,
+            mut head,
+            mut bounds,
+            own,
+            ..
+        } = match admitted {
+            Ok(admission) => admission,
+            Err(short) => return Ok(self.answered(&short, taken.as_ref())),
         };
-        if let Some(own) = &own
-            && taken.route.filters().is_empty()
-        {
-            return Ok(self.answered(own, &taken));
-        }
-
-        // Rewrite.
-        let mut switch = switch.allowed_by(&rules.upgrades)?;
-        let (conversion, _) = deadline::terms(&mut head, Instant::now(), rules, who.peer)?;
-        let client = HeaderValue::from_str(&asked.client.to_string()).map_err(|_| ProxyError::HostBad)?;
-        let hop = headers::Hop {
-            peer: who.peer,
-            client,
-            scheme: own_scheme.as_str(),
-            host: &host.value,
-            request_id: &HeaderValue::from_static("explained"),
-            via: headers::via(head.version),
-            expect: Expect::Answer,
-        };
-        headers::to_upstream(&mut head.headers, seen, hop)?;
-        let stalled = by.resolved.http().stalled_timeout;
-        if Bounds::new(rules, conversion, Resends::No, stalled).exceeded_by(&head.headers) {
-            return Err(ProxyError::BodyTooLarge);
-        }
-        let host = target::host(&mut head.headers, taken.route.rewrite(), host.value);
-        self.rewritten_host(&taken);
-        target::address(&mut head, host, protocol)?;
-        head.extensions.clear();
-        switch.ask_upstream(&mut head, protocol)?;
 
         // Filter.
-        if let Some(verdict) = self.filter(by, &taken, &mut head, who.client)? {
+        let at = taken.as_ref().map_or(by.at, |taken| &taken.at);
+        let places = Standing {
+            listener: by.at,
+            route: at,
+        };
+        if let Some(verdict) = self.filter(&route, places, &mut head, &mut bounds, client)? {
             return Ok(verdict);
         }
         if let Some(own) = own {
-            return Ok(self.answered(&own, &taken));
+            return Ok(self.answered(&own, taken.as_ref()));
         }
 
         // Rewrite: filters see the path that was asked for.
-        let rewritten = taken
-            .route
-            .rewrite()
-            .and_then(|rewrite| rewrite.path.of(head.uri.path()));
-        if let Some(path) = rewritten {
+        let taken = taken.ok_or(ProxyError::NoRoute)?;
+        if let Some(path) = target::rewrite(&mut head.uri, route.rewrite())? {
             self.rewritten_path(&taken, &path);
-            head.uri = target::with_path(&head.uri, path)?;
         }
 
         // Forward.
-        self.beside(&taken, &head);
-        self.forward(&taken, &shares, &head, who.client)
+        if let Some(verdict) = self.beside(&taken, &head) {
+            return Ok(verdict);
+        }
+        self.forward(&taken, &shares, &head, client)
     }
 
     /// The certificate that the client gets.
@@ -284,17 +239,34 @@ impl Walk<'_> {
         let says = format!("{asked_for} is asked for: the certificate of {names}");
         let at = by.at.key("certificates").index(chosen.index());
         self.told.step("tls", says, &at);
+        Some(chosen)
+    }
+
+    /// Who the client is by its certificate, as far as the listener asks for one.
+    fn holder(&mut self, by: Listening<'_>, shown: Option<&Holder>) -> Option<Holder> {
         let settings = self.of.settings.listeners.iter();
         let mut settings = settings.filter(|settings| settings.name == by.listener.name);
-        let wanted = settings.next().and_then(|settings| settings.tls.as_ref());
-        if wanted.is_some_and(|tls| tls.server.client_auth == ClientAuth::Required) {
-            self.told.step(
-                "tls",
-                "the client's certificate is taken to be good",
-                &by.at.key("tls").key("client_auth"),
-            );
+        let tls = settings.next().and_then(|settings| settings.tls.as_ref());
+        let wanted = tls.map_or(ClientAuth::None, |tls| tls.server.client_auth);
+        let at = by.at.key("tls").key("client_auth");
+        match (wanted, shown) {
+            (ClientAuth::None, None) | (ClientAuth::Optional, None) => None,
+            (ClientAuth::None, Some(_)) => {
+                let says = "the listener asks for no certificate: the client's says nothing";
+                self.told.note("certificate", says);
+                None
+            }
+            (ClientAuth::Optional | ClientAuth::Required, Some(holder)) => {
+                let says = format!("of \"{}\", taken to be good", holder.subject);
+                self.told.step("certificate", says, &at);
+                Some(holder.clone())
+            }
+            (ClientAuth::Required, None) => {
+                let says = "one without subject and names, taken to be good, for none is given";
+                self.told.step("certificate", says, &at);
+                Some(Holder::default())
+            }
         }
-        Some(chosen)
     }
 
     /// What the inspector says of the head as it comes over the wire.
@@ -303,28 +275,6 @@ impl Walk<'_> {
             Step::Refuse(refusal) | Step::Break(refusal) => Err(ProxyError::Refused(refusal)),
             Step::Pass(_) | Step::Wait | Step::Hold | Step::Last => Ok(()),
         }
-    }
-
-    /// Who asks, as trusted proxies make it out.
-    fn who(&mut self, by: Listening<'_>, address: IpAddr, head: &Parts) -> Who {
-        let trusted = &by.resolved.http().trusted_proxies;
-        let peer = Peer::new(address, trusted);
-        if peer == Peer::Untrusted {
-            self.told.note("client", address.to_string());
-            return Who {
-                client: address,
-                peer,
-            };
-        }
-        let client = headers::client_address(&head.headers, address, trusted);
-        let own = by.at.key("trusted_proxies");
-        let at = match self.of.places.value(&own) {
-            Some(_) => own,
-            None => KeyPath::top("defaults").key("trusted_proxies"),
-        };
-        let says = format!("{client}, as the trusted proxy {address} says");
-        self.told.step("client", says, &at);
-        Who { client, peer }
     }
 }
 

@@ -6,6 +6,7 @@
 mod aside;
 mod call;
 mod ending;
+mod witness;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::body::{Conversion, Upload};
@@ -23,10 +24,10 @@ use super::error::{Fault, ProxyError};
 use super::exchange::{Exchange, Pace};
 use super::filter::Passage;
 use super::grpc::{self, web};
-use super::headers::{self, Peer, Seen, TraceId};
+use super::headers::{self, Seen, TraceId};
 use super::pool::{Pool, Seat};
 use super::resolved::{ListenerTag, ResolvedRoute, ResolvedUpstream};
-use crate::config::snapshot::{Choice, Networks};
+use crate::config::snapshot::Choice;
 use crate::registry::{Begun, Trying, UpstreamState};
 use crate::resilience::breaker::Outcome;
 use crate::resilience::limits::Permit;
@@ -207,21 +208,6 @@ impl Record {
         self.client.unwrap_or_else(|| self.connection.client.ip())
     }
 
-    /// Finds out who the client is: the peer or, where that is trusted, whom it vouches for.
-    pub(super) fn identify(&mut self, headers: &HeaderMap, trusted: &Networks) -> Peer {
-        let address = self.connection.client.ip();
-        let peer = Peer::new(address, trusted);
-        if peer == Peer::Trusted {
-            self.client = Some(headers::client_address(headers, address, trusted));
-        }
-        peer
-    }
-
-    /// What a trace calls it.
-    pub(super) fn traced(&mut self, trace: Option<TraceId>) {
-        self.trace = trace;
-    }
-
     /// The answer of our own to a gRPC call.
     pub(super) fn says(&mut self, status: grpc::Status) {
         self.grpc_status = Some(status);
@@ -231,17 +217,6 @@ impl Record {
     pub(super) fn tunnelled(&mut self, bytes_in: u64, bytes_out: u64) {
         self.bytes_in = bytes_in;
         self.bytes_out = bytes_out;
-    }
-
-    /// The path that is matched and forwarded.
-    pub(super) fn target(&mut self, uri: &Uri) {
-        self.path = uri.path_and_query().cloned();
-    }
-
-    /// That route takes it, and of its upstreams that one.
-    pub(super) fn routed(&mut self, route: &Rc<ResolvedRoute>, share: usize) {
-        self.route = Some(Rc::clone(route));
-        self.share = share;
     }
 
     pub(super) fn body(&mut self, upload: Option<Rc<Upload>>) {

@@ -63,6 +63,15 @@ impl Owner {
             attic: Rc::default(),
         })
     }
+
+    /// Whose a route of that listener is.
+    fn route_of<'o>(&'o self, listener: &'o Listener) -> RouteOf<'o> {
+        RouteOf {
+            listener: (&listener.name, &listener.filters),
+            worker: self.worker,
+            metrics: &self.metrics,
+        }
+    }
 }
 
 /// A listener with its routes.
@@ -72,6 +81,8 @@ pub(crate) struct ResolvedListener {
     routes: Table,
     upstreams: Rc<Upstreams>,
     owner: Rc<Owner>,
+    /// Stands for a route where none takes a request, so that this passes the listener's filters; `None`: there are none.
+    unrouted: Option<Rc<ResolvedRoute>>,
 }
 
 /// What a request keeps of its listener and snapshot once it is routed: none of their other routes and upstreams.
@@ -107,7 +118,9 @@ impl Resolved {
             let held = before.filter(|before| Rc::ptr_eq(&before.upstreams, &upstreams));
             let held = held.and_then(|before| before.listeners.iter().find(|held| held.is_like(listener)));
             let held = held.map(|held| (held.listener.routes.as_slice(), &held.routes));
+            let unrouted = || Rc::new(ResolvedRoute::of_nobody(&upstreams, owner.route_of(listener)));
             Rc::new(ResolvedListener {
+                unrouted: (!listener.filters.is_empty()).then(unrouted),
                 routes: Table::new(&listener.routes, held, &owner.attic),
                 upstreams: Rc::clone(&upstreams),
                 owner: Rc::clone(owner),
@@ -209,11 +222,7 @@ impl ResolvedListener {
     fn resolved(&self, index: RouteIndex) -> Option<&Rc<ResolvedRoute>> {
         self.routes.get(index.0, || {
             let route = self.listener.routes.get(index.0)?;
-            let by = RouteOf {
-                listener: (&self.listener.name, &self.listener.filters),
-                worker: self.owner.worker,
-                metrics: &self.owner.metrics,
-            };
+            let by = self.owner.route_of(&self.listener);
             Some(Rc::new(ResolvedRoute::new(route, &self.upstreams, by)))
         })
     }
@@ -279,6 +288,11 @@ impl ResolvedListener {
             _ => path.merged,
         };
         Ok((Rc::clone(route), matched))
+    }
+
+    /// What takes requests that no route takes, as far as the listener's filters go.
+    pub(super) fn unrouted(&self) -> Option<&Rc<ResolvedRoute>> {
+        self.unrouted.as_ref()
     }
 
     /// What `Allow` says beside a 405.

@@ -1,43 +1,38 @@
 //! The request's way, top to bottom: [`serve`].
 //!
 //! Every request ends here: answered, refused or failed. Its [`Record`] goes out with the response's body and writes
-//! the line when that ends. All decisions are made by one snapshot, which the record took hold of at its start.
+//! the line when that ends. All decisions are made by one snapshot, which the record took hold of at its start. What waits
+//! for nobody stands in [`admit`], which explanations go through as well.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, Response, Version, header};
+use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
+use super::admit::{By, Rest, admit};
 use super::answers::{Answer, Asker, Short};
-use super::attempt::{Answered, Outgoing, Resends, is_idempotent};
-use super::body::{Bounds, Conversion, Gate, Limits, RequestBody, ResponseBody, Upload};
+use super::attempt::{Answered, Outgoing};
+use super::body::{Conversion, Gate, Limits, RequestBody, ResponseBody, Upload};
 use super::connection::Connection;
 use super::deadline::{self, A_DAY, Blames, SWEPT_MIN, later};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::filter;
 use super::forward::{forward, lists};
-use super::grpc::web;
 use super::headers::{self, Seen};
-use super::host::Host;
-use super::mirror::Mirrors;
-use super::path;
 use super::record::Record;
-use super::resolved::{Action, ResolvedRoute};
+use super::resolved::ResolvedRoute;
 use super::respond::respond;
-use super::switch::{self, Switch};
+use super::switch::Switch;
 use super::target;
+use super::transport::TlsFacts;
 use super::worker::Worker;
-use crate::config::snapshot::{EncodedSlash, Expect, GrpcWeb, Scheme, UpstreamProtocol};
-use crate::filters::cors;
-use crate::inspect::Refusal;
-use crate::router::Facts;
+use crate::config::snapshot::{Expect, Scheme, UpstreamProtocol};
 
 /// A request that may be forwarded, once the filters of its route let it pass.
 struct Admitted {
@@ -70,7 +65,7 @@ pub(super) async fn serve(
             record.refused(connection.start_line());
             ProxyError::Refused(refusal).into()
         }
-        None => match admit(&connection, request, seen, &mut record) {
+        None => match admitted(&connection, request, seen, &mut record) {
             Ok(admitted) => decide(&connection, admitted, &mut record).await,
             Err(short) => Answer::Short(short),
         },
@@ -78,11 +73,11 @@ pub(super) async fn serve(
     Ok(respond(&connection, answer, &asker, record))
 }
 
-/// Reads, routes and rewrites a request that is to be forwarded.
+/// Reads, routes and rewrites a request that is to be forwarded, and takes hold of its body.
 ///
 /// # Errors
 /// The short way out: a refusal, or an answer of our own.
-fn admit(
+fn admitted(
     connection: &Rc<Connection>,
     request: Box<Request<Incoming>>,
     seen: Seen,
@@ -90,153 +85,45 @@ fn admit(
 ) -> Result<Admitted, Short> {
     #[cfg(test)]
     super::tests::panic_if_asked(&request);
-    let (mut head, body) = request.into_parts();
-
-    // Admit: what can be read in two ways goes no further.
-    let listener = connection.listens();
-    if head.version == Version::HTTP_2
-        && headers::check_http2(&head.headers, seen, listener.http())? == headers::Lenience::Used
-    {
-        connection.worker.counters.noted(Refusal::UnderscoreShadow);
-    }
-    let asked = switch::asked(&mut head, seen)?;
-    let host = Host::read(&head.uri, &head.headers, head.version)?;
-    record.host = Some(host.value.clone());
-    if let Some(tls) = connection.tls()
-        && !tls.fits(host.name())
-    {
-        return Err(ProxyError::Misdirected.into());
-    }
-    let path = path::normalise(head.uri.path()).map_err(ProxyError::from)?;
-    let encoded_slash = path.encoded_slash;
-    if path.merged == "*" && head.method != Method::OPTIONS {
-        return Err(ProxyError::PathBad.into());
-    }
-
-    // Route.
-    let own_scheme = match connection.tls() {
-        Some(_) => Scheme::Https,
-        None => Scheme::Http,
-    };
-    let peer = record.identify(&head.headers, &listener.http().trusted_proxies);
-    let facts = Facts {
-        headers: &head.headers,
-        query: head.uri.query(),
-        client: record.client(),
-        claims: peer.claims(),
-    };
-    let found = listener.route(host.name(), path, &head.method, &facts, cors::preflight(&head));
-    let (route, path) = found.map_err(|error| {
-        let allow = (error == ProxyError::MethodNotAllowed)
-            .then(|| listener.allowed(host.name(), head.uri.path(), &facts))
-            .flatten();
-        Short::Refused { error, allow }
-    })?;
-    if let Cow::Owned(path) = path {
-        head.uri = target::with_path(&head.uri, path)?;
-        record.target(&head.uri);
-    }
-    record.routed(&route, route.share(&head, record.client()));
-    let rules = route.http();
-    if encoded_slash == path::Presence::Present && rules.encoded_slash == EncodedSlash::Refuse {
-        return Err(ProxyError::PathEncodedSlash.into());
-    }
-    let (protocol, own) = match route.action(record.share)? {
-        Action::Forward(upstream) => (upstream.protocol(), None),
-        // These go no further than the filters, which see them in the words of this one.
-        Action::Redirect(redirect) => {
-            let scheme = headers::client_scheme(&head.headers, peer, own_scheme);
-            let redirected = target::redirected(redirect, scheme, &host.value, &head.uri)?;
-            (UpstreamProtocol::Http1, Some(redirected))
-        }
-        Action::Respond(respond) => (UpstreamProtocol::Http1, Some(Short::Own(Arc::clone(respond)))),
-    };
-    let own = match own {
-        Some(own) if route.filters().is_empty() => return Err(own),
-        own => own.map(Box::new),
-    };
-
-    // Rewrite.
-    let mut switch = if body.is_end_stream() {
-        asked.allowed_by(&rules.upgrades)?
+    let (head, body) = request.into_parts();
+    let rest = if body.is_end_stream() {
+        Rest::Nothing
     } else {
-        Switch::None
+        Rest::Body
     };
-    let forwards_expect = rules.expect == Expect::Forward
-        && protocol == UpstreamProtocol::Http1
-        && head.version == Version::HTTP_11
-        && head.headers.contains_key(header::EXPECT);
-    let call = match rules.grpc_web {
-        GrpcWeb::Translated => web::Call::read(&head.method, &head.headers),
-        GrpcWeb::Passed => None,
-    };
-    if let Some(call) = call {
-        call.to_grpc(&mut head.headers);
-        record.web = Some(call);
-    }
-    let conversion;
-    (conversion, record.deadline) = deadline::terms(&mut head, record.start, rules, peer)?;
-    let hop = headers::Hop {
-        peer,
-        client: connection.client_text.forwarded_for(),
-        scheme: own_scheme.as_str(),
-        host: &host.value,
-        request_id: &record.request_id,
-        via: headers::via(head.version),
-        expect: if forwards_expect {
-            Expect::Forward
-        } else {
-            Expect::Answer
+    let listener = connection.listens();
+    let by = By {
+        listener: &listener,
+        scheme: match connection.tls() {
+            Some(_) => Scheme::Https,
+            None => Scheme::Http,
         },
+        certificate: connection.tls().and_then(TlsFacts::certificate),
+        start: record.start,
     };
-    record.traced(headers::to_upstream(&mut head.headers, seen, hop)?);
-    if call.is_some() {
-        head.headers
-            .insert(header::TE, HeaderValue::from_static("trailers"));
-    }
-    let resends = match conversion {
-        Conversion::Grpc if route.resends_calls() => Resends::Yes,
-        _ => Resends::No,
-    };
-    let mirrors = match switch {
-        Switch::None => route.mirrors(),
-        Switch::To(_) => Mirrors::No,
-    };
-    let keeps = match (mirrors, resends) {
-        (Mirrors::No, Resends::No) if !is_idempotent(&head.method) => Resends::No,
-        _ => Resends::Yes,
-    };
-    let mut bounds = Bounds::new(rules, conversion, keeps, listener.http().stalled_timeout);
-    bounds.text = call.and_then(|call| call.decoder());
-    if bounds.exceeded_by(&head.headers) {
-        return Err(ProxyError::BodyTooLarge.into());
-    }
-    let upload = match switch {
-        Switch::None => Upload::new(body, bounds, record.start),
+    let mut passing = admit(by, head, rest, seen, record)?;
+    let upload = match passing.switch {
+        Switch::None => Upload::new(body, passing.bounds, record.start),
         // What follows is the tunnel's.
         Switch::To(_) => None,
     };
     record.body(upload.clone());
-    let host = target::host(&mut head.headers, route.rewrite(), host.value);
-    target::address(&mut head, host, protocol)?;
-    head.extensions.clear();
-    switch.ask_upstream(&mut head, protocol)?;
-    if protocol == UpstreamProtocol::Http1 && upload.is_some() {
-        headers::frame(&mut head.headers, &RequestBody::new(upload.as_ref()));
+    if passing.protocol == UpstreamProtocol::Http1 && upload.is_some() {
+        headers::frame(&mut passing.head.headers, &RequestBody::new(upload.as_ref()));
     }
     Ok(Admitted {
-        route,
+        route: passing.route,
         outgoing: Box::new(Outgoing {
-            head,
+            head: passing.head,
             upload,
-            gate: forwards_expect.then(Arc::<Gate>::default),
-            resends,
-            is_call: conversion.into(),
-            mirrors,
+            gate: (passing.expect == Expect::Forward).then(Arc::<Gate>::default),
+            resends: passing.resends,
+            is_call: passing.conversion.into(),
+            mirrors: passing.mirrors,
         }),
-        switch,
-        conversion,
-        own,
+        switch: passing.switch,
+        conversion: passing.conversion,
+        own: passing.own,
     })
 }
 
@@ -260,7 +147,7 @@ async fn decide(connection: &Rc<Connection>, admitted: Admitted, record: &mut Re
         // On the heap: most routes have none.
         return Answer::Short(short);
     }
-    if let Err(error) = rewrite_path(&route, &mut outgoing) {
+    if let Err(error) = target::rewrite(&mut outgoing.head.uri, route.rewrite()) {
         return error.into();
     }
 
@@ -357,19 +244,6 @@ async fn filtered(
 ) -> Result<(), Short> {
     filter::request(worker, route, outgoing, record).await?;
     own.map_or(Ok(()), |own| Err(*own))
-}
-
-/// # Errors
-/// [`ProxyError::PathBad`]: the path that the route wants cannot be one.
-fn rewrite_path(route: &ResolvedRoute, outgoing: &mut Outgoing) -> Result<(), ProxyError> {
-    let head = &mut outgoing.head;
-    if let Some(path) = route
-        .rewrite()
-        .and_then(|rewrite| rewrite.path.of(head.uri.path()))
-    {
-        head.uri = target::with_path(&head.uri, path)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -149,6 +149,18 @@ pub(super) fn redirected(
     })
 }
 
+/// Puts the path in the target that the route wants there; which one, if it is another.
+///
+/// # Errors
+/// [`ProxyError::PathBad`]: it cannot be one.
+pub(super) fn rewrite(uri: &mut Uri, rewrite: Option<&Rewrite>) -> Result<Option<String>, ProxyError> {
+    let path = rewrite.and_then(|rewrite| rewrite.path.of(uri.path()));
+    if let Some(path) = &path {
+        *uri = with_path(uri, path.clone())?;
+    }
+    Ok(path)
+}
+
 /// The target with its path in another form.
 ///
 /// # Errors

@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::client_socket::ClientSocket;
 use super::gather;
+use crate::router::Certificate;
 use crate::tls::{Choice, Chosen, ClientCertificate, ServerTls};
 
 /// What a client's bytes come by.
@@ -33,12 +34,17 @@ pub(super) struct TlsFacts {
     /// As the access log has it.
     pub(super) version: &'static str,
     /// Who the client is.
-    pub(super) client: Option<ClientCertificate>,
+    client: Option<ClientCertificate>,
     choice: Arc<Choice>,
     chosen: Chosen,
 }
 
 impl TlsFacts {
+    /// Who the client is, as routes are told.
+    pub(super) fn certificate(&self) -> Option<Certificate<'_>> {
+        self.client.as_ref().map(ClientCertificate::facts)
+    }
+
     /// The subject of the client's certificate.
     pub(super) fn subject(&self) -> Option<&str> {
         self.client.as_ref().map(|client| client.subject.as_str())

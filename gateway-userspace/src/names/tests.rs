@@ -12,10 +12,10 @@ use crate::config::load::load_text;
 use crate::config::surroundings::Surroundings;
 
 /// What the server knows: addresses and TTL of each name; a name without addresses fails.
-type Zone = Arc<Mutex<BTreeMap<&'static str, (Vec<IpAddr>, u32)>>>;
+pub(crate) type Zone = Arc<Mutex<BTreeMap<&'static str, (Vec<IpAddr>, u32)>>>;
 
 /// A DNS server over UDP that answers from a zone that can be changed; NXDOMAIN for what is not in it.
-async fn server(zone: Zone) -> SocketAddr {
+pub(crate) async fn server(zone: Zone) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {
@@ -55,7 +55,7 @@ fn addresses(texts: &[&str]) -> Vec<IpAddr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-fn settings(server: SocketAddr, hosts: &[&str]) -> Settings {
+pub(crate) fn settings(server: SocketAddr, hosts: &[&str]) -> Settings {
     let endpoints: String = hosts
         .iter()
         .map(|host| format!("{{address='{host}:8080'}},"))
@@ -193,4 +193,33 @@ async fn names_of_this_machine_need_no_server() {
         addresses(&["127.0.0.1", "::1"]),
         "RFC 6761, section 6.3"
     );
+}
+
+#[tokio::test]
+async fn names_of_others_are_asked_of_the_servers_in_force() {
+    let (zone, other) = (Zone::default(), Zone::default());
+    let put = |zone: &Zone, host, texts: &[&str]| {
+        zone.lock().unwrap().insert(host, (addresses(texts), 60));
+    };
+    put(&zone, "id.internal", &["10.0.0.1", "2001:db8::1"]);
+    put(&other, "id.internal", &["10.0.0.9"]);
+    put(&other, "broken.internal", &[]);
+    let names = Names::start(Handle::current());
+    names.apply(&settings(server(Arc::clone(&zone)).await, &[]));
+    let asker = names.asker();
+    let expected = addresses(&["10.0.0.1", "2001:db8::1"]);
+    assert_eq!(asker.addresses("id.internal").await, Ok(expected));
+    assert_eq!(asker.addresses("192.0.2.7").await, Ok(addresses(&["192.0.2.7"])));
+    names.apply(&settings(server(other).await, &[]));
+    assert_eq!(asker.addresses("id.internal").await, Ok(addresses(&["10.0.0.9"])));
+    let absent = asker.addresses("absent.internal").await.unwrap_err();
+    assert_eq!(absent, "it has no addresses");
+    let broken = asker.addresses("broken.internal").await.unwrap_err();
+    assert!(broken.starts_with("asking for A: "), "{broken}");
+    // They are no endpoints': nothing of them is kept, and none is counted.
+    assert_eq!(
+        names.answers_number(),
+        Names::start(Handle::current()).answers_number()
+    );
+    assert!(!metrics(&names).contains("id.internal"));
 }

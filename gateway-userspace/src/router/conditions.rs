@@ -1,7 +1,8 @@
 //! What a route may ask of a request beside host, path and method, and which of two such routes goes first.
 //!
 //! Of a field that stands there several times one value that fits is enough. Values of cookies are compared as they
-//! stand, those of query parameters with their escapes resolved (`+` is a space).
+//! stand, those of query parameters with their escapes resolved (`+` is a space), those of certificates as
+//! [`Certificate`] has them.
 //! Sources: the Kubernetes Gateway API v1, HTTPRouteMatch; RFC 6265, section 4.2.1; the URL standard's
 //! `application/x-www-form-urlencoded`.
 
@@ -12,6 +13,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 
+use super::certificate::{Certificate, NameKind};
 use super::expression::Expression;
 
 /// What conditions look at.
@@ -25,6 +27,8 @@ pub struct Facts<'r> {
     pub client: IpAddr,
     /// Whether what its fields say of the client is believed.
     pub claims: Claims,
+    /// Who the client is by its certificate, where its connection has shown one.
+    pub certificate: Option<Certificate<'r>>,
 }
 
 /// Whether the fields by which proxies vouch for clients count.
@@ -43,6 +47,8 @@ pub struct Conditions {
     pub fields: Vec<Condition>,
     /// One must have the client; empty: every client.
     pub clients: Vec<IpNet>,
+    /// One must hold of the names in the client's certificate; empty: it may have any, or no certificate.
+    pub names: Vec<Condition>,
     /// What the whole path must match, where that is no pattern of segments.
     pub(super) path: Option<Expression>,
 }
@@ -65,6 +71,10 @@ pub enum Source {
     Query(String),
     /// In a cookie.
     Cookie(String),
+    /// It is the subject of the client's certificate.
+    Subject,
+    /// It is one of its alternative names.
+    Name(NameKind),
 }
 
 /// What a value must be.
@@ -88,6 +98,7 @@ pub(super) struct Rank {
     headers: u16,
     queries: u16,
     cookies: u16,
+    certificate: u16,
     client: u16,
 }
 
@@ -97,13 +108,18 @@ impl Conditions {
         Self {
             fields,
             clients,
-            path: None,
+            ..Self::default()
         }
+    }
+
+    /// The same of clients with a certificate one of whose names is so.
+    pub fn with_names(self, names: Vec<Condition>) -> Self {
+        Self { names, ..self }
     }
 
     /// Whether every request will do.
     pub fn is_empty(&self) -> bool {
-        self.fields.is_empty() && self.clients.is_empty() && self.path.is_none()
+        self.fields.is_empty() && self.clients.is_empty() && self.names.is_empty() && self.path.is_none()
     }
 
     /// The same of paths that match an expression.
@@ -118,6 +134,7 @@ impl Conditions {
         let is_of = |network: &IpNet| network.contains(&facts.client.to_canonical());
         (self.clients.is_empty() || self.clients.iter().any(is_of))
             && self.fields.iter().all(|field| field.holds(facts))
+            && (self.names.is_empty() || self.names.iter().any(|name| name.holds(facts)))
             && self
                 .path
                 .as_ref()
@@ -127,6 +144,7 @@ impl Conditions {
     pub(super) fn rank(&self) -> Rank {
         let mut rank = Rank {
             client: u16::from(!self.clients.is_empty()),
+            certificate: u16::from(!self.names.is_empty()),
             ..Rank::default()
         };
         for field in &self.fields {
@@ -134,6 +152,7 @@ impl Conditions {
                 Source::Header(_) => &mut rank.headers,
                 Source::Query(_) => &mut rank.queries,
                 Source::Cookie(_) => &mut rank.cookies,
+                Source::Subject | Source::Name(_) => &mut rank.certificate,
             };
             *count = count.saturating_add(1);
         }
@@ -142,7 +161,10 @@ impl Conditions {
 
     /// The values that it asks for, of which an index can be made.
     pub(super) fn exact(&self) -> impl Iterator<Item = (&Source, &str)> {
-        self.fields.iter().filter_map(|field| match &field.test {
+        // Of several names any will do: none of them tells where the route stands.
+        let name = self.names.first().filter(|_| self.names.len() == 1);
+        let fields = self.fields.iter().chain(name);
+        fields.filter_map(|field| match &field.test {
             Test::Exact(value) => Some((&field.source, value.as_str())),
             _ => None,
         })
@@ -154,6 +176,11 @@ impl fmt::Display for Conditions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts: Vec<String> = self.fields.iter().map(Condition::to_string).collect();
         parts.extend(self.clients.iter().map(|network| format!("client {network}")));
+        let mut names: Vec<String> = self.names.iter().map(Condition::to_string).collect();
+        names.sort_unstable();
+        if !names.is_empty() {
+            parts.push(names.join(" or "));
+        }
         parts.extend(
             self.path
                 .iter()
@@ -170,6 +197,8 @@ impl fmt::Display for Condition {
             Source::Header(name) => write!(f, "header {name}")?,
             Source::Query(name) => write!(f, "query {name}")?,
             Source::Cookie(name) => write!(f, "cookie {name}")?,
+            Source::Subject => f.write_str("certificate subject")?,
+            Source::Name(kind) => write!(f, "certificate {kind}")?,
         }
         match &self.test {
             Test::Exact(value) => write!(f, " = {value:?}"),
@@ -218,6 +247,13 @@ impl Source {
                     rest.and_then(|rest| rest.strip_prefix(b"="))
                         .is_some_and(&mut is_so)
                 })
+            }
+            Self::Subject => facts
+                .certificate
+                .is_some_and(|certificate| is_so(certificate.subject.as_bytes())),
+            Self::Name(kind) => {
+                let names = facts.certificate.map_or(&[][..], |of| of.names(*kind));
+                names.iter().any(|name| is_so(name.as_bytes()))
             }
         }
     }
@@ -299,6 +335,7 @@ mod tests {
             query: Some("v=1&v=2&sp=a+b%20c&bad=%zz%4&flag&%76%31=yes&=none&e="),
             client: "192.0.2.7".parse().unwrap(),
             claims: Claims::Ignored,
+            certificate: None,
         };
         let prefix = |value: &str| Test::Prefix(value.to_owned());
         let rows = [
@@ -352,6 +389,69 @@ mod tests {
     }
 
     #[test]
+    fn of_a_certificate_subject_and_one_of_the_names_are_tested_and_without_one_nothing_is_there() {
+        let strings = |texts: &[&str]| -> Vec<String> { texts.iter().map(|&text| text.to_owned()).collect() };
+        let (dns, uris) = (
+            strings(&["a.example", "b.example"]),
+            strings(&["spiffe://example.org/ns/a", "urn:x"]),
+        );
+        let emails = strings(&["robot@example.org"]);
+        let headers = HeaderMap::new();
+        let nobody = Facts {
+            headers: &headers,
+            query: None,
+            client: "192.0.2.7".parse().unwrap(),
+            claims: Claims::Ignored,
+            certificate: None,
+        };
+        let somebody = Facts {
+            certificate: Some(Certificate {
+                subject: "CN=robot,O=Example",
+                dns: &dns,
+                uris: &uris,
+                emails: &emails,
+            }),
+            ..nobody
+        };
+        let prefix = |value: &str| Test::Prefix(value.to_owned());
+        let rows = [
+            (Source::Subject, exact("CN=robot,O=Example"), true),
+            (Source::Subject, exact("CN=robot"), false),
+            (Source::Subject, prefix("CN=robot,"), true),
+            (Source::Subject, regex("CN=[a-z]+,O=Example"), true),
+            (Source::Subject, Test::Present, true),
+            (Source::Subject, Test::Absent, false),
+            (Source::Name(NameKind::Dns), exact("b.example"), true),
+            (Source::Name(NameKind::Dns), exact("robot@example.org"), false),
+            (Source::Name(NameKind::Uri), prefix("spiffe://example.org/"), true),
+            (Source::Name(NameKind::Uri), exact("a.example"), false),
+            (Source::Name(NameKind::Email), regex(".*@example.org"), true),
+            (Source::Name(NameKind::Email), Test::Absent, false),
+        ];
+        for (source, test, expected) in rows {
+            let condition = Condition { source, test };
+            assert_eq!(condition.holds(&somebody), expected, "{condition}");
+            let of_nobody = condition.test == Test::Absent;
+            assert_eq!(condition.holds(&nobody), of_nobody, "{condition} of nobody");
+        }
+        let name = |kind, value| Condition {
+            source: Source::Name(kind),
+            test: exact(value),
+        };
+        let any = |names: &[Condition]| Conditions::default().with_names(names.to_vec());
+        let (wrong, right) = (name(NameKind::Dns, "c.example"), name(NameKind::Uri, "urn:x"));
+        assert!(any(&[wrong.clone(), right.clone()]).hold("/", &somebody));
+        assert!(!any(std::slice::from_ref(&wrong)).hold("/", &somebody));
+        assert!(!any(&[wrong.clone(), right.clone()]).hold("/", &nobody));
+        let text = any(&[wrong.clone(), right.clone()]).to_string();
+        assert_eq!(
+            text,
+            "certificate dns = \"c.example\" or certificate uri = \"urn:x\""
+        );
+        assert_eq!(text, any(&[right, wrong]).to_string());
+    }
+
+    #[test]
     fn clients_are_of_one_of_the_networks() {
         let conditions = Conditions {
             clients: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
@@ -370,13 +470,14 @@ mod tests {
                 query: None,
                 client: client.parse().unwrap(),
                 claims: Claims::Ignored,
+                certificate: None,
             };
             assert_eq!(conditions.hold("/", &facts), expected, "{client}");
         }
     }
 
     #[test]
-    fn headers_count_before_queries_before_cookies_before_clients() {
+    fn headers_count_before_queries_before_cookies_before_certificates_before_clients() {
         let of = |sources: &[Source], clients: &[&str]| {
             let conditions = Conditions {
                 fields: sources
@@ -387,7 +488,7 @@ mod tests {
                     })
                     .collect(),
                 clients: clients.iter().map(|text| text.parse().unwrap()).collect(),
-                path: None,
+                ..Conditions::default()
             };
             conditions.rank()
         };
@@ -398,7 +499,11 @@ mod tests {
             of(&[header("x-a"), query("a")], &["10.0.0.0/8"]),
             of(&[header("x-a"), query("a")], &[]),
             of(&[query("a"), cookie("a"), cookie("b")], &["10.0.0.0/8", "::/0"]),
+            of(&[cookie("a"), Source::Subject], &[]),
+            of(&[cookie("a")], &["10.0.0.0/8"]),
             of(&[cookie("a")], &[]),
+            of(&[Source::Subject], &["10.0.0.0/8"]),
+            of(&[Source::Subject], &[]),
             of(&[], &["10.0.0.0/8"]),
             of(&[], &[]),
         ];

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pair::{Facts, Fault, Part};
 use super::{pem, provider};
+use crate::router::Certificate;
 
 /// Roots of one file at most.
 const ROOTS_MAX: usize = 1_000;
@@ -87,27 +88,55 @@ impl Roots {
 }
 
 /// What is known of a client by its certificate, which was verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// As RFC 4514 writes it.
     pub subject: String,
-    /// Its alternative names: DNS names, URIs and addresses.
-    pub names: Vec<String>,
+    /// Its DNS names, in lower case.
+    pub dns: Vec<String>,
+    /// Its URIs.
+    pub uris: Vec<String>,
+    /// Its mail addresses.
+    pub emails: Vec<String>,
 }
 
 impl ClientCertificate {
     /// Reads the leaf of a verified chain; `None`: there is none, or only rustls can read it.
     pub fn of(chain: Option<&[CertificateDer<'_>]>) -> Option<Self> {
-        let facts = Facts::read(chain?.first()?).ok()?;
-        let addresses = facts.addresses.iter().map(ToString::to_string);
-        Some(Self {
+        Facts::read(chain?.first()?).ok().map(Self::from)
+    }
+
+    /// Reads the first certificate of a file. Blocks: not for a worker.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn load(file: &Path) -> Result<Self, Fault> {
+        let broken = |fault| Fault::new(Part::Certificate, file, fault, "write a certificate, as PEM");
+        let chain = pem::chain(file)?;
+        let leaf = chain
+            .first()
+            .ok_or_else(|| broken("holds no certificate".to_owned()))?;
+        Facts::read(leaf).map(Self::from).map_err(broken)
+    }
+
+    /// As routes are told.
+    pub fn facts(&self) -> Certificate<'_> {
+        Certificate {
+            subject: &self.subject,
+            dns: &self.dns,
+            uris: &self.uris,
+            emails: &self.emails,
+        }
+    }
+}
+
+impl From<Facts> for ClientCertificate {
+    fn from(facts: Facts) -> Self {
+        Self {
             subject: facts.subject,
-            names: facts
-                .dns_names
-                .into_iter()
-                .chain(facts.uris)
-                .chain(addresses)
-                .collect(),
-        })
+            dns: facts.dns_names,
+            uris: facts.uris,
+            emails: facts.emails,
+        }
     }
 }

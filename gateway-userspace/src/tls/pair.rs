@@ -10,7 +10,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{pem, provider};
+use super::{pem, provider, subject};
 
 /// A certificate with its key.
 #[derive(Clone)]
@@ -32,6 +32,8 @@ pub struct Facts {
     pub addresses: Vec<IpAddr>,
     /// URIs that it is for, as SPIFFE's.
     pub uris: Vec<String>,
+    /// Mail addresses that it is for.
+    pub emails: Vec<String>,
     /// Not valid earlier.
     pub not_before: SystemTime,
     /// Not valid later.
@@ -141,10 +143,11 @@ impl Facts {
         let (_, certificate) = X509Certificate::from_der(der)
             .map_err(|error| format!("holds no readable certificate ({error})"))?;
         let mut facts = Self {
-            subject: certificate.subject().to_string(),
+            subject: subject::text(certificate.subject()),
             dns_names: Vec::new(),
             addresses: Vec::new(),
             uris: Vec::new(),
+            emails: Vec::new(),
             not_before: time(certificate.validity().not_before.timestamp()),
             not_after: time(certificate.validity().not_after.timestamp()),
             der: der.to_vec(),
@@ -156,6 +159,7 @@ impl Facts {
             match name {
                 GeneralName::DNSName(name) => facts.dns_names.push(name.to_ascii_lowercase()),
                 GeneralName::URI(uri) => facts.uris.push((*uri).to_owned()),
+                GeneralName::RFC822Name(name) => facts.emails.push((*name).to_owned()),
                 GeneralName::IPAddress(bytes) => facts.addresses.extend(address(bytes)),
                 _ => {}
             }

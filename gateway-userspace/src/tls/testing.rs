@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 
 use super::{Pair, Roots};
 
@@ -39,6 +39,32 @@ impl Authority {
             .push(DnType::CommonName, names[0].clone());
         params.not_before = from.into();
         params.not_after = to.into();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// The same for a client: parts of its subject, from the first to the last, and URIs or mail addresses.
+    pub(crate) fn issue_client(&self, subject: &[(DnType, &str)], names: &[&str]) -> (String, String) {
+        let day = Duration::from_secs(86_400);
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        for (kind, value) in subject {
+            params.distinguished_name.push(kind.clone(), *value);
+        }
+        let name = |name: &&str| {
+            let text = (*name).try_into().unwrap();
+            if name.contains("://") {
+                SanType::URI(text)
+            } else if name.contains('@') {
+                SanType::Rfc822Name(text)
+            } else {
+                SanType::DnsName(text)
+            }
+        };
+        params.subject_alt_names = names.iter().map(name).collect();
+        params.not_before = (SystemTime::now() - day).into();
+        params.not_after = (SystemTime::now() + 30 * day).into();
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         (certificate.pem(), key.serialize_pem())

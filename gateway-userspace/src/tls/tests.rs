@@ -30,6 +30,28 @@ fn a_pair_is_read_with_all_that_it_says() {
 }
 
 #[test]
+fn a_clients_certificate_is_read_with_its_names_by_their_kinds() {
+    let (authority, folder) = (Authority::new("root"), Folder::new());
+    let parts = [
+        (rcgen::DnType::OrganizationName, "Example"),
+        (rcgen::DnType::CommonName, "robot"),
+    ];
+    let names = ["A.example", "spiffe://example.org/Jobs", "Robot@example.org"];
+    let (file, _) = folder.pair("client", &authority.issue_client(&parts, &names));
+    let read = ClientCertificate::load(&file).unwrap();
+    let strings = |text: &str| vec![text.to_owned()];
+    let expected = ClientCertificate {
+        subject: "CN=robot,O=Example".to_owned(),
+        dns: strings("a.example"),
+        uris: strings("spiffe://example.org/Jobs"),
+        emails: strings("Robot@example.org"),
+    };
+    assert_eq!(read, expected);
+    let fault = ClientCertificate::load(&folder.file("none.pem", "", 0o644)).unwrap_err();
+    assert!(fault.to_string().contains("holds no certificate"), "{fault}");
+}
+
+#[test]
 fn files_that_will_not_do_are_named_with_fault_and_remedy() {
     let (authority, folder) = (Authority::new("root"), Folder::new());
     let (certificate, key) = authority.issue(&["a.example"]);

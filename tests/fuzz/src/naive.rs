@@ -2,9 +2,11 @@
 
 use std::cmp::Reverse;
 
-use http::{HeaderMap, Method};
+use http::Method;
 
-use crate::gateway::router::{Conditions, HostPattern, Lookup, PathPattern, RouteIndex, Slashes, Source, Test};
+use crate::gateway::router::{
+    Condition, Conditions, Facts, HostPattern, Lookup, NameKind, PathPattern, RouteIndex, Slashes, Source, Test,
+};
 
 /// One pattern of a route.
 #[derive(Debug)]
@@ -17,7 +19,7 @@ pub struct Route {
     pub methods: Vec<Method>,
     /// Which form of a path it sees.
     pub slashes: Slashes,
-    /// What it asks of header fields: there, that value, or not there.
+    /// What it asks of header fields and of the client's certificate: there, that value, or not there.
     pub conditions: Conditions,
     /// What is found.
     pub index: RouteIndex,
@@ -32,14 +34,14 @@ pub struct Naive(pub Vec<Route>);
 type Fit = (bool, usize, Reverse<usize>, Reverse<Vec<bool>>);
 
 impl Naive {
-    /// As `Router::find_either`, of a request with these fields and nothing else.
+    /// As `Router::find_either`, of a request with these fields, that certificate and nothing else.
     pub fn find(
         &self,
         host: &str,
         merged: &str,
         unmerged: Option<&str>,
         method: &Method,
-        headers: &HeaderMap,
+        facts: &Facts<'_>,
     ) -> Lookup {
         let mut ranks: Vec<usize> = self
             .0
@@ -58,13 +60,13 @@ impl Naive {
                     .filter(|route| rank(&route.host, host) == Some(rank_now));
                 let fitting = here
                     .filter(of_form)
-                    .filter(|route| holds(&route.conditions, headers))
+                    .filter(|route| holds(&route.conditions, facts))
                     .filter_map(|route| Some((fit(&route.path, path)?, route)));
                 fitting
                     .filter_map(|(fit, route)| {
                         let named = route.methods.contains(method);
                         rejected |= !named && !route.methods.is_empty();
-                        let asks = route.conditions.fields.len();
+                        let asks = asks(&route.conditions);
                         (named || route.methods.is_empty()).then_some((fit, (named, asks), route.index))
                     })
                     .max_by(|one, other| {
@@ -78,7 +80,7 @@ impl Naive {
                     let kept = best_of(Some(Slashes::Kept), unmerged);
                     // Between the forms it is not asked which segments are parameters.
                     let key =
-                        |found: &(Fit, (bool, usize), RouteIndex)| (found.0.0, found.0.1, found.0.2, found.1);
+                        |found: &(Fit, (bool, Asks), RouteIndex)| (found.0.0, found.0.1, found.0.2, found.1);
                     match (&merged, &kept) {
                         (Some(one), Some(other)) if key(one) > key(other) => merged,
                         (_, Some(_)) => kept,
@@ -98,20 +100,43 @@ impl Naive {
     }
 }
 
-fn holds(conditions: &Conditions, headers: &HeaderMap) -> bool {
-    conditions.fields.iter().all(|field| {
-        let Source::Header(name) = &field.source else {
-            return false;
-        };
-        match &field.test {
-            Test::Absent => !headers.contains_key(name),
-            Test::Exact(value) => headers
-                .get_all(name)
-                .iter()
-                .any(|given| given.as_bytes() == value.as_bytes()),
-            _ => headers.contains_key(name),
+/// How many fields a route asks for, and how much of a certificate: its subject, its names.
+type Asks = (usize, usize);
+
+fn asks(conditions: &Conditions) -> Asks {
+    let subjects = conditions.fields.iter().filter(|field| field.source == Source::Subject);
+    let subjects = subjects.count();
+    let names = usize::from(!conditions.names.is_empty());
+    (conditions.fields.len() - subjects, subjects + names)
+}
+
+fn holds(conditions: &Conditions, facts: &Facts<'_>) -> bool {
+    conditions.fields.iter().all(|field| is_so(field, facts))
+        && (conditions.names.is_empty() || conditions.names.iter().any(|name| is_so(name, facts)))
+}
+
+fn is_so(condition: &Condition, facts: &Facts<'_>) -> bool {
+    let values: Vec<&[u8]> = match (&condition.source, facts.certificate) {
+        (Source::Header(name), _) => {
+            let values = facts.headers.get_all(name).iter();
+            values.map(|value| value.as_bytes()).collect()
         }
-    })
+        (Source::Subject, Some(certificate)) => vec![certificate.subject.as_bytes()],
+        (Source::Name(kind), Some(certificate)) => {
+            let names = match kind {
+                NameKind::Dns => certificate.dns,
+                NameKind::Uri => certificate.uris,
+                NameKind::Email => certificate.emails,
+            };
+            names.iter().map(|name| name.as_bytes()).collect()
+        }
+        _ => Vec::new(),
+    };
+    match &condition.test {
+        Test::Absent => values.is_empty(),
+        Test::Exact(wanted) => values.contains(&wanted.as_bytes()),
+        _ => !values.is_empty(),
+    }
 }
 
 /// How special a pattern is for a host; `None`: it does not match.

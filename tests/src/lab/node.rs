@@ -257,6 +257,30 @@ impl Node {
             .with_context(|| format!("read the answer of {} to {method} {path}: {text}", self.name))
     }
 
+    /// Asks the running program by its own client, as an operator does, and reads what that says as JSON.
+    ///
+    /// # Errors
+    /// Where the client cannot be run, or says no JSON; quotes what it wrote.
+    pub fn told(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+        let mut command = Command::new(&self.program);
+        let admin = SocketAddr::new(self.common.families.loopback(), ADMIN_PORT);
+        command
+            .args(arguments)
+            .arg("--json")
+            .arg("--admin")
+            .arg(admin.to_string())
+            .arg("--token-file")
+            .arg(&self.files.token)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let said = self.spawn(command)?.wait_with_output()?;
+        serde_json::from_slice(&said.stdout).with_context(|| {
+            let wrote = String::from_utf8_lossy(&said.stderr);
+            format!("{}: {arguments:?} ended with {}: {wrote}", self.name, said.status)
+        })
+    }
+
     /// How its XDP program is attached.
     ///
     /// # Errors

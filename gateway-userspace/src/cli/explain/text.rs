@@ -38,6 +38,7 @@ pub fn request(explained: &request::Explained, style: Style) -> String {
     let mut says = format!("{}: {}", verdict.fate.word(), verdict.says);
     let details = [
         verdict.status.map(|status| status.to_string()),
+        verdict.grpc_status.map(|status| format!("grpc-status {status}")),
         verdict.reason.clone(),
     ];
     let details: Vec<String> = details.into_iter().flatten().collect();

@@ -2,6 +2,7 @@
 
 use http::{HeaderName, Method};
 
+use super::certificate;
 use super::keys;
 use super::patterns::{self, Wrong};
 use crate::config::given::{self, FieldMatch, Network};
@@ -110,7 +111,7 @@ fn conditions(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_>)
     for (key, list, read) in kinds {
         for (index, field) in list.iter().flatten().enumerate() {
             let path = path.key(key).index(index);
-            let test = test(field, &path, problems);
+            let test = Tests::from(field).read(&path, problems);
             let Some(name) = &field.name else { continue };
             let path = path.key("name");
             match read(name) {
@@ -125,30 +126,55 @@ fn conditions(given: &given::Match, path: &KeyPath, problems: &mut Problems<'_>)
     let networks = given.client.as_deref().unwrap_or_default();
     keys::networks(networks, &path.key("client"), problems);
     let clients = networks.iter().map(|Network(network)| *network);
-    Conditions::new(fields, clients.collect())
+    let wanted = given.client_certificate.as_ref();
+    let (subject, names) = wanted
+        .map(|wanted| certificate::conditions(wanted, &path.key("client_certificate"), problems))
+        .unwrap_or_default();
+    fields.extend(subject);
+    Conditions::new(fields, clients.collect()).with_names(names)
 }
 
-/// Exactly one of the keys that say what a value must be.
-fn test(field: &FieldMatch, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Test> {
+/// The keys that say what a value must be.
+#[derive(Clone, Copy)]
+pub(super) struct Tests<'g> {
+    pub(super) exact: Option<&'g str>,
+    pub(super) prefix: Option<&'g str>,
+    pub(super) regex: Option<&'g str>,
+    pub(super) present: Option<bool>,
+}
+
+impl<'g> From<&'g FieldMatch> for Tests<'g> {
+    fn from(given: &'g FieldMatch) -> Self {
+        Self {
+            exact: given.exact.as_deref(),
+            prefix: given.prefix.as_deref(),
+            regex: given.regex.as_deref(),
+            present: given.present,
+        }
+    }
+}
+
+impl Tests<'_> {
+    /// Exactly one of them is given.
+    pub(super) fn read(self, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Test> {
+        test(self, path, problems)
+    }
+}
+
+fn test(given: Tests<'_>, path: &KeyPath, problems: &mut Problems<'_>) -> Option<Test> {
     let tests = [
-        (
-            "exact",
-            field.exact.as_ref().map(|text| Ok(Test::Exact(text.clone()))),
-        ),
+        ("exact", given.exact.map(|text| Ok(Test::Exact(text.to_owned())))),
         (
             "prefix",
-            field.prefix.as_ref().map(|text| Ok(Test::Prefix(text.clone()))),
+            given.prefix.map(|text| Ok(Test::Prefix(text.to_owned()))),
         ),
         (
             "regex",
-            field
-                .regex
-                .as_ref()
-                .map(|text| patterns::regex(text).map(Test::Regex)),
+            given.regex.map(|text| patterns::regex(text).map(Test::Regex)),
         ),
         (
             "present",
-            field
+            given
                 .present
                 .map(|is_there| Ok(if is_there { Test::Present } else { Test::Absent })),
         ),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::actions;
+use super::certificate::{self, Asks};
 use super::fallback;
 use super::fault;
 use super::filters::{self, Scope};
@@ -29,9 +30,12 @@ pub fn routes(
     listeners: &mut [ListenerSettings],
     problems: &mut Problems<'_>,
 ) -> Vec<Arc<RouteSettings>> {
+    let asks = given.listener.iter().flatten();
+    let asks = asks.filter_map(|listener| Some((listener.name.clone()?, Asks::given(listener))));
     let mut known = Known {
         references: References::collect(given),
         upstreams,
+        asks: asks.collect(),
         common: Common::default(),
     };
     let mut names = Names::new("route");
@@ -82,6 +86,13 @@ pub(super) fn route(
         pattern: matching.as_ref().map(|matching| &matching.path),
         path,
     };
+    if let Some(given::Match {
+        client_certificate: Some(_),
+        ..
+    }) = &route.matching
+    {
+        certificate::asked_for(&known.asks, &listeners, path, problems);
+    }
     let action = actions::action(place, upstreams, &references.upstreams, problems);
     let rewrite = actions::rewrite(place, problems);
     let fault = fault::fault(route, path, problems);
@@ -121,6 +132,8 @@ pub(super) fn route(
 pub(super) struct Known<'k> {
     references: References,
     upstreams: &'k [Arc<UpstreamSettings>],
+    /// What listeners ask clients for, by name.
+    asks: Vec<(String, Asks)>,
     common: Common,
 }
 
@@ -141,6 +154,11 @@ impl<'k> Known<'k> {
         Self {
             references: References { listeners, upstreams },
             upstreams: &settings.upstreams,
+            asks: settings
+                .listeners
+                .iter()
+                .map(|one| (one.name.clone(), Asks::accepted(one)))
+                .collect(),
             common: Common::default(),
         }
     }

@@ -1,6 +1,8 @@
 //! The kernel's maps as they are now, read into tables that a decision can be made over.
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use std::sync::Arc;
+
+use aya::maps::{Array, HashMap, MapData, MapError};
 use gateway_common::abi;
 use gateway_common::flow::{FlowEntry, FlowKey};
 use gateway_common::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
@@ -11,21 +13,59 @@ use gateway_common::vip::Address;
 
 use super::{Decided, decide};
 use crate::config::loops::serves;
-use crate::config::snapshot::{Snapshot, Transport};
+use crate::config::snapshot::{Dataplane, Snapshot, Transport};
 use crate::explain::packet::Question;
-use crate::l4::maps::now_ns;
+use crate::l4::descriptors::Descriptors;
+use crate::l4::maps::{Maps, now_ns, typed};
 use crate::l4::{DataPlane, L4Error, sockets};
 
+/// What questions about packets are answered by: the kernel's maps, apart from the data plane that writes them.
+#[derive(Debug)]
+pub struct Reader {
+    descriptors: Descriptors,
+    /// Tables that the maps have room for.
+    tables: u32,
+    /// Where clients' packets come in.
+    interface: Interface,
+}
+
 impl DataPlane {
-    /// What becomes of a client's packet that comes in here now. Nothing is written.
+    /// By what questions about packets are answered, on another thread than this one's.
+    pub fn reader(&self) -> Arc<Reader> {
+        Arc::clone(&self.loaded.reader)
+    }
+}
+
+/// Whether other nodes are reached by an interface, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interface {
+    OfCluster,
+    Foreign,
+}
+
+impl Reader {
+    pub(in crate::l4) fn new(descriptors: Descriptors, config: &Dataplane) -> Self {
+        let interface = config.interfaces.first();
+        let is_of_cluster = interface.is_some_and(|name| config.cluster_interfaces.contains(name));
+        Self {
+            descriptors,
+            tables: config.tables,
+            interface: if is_of_cluster {
+                Interface::OfCluster
+            } else {
+                Interface::Foreign
+            },
+        }
+    }
+
+    /// What becomes of a client's packet that comes in here now. Nothing is written. Blocks, for some milliseconds: not for
+    /// the control loop.
     ///
     /// # Errors
     /// A map cannot be read.
     pub fn explain(&self, question: &Question, snapshot: &Snapshot) -> Result<Decided, L4Error> {
-        let maps = &self.loaded.maps;
+        let maps = Maps::again(&self.descriptors, self.tables)?;
         let contents = maps.contents()?;
-        let interface = self.config.interfaces.first();
-        let is_of_cluster = interface.is_some_and(|name| self.config.cluster_interfaces.contains(name));
         let mut tables = MemoryTables {
             // As the kernel program sees that nothing was written yet.
             settings: Some(maps.live_settings()?).filter(|settings| settings.hash_key != [0, 0]),
@@ -33,7 +73,7 @@ impl DataPlane {
             nodes: contents.nodes.into_iter().collect(),
             node_addresses: contents.node_addresses,
             node_macs: contents.node_macs,
-            foreign_interface: !is_of_cluster,
+            foreign_interface: self.interface == Interface::Foreign,
             lease_ns: maps.lease_ns(),
             ..MemoryTables::default()
         };
@@ -48,8 +88,9 @@ impl DataPlane {
             let live = || [maps.live_slots(table), Vec::new()];
             tables.slots.entry(table).or_insert_with(live);
         }
+        let stamps = typed(self.descriptors.map(abi::HEARD)?, abi::HEARD)?;
         for id in tables.nodes.keys() {
-            tables.heard.borrow_mut().insert(*id, self.heard(*id)?);
+            tables.heard.borrow_mut().insert(*id, heard(&stamps, *id)?);
         }
         let (remembered, name) = match question.protocol {
             Transport::Tcp => (&tables.flows, abi::FLOWS),
@@ -77,24 +118,18 @@ impl DataPlane {
         })
     }
 
-    fn map(&self, name: &'static str) -> Result<&Map, L4Error> {
-        let found = self.loaded.object.map(name);
-        found.ok_or(L4Error::Missing { kind: "map", name })
-    }
-
     fn remembered(&self, name: &'static str, flow: &FlowKey) -> Result<Option<FlowEntry>, L4Error> {
-        let map = HashMap::<&MapData, FlowKey, FlowEntry>::try_from(self.map(name)?);
-        match map.map_err(unread(name))?.get(flow, 0) {
+        let map: HashMap<MapData, FlowKey, FlowEntry> = typed(self.descriptors.map(name)?, name)?;
+        match map.get(flow, 0) {
             Ok(entry) => Ok(Some(entry)),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(source) => Err(unread(name)(source)),
         }
     }
+}
 
-    fn heard(&self, node: NodeId) -> Result<u64, L4Error> {
-        let map = Array::<&MapData, u64>::try_from(self.map(abi::HEARD)?).map_err(unread(abi::HEARD))?;
-        map.get(&u32::from(node.0), 0).map_err(unread(abi::HEARD))
-    }
+fn heard(map: &Array<MapData, u64>, node: NodeId) -> Result<u64, L4Error> {
+    map.get(&u32::from(node.0), 0).map_err(unread(abi::HEARD))
 }
 
 fn unread(map: &'static str) -> impl Fn(MapError) -> L4Error {

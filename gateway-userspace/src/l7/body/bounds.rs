@@ -45,6 +45,11 @@ impl Bounds {
         }
     }
 
+    /// It may have no more than so many bytes, where they are bounded at all.
+    pub(crate) fn lower(&mut self, bytes_max: u64) {
+        self.bytes_max = self.bytes_max.map(|max| max.min(bytes_max));
+    }
+
     /// Whether the head announces too much already.
     pub(crate) fn exceeded_by(&self, headers: &HeaderMap) -> bool {
         let length = headers.get(header::CONTENT_LENGTH);

@@ -130,7 +130,7 @@ impl Upload {
     /// The head announces too much already.
     pub(crate) fn limit(&self, bytes_max: u64, headers: &HeaderMap) -> Result<(), ProxyError> {
         let bounds = &mut self.source.borrow_mut().bounds;
-        bounds.bytes_max = bounds.bytes_max.map(|max| max.min(bytes_max));
+        bounds.lower(bytes_max);
         if bounds.exceeded_by(headers) {
             return Err(ProxyError::BodyTooLarge);
         }

@@ -112,8 +112,8 @@ impl Walk<'_> {
         Ok(verdict)
     }
 
-    /// What the route answers by itself.
-    pub(super) fn answered(&mut self, own: &Short, taken: &Taken) -> Verdict {
+    /// What is answered without an upstream.
+    pub(super) fn answered(&mut self, own: &Short, taken: Option<&Taken>) -> Verdict {
         let (status, says, key) = match own {
             Short::Redirected { status, location } => {
                 let location = location.to_str().unwrap_or_default();
@@ -124,8 +124,10 @@ impl Walk<'_> {
             }
             Short::Refused { error, .. } | Short::Relayed { error, .. } => return refused(*error),
         };
-        self.told
-            .step(key, format!("{}: {says}", status.as_u16()), &taken.at.key(key));
+        if let Some(taken) = taken {
+            self.told
+                .step(key, format!("{}: {says}", status.as_u16()), &taken.at.key(key));
+        }
         let mut verdict = Verdict::new(Fate::Answered, says);
         verdict.status = Some(status.as_u16());
         verdict

@@ -4,23 +4,32 @@ use std::net::IpAddr;
 
 use http::request::Parts;
 
-use super::{Listening, Taken, Walk};
+use super::{Taken, Walk};
 use crate::config::path::KeyPath;
 use crate::explain::request::{Fate, Verdict};
 use crate::filters::{self, Foreseen, Step, network};
 use crate::l7::body::Bounds;
 use crate::l7::error::ProxyError;
+use crate::l7::resolved::ResolvedRoute;
+
+/// Where the filters of a listener and of a route stand.
+#[derive(Clone, Copy)]
+pub(super) struct Standing<'p> {
+    pub(super) listener: &'p KeyPath,
+    pub(super) route: &'p KeyPath,
+}
 
 impl Walk<'_> {
     /// What the filters would do; the short way out, if one takes it.
     pub(super) fn filter(
         &mut self,
-        by: Listening<'_>,
-        taken: &Taken,
+        route: &ResolvedRoute,
+        places: Standing<'_>,
         head: &mut Parts,
+        bounds: &mut Bounds,
         client: IpAddr,
     ) -> Result<Option<Verdict>, ProxyError> {
-        for named in taken.route.filters() {
+        for named in route.filters() {
             let mut asked = filters::Asked {
                 head: &mut *head,
                 client,
@@ -31,8 +40,8 @@ impl Walk<'_> {
             let foreseen = named.filter.foresee(&mut asked);
             let (consumer, body_bytes_max) = (asked.consumer.take(), asked.body_bytes_max);
             let owner = match named.id.owner {
-                filters::Owner::Listener(_) => by.at,
-                filters::Owner::Route(_) => &taken.at,
+                filters::Owner::Listener(_) => places.listener,
+                filters::Owner::Route(_) => places.route,
             };
             let at = self.of.places.named_in(owner, "filters", &named.id.name);
             let mut says = format!("\"{}\" ({}) ", named.id.name, named.filter.word());
@@ -49,13 +58,7 @@ impl Walk<'_> {
             }
             self.told.step("filter", says, &at);
             if let Some(bytes_max) = body_bytes_max {
-                let bounds = Bounds {
-                    bytes_max: Some(bytes_max),
-                    replay_bytes_max: 0,
-                    messages: None,
-                    stalled_timeout: None,
-                    text: None,
-                };
+                bounds.lower(bytes_max);
                 if bounds.exceeded_by(&head.headers) {
                     return Err(ProxyError::BodyTooLarge);
                 }
@@ -100,8 +103,9 @@ impl Walk<'_> {
             .step("rewrite", format!("the upstream is asked for {path}"), at);
     }
 
-    /// What else is done to the route's requests.
-    pub(super) fn beside(&mut self, taken: &Taken, head: &Parts) {
+    /// What else is done to the route's requests; the verdict, if that leaves nothing to chance.
+    pub(super) fn beside(&mut self, taken: &Taken, head: &Parts) -> Option<Verdict> {
+        let mut verdict = None;
         if let Some(faults) = taken.route.faults()
             && faults.are_for(&head.headers)
         {
@@ -114,6 +118,12 @@ impl Walk<'_> {
             if let Some((respond, odds)) = &faults.abort {
                 let says = format!("{}% get {} on purpose", odds.share(), respond.status.as_u16());
                 self.told.step("fault", says, &at.key("abort"));
+                if odds.share() >= 100.0 {
+                    let mut always = Verdict::new(Fate::Answered, "by the route's fault, on purpose");
+                    always.status = Some(respond.status.as_u16());
+                    always.reason = Some(ProxyError::FaultAbort.reason().to_owned());
+                    verdict = Some(always);
+                }
             }
         }
         if let Some(mirror) = &taken.compiled.mirror {
@@ -124,5 +134,6 @@ impl Walk<'_> {
             );
             self.told.step("mirror", says, &taken.at.key("mirror"));
         }
+        verdict
     }
 }

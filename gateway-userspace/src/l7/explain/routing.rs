@@ -1,52 +1,40 @@
 //! Which route takes a request, why not the others, and which upstreams of a split.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Method;
 use http::request::Parts;
 
-use super::{Listening, Taken, Walk, Who};
+use super::{Listening, Taken, Walk};
 use crate::config::snapshot::{MergeSlashes, RouteAction};
 use crate::explain::others::{Known, Wanted, others};
 use crate::filters::{Filter, cors};
+use crate::l7::admit::{Found, Look};
 use crate::l7::error::ProxyError;
 use crate::l7::hash_key;
-use crate::l7::path::Normal;
 use crate::l7::resolved::ResolvedRoute;
-use crate::router::{Facts, RouteIndex, Slashes};
+use crate::router::{RouteIndex, Slashes};
 
 impl Walk<'_> {
-    /// Which route takes it, and why not the others.
+    /// Which route takes it, and why not the others; `None`: none takes it.
     pub(super) fn route(
         &mut self,
         by: Listening<'_>,
-        head: &Parts,
-        host: &str,
-        path: Normal<'_>,
-        who: Who,
-    ) -> Result<Taken, ProxyError> {
-        let (merged, unmerged) = (
-            path.merged.to_string(),
-            path.unmerged.as_deref().map(str::to_owned),
-        );
-        self.tell_path(head, &merged);
-        let facts = Facts {
-            headers: &head.headers,
-            query: head.uri.query(),
-            client: who.client,
-            claims: who.peer.claims(),
-        };
+        look: Look<'_>,
+        (merged, unmerged): (&str, Option<&str>),
+        found: &Found<'_>,
+    ) -> Option<Taken> {
+        let Look { host, head, facts } = look;
+        self.tell_path(head, merged);
         let preflight = cors::preflight(head);
-        let found = by
-            .resolved
-            .route(host, path, &head.method, &facts, preflight.clone());
         let routes = &by.listener.routes;
         let index = found.as_ref().ok().and_then(|(found, _)| {
             let mut names = routes.iter().map(|route| route.name.as_str());
             names.position(|name| name == found.name())
         });
-        let method = match (&found, preflight) {
+        let method = match (found, preflight) {
             (Ok((route, _)), Some(asked_for)) if has_cors(route) => {
                 self.told
                     .note("preflight", format!("of a browser, for {asked_for}"));
@@ -72,36 +60,39 @@ impl Walk<'_> {
             .collect();
         let wanted = Wanted {
             host,
-            merged: &merged,
-            unmerged: unmerged.as_deref(),
+            merged,
+            unmerged,
             method: &method,
-            facts: &facts,
+            facts,
         };
         self.others = others(&known, index, wanted, self.of.places);
-        let (route, path) = found.inspect_err(|error| {
-            let says = match (error, by.resolved.allowed(host, head.uri.path(), &facts)) {
-                (ProxyError::MethodNotAllowed, Some(allow)) => {
-                    let allow = allow.to_str().unwrap_or_default();
-                    format!("none takes {}; with this path there are {allow}", head.method)
-                }
-                _ => "none takes the request".to_owned(),
-            };
-            self.told.note("route", says);
-        })?;
+        let (route, path) = match found {
+            Ok((route, path)) => (route, path),
+            Err(error) => {
+                let says = match (error, by.resolved.allowed(host, head.uri.path(), facts)) {
+                    (ProxyError::MethodNotAllowed, Some(allow)) => {
+                        let allow = allow.to_str().unwrap_or_default();
+                        format!("none takes {}; with this path there are {allow}", head.method)
+                    }
+                    _ => "none takes the request".to_owned(),
+                };
+                self.told.note("route", says);
+                return None;
+            }
+        };
         let at = self.of.places.named("route", route.name());
         self.route = Some(route.name().to_owned());
         let index = index.unwrap_or(usize::MAX);
         // A route of this listener.
-        let compiled = routes.get(index).map(Arc::clone).ok_or(ProxyError::NoRoute)?;
+        let compiled = routes.get(index).map(Arc::clone)?;
         let matched = known.get(index).map(matched).unwrap_or_default();
         self.told
             .step("route", format!("\"{}\"{matched}", route.name()), &at);
-        for (name, value) in by.listener.router.parameters(RouteIndex(index), &path) {
+        for (name, value) in by.listener.router.parameters(RouteIndex(index), path) {
             self.told.note("parameter", format!("{name} = {value}"));
         }
-        Ok(Taken {
-            path: path.into_owned(),
-            route,
+        Some(Taken {
+            route: Rc::clone(route),
             compiled,
             at,
         })

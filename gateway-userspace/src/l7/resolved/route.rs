@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::request::Parts;
+use http::{HeaderValue, StatusCode};
 
 use super::ResolvedUpstream;
 use crate::balance::mix;
@@ -17,7 +18,7 @@ use crate::l7::answers::{Answer, Short};
 use crate::l7::attempt::Resends;
 use crate::l7::error::ProxyError;
 use crate::l7::hash_key;
-use crate::l7::metrics::{Metrics, RouteCounters, ShareCounters};
+use crate::l7::metrics::{Metrics, RouteCounters, ShareCounters, UNROUTED};
 use crate::l7::mirror::Mirrors;
 
 /// Keeps what a split makes of a key apart from what an upstream's balancer makes of it: else a share would be of a few
@@ -109,6 +110,28 @@ impl ResolvedRoute {
             counters,
             route: Arc::clone(route),
         }
+    }
+
+    /// What stands for a route where none takes a request: the listener's filters, and nothing behind them.
+    pub(super) fn of_nobody(upstreams: &HashMap<String, Rc<ResolvedUpstream>>, of: RouteOf<'_>) -> Self {
+        let route = Arc::new(Route {
+            name: UNROUTED.to_owned(),
+            // Never given: the request's refusal is.
+            action: RouteAction::Respond(Arc::new(Respond {
+                status: StatusCode::NOT_FOUND,
+                body: Vec::new(),
+                content_type: HeaderValue::from_static(""),
+                retry_after: None,
+            })),
+            subset: None,
+            rewrite: None,
+            fault: None,
+            mirror: None,
+            fallback: Fallback::default(),
+            filters: Vec::new(),
+            http: Arc::default(),
+        });
+        Self::new(&route, upstreams, of)
     }
 
     /// The way to a service that is asked about requests of the route of that name: without filters, and with the retries

@@ -9,6 +9,7 @@ mod credentials;
 mod forward_auth;
 mod rates;
 mod tokens;
+mod unrouted;
 
 use super::harness::*;
 use crate::config::snapshot::UpstreamProtocol;

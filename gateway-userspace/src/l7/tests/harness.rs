@@ -27,6 +27,7 @@ use crate::filters::{FilterSettings, Owner};
 use crate::guards::Driver;
 use crate::jwks::Fetcher;
 use crate::l7::{Shared, Workers};
+use crate::names::Names;
 use crate::registry::{Channel, EndpointState, GuardSettings, Registry};
 use crate::resilience::budget::Budget;
 use crate::resilience::channel;
@@ -433,7 +434,10 @@ impl Gateway {
         let prepared = workers.prepare(&snapshot).unwrap();
         let guards = Driver::start(&tokio::runtime::Handle::current());
         guards.apply(&snapshot);
-        let keys = Fetcher::start(tokio::runtime::Handle::current());
+        let keys = Fetcher::start(
+            tokio::runtime::Handle::current(),
+            Names::start(tokio::runtime::Handle::current()).asker(),
+        );
         keys.apply(&snapshot);
         workers.commit(prepared, snapshot);
         Self {

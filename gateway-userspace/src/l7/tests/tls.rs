@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
+use rcgen::DnType;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
@@ -19,7 +20,7 @@ use super::harness::*;
 use crate::config::snapshot::UpstreamProtocol;
 use crate::l7::resolved::{Owner, Resolved};
 use crate::registry::{Channel, Registry};
-use crate::tls::testing::Authority;
+use crate::tls::testing::{Authority, Folder};
 use crate::tls::{ClientAuth, ClientSettings, MinVersion, Security, ServerSettings, provider};
 
 fn settings(authority: &Authority) -> ServerSettings {
@@ -37,7 +38,7 @@ fn settings(authority: &Authority) -> ServerSettings {
 }
 
 /// A client of that authority, with a certificate of its own or without.
-fn client(authority: &Authority, own: Option<(String, String)>) -> ClientConfig {
+pub(super) fn client(authority: &Authority, own: Option<(String, String)>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for root in authority.roots().certificates {
         roots.add(root).unwrap();
@@ -67,7 +68,7 @@ async fn connect(
 }
 
 /// One HTTP/1.1 request on a connection of its own; the whole answer, and how the handshake went.
-async fn ask(
+pub(super) async fn ask(
     config: &Arc<ClientConfig>,
     address: SocketAddr,
     name: &str,
@@ -81,7 +82,7 @@ async fn ask(
     (answer, stream.get_ref().1.handshake_kind().unwrap())
 }
 
-fn head(host: &str) -> String {
+pub(super) fn head(host: &str) -> String {
     format!("GET /up HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")
 }
 
@@ -213,6 +214,69 @@ async fn clients_show_a_certificate_where_they_must_and_the_log_names_them() {
             "reason=tls-no-client-certificate"
         };
         assert!(lines[2].contains(last), "{lines:#?}");
+    }
+}
+
+#[tokio::test]
+async fn routes_tell_clients_apart_by_their_certificates_however_the_handshake_went() {
+    let (authority, folder) = (Authority::new("root"), Folder::new());
+    folder.pair("web", &authority.issue(&["a.example"]));
+    let ca = folder.file("ca.pem", &authority.pem(), 0o644);
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let mut text = format!(
+        "protocol='https'\ncertificates=[{{cert_file='{}',key_file='{}'}}]\n\
+         tls={{client_auth='optional',client_ca_file='{}'}}\n",
+        file("web.pem"),
+        file("web.key"),
+        ca.display()
+    );
+    for (name, wanted) in [
+        ("robots", "subject={prefix='CN=robot'}"),
+        ("robot-1", "subject={exact='CN=robot-1,O=Example'}"),
+        (
+            "jobs",
+            "san=[{type='uri',prefix='spiffe://example.org/jobs/'},{type='email',exact='jobs@example.org'}]",
+        ),
+        ("nobody", "subject={present=false}"),
+    ] {
+        text.push_str(&format!(
+            "[[route]]\nname='{name}'\nlisteners=['web']\nrespond={{status=200,body='{name}'}}\n\
+             match={{path_prefix='/',client_certificate={{{wanted}}}}}\n"
+        ));
+    }
+    text.push_str(
+        "[[route]]\nname='rest'\nlisteners=['web']\nrespond={status=200,body='rest'}\nmatch={path_prefix='/'}\n",
+    );
+    let gateway = Gateway::configured(1, &text);
+    let of = |parts: &[(DnType, &str)], names: &[&str]| Some(authority.issue_client(parts, names));
+    let (cn, o) = (DnType::CommonName, DnType::OrganizationName);
+    let rows = [
+        (None, "nobody"),
+        (
+            of(&[(o.clone(), "Example"), (cn.clone(), "robot-1")], &[]),
+            "robots",
+        ),
+        (of(&[(cn.clone(), "robot-2")], &[]), "robots"),
+        // Not of Example, whatever its name says.
+        (of(&[(cn.clone(), "x,O=Example")], &[]), "rest"),
+        (of(&[(cn.clone(), "x")], &["spiffe://example.org/jobs/1"]), "jobs"),
+        (
+            of(&[(cn.clone(), "x")], &["b.example", "jobs@example.org"]),
+            "jobs",
+        ),
+        (of(&[(cn, "x")], &["spiffe://example.org/jobs"]), "rest"),
+        (of(&[], &["c.example"]), "rest"),
+    ];
+    for (own, route) in rows {
+        let config = Arc::new(client(&authority, own));
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let (answer, seen) = ask(&config, gateway.address(), "a.example", &head("a.example")).await;
+            assert!(
+                answer.ends_with(&format!("\r\n\r\n{route}")),
+                "{route}, {kind:?}: {answer}"
+            );
+            assert_eq!(seen, kind);
+        }
     }
 }
 

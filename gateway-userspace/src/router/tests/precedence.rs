@@ -6,8 +6,8 @@ use http::{HeaderName, HeaderValue, header};
 
 use super::*;
 
-/// Host, path (`~` begins a regular expression), methods, and conditions by words: `x-a=1`, `?v=1`, `;sid=1`, `@NETWORK`.
-/// `=1*` is a prefix, `=` alone any value, `=!` none.
+/// Host, path (`~` begins a regular expression), methods, and conditions by words: `x-a=1`, `?v=1`, `;sid=1`, `@NETWORK`,
+/// of certificates `$s=SUBJECT`, and `$d=`, `$u=`, `$e=` for a name. `=1*` is a prefix, `=` alone any value, `=!` none.
 type Row<'t> = (&'t str, &'t str, &'t str, &'t str);
 
 fn conditions(words: &str) -> Arc<Conditions> {
@@ -18,6 +18,8 @@ fn conditions(words: &str) -> Arc<Conditions> {
         let source = match (name.strip_prefix('?'), name.strip_prefix(';')) {
             (Some(name), _) => Source::Query(name.to_owned()),
             (_, Some(name)) => Source::Cookie(name.to_owned()),
+            _ if name == "$s" => Source::Subject,
+            _ if name.starts_with('$') => Source::Name(kind(name)),
             _ => Source::Header(HeaderName::from_bytes(name.as_bytes()).unwrap()),
         };
         let test = match (value, value.strip_suffix('*')) {
@@ -29,10 +31,19 @@ fn conditions(words: &str) -> Arc<Conditions> {
         Condition { source, test }
     };
     let clients = clients.iter().map(|word| word[1..].parse().unwrap());
-    Arc::new(Conditions::new(
-        fields.iter().map(field).collect(),
-        clients.collect(),
-    ))
+    let (names, fields): (Vec<Condition>, Vec<Condition>) = fields
+        .iter()
+        .map(field)
+        .partition(|condition| matches!(condition.source, Source::Name(_)));
+    Arc::new(Conditions::new(fields, clients.collect()).with_names(names))
+}
+
+fn kind(word: &str) -> NameKind {
+    match word {
+        "$d" => NameKind::Dns,
+        "$u" => NameKind::Uri,
+        _ => NameKind::Email,
+    }
 }
 
 fn pattern(text: &str) -> PathPattern {
@@ -67,6 +78,9 @@ struct Asked {
     query: Option<String>,
     headers: HeaderMap,
     client: IpAddr,
+    subject: Option<String>,
+    /// Of each kind.
+    names: [Vec<String>; 3],
 }
 
 impl Asked {
@@ -77,12 +91,22 @@ impl Asked {
         };
         let mut headers = HeaderMap::new();
         let mut client = "192.0.2.1".parse().unwrap();
+        let (mut subject, mut names) = (None, <[Vec<String>; 3]>::default());
         for word in words.split_whitespace() {
             if let Some(address) = word.strip_prefix('@') {
                 client = address.parse().unwrap();
                 continue;
             }
             let (name, value) = word.split_once('=').unwrap();
+            if name.starts_with('$') {
+                let subject = subject.get_or_insert_with(String::new);
+                if name == "$s" {
+                    value.clone_into(subject);
+                } else {
+                    names[kind(name) as usize].push(value.to_owned());
+                }
+                continue;
+            }
             match name.strip_prefix(';') {
                 Some(_) => headers.append(header::COOKIE, HeaderValue::from_str(&word[1..]).unwrap()),
                 None => headers.append(
@@ -97,6 +121,8 @@ impl Asked {
             query,
             headers,
             client,
+            subject,
+            names,
         }
     }
 
@@ -106,6 +132,12 @@ impl Asked {
             query: self.query.as_deref(),
             client: self.client,
             claims: Claims::Ignored,
+            certificate: self.subject.as_deref().map(|subject| Certificate {
+                subject,
+                dns: &self.names[0],
+                uris: &self.names[1],
+                emails: &self.names[2],
+            }),
         }
     }
 
@@ -228,6 +260,89 @@ fn after_path_and_method_the_more_conditions_go_first_and_then_the_order() {
 }
 
 #[test]
+fn a_certificate_counts_after_cookies_and_before_clients_and_each_of_its_two_parts_once() {
+    let table = router(&[
+        ("", "/a*", "", ""),                             // 0
+        ("", "/a*", "", "@10.0.0.0/8"),                  // 1
+        ("", "/a*", "", "$s=CN=a"),                      // 2
+        ("", "/a*", "", "$u=spiffe://x/* $d=a.example"), // 3
+        ("", "/a*", "", "$s=CN=a $e=a@example.org"),     // 4
+        ("", "/a*", "", ";sid="),                        // 5
+        ("", "/a*", "", "$s=!  x-n=1"),                  // 6
+        ("", "/a*", "GET", "$d=never.example"),          // 7
+        ("", "/b", "POST", "$s=CN=a"),                   // 8
+    ]);
+    check(
+        &table,
+        &[
+            ("GET", "/a", "", FOUND(0), "nobody"),
+            ("GET", "/a", "@10.0.0.1", FOUND(1), "nobody, of that network"),
+            ("GET", "/a", "$s=CN=a", FOUND(2), "a subject"),
+            ("GET", "/a", "$s=CN=ab", FOUND(0), "another subject"),
+            (
+                "GET",
+                "/a",
+                "$s=CN=a @10.0.0.1",
+                FOUND(2),
+                "a certificate before a client",
+            ),
+            (
+                "GET",
+                "/a",
+                "$d=a.example",
+                FOUND(3),
+                "one of the names is enough",
+            ),
+            (
+                "GET",
+                "/a",
+                "$d=b.example $u=spiffe://x/y",
+                FOUND(3),
+                "the other one",
+            ),
+            ("GET", "/a", "$u=a.example", FOUND(0), "a name of another kind"),
+            (
+                "GET",
+                "/a",
+                "$s=CN=a $d=a.example",
+                FOUND(2),
+                "of equals the first",
+            ),
+            (
+                "GET",
+                "/a",
+                "$s=CN=a $d=a.example $e=a@example.org",
+                FOUND(4),
+                "subject and name over one of them",
+            ),
+            (
+                "GET",
+                "/a",
+                "$s=CN=a $e=a@example.org ;sid=1",
+                FOUND(5),
+                "a cookie before any certificate",
+            ),
+            ("GET", "/a", "x-n=1", FOUND(6), "who has none"),
+            (
+                "GET",
+                "/a",
+                "x-n=1 $s=",
+                FOUND(0),
+                "one with an empty subject is one",
+            ),
+            (
+                "GET",
+                "/b",
+                "$s=CN=a",
+                Lookup::MethodNotAllowed,
+                "all but the method",
+            ),
+            ("GET", "/b", "$s=CN=b", Lookup::NotFound, "nobody's path"),
+        ],
+    );
+}
+
+#[test]
 fn regular_expressions_come_after_every_other_path() {
     let table = router(&[
         ("", "~/[a-z]+/[0-9]+", "", ""),      // 0
@@ -295,11 +410,13 @@ fn the_same_conditions_twice_are_refused_in_whatever_order() {
         ("", "/a", "GET", "x-a=1 ?b=2"),
         ("", "~/a+", "", "x-a=1"),
         ("", "/b", "", "@10.0.0.0/8 @11.0.0.0/8"),
+        ("", "/c", "", "$d=a.example $u=urn:x"),
     ]);
     let rows = [
         (("", "/a", "POST GET", "?b=2 x-a=1"), "takes GET"),
         (("", "~/a+", "", "x-a=1"), "takes every method"),
         (("", "/b", "", "@11.0.0.0/8 @10.0.0.0/8"), "takes every method"),
+        (("", "/c", "", "$u=urn:x $d=a.example"), "takes every method"),
     ];
     for (row, fault) in rows {
         let refused = add(&mut table, row, 9).expect_err(fault);
@@ -330,7 +447,7 @@ fn steps(table: &Router, asked: &Asked, h: &str, expected: Lookup) -> usize {
 fn ten_thousand_routes_cost_no_more_steps_than_ten() {
     // How routes and requests of that number differ from each other.
     type Made = fn(usize) -> [String; 4];
-    let kinds: [(&str, Made); 5] = [
+    let kinds: [(&str, Made); 7] = [
         ("hosts", |n| {
             [format!("h{n}.example"), "/a".into(), String::new(), String::new()]
         }),
@@ -346,6 +463,17 @@ fn ten_thousand_routes_cost_no_more_steps_than_ten() {
                 "/a".into(),
                 String::new(),
                 format!(";t=t{n} x-always=1"),
+            ]
+        }),
+        ("subjects", |n| {
+            ["h".into(), "/a".into(), String::new(), format!("$s=CN=t{n}")]
+        }),
+        ("names", |n| {
+            [
+                "h".into(),
+                "/a".into(),
+                String::new(),
+                format!("$u=spiffe://x/t{n}"),
             ]
         }),
         ("all", |n| {
@@ -391,6 +519,10 @@ fn the_lookup_agrees_with_a_look_at_every_route() {
         "?v=1",
         ";c=1 x-a=1",
         "@10.0.0.0/8",
+        "$s=CN=a",
+        "$d=a $u=b",
+        "$s=CN=a $u=b",
+        "$s=!",
     ];
     let mut state = 7_u64;
     let mut below = move |bound: usize| {
@@ -421,7 +553,16 @@ fn the_lookup_agrees_with_a_look_at_every_route() {
             } else {
                 format!("{target}?v=1")
             };
-            let has = ["", "x-a=1", "x-a=2 x-b=7", ";c=1 x-a=1", "@10.0.0.1 x-b=1"][below(5)];
+            let has = [
+                "",
+                "x-a=1",
+                "x-a=2 x-b=7",
+                ";c=1 x-a=1",
+                "@10.0.0.1 x-b=1",
+                "$s=CN=a",
+                "$s=CN=a $u=b",
+                "$d=a x-a=1 @10.0.0.1",
+            ][below(8)];
             let asked = Asked::new("GET", &target, has);
             let best = routes
                 .iter()

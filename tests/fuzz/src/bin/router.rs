@@ -2,7 +2,8 @@
 //!
 //! Inputs are lines: `HOST PATH METHODS` adds a route (`-`: any host, or every method; `PATH*`: a prefix; `~PATH`:
 //! one that keeps slashes), `? HOST PATH METHOD` asks. Behind the methods, `+a` asks for a header field, `+a=1` for its
-//! value, `+a!` for none; in a question they are what the request has.
+//! value, `+a!` for none; `$s` for the subject of the client's certificate, and `$d`, `$u`, `$e` for one of its names, in
+//! the same three forms. In a question they are what the request has.
 
 #![no_main]
 
@@ -10,8 +11,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use gateway_fuzz::gateway::router::{
-    Claims, Condition, Conditions, Facts, HostPattern, Lookup, PathPattern, RouteIndex, Router, Slashes, Source,
-    Terms, Test,
+    Certificate, Claims, Condition, Conditions, Facts, HostPattern, Lookup, NameKind, PathPattern, RouteIndex, Router,
+    Slashes, Source, Terms, Test,
 };
 use gateway_fuzz::naive::{Naive, Route};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -50,17 +51,21 @@ fn add(router: &mut Router, naive: &mut Naive, line: &str, index: RouteIndex) {
         None => PathPattern::Exact(path.to_owned()),
     };
     let (asked, methods): (Vec<&str>, Vec<&str>) =
-        words.filter(|word| *word != "-").partition(|word| word.starts_with('+'));
+        words.filter(|word| *word != "-").partition(|word| word.starts_with(['+', '$']));
     let methods = methods.into_iter().map(str::parse).collect::<Result<Vec<Method>, _>>();
     let Ok(methods) = methods else { return };
-    let mut fields: Vec<Condition> = Vec::new();
+    let (mut fields, mut names): (Vec<Condition>, Vec<Condition>) = Default::default();
     for condition in asked.into_iter().filter_map(condition) {
-        // As the configuration has it: each name once.
-        if fields.iter().all(|other| other.source != condition.source) {
+        if matches!(condition.source, Source::Name(_)) {
+            // As the configuration has it: each once.
+            if !names.contains(&condition) {
+                names.push(condition);
+            }
+        } else if fields.iter().all(|other| other.source != condition.source) {
             fields.push(condition);
         }
     }
-    let conditions = Arc::new(Conditions::new(fields, Vec::new()));
+    let conditions = Arc::new(Conditions::new(fields, Vec::new()).with_names(names));
     let terms = Terms {
         methods: &methods,
         slashes,
@@ -80,27 +85,30 @@ fn add(router: &mut Router, naive: &mut Naive, line: &str, index: RouteIndex) {
 
 /// What a word asks for.
 fn condition(word: &str) -> Option<Condition> {
-    let (name, value) = field(word)?;
+    let (source, value) = source(word)?;
     let test = match value {
         "" => Test::Present,
         "!" => Test::Absent,
         value => Test::Exact(value.to_owned()),
     };
-    Some(Condition {
-        source: Source::Header(name),
-        test,
-    })
+    Some(Condition { source, test })
 }
 
-/// The name and the value of a word: `+a=1`, `+a`, `+a!`.
-fn field(word: &str) -> Option<(HeaderName, &str)> {
-    let word = word.strip_prefix('+')?;
+/// Where a word looks, and its value: `+a=1`, `+a`, `+a!`, `$s=1`, `$d!`.
+fn source(word: &str) -> Option<(Source, &str)> {
     let (name, value) = match (word.split_once('='), word.strip_suffix('!')) {
         (Some(pair), _) => pair,
         (None, Some(name)) => (name, "!"),
         (None, None) => (word, ""),
     };
-    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
+    let source = match name {
+        "$s" => Source::Subject,
+        "$d" => Source::Name(NameKind::Dns),
+        "$u" => Source::Name(NameKind::Uri),
+        "$e" => Source::Name(NameKind::Email),
+        name => Source::Header(HeaderName::from_bytes(name.strip_prefix('+')?.as_bytes()).ok()?),
+    };
+    Some((source, value))
 }
 
 fn ask(router: &Router, naive: &Naive, question: &str) {
@@ -112,9 +120,22 @@ fn ask(router: &Router, naive: &Naive, question: &str) {
         return;
     };
     let mut headers = HeaderMap::new();
-    for (name, value) in words.filter_map(field) {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.append(name, value);
+    let (mut subject, mut dns, mut uris, mut emails) = (None, Vec::new(), Vec::new(), Vec::new());
+    for (source, value) in words.filter_map(source) {
+        if matches!(source, Source::Subject | Source::Name(_)) {
+            subject.get_or_insert(String::new());
+        }
+        match source {
+            Source::Header(name) => {
+                if let Ok(value) = HeaderValue::from_str(value) {
+                    headers.append(name, value);
+                }
+            }
+            Source::Subject => subject = Some(value.to_owned()),
+            Source::Name(NameKind::Dns) => dns.push(value.to_owned()),
+            Source::Name(NameKind::Uri) => uris.push(value.to_owned()),
+            Source::Name(NameKind::Email) => emails.push(value.to_owned()),
+            Source::Query(_) | Source::Cookie(_) => {}
         }
     }
     let facts = Facts {
@@ -122,9 +143,15 @@ fn ask(router: &Router, naive: &Naive, question: &str) {
         query: None,
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         claims: Claims::Believed,
+        certificate: subject.as_deref().map(|subject| Certificate {
+            subject,
+            dns: &dns,
+            uris: &uris,
+            emails: &emails,
+        }),
     };
     let found = router.find_either(host, path, None, &method, &facts);
-    assert_eq!(found, naive.find(host, path, None, &method, &headers), "{question}");
+    assert_eq!(found, naive.find(host, path, None, &method, &facts), "{question}");
     let mut merged = path.to_owned();
     while merged.contains("//") {
         merged = merged.replace("//", "/");
@@ -132,7 +159,7 @@ fn ask(router: &Router, naive: &Naive, question: &str) {
     let either = router.find_either(host, &merged, Some(path), &method, &facts);
     assert_eq!(
         either,
-        naive.find(host, &merged, Some(path), &method, &headers),
+        naive.find(host, &merged, Some(path), &method, &facts),
         "{question}"
     );
     let allowed = router.allowed(host, path, &facts);

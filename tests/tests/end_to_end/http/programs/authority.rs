@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, KeyPair, KeyUsagePurpose, SanType,
 };
 
 use super::super::gateway::Setup;
@@ -46,6 +46,20 @@ impl Authority {
         let (certificate, key) = signed(host, days, &self.root);
         self.put(&format!("{name}.pem"), &certificate);
         self.put(&format!("{name}.key"), &key);
+    }
+
+    /// The same for a client of that name and organization, with these other names.
+    pub(super) fn issue_client(&self, name: &str, common_name: &str, names: Vec<SanType>) {
+        let mut params = leaf_params(CertificateParams::default(), 30);
+        params.distinguished_name = DistinguishedName::new();
+        let subject = &mut params.distinguished_name;
+        subject.push(DnType::OrganizationName, "Example");
+        subject.push(DnType::CommonName, common_name);
+        params.subject_alt_names = names;
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.root).expect("a certificate");
+        self.put(&format!("{name}.pem"), &certificate.pem());
+        self.put(&format!("{name}.key"), &key.serialize_pem());
     }
 
     /// The same by way of an intermediate authority, whose certificate follows in the file: as public ones do it.
@@ -99,8 +113,16 @@ fn root(name: &str) -> Issuer {
 
 /// Certificate and key, as files have them.
 fn signed(host: &str, days: u64, issuer: &Issuer) -> (String, String) {
-    let mut params = CertificateParams::new([host.to_owned()]).expect("a name");
+    let params = CertificateParams::new([host.to_owned()]).expect("a name");
+    let mut params = leaf_params(params, days);
     params.distinguished_name.push(DnType::CommonName, host);
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.signed_by(&key, issuer).expect("a certificate");
+    (certificate.pem(), key.serialize_pem())
+}
+
+/// What servers' and clients' certificates have in common.
+fn leaf_params(mut params: CertificateParams, days: u64) -> CertificateParams {
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![
@@ -109,9 +131,7 @@ fn signed(host: &str, days: u64, issuer: &Issuer) -> (String, String) {
     ];
     params.not_before = (SystemTime::now() - DAY).into();
     params.not_after = (SystemTime::now() + u32::try_from(days).expect("some days") * DAY).into();
-    let key = KeyPair::generate().expect("a key");
-    let certificate = params.signed_by(&key, issuer).expect("a certificate");
-    (certificate.pem(), key.serialize_pem())
+    params
 }
 
 /// With TLS by `web.pem` and `web.key` of that folder, and one more line in the listener's table.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use gateway_tests::lab::wait::wait_until;
-use rcgen::KeyPair;
+use rcgen::{KeyPair, SanType};
 
 use super::super::gateway::{Gateway, Setup, Speaks};
 use super::super::within::run;
@@ -76,6 +76,81 @@ fn curl_speaks_every_version_over_tls_and_shows_a_certificate_where_it_must() {
             (gateway.counted("reason=\"tls-no-client-certificate\"") == 1).then_some(())
         });
         assert!(counted.is_some(), "{}", gateway.metrics());
+    });
+}
+
+#[test]
+fn curl_gets_to_the_upstream_that_its_certificate_is_for() {
+    run(async {
+        let authority = Authority::new();
+        authority.issue("web", "a.example", 30);
+        let uri = |text: &str| SanType::URI(text.try_into().expect("a URI"));
+        let mail = |text: &str| SanType::Rfc822Name(text.try_into().expect("an address"));
+        authority.issue_client("robot", "robot-7", Vec::new());
+        authority.issue_client("job", "job", vec![uri("spiffe://example.org/jobs/1")]);
+        authority.issue_client("writer", "writer", vec![mail("ann@example.org")]);
+        authority.issue_client("liar", "robot-7,O=Other", Vec::new());
+        authority.issue_client("other", "other", vec![uri("spiffe://example.org/other")]);
+        let (rest, robots, jobs) = (echo().await, echo().await, echo().await);
+        let ca = authority.path("ca.pem");
+        let asking = format!("tls = {{ client_auth = \"optional\", client_ca_file = \"{ca}\" }}");
+        let mut more = String::new();
+        for (name, address, wanted) in [
+            (
+                "robots",
+                robots.address,
+                "subject = { regex = \"CN=robot-[0-9]+,O=Example\" }",
+            ),
+            (
+                "jobs",
+                jobs.address,
+                "san = [{ type = \"uri\", prefix = \"spiffe://example.org/jobs/\" }, { type = \"email\", exact = \"ann@example.org\" }]",
+            ),
+        ] {
+            more.push_str(&format!(
+                "[[upstream]]\nname = \"{name}\"\nendpoints = [{{ address = \"{address}\" }}]\n\
+                 [[route]]\nname = \"{name}\"\nlisteners = [\"web\"]\nupstream = \"{name}\"\n\
+                 match = {{ path_prefix = \"/\", client_certificate = {{ {wanted} }} }}\n"
+            ));
+        }
+        let setup = secured(Setup::to(rest.address, Speaks::Http1), &authority.folder, &asking).tables(&more);
+        let gateway = Gateway::start(&setup);
+        let address = gateway.address();
+        let resolve = format!("a.example:{}:{}", address.port(), address.ip());
+        let url = format!("https://a.example:{}/some", address.port());
+        let rows = [
+            (Some("robot"), "robots"),
+            (Some("job"), "jobs"),
+            (Some("writer"), "jobs"),
+            (Some("liar"), "-"),
+            (Some("other"), "-"),
+            (None, "-"),
+        ];
+        for (index, (name, upstream)) in rows.into_iter().enumerate() {
+            let files = name.map(|name| {
+                let file = |ending| authority.path(&format!("{name}.{ending}"));
+                (file("pem"), file("key"))
+            });
+            let mut arguments = vec!["--silent", "--show-error", "--cacert", &ca, "--resolve", &resolve];
+            if let Some((own, key)) = &files {
+                arguments.extend(["--cert", own, "--key", key]);
+            }
+            arguments.push(&url);
+            let text = told("curl", &arguments).await;
+            assert!(text.contains("x-forwarded-proto: https"), "{name:?}:\n{text}");
+            let wanted = match upstream {
+                "-" => rest.address,
+                "robots" => robots.address,
+                _ => jobs.address,
+            };
+            let lines = gateway.log.wait(index + 1, |_| true);
+            let line = lines.last().expect("a line");
+            assert_eq!(
+                line.get("endpoint"),
+                Some(wanted.to_string().as_str()),
+                "{name:?} is for {upstream}: {line:?}"
+            );
+        }
     });
 }
 
