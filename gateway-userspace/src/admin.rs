@@ -16,11 +16,17 @@
 //! | `POST /v1/drain`, `POST /v1/undrain` | yes | 200 [`Changed`](status::Changed), 409 where it cannot be |
 //! | `POST /v1/explain/request` | yes | 200 [`request::Explained`], 400; takes a [`request::Question`] |
 //! | `POST /v1/explain/packet` | yes | 200 [`packet::Explained`], 400, 409 without `[dataplane]`; takes a [`packet::Question`] |
+//! | `GET /v1/routes`, `GET /v1/routes/{name}` | yes | 200 [`Routes`](routes::Routes), [`Shown`] with `ETag`, 404 |
+//! | `PUT /v1/routes/{name}` | yes | 200 [`Changed`](routes::Changed), 409 where the file sets it, 412, 415, 422; takes a route |
+//! | `DELETE /v1/routes/{name}` | yes | 200 [`Changed`](routes::Changed), 404, 409, 412 |
 //! | `POST /v1/reload` | yes | 200 [`Reloaded`](status::Reloaded), 422 where the configuration is refused |
 //!
 //! Errors are `{"error":{"code":"…","message":"…"}}` ([`ErrorAnswer`](status::ErrorAnswer)): 401 `unauthorized`,
 //! 404 `not_found`, 405 `method_not_allowed`, 400 `bad_request`, 408 `body_too_slow`, 413 `body_too_large`,
-//! 409 `conflict`, 422 `configuration_refused`, 500 `failed`.
+//! 409 `conflict`, 412 `precondition_failed`, 415 `unsupported_media_type`, 422 `configuration_refused`, 500 `failed`.
+//!
+//! `PUT` and `DELETE` of a route take `If-Match` with versions (`ETag`) and `If-None-Match: *`, so that nobody overwrites what
+//! he has not seen; with `?dry_run=true` they say what would come of it, and change nothing.
 //!
 //! What the answers say is the business of whoever implements [`Api`]; this module only speaks for it.
 
@@ -29,6 +35,7 @@ pub mod breakers;
 pub mod endpoints;
 pub mod follow;
 pub mod listen;
+pub mod routes;
 pub mod server;
 pub mod status;
 pub mod token;
@@ -41,6 +48,7 @@ pub use token::Token;
 
 use breakers::{Breaker, Switched};
 use endpoints::{Place, Renewal, Renewed, Withdrawn};
+use routes::{Order, Shown};
 use status::{Node, NodeState, Status};
 
 use crate::events::Events;
@@ -74,6 +82,10 @@ pub trait Api: Send + Sync {
     fn withdraw(&self, place: Place) -> Answer<'_, Result<Withdrawn, ApiError>>;
     /// An operator forces a circuit breaker, or (`None`) lets it decide again.
     fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>>;
+    /// All routes, or the one of that name.
+    fn routes(&self, name: Option<String>) -> Answer<'_, Result<Vec<Shown>, ApiError>>;
+    /// Sets or deletes a route.
+    fn change_route(&self, order: Order) -> Answer<'_, Result<routes::Changed, ApiError>>;
     /// What would become of a request, and why; nothing is sent or counted.
     fn explain_request(
         &self,
@@ -92,6 +104,9 @@ pub enum ApiError {
     /// It cannot be done in this state, as in undraining a node that leaves.
     #[error("{0}")]
     Conflict(String),
+    /// It is not what the client takes it for: somebody else has changed it.
+    #[error("{0}")]
+    Stale(String),
     /// There is nothing of that name.
     #[error("{0}")]
     NotFound(String),

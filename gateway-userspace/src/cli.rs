@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod events;
 mod explain;
+mod routes;
 mod show;
 mod simulate;
 mod table;
@@ -73,6 +74,8 @@ enum Command {
     Undrain(Connection),
     /// Have the running node take over its configuration file.
     Reload(Connection),
+    /// Show the routes of the running node, set one, or delete one that was set so.
+    Routes(routes::Routes),
     /// Force a circuit breaker open or closed, or let it decide again.
     Breaker(breaker::Order),
     /// Show what changed at the endpoints and breakers of the running node, the oldest first.
@@ -200,6 +203,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Undrain(connection) => show::undrain(&connection.client(), connection.form())?,
         Command::Reload(connection) => show::reload(&connection.client(), connection.form())?,
+        Command::Routes(order) => routes::routes(&order)?,
         Command::Breaker(order) => breaker::breaker(&order)?,
         Command::Events(order) => events::events(&order)?,
         Command::Explain(what) => return explain::explain(&what),
@@ -246,6 +250,7 @@ mod tests {
                 "drain",
                 "undrain",
                 "reload",
+                "routes",
                 "breaker",
                 "events",
                 "explain",

@@ -7,6 +7,7 @@ pub mod answers;
 pub mod compile;
 pub mod document;
 pub mod given;
+pub mod kept;
 pub mod limits;
 pub mod load;
 pub mod loops;

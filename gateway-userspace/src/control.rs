@@ -15,6 +15,7 @@ mod names;
 pub mod registrations;
 pub mod reload;
 pub mod report;
+mod routes;
 pub mod stop;
 
 pub use controller::{Controller, Ended, Parts};

@@ -16,12 +16,12 @@ pub mod headers;
 pub mod jwt;
 pub mod passwords;
 pub mod rate_limit;
+mod settings;
 #[cfg(test)]
 mod testing;
 mod vary;
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,6 +31,8 @@ use http::request::Parts;
 
 #[cfg(test)]
 pub(crate) use testing::asked;
+
+pub use settings::{FilterSettings, Settings};
 
 use addresses::Addresses;
 use api_key::ApiKey;
@@ -44,42 +46,6 @@ use headers::Headers;
 use jwt::Jwt;
 use passwords::Question;
 use rate_limit::{RateLimit, Standing};
-
-/// A filter as it is configured.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FilterSettings {
-    /// Unique in its route or listener.
-    pub name: String,
-    /// What it does.
-    pub kind: Settings,
-    /// The file that its secrets, keys or authorities came from; `None`: there is none.
-    pub file: Option<PathBuf>,
-}
-
-/// What a filter is to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Settings {
-    /// `headers`.
-    Headers(Headers),
-    /// `rate_limit`.
-    RateLimit(rate_limit::Settings),
-    /// `ip_allow`, `ip_deny`.
-    Addresses(Addresses),
-    /// `cors`.
-    Cors(Cors),
-    /// `basic_auth`.
-    BasicAuth(basic_auth::Settings),
-    /// `api_key`.
-    ApiKey(api_key::Settings),
-    /// `body_limit`.
-    BodyLimit(BodyLimit),
-    /// `jwt`.
-    Jwt(jwt::Settings),
-    /// `compression`.
-    Compression(Compression),
-    /// `forward_auth`.
-    ForwardAuth(ForwardAuth),
-}
 
 /// A filter that requests are led through, by all workers.
 #[derive(Debug)]

@@ -50,6 +50,7 @@ mod record;
 mod request_ids;
 mod resolved;
 mod respond;
+mod retired;
 mod seats;
 mod serve;
 mod server;
@@ -84,7 +85,7 @@ pub struct Shared {
     /// The configuration in force; each request loads it once.
     pub snapshot: ArcSwap<Snapshot>,
     /// Counters, kept per worker and summed when they are asked for.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// One line a request.
     pub access_log: Arc<AccessLog>,
     admission: Admission,
@@ -96,7 +97,7 @@ impl Shared {
     pub fn new(snapshot: Arc<Snapshot>, access_log: Arc<AccessLog>) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::new(snapshot),
-            metrics: Metrics::default(),
+            metrics: Arc::default(),
             access_log,
             admission: Admission::default(),
             snapshots: Snapshots::default(),

@@ -138,17 +138,35 @@ pub enum Lookup {
 }
 
 /// The lookup structure of one listener.
-#[derive(Debug, Default)]
+///
+/// Each host's part is shared with the routers that were made of this one ([`Router::without_hosts`]).
+#[derive(Clone, Debug, Default)]
 pub struct Router {
-    exact: Table<Paths>,
+    exact: Table<Arc<Paths>>,
     /// By the suffix, without `*.`.
-    wildcard: Table<Paths>,
-    any: Paths,
+    wildcard: Table<Arc<Paths>>,
+    any: Arc<Paths>,
     /// The patterns with parameters of each route, to read them by.
     parameters: HashMap<RouteIndex, Vec<PathPattern>>,
 }
 
 impl Router {
+    /// The same without whatever those hosts have, and without what is known of the parameters of those routes: for the
+    /// routes of these hosts to be added anew.
+    #[must_use]
+    pub fn without_hosts(&self, hosts: &[&HostPattern], routes: &[RouteIndex]) -> Self {
+        let mut next = self.clone();
+        for host in hosts {
+            match host {
+                HostPattern::Any => next.any = Arc::default(),
+                HostPattern::Exact(name) => drop(next.exact.remove(name.as_str())),
+                HostPattern::Wildcard(suffix) => drop(next.wildcard.remove(suffix.as_str())),
+            }
+        }
+        next.parameters.retain(|route, _| !routes.contains(route));
+        next
+    }
+
     /// Adds one pattern of a route that merges slashes; no methods: every method.
     ///
     /// # Errors
@@ -200,6 +218,8 @@ impl Router {
             HostPattern::Exact(name) => self.exact.entry(name.as_str().into()).or_default(),
             HostPattern::Wildcard(suffix) => self.wildcard.entry(suffix.as_str().into()).or_default(),
         };
+        // Shared with another router, it was taken out by `without_hosts`.
+        let paths = Arc::get_mut(paths).ok_or_else(|| format!("{host} is shared with another router"))?;
         paths
             .insert(path, terms, route)
             .map_err(|fault| format!("{path} for {host}: {fault}"))?;
@@ -294,6 +314,7 @@ impl Router {
             .into_iter()
             .chain(wildcard)
             .chain(std::iter::once(&self.any))
+            .map(Arc::as_ref)
     }
 }
 

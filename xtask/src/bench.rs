@@ -219,9 +219,12 @@ fn add(found: &mut Found, stage: &Stage, scenario: Scenario, options: &Options) 
         Scenario::Routes => {
             found.rows.extend(routes::memory(stage, times)?);
             rounds(found, stage, scenario, plan, 0)?;
-            let reloads = routes::reloads(stage, plan)?;
+            let route_changes = routes::changes(stage, routes::Kind::Route, plan)?;
+            let reloads = routes::changes(stage, routes::Kind::File, plan)?;
             found.rows.extend(reloads.rows());
             found.reloads = Some(reloads);
+            found.rows.extend(route_changes.rows());
+            found.route_changes = Some(route_changes);
         }
         _ => rounds(found, stage, scenario, plan, 0)?,
     }

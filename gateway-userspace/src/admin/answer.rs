@@ -1,7 +1,7 @@
 //! One request of the admin API and its answer.
 
 use bytes::Bytes;
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::breakers;
 use super::endpoints::{self, Asked, Refused};
 use super::follow::{self, Body, Wanted};
+use super::routes;
 use super::status::{Changed, ErrorAnswer, ErrorBody, Nodes, Ready, Reloaded, Upstreams};
 use super::{Api, ApiError, Token};
 
@@ -158,6 +159,11 @@ where
         may_ask(head, token)?;
         return of_endpoint(asked, &body.await?, api).await;
     }
+    if let Some(asked) = routes::asked(&head.method, head.uri.path()) {
+        let asked = asked.map_err(|takes| not_so(head, "A route", takes))?;
+        may_ask(head, token)?;
+        return of_route(asked, head, &body.await?, api).await;
+    }
     let endpoint = admitted(head, token)?;
     let body = body.await?;
     if !endpoint.takes_body() {
@@ -232,6 +238,51 @@ async fn of_endpoint(asked: Asked, body: &[u8], api: &dyn Api) -> Result<Reply, 
     }
 }
 
+/// What an operator wants of routes.
+async fn of_route(asked: routes::Asked, head: &Parts, body: &[u8], api: &dyn Api) -> Result<Reply, Stopped> {
+    let order = match asked {
+        routes::Asked::All => {
+            empty(body)?;
+            return Ok(outcome(
+                api.routes(None).await.map(|routes| routes::Routes { routes }),
+            ));
+        }
+        routes::Asked::One(name) => {
+            empty(body)?;
+            let shown = api.routes(Some(name)).await.map(|shown| shown.into_iter().next());
+            let Ok(Some(shown)) = shown else {
+                let missing = || ApiError::NotFound("There is no such route.".to_owned());
+                return Ok(outcome(shown.and_then(|shown| shown.ok_or_else(missing))));
+            };
+            let version = shown.version.clone();
+            return Ok(versioned(outcome(Ok(shown)), Some(&version)));
+        }
+        routes::Asked::Set(name) => routes::set(name, head, body),
+        routes::Asked::Delete(name) => {
+            empty(body)?;
+            routes::delete(name, head)
+        }
+    };
+    let order = order.map_err(|(status, message)| {
+        let code = match status {
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
+            _ => "bad_request",
+        };
+        Stopped::new(status, code, &message)
+    })?;
+    let changed = api.change_route(order).await;
+    let version = changed.as_ref().ok().and_then(|changed| changed.version.clone());
+    Ok(versioned(outcome(changed), version.as_deref()))
+}
+
+fn versioned(mut reply: Reply, version: Option<&str>) -> Reply {
+    let value = version.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok());
+    if let Some(value) = value {
+        reply.headers_mut().insert(ETAG, value);
+    }
+    reply
+}
+
 /// What an operator wants of a circuit breaker.
 async fn of_breaker(asked: breakers::Asked, body: &[u8], api: &dyn Api) -> Result<Reply, Stopped> {
     let (breaker, force) = match asked {
@@ -264,14 +315,16 @@ fn bad(message: String) -> Stopped {
 fn misplaced(head: &Parts, what: &str, refused: &Refused) -> Stopped {
     match refused {
         Refused::Address(message) => Stopped::new(StatusCode::BAD_REQUEST, "bad_request", message),
-        Refused::Method => {
-            let message = format!("{what} takes {}, not {}.", endpoints::METHODS, head.method);
-            let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
-            let methods = HeaderValue::from_static(endpoints::METHODS);
-            reply.headers_mut().insert(ALLOW, methods);
-            Stopped(Box::new(reply))
-        }
+        Refused::Method => not_so(head, what, endpoints::METHODS),
     }
+}
+
+/// Another method is wanted there.
+fn not_so(head: &Parts, what: &str, takes: &'static str) -> Stopped {
+    let message = format!("{what} takes {takes}, not {}.", head.method);
+    let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(takes));
+    Stopped(Box::new(reply))
 }
 
 fn outcome<T: Serialize>(result: Result<T, ApiError>) -> Reply {
@@ -279,6 +332,7 @@ fn outcome<T: Serialize>(result: Result<T, ApiError>) -> Reply {
         Ok(done) => return json(StatusCode::OK, &done),
         Err(ApiError::Refused(text)) => (StatusCode::UNPROCESSABLE_ENTITY, "configuration_refused", text),
         Err(ApiError::Conflict(text)) => (StatusCode::CONFLICT, "conflict", text),
+        Err(ApiError::Stale(text)) => (StatusCode::PRECONDITION_FAILED, "precondition_failed", text),
         Err(ApiError::NotFound(text)) => (StatusCode::NOT_FOUND, "not_found", text),
         Err(ApiError::Invalid(text)) => (StatusCode::BAD_REQUEST, "bad_request", text),
         Err(ApiError::Failed(text)) => (StatusCode::INTERNAL_SERVER_ERROR, "failed", text),

@@ -203,6 +203,7 @@ mod tests {
 
     use super::super::breakers::{Breaker, Switched};
     use super::super::endpoints::{Place, Renewal, Renewed, Withdrawn};
+    use super::super::routes::{self, Order, Shown};
     use super::super::status::{Node, NodeState, Status};
     use super::super::{Answer, ApiError, bind};
     use super::*;
@@ -299,6 +300,36 @@ mod tests {
                 Ok(Withdrawn {
                     upstream: place.upstream,
                     address: place.address,
+                })
+            })
+        }
+
+        fn routes(&self, name: Option<String>) -> Answer<'_, Result<Vec<Shown>, ApiError>> {
+            Box::pin(async move {
+                let shown = Shown {
+                    name: "r".to_owned(),
+                    from: routes::From::Api,
+                    version: "1".to_owned(),
+                    route: json!({}),
+                };
+                match name.as_deref() {
+                    None | Some("r") => Ok(vec![shown]),
+                    Some(_) => Err(ApiError::NotFound("There is no such route.".to_owned())),
+                }
+            })
+        }
+
+        fn change_route(&self, order: Order) -> Answer<'_, Result<routes::Changed, ApiError>> {
+            Box::pin(async move {
+                if !order.only_if.holds(Some("1")) {
+                    return Err(ApiError::Stale("It is another one.".to_owned()));
+                }
+                Ok(routes::Changed {
+                    name: order.name,
+                    change: routes::Change::Changed,
+                    version: order.says.map(|(text, _)| text),
+                    snapshot: 2,
+                    dry_run: order.run == routes::Run::Dry,
                 })
             })
         }
@@ -435,6 +466,49 @@ mod tests {
                 json!("method_not_allowed"),
             ),
             (request("GET", "/v1/upstreams", &auth), 200, Value::Null),
+            (request("GET", "/v1/routes", ""), 401, json!("unauthorized")),
+            (request("GET", "/v1/routes", &auth), 200, Value::Null),
+            (request("GET", "/v1/routes/r", &auth), 200, Value::Null),
+            (request("GET", "/v1/routes/s", &auth), 404, json!("not_found")),
+            (request("PUT", "/v1/routes/r", ""), 401, json!("unauthorized")),
+            (
+                request("PUT", "/v1/routes/r", &format!("{auth}content-length: 2\r\n")) + "{}",
+                200,
+                Value::Null,
+            ),
+            (
+                request(
+                    "PUT",
+                    "/v1/routes/r",
+                    &format!("{auth}if-match: \"2\"\r\ncontent-length: 2\r\n"),
+                ) + "{}",
+                412,
+                json!("precondition_failed"),
+            ),
+            (
+                request(
+                    "PUT",
+                    "/v1/routes/r",
+                    &format!("{auth}content-type: a/b\r\ncontent-length: 2\r\n"),
+                ) + "{}",
+                415,
+                json!("unsupported_media_type"),
+            ),
+            (
+                request("DELETE", "/v1/routes/r?dry_run=true", &auth),
+                200,
+                Value::Null,
+            ),
+            (
+                request("DELETE", "/v1/routes/r?dry=1", &auth),
+                400,
+                json!("bad_request"),
+            ),
+            (
+                request("POST", "/v1/routes/r", &auth),
+                405,
+                json!("method_not_allowed"),
+            ),
             (
                 request("PUT", "/v1/upstreams/users/endpoints/10.0.1.1:80", ""),
                 401,

@@ -11,7 +11,7 @@ use gateway::admin::status::ErrorAnswer;
 use gateway::admin::token::TokenError;
 use gateway::config::snapshot::AdminListen;
 use http::header::{AUTHORIZATION, HOST};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -113,8 +113,22 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<(T, Value), ClientError> {
+        self.send_with(method, path, body, &[])
+    }
+
+    /// The same with fields of the head.
+    ///
+    /// # Errors
+    /// As of [`Client::ask`].
+    pub fn send_with<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        fields: &[(HeaderName, String)],
+    ) -> Result<(T, Value), ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let exchange = async { timeout(REQUEST_TIMEOUT, self.exchange(method, path, body)).await };
+        let exchange = async { timeout(REQUEST_TIMEOUT, self.exchange(method, path, body, fields)).await };
         let answer = runtime.map_err(ClientError::Runtime)?.block_on(exchange);
         let (status, body) = answer.map_err(|_| ClientError::Timeout)??;
         if status != StatusCode::OK {
@@ -137,7 +151,10 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let read = async {
             // The head in time; lines come when something happens.
-            let answer = timeout(REQUEST_TIMEOUT, self.request(Method::GET, path, Bytes::new()));
+            let answer = timeout(
+                REQUEST_TIMEOUT,
+                self.request(Method::GET, path, Bytes::new(), &[]),
+            );
             let (_sender, answer) = answer.await.map_err(|_| ClientError::Timeout)??;
             let (head, mut body) = answer.into_parts();
             if head.status != StatusCode::OK {
@@ -168,8 +185,9 @@ impl Client {
         method: Method,
         path: &str,
         body: Bytes,
+        fields: &[(HeaderName, String)],
     ) -> Result<(StatusCode, Bytes), ClientError> {
-        let (_sender, answer) = self.request(method, path, body).await?;
+        let (_sender, answer) = self.request(method, path, body, fields).await?;
         let status = answer.status();
         Ok((status, self.whole(answer.into_body()).await?))
     }
@@ -188,6 +206,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Bytes,
+        fields: &[(HeaderName, String)],
     ) -> Result<(SendRequest<Full<Bytes>>, Response<Incoming>), ClientError> {
         let failed = |source| ClientError::Connect {
             admin: self.place(),
@@ -196,11 +215,11 @@ impl Client {
         match &self.admin {
             AdminListen::Tcp(address) => {
                 let stream = TcpStream::connect(address).await.map_err(failed)?;
-                self.request_over(stream, method, path, body).await
+                self.request_over(stream, method, path, body, fields).await
             }
             AdminListen::Unix(file) => {
                 let stream = UnixStream::connect(file).await.map_err(failed)?;
-                self.request_over(stream, method, path, body).await
+                self.request_over(stream, method, path, body, fields).await
             }
         }
     }
@@ -212,12 +231,17 @@ impl Client {
         method: Method,
         path: &str,
         body: Bytes,
+        fields: &[(HeaderName, String)],
     ) -> Result<(SendRequest<Full<Bytes>>, Response<Incoming>), ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let token = Token::load(&self.token_file).map_err(ClientError::Token)?;
-        let request = Request::builder()
+        let mut request = Request::builder();
+        for (name, value) in fields {
+            request = request.header(name, value);
+        }
+        let request = request
             .method(method)
             .uri(path)
             .header(HOST, "gateway-admin")

@@ -165,7 +165,7 @@ fn by_file(file: &Path, question: &request::Question) -> anyhow::Result<(request
     let settings = config::load(file)?;
     let registry = Registry::default();
     let snapshot = Arc::new(config::compile(&settings, &registry, &Answers::default(), 1));
-    let places = Places::read(&settings.source, &settings.text)?;
+    let places = Places::of(&settings)?;
     let of = l7::explain::Of {
         settings: &settings,
         snapshot: &snapshot,

@@ -390,6 +390,20 @@ mod tests {
             })
         }
 
+        fn routes(
+            &self,
+            _: Option<String>,
+        ) -> Answer<'_, Result<Vec<gateway::admin::routes::Shown>, ApiError>> {
+            Box::pin(async { Err(ApiError::Failed("nobody asks".to_owned())) })
+        }
+
+        fn change_route(
+            &self,
+            _: gateway::admin::routes::Order,
+        ) -> Answer<'_, Result<gateway::admin::routes::Changed, ApiError>> {
+            Box::pin(async { Err(ApiError::Failed("nobody asks".to_owned())) })
+        }
+
         fn explain_request(&self, _: request::Question) -> Answer<'_, Result<request::Explained, ApiError>> {
             Box::pin(async { Err(ApiError::Invalid("The URL leads nowhere.".to_owned())) })
         }

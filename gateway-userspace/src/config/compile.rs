@@ -1,6 +1,7 @@
 //! From settings to the snapshot that workers and kernel tables are made of. Pure: no clock, file or socket.
 
 mod filters;
+mod routes;
 mod upstreams;
 
 use std::collections::HashMap;
@@ -21,9 +22,11 @@ use super::snapshot::{
 };
 use crate::filters::Owner;
 use crate::registry::Registry;
-use crate::router::{RouteIndex, Router, Slashes, Terms};
+use crate::router::{HostPattern, RouteIndex, Router, Slashes, Terms};
 use crate::tls::{ServerTls, TicketKeys};
 use upstreams::Sources;
+
+pub use routes::{Change, recompile};
 
 #[cfg(test)]
 pub(crate) use filters::filters;
@@ -55,10 +58,7 @@ pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, numb
         .map(|upstream| (upstream.name.clone(), Arc::clone(upstream)))
         .collect();
     let mut joined = Joined {
-        ticket_keys: match &settings.ticket_keys {
-            Some((_, keys)) => keys.clone(),
-            None => registry.ticket_keys(),
-        },
+        ticket_keys: server_ticket_keys(settings, registry),
         sources: &sources,
         upstreams: by_name,
         routes: HashMap::new(),
@@ -83,6 +83,13 @@ pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, numb
         vips: settings.vips.clone(),
         listeners,
         upstreams,
+    }
+}
+
+fn server_ticket_keys(settings: &Settings, registry: &Registry) -> TicketKeys {
+    match &settings.ticket_keys {
+        Some((_, keys)) => keys.clone(),
+        None => registry.ticket_keys(),
     }
 }
 
@@ -169,26 +176,8 @@ fn listener(
     let mut routes = Vec::new();
     for (index, route) in settings.routes.iter().enumerate() {
         let compiled = joined.route(route, &settings.route_http);
-        let slashes = match compiled.http.merge_slashes {
-            MergeSlashes::On => Slashes::Merged,
-            MergeSlashes::Off => Slashes::Kept,
-        };
-        for host in &route.hosts {
-            let terms = Terms {
-                methods: &route.methods,
-                slashes,
-                conditions: &route.conditions,
-            };
-            if let Err(fault) = router.insert_if(host, &route.path, terms, RouteIndex(index)) {
-                // `validate` inserted the same patterns in the same order, and refused where that failed.
-                debug_assert!(false, "route {}: {fault}", route.name);
-                tracing::error!(
-                    route = route.name,
-                    fault,
-                    "a route that was accepted cannot be compiled"
-                );
-            }
-        }
+        let (slashes, index) = (compiled.http.merge_slashes, RouteIndex(index));
+        add_patterns(&mut router, route, route.hosts.iter(), slashes, index);
         routes.push(compiled);
     }
     Some(Listener {
@@ -199,7 +188,7 @@ fn listener(
         proxies: settings.proxies.clone(),
         tls,
         http: settings.http.clone(),
-        router,
+        router: Arc::new(router),
         filters: filters::filters(
             &settings.filters,
             &Owner::Listener(settings.name.clone()),
@@ -207,6 +196,36 @@ fn listener(
         ),
         routes,
     })
+}
+
+/// Adds a route's patterns for some of its hosts.
+fn add_patterns<'h>(
+    router: &mut Router,
+    route: &RouteSettings,
+    hosts: impl Iterator<Item = &'h HostPattern>,
+    slashes: MergeSlashes,
+    index: RouteIndex,
+) {
+    let slashes = match slashes {
+        MergeSlashes::On => Slashes::Merged,
+        MergeSlashes::Off => Slashes::Kept,
+    };
+    for host in hosts {
+        let terms = Terms {
+            methods: &route.methods,
+            slashes,
+            conditions: &route.conditions,
+        };
+        if let Err(fault) = router.insert_if(host, &route.path, terms, index) {
+            // `validate` inserted the same patterns in the same order, and refused where that failed.
+            debug_assert!(false, "route {}: {fault}", route.name);
+            tracing::error!(
+                route = route.name,
+                fault,
+                "a route that was accepted cannot be compiled"
+            );
+        }
+    }
 }
 
 fn server_tls(listener: &str, settings: &ListenerTls, joined: &Joined<'_>) -> Option<Arc<ServerTls>> {

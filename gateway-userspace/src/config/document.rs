@@ -1,7 +1,10 @@
 //! One configuration file: its text, its values, and where each value stands in the text.
 //!
 //! TOML is read by `toml`, which keeps positions; the values are kept as JSON values, which `serde_path_to_error` and
-//! the schema speak. What a value means is left to `shape` and `validate`.
+//! the schema speak. What the admin API takes may be JSON as well ([`json`]). What a value means is left to `shape` and
+//! `validate`.
+
+mod json;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,8 +25,21 @@ const SEEN_CHARS_MAX: usize = 60;
 #[derive(Debug)]
 pub struct Document {
     file: PathBuf,
+    /// Where relative paths in it start.
+    directory: PathBuf,
     text: String,
     places: HashMap<KeyPath, Place>,
+    /// Where lines begin, in bytes.
+    lines: Vec<usize>,
+}
+
+/// How a text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// As files are.
+    Toml,
+    /// As programs like it.
+    Json,
 }
 
 /// Where a value stands, in bytes of the text.
@@ -51,11 +67,31 @@ impl Document {
     /// # Errors
     /// Every syntax error, with line, column and the text of the line.
     pub fn parse(file: &Path, text: &str) -> Result<(Self, Value, Vec<Foreign>), Refused> {
+        Self::part(file, text, Format::Toml, &KeyPath::default())
+    }
+
+    /// Reads a text that stands for the table at a path: problems in it are found at places below that.
+    ///
+    /// # Errors
+    /// As [`Document::parse`]; of JSON, the first syntax error.
+    pub fn part(
+        file: &Path,
+        text: &str,
+        format: Format,
+        base: &KeyPath,
+    ) -> Result<(Self, Value, Vec<Foreign>), Refused> {
+        let starts = memchr::memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1);
         let mut document = Self {
             file: file.to_owned(),
+            directory: file.parent().unwrap_or(Path::new("")).to_owned(),
             text: text.to_owned(),
             places: HashMap::new(),
+            lines: std::iter::once(0).chain(starts).collect(),
         };
+        if format == Format::Json {
+            let (value, foreign) = document.json(base)?;
+            return Ok((document, value, foreign));
+        }
         let (table, errors) = DeTable::parse_recoverable(text);
         let (listed, unlisted) = errors.split_at(errors.len().min(limits::PROBLEMS_MAX));
         refuse(
@@ -66,7 +102,7 @@ impl Document {
             unlisted.len(),
         )?;
         let mut foreign = Vec::new();
-        let value = document.table(&KeyPath::default(), table.get_ref(), &mut foreign);
+        let value = document.table(base, table.get_ref(), &mut foreign);
         Ok((document, value, foreign))
     }
 
@@ -87,7 +123,14 @@ impl Document {
 
     /// The directory that relative paths in it start at.
     pub fn directory(&self) -> &Path {
-        self.file.parent().unwrap_or(Path::new(""))
+        &self.directory
+    }
+
+    /// The same, with relative paths that start at another file's directory.
+    #[must_use]
+    pub fn beside(mut self, file: &Path) -> Self {
+        self.directory = file.parent().unwrap_or(Path::new("")).to_owned();
+        self
     }
 
     /// The line, counted from 1, of a value, or of the nearest thing that it would stand in.
@@ -113,10 +156,14 @@ impl Document {
 
     /// Line and column, each counted from 1, of a byte.
     fn position(&self, byte: usize) -> (usize, usize) {
-        let before = self.text.get(..byte).unwrap_or(&self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let column = before.get(line_start..).map_or(0, |text| text.chars().count()) + 1;
-        (before.bytes().filter(|byte| *byte == b'\n').count() + 1, column)
+        let line = self.lines.partition_point(|start| *start <= byte);
+        let start = self
+            .lines
+            .get(line.saturating_sub(1))
+            .copied()
+            .unwrap_or_default();
+        let before = self.text.get(start..byte.min(self.text.len()));
+        (line, before.map_or(0, |text| text.chars().count()) + 1)
     }
 
     fn syntax_problem(&self, error: &toml::de::Error) -> Problem {

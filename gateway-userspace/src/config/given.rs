@@ -129,6 +129,11 @@ pub struct Admin {
     /// as root, else `gateway/admin.token` below `$XDG_STATE_HOME` or `~/.local/state`.
     #[schemars(extend("examples" = ["/etc/gateway/admin.token"]))]
     pub token_file: Option<PathBuf>,
+    /// File in which routes are kept that were set by the admin API (`gateway routes set`), so that they outlive the
+    /// process; made where it is absent. A relative path starts at the configuration file's directory. Default:
+    /// `routes/NAME.toml` beside the default of `token_file`, with the node's name.
+    #[schemars(extend("examples" = ["/var/lib/gateway/routes.toml"]))]
+    pub routes_file: Option<PathBuf>,
 }
 
 /// Steering in the kernel.

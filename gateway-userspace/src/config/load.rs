@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::document::Document;
+use super::kept;
 use super::limits;
 use super::problem::{Problems, Refused};
 use super::settings::Settings;
@@ -12,7 +13,7 @@ use super::shape;
 use super::surroundings::{Invalid, Surroundings};
 use super::validate::validate;
 
-/// Reads, parses and checks a configuration file, and the secrets it names.
+/// Reads, parses and checks a configuration file, the secrets it names, and the routes that the admin API set beside it.
 ///
 /// Blocks on the file system: not for a worker thread.
 ///
@@ -20,7 +21,7 @@ use super::validate::validate;
 /// Every problem found, each with its place and its remedy. Syntax errors hide what comes after them.
 pub fn load(path: &Path) -> Result<Settings, Refused> {
     let text = read(path)?;
-    load_text(path, &text, &Surroundings::here())
+    kept::merged(load_text(path, &text, &Surroundings::here())?)
 }
 
 /// The same for a node that starts, which nobody may be there to help.
@@ -33,19 +34,17 @@ pub fn load_to_start(path: &Path) -> Result<Settings, Refused> {
         invalid: Invalid::Served,
         ..Surroundings::here()
     };
-    load_text(path, &text, &surroundings)
+    kept::merged(load_text(path, &text, &surroundings)?)
 }
 
-/// Checks a configuration's text; `path` is what messages call it, and where relative paths in it start.
+/// Checks a configuration's text alone; `path` is what messages call it, and where relative paths in it start.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_text(path: &Path, text: &str, surroundings: &Surroundings) -> Result<Settings, Refused> {
     let (document, value, foreign) = Document::parse(path, text)?;
     let mut problems = Problems::new(&document);
-    for value in foreign {
-        problems.add(&value.path, value.fault, value.remedy);
-    }
+    kept::report(foreign, &mut problems);
     let given = shape::read(value, &mut problems);
     let settings = given.and_then(|given| validate(&given, surroundings, &mut problems));
     problems.into_result()?;

@@ -49,6 +49,13 @@ impl KeyPath {
         Some((Self(parent.to_vec()), last))
     }
 
+    /// The way on from `base`, where it leads there.
+    pub fn below(&self, base: &Self) -> Option<Self> {
+        self.0
+            .strip_prefix(base.0.as_slice())
+            .map(|rest| Self(rest.to_vec()))
+    }
+
     /// Whether `self` is `other` or stands below it.
     pub fn is_within(&self, other: &Self) -> bool {
         self.0.starts_with(&other.0)

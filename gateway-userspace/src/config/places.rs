@@ -3,14 +3,15 @@
 //! For explanations: snapshots know things by their names, people want lines. Made when it is asked for and not kept, as it
 //! is some times as large as the file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::document::Document;
+use super::document::{Document, Format};
 use super::path::{KeyPath, Step};
 use super::problem::Refused;
+use super::settings::Settings;
 
 /// Where in the configuration something stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,29 +20,62 @@ pub struct Place {
     pub path: String,
     /// Counted from 1.
     pub line: usize,
+    /// The file, where that is not the configuration's own: that of the routes which the admin API set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
 }
+
+/// The key under which the values stand that the admin API set; no configuration has it.
+const KEPT: &str = "kept";
 
 /// A file's values, and where each of them stands.
 #[derive(Debug)]
 pub struct Places {
     document: Document,
+    kept: Option<Document>,
     value: Value,
 }
 
 impl Places {
+    /// Those of settings that were accepted, with the routes that are kept beside them.
+    ///
+    /// # Errors
+    /// As [`Places::read`].
+    pub fn of(settings: &Settings) -> Result<Self, Refused> {
+        let mut places = Self::read(&settings.source, &settings.text)?;
+        let kept = &settings.kept;
+        let base = KeyPath::top(KEPT);
+        let (document, value, _) = Document::part(&kept.file, &kept.text, Format::Toml, &base)?;
+        places.kept = Some(document);
+        if let Some(members) = places.value.as_object_mut() {
+            members.insert(KEPT.to_owned(), value);
+        }
+        Ok(places)
+    }
+
     /// Reads the text of a file that was accepted.
     ///
     /// # Errors
     /// It is no TOML.
     pub fn read(file: &Path, text: &str) -> Result<Self, Refused> {
         let (document, value, _) = Document::parse(file, text)?;
-        Ok(Self { document, value })
+        Ok(Self {
+            document,
+            kept: None,
+            value,
+        })
     }
 
     /// The table of that name among those of a kind, as in `route[3]`; their list where there is none.
     pub fn named(&self, kind: &str, name: &str) -> KeyPath {
+        let is_it = |table: &Value| says(table, "name", name);
         let list = KeyPath::top(kind);
-        self.entry(&list, |table| says(table, "name", name))
+        let found = self.entry(&list, is_it);
+        let kept = KeyPath::top(KEPT).key(kind);
+        match self.entry(&kept, is_it) {
+            other if found == list && other != kept => other,
+            _ => found,
+        }
     }
 
     /// The table of that name in a list of another table; the list where there is none.
@@ -69,14 +103,20 @@ impl Places {
     /// That place; where nothing is written there, what it would stand in.
     pub fn place(&self, path: &KeyPath) -> Place {
         let mut path = path.clone();
-        while !self.document.has(&path)
+        let base = KeyPath::top(KEPT);
+        let (document, base) = match &self.kept {
+            Some(kept) if path.is_within(&base) => (kept, base),
+            _ => (&self.document, KeyPath::default()),
+        };
+        while !document.has(&path)
             && let Some((parent, _)) = path.split_last()
         {
             path = parent;
         }
         Place {
-            line: self.document.line(&path),
-            path: path.to_string(),
+            line: document.line(&path),
+            file: (base != KeyPath::default()).then(|| document.file().to_owned()),
+            path: path.below(&base).unwrap_or(path).to_string(),
         }
     }
 }

@@ -7,6 +7,9 @@ use super::document::Document;
 use super::limits;
 use super::path::{KeyPath, Step};
 
+/// What is wrong with a key that no table of its kind has.
+pub const UNKNOWN_KEY: &str = "unknown key";
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -56,6 +59,17 @@ impl Refused {
             }],
             unlisted: 0,
         }
+    }
+
+    /// The same, told by someone who sees the part at `base` alone: places are those in it.
+    #[must_use]
+    pub fn within(mut self, base: &KeyPath) -> Self {
+        for problem in &mut self.problems {
+            if let Some(rest) = problem.path.below(base) {
+                problem.path = rest;
+            }
+        }
+        self
     }
 
     /// All of them, by line; at most [`limits::PROBLEMS_MAX`].
@@ -125,6 +139,15 @@ impl<'d> Problems<'d> {
         });
     }
 
+    /// Adds one that stands in another file.
+    pub fn add_elsewhere(&mut self, problem: Problem) {
+        if self.found.len() >= limits::PROBLEMS_MAX {
+            self.unlisted += 1;
+            return;
+        }
+        self.found.push(problem);
+    }
+
     /// Whether a problem at that value, or at something it stands in, is known.
     pub fn is_known_at(&self, path: &KeyPath) -> bool {
         self.found.iter().any(|problem| path.is_within(&problem.path))
@@ -133,6 +156,12 @@ impl<'d> Problems<'d> {
     /// Whether a problem at that value, or at something below it, is known.
     pub fn is_known_below(&self, path: &KeyPath) -> bool {
         self.found.iter().any(|problem| problem.path.is_within(path))
+    }
+
+    /// Whether a key at that table, or below it, is known to be one that nobody knows: it may stand for another.
+    pub fn has_unknown_below(&self, path: &KeyPath) -> bool {
+        let mut unknown = self.found.iter().filter(|problem| problem.fault == UNKNOWN_KEY);
+        unknown.any(|problem| problem.path.is_within(path))
     }
 
     /// Whether a table of that kind is known to have no name, or one that could not be read.

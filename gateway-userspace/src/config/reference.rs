@@ -22,6 +22,8 @@ wrong with it, and exits with 64 in that case. `gateway schema` prints the JSON 
 - Names of nodes, VIPs, listeners, routes and upstreams have 1 to 63 letters, digits, `.`, `_` and `-`.
 - Secrets stand in files of their own, named by `*_file` keys. Relative paths start at the configuration file's
   directory.
+- Routes may be set by the admin API, too (`gateway routes set`); they are kept in `admin.routes_file` and judged together
+  with the file's: [routing.md](routing.md).
 - `gateway reload` takes over a changed file while the node runs. Changes in `[admin]`, `[dataplane]`, `[cluster]`, and in
   `[node]` but for `weight`, `node_header` and `connections_per_client_max`, want a restart.
 

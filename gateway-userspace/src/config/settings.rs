@@ -2,6 +2,8 @@
 //!
 //! It knows nothing of the running node: `compile` joins it with the registry of state cells to a `Snapshot`.
 
+mod restart;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::given::RouteKeys;
+use super::kept::Kept;
 use super::loops::Own;
 use super::metadata::Metadata;
 use super::snapshot::{
@@ -53,8 +56,10 @@ pub struct Settings {
     pub vips: Vec<Vip>,
     /// `[[listener]]`, in the file's order.
     pub listeners: Vec<ListenerSettings>,
-    /// `[[route]]`, in the file's order.
+    /// `[[route]]`, in the file's order; then those that the admin API set, in the order in which it first did.
     pub routes: Vec<Arc<RouteSettings>>,
+    /// What the latter are, as they were set.
+    pub kept: Arc<Kept>,
     /// `[[upstream]]`, in the file's order.
     pub upstreams: Vec<Arc<UpstreamSettings>>,
 }
@@ -78,7 +83,7 @@ pub struct ListenerSettings {
     pub route_http: RouteHttp,
     /// What its requests pass first, in the file's order.
     pub filters: Vec<FilterSettings>,
-    /// In the file's order.
+    /// In the order of all.
     pub routes: Vec<Arc<RouteSettings>>,
 }
 
@@ -91,11 +96,24 @@ pub struct ListenerTls {
     pub files: Vec<(PathBuf, PathBuf)>,
 }
 
+/// Who says that there is a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The file does: the number of its table, from 0, and its line, from 1.
+    File(usize, usize),
+    /// The admin API was told.
+    Api,
+}
+
 /// `[[route]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteSettings {
     /// Unique.
     pub name: String,
+    /// Who says so.
+    pub origin: Origin,
+    /// Names of the listeners that it serves, each once.
+    pub listeners: Arc<Vec<String>>,
     /// Not empty; [`HostPattern::Any`] alone where none was given.
     pub hosts: Vec<HostPattern>,
     /// The path.
@@ -316,6 +334,29 @@ impl ChannelSettings {
 }
 
 impl Settings {
+    /// The same with other routes.
+    #[must_use]
+    pub fn with_routes(&self, routes: Vec<Arc<RouteSettings>>, kept: Arc<Kept>) -> Self {
+        let mut next = Self {
+            routes,
+            kept,
+            ..self.clone()
+        };
+        for listener in &mut next.listeners {
+            let served = next
+                .routes
+                .iter()
+                .filter(|route| route.listeners.contains(&listener.name));
+            listener.routes = served.cloned().collect();
+        }
+        next
+    }
+
+    /// The route of that name.
+    pub fn route(&self, name: &str) -> Option<&Arc<RouteSettings>> {
+        self.routes.iter().find(|route| route.name == name)
+    }
+
     /// The host names of endpoints, each once.
     pub fn names(&self) -> BTreeSet<Arc<str>> {
         let endpoints = self.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
@@ -336,29 +377,5 @@ impl Settings {
             listeners: self.listeners.iter().map(|listener| listener.address).collect(),
             vips: &self.vips,
         }
-    }
-
-    /// Tables and keys in which `next` differs and that a running node cannot take over: they want a restart.
-    pub fn restart_needed(&self, next: &Self) -> Vec<&'static str> {
-        let (node, other) = (&self.node, &next.node);
-        let differences = [
-            ("node.name", node.name != other.name),
-            ("node.address", node.address != other.address),
-            ("node.address_v6", node.address_v6 != other.address_v6),
-            ("node.workers", node.workers != other.workers),
-            // It must fit the limit of open files, which is looked at when the node starts.
-            (
-                "node.connections_max",
-                node.connections_max != other.connections_max,
-            ),
-            ("admin", self.admin != next.admin),
-            ("dataplane", self.dataplane != next.dataplane),
-            ("cluster", self.cluster != next.cluster),
-        ];
-        differences
-            .into_iter()
-            .filter(|(_, differs)| *differs)
-            .map(|(name, _)| name)
-            .collect()
     }
 }

@@ -9,7 +9,7 @@ use serde_path_to_error::Segment;
 use super::given::Given;
 use super::limits;
 use super::path::{KeyPath, Step};
-use super::problem::{Problems, listed, nearest};
+use super::problem::{Problems, UNKNOWN_KEY, listed, nearest};
 use super::schema::{as_written, choices, schema, schema_at};
 
 /// Reads the values of a file; what is wrong with them stands in `problems` afterwards.
@@ -17,6 +17,28 @@ use super::schema::{as_written, choices, schema, schema_at};
 /// `None` where so much is wrong that looking further is of no use.
 pub fn read(mut value: Value, problems: &mut Problems<'_>) -> Option<Given> {
     check(&KeyPath::default(), schema(), &mut value, problems);
+    decoded(value, problems)
+}
+
+/// Reads values of which there are `[[route]]` tables alone, as the admin API sets them.
+///
+/// `None` as of [`read`].
+pub fn read_routes(mut value: Value, problems: &mut Problems<'_>) -> Option<Given> {
+    let list = KeyPath::top("route");
+    let others = value.as_object().into_iter().flat_map(Map::keys);
+    let others: Vec<String> = others.filter(|key| *key != "route").cloned().collect();
+    for key in others {
+        problems.add(&KeyPath::top(&key), UNKNOWN_KEY, "known here: route");
+        value.as_object_mut()?.remove(&key);
+    }
+    if let (Some(schema), Some(routes)) = (schema_at(&list), value.get_mut("route")) {
+        check(&list, schema, routes, problems);
+    }
+    decoded(value, problems)
+}
+
+/// Finds values of a wrong type, and takes them out.
+fn decoded(mut value: Value, problems: &mut Problems<'_>) -> Option<Given> {
     for _ in 0..limits::PROBLEMS_MAX {
         let error = match serde_path_to_error::deserialize::<_, Given>(&value) {
             Ok(given) => return Some(given),
@@ -97,7 +119,7 @@ fn check_table(
             }
             None => format!("known here: {}", listed(names())),
         };
-        problems.add(&path.key(&key), "unknown key", remedy);
+        problems.add(&path.key(&key), UNKNOWN_KEY, remedy);
         members.remove(&key);
     }
     let required = schema

@@ -109,6 +109,8 @@ pub struct Admin {
     pub listen: AdminListen,
     /// Where the bearer token lies; made at the first start where absent.
     pub token_file: PathBuf,
+    /// Where routes are kept that the API set.
+    pub routes_file: PathBuf,
 }
 
 /// Where the admin API listens.
@@ -268,7 +270,7 @@ pub struct Listener {
     /// How HTTP is read there, and how long clients may take.
     pub http: ListenerHttp,
     /// Which route a request takes; an index into `routes`.
-    pub router: Router,
+    pub router: Arc<Router>,
     /// What requests pass before those of their route, in this order.
     pub filters: Vec<Arc<NamedFilter>>,
     /// The routes of this listener.

@@ -43,6 +43,12 @@ impl Surroundings {
     pub fn token_file(&self) -> PathBuf {
         self.state_directory.join("admin.token")
     }
+
+    /// Where the routes of that node lie that the admin API set, unless the file says otherwise. Nodes on one machine
+    /// have one each.
+    pub fn routes_file(&self, node: &str) -> PathBuf {
+        self.state_directory.join("routes").join(format!("{node}.toml"))
+    }
 }
 
 /// `/var/lib/gateway` as root, else `gateway` below `$XDG_STATE_HOME` or `~/.local/state`.

@@ -4,6 +4,7 @@
 //! nobody complains a second time. One file for each kind of table; the order is that of [`Settings`].
 
 mod actions;
+mod added;
 mod balancing;
 mod certificate;
 mod channels;
@@ -28,9 +29,12 @@ mod subsets;
 mod tls;
 mod upstreams;
 
+pub use added::added;
 pub use filters::renewed as renewed_filter;
 pub use node::admin_listen;
 pub use tls::read_ticket_keys;
+
+use std::sync::Arc;
 
 use super::given::Given;
 use super::path::KeyPath;
@@ -54,7 +58,7 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
     let ticket_keys = tls::ticket_keys(given, problems);
     let routes = routes::routes(given, &upstreams, &mut listeners, problems);
     connections::serve(given, &listeners, problems);
-    connections::headers(given, &routes, problems);
+    connections::headers(given, &routes, &listeners, problems);
     listeners::serve_all_vips(given, &vips, &listeners, problems);
     upstreams::lead_elsewhere(given, &vips, problems);
 
@@ -84,6 +88,7 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
         vips,
         listeners,
         routes,
+        kept: Arc::default(),
         upstreams,
     })
 }

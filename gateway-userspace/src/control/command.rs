@@ -7,6 +7,7 @@ use super::explain::InForce;
 use crate::admin::ApiError;
 use crate::admin::breakers::{Breaker, Switched};
 use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
+use crate::admin::routes::{Changed, Order};
 use crate::admin::status::{Node, NodeState, Status};
 use crate::resilience::breaker::Force;
 
@@ -30,8 +31,10 @@ pub enum Command {
     Renew(Place, Renewal, oneshot::Sender<Result<Renewed, ApiError>>),
     /// An endpoint goes.
     Withdraw(Place, oneshot::Sender<Result<Withdrawn, ApiError>>),
-    /// What is in force, for explanations.
+    /// What is in force, for explanations and listings.
     InForce(oneshot::Sender<InForce>),
+    /// A route is set or deleted.
+    ChangeRoute(Order, oneshot::Sender<Result<Changed, ApiError>>),
     /// A circuit breaker is forced, or (`None`) released.
     Force(
         Breaker,
@@ -52,6 +55,7 @@ impl Controller {
             Command::Renew(place, renewal, reply) => drop(reply.send(self.renew(&place, &renewal))),
             Command::Withdraw(place, reply) => drop(reply.send(self.withdraw(&place))),
             Command::InForce(reply) => drop(reply.send(self.in_force())),
+            Command::ChangeRoute(order, reply) => drop(reply.send(self.change_route(&order).await)),
             Command::Force(breaker, force, reply) => drop(reply.send(self.force(&breaker, force))),
         }
     }

@@ -165,6 +165,7 @@ impl Controller {
                 Some(command) = commands.recv() => self.obey(command).await,
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
+                    self.drop_old_snapshots();
                     self.look_after(ticks).await;
                     self.follow_names().await;
                     self.follow_registrations().await;

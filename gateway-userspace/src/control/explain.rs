@@ -76,8 +76,7 @@ pub(super) fn packet(in_force: &InForce, question: &packet::Question) -> Result<
 
 fn places(settings: &Settings) -> Result<Places, ApiError> {
     // It was read once already.
-    let read = Places::read(&settings.source, &settings.text);
-    read.map_err(|refused| ApiError::Failed(refused.to_string()))
+    Places::of(settings).map_err(|refused| ApiError::Failed(refused.to_string()))
 }
 
 fn invalid(unanswerable: Unanswerable) -> ApiError {

@@ -9,8 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::command::Command;
 use super::explain::{self, InForce};
 use super::health::Reasons;
+use super::routes;
 use crate::admin::breakers::{Breaker, Switched};
 use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
+use crate::admin::routes::{Changed, Order, Shown};
 use crate::admin::status::{Node, NodeState, Status};
 use crate::admin::{Answer, Api, ApiError};
 use crate::events::Events;
@@ -38,7 +40,7 @@ impl Handle {
         answer.await.map_err(|_| stopping())
     }
 
-    /// Explains on a thread of its own: a large file takes a tenth of a second to read, and the kernel's maps some
+    /// Explains, or lists, on a thread of its own: a large file takes a tenth of a second to read, and the kernel's maps some
     /// milliseconds, in which the control loop has other things to do.
     async fn explain<T: Send + 'static>(
         &self,
@@ -48,7 +50,7 @@ impl Handle {
         let explained = tokio::task::spawn_blocking(move || tell(&in_force));
         explained
             .await
-            .map_err(|error| ApiError::Failed(format!("The explanation broke off: {error}.")))?
+            .map_err(|error| ApiError::Failed(format!("The answer broke off: {error}.")))?
     }
 }
 
@@ -96,6 +98,14 @@ impl Api for Handle {
 
     fn withdraw(&self, place: Place) -> Answer<'_, Result<Withdrawn, ApiError>> {
         Box::pin(async { self.ask(|reply| Command::Withdraw(place, reply)).await? })
+    }
+
+    fn routes(&self, name: Option<String>) -> Answer<'_, Result<Vec<Shown>, ApiError>> {
+        Box::pin(self.explain(move |in_force| routes::shown(&in_force.settings, name.as_deref())))
+    }
+
+    fn change_route(&self, order: Order) -> Answer<'_, Result<Changed, ApiError>> {
+        Box::pin(async { self.ask(|reply| Command::ChangeRoute(order, reply)).await? })
     }
 
     fn explain_request(

@@ -33,21 +33,23 @@ impl Controller {
         }
     }
 
-    /// Waits for the first answers of names that a new configuration brings. Meanwhile this node follows views and
-    /// neighbours as ever.
+    /// Waits for the first answers of names that a new configuration brings.
     pub(super) async fn await_names(&mut self) {
-        let mut answered = std::pin::pin!(self.parts.names.first_answers());
+        let answered = self.parts.names.first_answers();
+        if let FirstAnswers::Late(missing) = self.meanwhile(answered).await {
+            tracing::warn!(missing, "going on without the addresses of some host names");
+        }
+    }
+
+    /// Waits for something that is done elsewhere. Meanwhile this node follows views and neighbours as ever.
+    pub(super) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
         let mut tick = interval(TICK);
         let mut ticks = 0_u32;
         loop {
             tokio::select! {
                 biased;
-                answered = &mut answered => {
-                    if let FirstAnswers::Late(missing) = answered {
-                        tracing::warn!(missing, "going on without the addresses of some host names");
-                    }
-                    return;
-                }
+                done = &mut work => return done,
                 Ok(()) = self.parts.views.changed() => self.publish_view().await,
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::task::spawn_blocking;
+
 use super::controller::Controller;
 use crate::admin::ApiError;
 use crate::admin::status::{NodeState, RefusedReload};
@@ -33,9 +35,18 @@ impl Controller {
 
     async fn try_reload(&mut self) -> Result<u64, ApiError> {
         let source = self.parts.settings.source.clone();
-        let settings: Settings =
-            config::load(&source).map_err(|refused| ApiError::Refused(refused.to_string()))?;
-        allocator::give_back();
+        let file = source.clone();
+        // A large file takes some tenths of a second.
+        let load = move || {
+            let loaded = config::load(&file);
+            // What that thread has freed is its own to give.
+            allocator::give_back();
+            loaded
+        };
+        let loaded = self.meanwhile(spawn_blocking(load)).await;
+        let settings: Settings = loaded
+            .map_err(failed)?
+            .map_err(|refused| ApiError::Refused(refused.to_string()))?;
         let needs_restart = self.parts.settings.restart_needed(&settings);
         if !needs_restart.is_empty() {
             return Err(ApiError::Refused(format!(
@@ -60,6 +71,14 @@ impl Controller {
         self.parts.settings = settings;
         tracing::info!(snapshot = next.number, config = %source.display(), "the new configuration is in force");
         Ok(next.number)
+    }
+
+    /// Drops what no worker needs any more, on a thread that has nothing else to do.
+    pub(super) fn drop_old_snapshots(&self) {
+        let left = self.parts.workers.left_behind();
+        if !left.is_empty() {
+            drop(tokio::task::spawn_blocking(move || drop(left)));
+        }
     }
 
     /// Makes a snapshot of those settings and what names resolve to now, and publishes it.
@@ -103,6 +122,6 @@ impl Controller {
     }
 }
 
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> ApiError {
+pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> ApiError {
     ApiError::Failed(format!("{:#}", anyhow::Error::from(error)))
 }

@@ -38,6 +38,7 @@ fn snapshot(registry: &Registry, addresses: &[SocketAddr], health: Health) -> Sn
         admin: Admin {
             listen: AdminListen::Tcp("127.0.0.1:0".parse().unwrap()),
             token_file: "none".into(),
+            routes_file: "none".into(),
         },
         dataplane: None,
         cluster: None,

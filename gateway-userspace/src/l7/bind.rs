@@ -179,7 +179,6 @@ pub(super) fn refuse_new(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::router::Router;
     use std::net::TcpStream;
     use std::time::Duration;
 
@@ -193,7 +192,7 @@ mod tests {
             tls: None,
             http: crate::config::snapshot::ListenerHttp::default(),
             filters: Vec::new(),
-            router: Router::default(),
+            router: std::sync::Arc::default(),
             routes: Vec::new(),
         }
     }

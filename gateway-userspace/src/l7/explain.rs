@@ -27,8 +27,7 @@ use super::admit::{self, Admission, Rest};
 use super::error::ProxyError;
 use super::grpc;
 use super::headers::Seen;
-use super::metrics::Metrics;
-use super::resolved::{Resolved, ResolvedListener, ResolvedRoute};
+use super::resolved::{Owner, Resolved, ResolvedListener, ResolvedRoute};
 use super::target;
 use crate::config::Places;
 use crate::config::path::KeyPath;
@@ -140,7 +139,7 @@ impl Walk<'_> {
         let says = format!("\"{}\" on {}", listener.name, listener.address);
         self.told.step("listener", says, &at);
         let snapshot = Arc::clone(self.of.snapshot);
-        let resolved = Resolved::new(snapshot, Arc::default(), None, 0, 1, &Metrics::default());
+        let resolved = Resolved::new(snapshot, Arc::default(), None, &Owner::alone());
         // It was taken from this snapshot.
         let Some(resolved) = resolved.listener(listener.address) else {
             return refused(ProxyError::NoRoute);

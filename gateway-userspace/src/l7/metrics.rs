@@ -1,12 +1,13 @@
 //! Counters of the request's way: plain atomics, each written by one worker only, summed when they are read.
 //!
-//! A worker resolves the cells of its routes once for each snapshot, so a request costs a few uncontended additions
+//! A worker resolves the cells of a route once for each snapshot, so a request costs a few uncontended additions
 //! and no look-up by label. `collect` turns them into text.
 
+mod follow;
 mod passed_on;
 mod share;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,6 @@ use super::connection::Ending;
 use super::error::ProxyError;
 use super::mirror::End;
 use super::transport::Kind;
-use crate::config::snapshot::{RouteAction, Snapshot};
 use crate::inspect::Refusal;
 
 pub(super) use passed_on::{DIRECTIONS, RESULTS};
@@ -301,7 +301,7 @@ impl Metrics {
         counters
     }
 
-    /// The cell of that worker, made if it is new. Called when a worker takes a snapshot, never by a request.
+    /// The cell of that worker, made if it is new. Called once for each route and snapshot, by its first request.
     pub(super) fn route(&self, listener: &str, route: &str, worker: usize) -> Arc<RouteCounters> {
         let mut routes = self.routes();
         let mut key = (listener.to_owned(), route.to_owned());
@@ -327,34 +327,6 @@ impl Metrics {
         let is_known = upstreams.len() < SERIES_MAX || upstreams.contains_key(upstream);
         let key = if is_known { upstream } else { OVERFLOW };
         cell(upstreams.entry(key.to_owned()).or_default(), worker)
-    }
-
-    /// Forgets routes that the snapshot has no more, so that their number stays bounded by the configuration's.
-    pub(super) fn retain(&self, snapshot: &Snapshot) {
-        self.upstreams().retain(|name, _| {
-            name == OVERFLOW || snapshot.upstreams.iter().any(|upstream| upstream.name == *name)
-        });
-        let known: HashSet<(&str, &str)> = snapshot
-            .listeners
-            .iter()
-            .flat_map(|l| l.routes.iter().map(|r| (l.name.as_str(), r.name.as_str())))
-            .collect();
-        let is_split = |of: &(String, String, String)| {
-            let listener = snapshot.listeners.iter().find(|listener| listener.name == of.0);
-            let mut routes = listener.into_iter().flat_map(|listener| &listener.routes);
-            let route = routes.find(|route| route.name == of.1);
-            route.is_some_and(|route| match &route.action {
-                RouteAction::Split(split) => split.upstreams.iter().any(|one| one.name == of.2),
-                _ => false,
-            })
-        };
-        self.shares().retain(|of, _| of.0 == OVERFLOW || is_split(of));
-        self.routes().retain(|(listener, route), _| {
-            let is_listener = || snapshot.listeners.iter().any(|l| l.name == *listener);
-            known.contains(&(listener.as_str(), route.as_str()))
-                || (route == UNROUTED && is_listener())
-                || listener == OVERFLOW
-        });
     }
 
     pub(super) fn workers(&self) -> MutexGuard<'_, Vec<Arc<WorkerCounters>>> {

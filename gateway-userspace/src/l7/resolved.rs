@@ -1,9 +1,11 @@
 //! A snapshot as one worker sees it: every name resolved to this worker's own counters, pools and turns.
 //!
-//! Built once for each snapshot and worker, so that a request looks nothing up by name. Pools of endpoints that stay
-//! are taken over, with their idle connections; those of endpoints that go close when their last request has ended.
+//! Built once for each snapshot and worker, routes with their first request ([`table`]), so that a request looks nothing up
+//! by name. What stays the same is taken over: pools of endpoints with their idle connections, all upstreams where none
+//! changed, routes that are the same. Pools of endpoints that go close when their last request has ended.
 
 mod route;
+mod table;
 mod upstream;
 
 use std::borrow::Cow;
@@ -20,31 +22,67 @@ use super::error::ProxyError;
 use super::metrics::{Metrics, RouteCounters, UNROUTED};
 use super::path::Normal;
 use crate::config::snapshot::{
-    Carries, HttpMode, Listener, ListenerHttp, MergeSlashes, Networks, NodeHeader, Route, Snapshot,
+    Carries, HttpMode, Listener, ListenerHttp, MergeSlashes, Networks, NodeHeader, Snapshot,
 };
 use crate::inspect::{Mode, Rules};
-use crate::router::{Facts, Lookup};
+use crate::router::{Facts, Lookup, RouteIndex};
 use crate::tls::ServerTls;
 
 use route::RouteOf;
+use table::Table;
 
 pub(crate) use route::ResolvedRoute;
 pub(super) use route::{Action, ResolvedMirror};
+pub(super) use table::Attic;
 pub(crate) use upstream::{ResolvedEndpoint, ResolvedUpstream};
 
 /// One worker's view of one snapshot.
 pub(crate) struct Resolved {
     pub(super) snapshot: Arc<Snapshot>,
     listeners: Vec<Rc<ResolvedListener>>,
-    pub(super) upstreams: HashMap<String, Rc<ResolvedUpstream>>,
+    pub(super) upstreams: Rc<Upstreams>,
+}
+
+/// By name.
+type Upstreams = HashMap<String, Rc<ResolvedUpstream>>;
+
+/// Whose view it is.
+pub(super) struct Owner {
+    /// The worker's number, and how many there are.
+    pub(super) worker: usize,
+    pub(super) workers: usize,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) attic: Rc<Attic>,
+}
+
+impl Owner {
+    /// One whose counters nobody reads.
+    pub(super) fn alone() -> Rc<Self> {
+        Rc::new(Self {
+            worker: 0,
+            workers: 1,
+            metrics: Arc::default(),
+            attic: Rc::default(),
+        })
+    }
+
+    /// Whose a route of that listener is.
+    fn route_of<'o>(&'o self, listener: &'o Listener) -> RouteOf<'o> {
+        RouteOf {
+            listener: (&listener.name, &listener.filters),
+            worker: self.worker,
+            metrics: &self.metrics,
+        }
+    }
 }
 
 /// A listener with its routes.
 pub(crate) struct ResolvedListener {
     pub(super) tag: Rc<ListenerTag>,
     listener: Arc<Listener>,
-    /// In the order of the router's indices.
-    routes: Vec<Rc<ResolvedRoute>>,
+    routes: Table,
+    upstreams: Rc<Upstreams>,
+    owner: Rc<Owner>,
     /// Stands for a route where none takes a request, so that this passes the listener's filters; `None`: there are none.
     unrouted: Option<Rc<ResolvedRoute>>,
 }
@@ -67,45 +105,32 @@ impl Resolved {
         snapshot: Arc<Snapshot>,
         ends: Arc<Ends>,
         before: Option<&Self>,
-        worker: usize,
-        workers: usize,
-        metrics: &Metrics,
+        owner: &Rc<Owner>,
     ) -> Self {
-        let mut upstreams = HashMap::new();
-        let routed = snapshot.listeners.iter().flat_map(|listener| &listener.routes);
-        let routed = routed.flat_map(|route| {
-            let mirror = route.mirror.as_ref().map(|mirror| &mirror.upstream);
-            route.action.upstreams().iter().chain(mirror)
-        });
-        for upstream in snapshot.upstreams.iter().chain(routed) {
-            if !upstreams.contains_key(&upstream.name) {
-                let held = before.and_then(|before| before.upstreams.get(&upstream.name));
-                let counters = metrics.upstream(&upstream.name, worker);
-                let resolved =
-                    ResolvedUpstream::new(upstream, held.map(Rc::as_ref), counters, worker, workers);
-                upstreams.insert(upstream.name.clone(), Rc::new(resolved));
-            }
-        }
+        let upstreams = match before.filter(|before| before.has_upstreams_of(&snapshot)) {
+            Some(before) => Rc::clone(&before.upstreams),
+            None => Rc::new(upstreams(&snapshot, before, owner)),
+        };
         let node_header = match snapshot.node.node_header {
             NodeHeader::Sent => HeaderValue::from_str(&snapshot.node.name).ok(),
             NodeHeader::Omitted => None,
         };
         let listeners = snapshot.listeners.iter().map(|listener| {
-            let by = RouteOf {
-                listener: (&listener.name, &listener.filters),
-                worker,
-                metrics,
-            };
-            let route = |route: &Arc<Route>| Rc::new(ResolvedRoute::new(route, &upstreams, by));
+            // Routes refer to upstreams and have the listener's filters: with others they are others.
+            let held = before.filter(|before| Rc::ptr_eq(&before.upstreams, &upstreams));
+            let held = held.and_then(|before| before.listeners.iter().find(|held| held.is_like(listener)));
+            let held = held.map(|held| (held.listener.routes.as_slice(), &held.routes));
+            let unrouted = || Rc::new(ResolvedRoute::of_nobody(&upstreams, owner.route_of(listener)));
             Rc::new(ResolvedListener {
-                routes: listener.routes.iter().map(route).collect(),
-                unrouted: (!listener.filters.is_empty())
-                    .then(|| Rc::new(ResolvedRoute::of_nobody(&upstreams, by))),
+                unrouted: (!listener.filters.is_empty()).then(unrouted),
+                routes: Table::new(&listener.routes, held, &owner.attic),
+                upstreams: Rc::clone(&upstreams),
+                owner: Rc::clone(owner),
                 tag: Rc::new(ListenerTag {
                     snapshot: snapshot.number,
                     ends: Arc::clone(&ends),
                     name: listener.name.as_str().into(),
-                    unrouted: metrics.route(&listener.name, UNROUTED, worker),
+                    unrouted: owner.metrics.route(&listener.name, UNROUTED, owner.worker),
                     node_header: node_header.clone(),
                 }),
                 listener: Arc::clone(listener),
@@ -118,13 +143,25 @@ impl Resolved {
         }
     }
 
+    fn has_upstreams_of(&self, next: &Snapshot) -> bool {
+        let held = &self.snapshot.upstreams;
+        held.len() == next.upstreams.len()
+            && held
+                .iter()
+                .zip(&next.upstreams)
+                .all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
     /// Closes idle connections that `next` has no use for, and gives requests at endpoints that it has no more a time to end
     /// by. Where a certificate is renewed they may go on.
     pub(super) fn replaced_by(&self, next: &Self, now: Instant) {
+        if Rc::ptr_eq(&self.upstreams, &next.upstreams) {
+            return;
+        }
         let staying = next.upstreams.values().flat_map(|upstream| &upstream.endpoints);
         let staying = staying.flat_map(ResolvedEndpoint::pools);
         let staying: HashSet<_> = staying.map(Rc::as_ptr).collect();
-        for (name, upstream) in &self.upstreams {
+        for (name, upstream) in self.upstreams.iter() {
             for pool in upstream.endpoints.iter().flat_map(ResolvedEndpoint::pools) {
                 if staying.contains(&Rc::as_ptr(pool)) {
                     continue;
@@ -159,7 +196,39 @@ impl Resolved {
     }
 }
 
+fn upstreams(snapshot: &Snapshot, before: Option<&Resolved>, owner: &Owner) -> Upstreams {
+    let upstreams = snapshot.upstreams.iter().map(|upstream| {
+        let held = before.and_then(|before| before.upstreams.get(&upstream.name));
+        let counters = owner.metrics.upstream(&upstream.name, owner.worker);
+        let held = held.map(Rc::as_ref);
+        let resolved = ResolvedUpstream::new(upstream, held, counters, owner.worker, owner.workers);
+        (upstream.name.clone(), Rc::new(resolved))
+    });
+    upstreams.collect()
+}
+
 impl ResolvedListener {
+    /// Whether routes of it are routes of that one as well.
+    fn is_like(&self, next: &Listener) -> bool {
+        let held = &self.listener;
+        held.name == next.name
+            && held.filters.len() == next.filters.len()
+            && held
+                .filters
+                .iter()
+                .zip(&next.filters)
+                .all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
+    /// A route by its position; made when the first request takes it.
+    fn resolved(&self, index: RouteIndex) -> Option<&Rc<ResolvedRoute>> {
+        self.routes.get(index.0, || {
+            let route = self.listener.routes.get(index.0)?;
+            let by = self.owner.route_of(&self.listener);
+            Some(Rc::new(ResolvedRoute::new(route, &self.upstreams, by)))
+        })
+    }
+
     /// As configured: what tells listeners apart.
     pub(super) fn address(&self) -> SocketAddr {
         self.listener.address
@@ -216,7 +285,7 @@ impl ResolvedListener {
         let find = |method: &Method| {
             let router = &self.listener.router;
             match router.find_either(host, &path.merged, path.unmerged.as_deref(), method, facts) {
-                Lookup::Found(index) => self.routes.get(index.0).ok_or(ProxyError::NoRoute),
+                Lookup::Found(index) => self.resolved(index).ok_or(ProxyError::NoRoute),
                 Lookup::MethodNotAllowed => Err(ProxyError::MethodNotAllowed),
                 Lookup::NotFound => Err(ProxyError::NoRoute),
             }

@@ -24,7 +24,7 @@ use super::handshakes::Handshakes;
 use super::mailbox::{Drain, Mailbox, NewSocket, Orders, Peer};
 use super::metrics::WorkerCounters;
 use super::request_ids::RequestIds;
-use super::resolved::Resolved;
+use super::resolved::{Attic, Owner, Resolved};
 use super::workers::{Drained, Keeping};
 use crate::config::snapshot::Snapshot;
 use crate::telemetry::access_log::LineBuffer;
@@ -101,8 +101,7 @@ pub(super) enum State {
 
 /// All that belongs to one worker's thread.
 pub(crate) struct Worker {
-    index: usize,
-    workers: usize,
+    owner: Rc<Owner>,
     pub(super) peers: Arc<[Peer]>,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<WorkerCounters>,
@@ -127,17 +126,15 @@ impl Worker {
         let counters = counters.unwrap_or_default();
         let snapshot = plan.shared.snapshot.load_full();
         let ends = plan.shared.snapshots.ends(snapshot.number);
-        let resolved = Resolved::new(
-            snapshot,
-            ends,
-            None,
-            plan.index,
-            plan.workers,
-            &plan.shared.metrics,
-        );
-        Self {
-            index: plan.index,
+        let owner = Rc::new(Owner {
+            worker: plan.index,
             workers: plan.workers,
+            metrics: Arc::clone(&plan.shared.metrics),
+            attic: Rc::<Attic>::default(),
+        });
+        let resolved = Resolved::new(snapshot, ends, None, &owner);
+        Self {
+            owner,
             peers: plan.peers,
             log: LineBuffer::new(Arc::clone(&plan.shared.access_log)),
             request_ids: RequestIds::new(plan.index),
@@ -163,6 +160,8 @@ impl Worker {
         drop(tokio::task::spawn_local(
             async move { this.measure_delay().await },
         ));
+        let attic = Rc::clone(&self.owner.attic);
+        drop(tokio::task::spawn_local(async move { attic.clear().await }));
         let mut sweep = interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut drain: Option<(u64, Drain)> = None;
@@ -285,9 +284,7 @@ impl Worker {
             Arc::clone(&current),
             self.shared.snapshots.ends(current.number),
             Some(&held),
-            self.index,
-            self.workers,
-            &self.shared.metrics,
+            &self.owner,
         ));
         held.replaced_by(&next, Instant::now());
         *self.resolved.borrow_mut() = Rc::clone(&next);

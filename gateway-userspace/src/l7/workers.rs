@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Shared;
 use super::bind::{self, BindError};
 use super::mailbox::{Drain, Mailbox, NewSocket, Peer};
+use super::retired::Retired;
 use super::worker;
 use crate::config::snapshot::Snapshot;
 
@@ -79,6 +80,8 @@ pub struct Workers {
     bound: Mutex<HashMap<SocketAddr, SocketAddr>>,
     /// Ports of listeners removed within [`CLOSING_MAX`], and when.
     closing: Mutex<Vec<(u16, Instant)>>,
+    /// Snapshots that were in force.
+    retired: Retired,
 }
 
 #[derive(Debug)]
@@ -111,6 +114,7 @@ impl Workers {
             crew: Vec::with_capacity(count),
             bound: Mutex::default(),
             closing: Mutex::default(),
+            retired: Retired::default(),
         };
         let peer = |_| Peer {
             mailbox: Arc::default(),
@@ -179,8 +183,11 @@ impl Workers {
         self.shared
             .admission
             .limit(self.connections_max, next.node.connections_per_client_max);
-        self.shared.snapshot.store(Arc::clone(&next));
-        self.shared.metrics.retain(&next);
+        let old = self.shared.snapshot.swap(Arc::clone(&next));
+        if !Arc::ptr_eq(&old, &next) {
+            self.retired.push(old);
+        }
+        self.shared.metrics.follow(&next);
         let mut shares: Vec<Vec<NewSocket>> = self.crew.iter().map(|_| Vec::new()).collect();
         let mut bound = self.bound();
         bound.retain(|address, local| {
@@ -208,6 +215,11 @@ impl Workers {
                 orders.snapshot = Some(Arc::clone(&next));
             });
         }
+    }
+
+    /// Takes out the snapshots that no worker has any part of, for the caller to drop where time does not matter.
+    pub fn left_behind(&self) -> Vec<Arc<Snapshot>> {
+        self.retired.left_behind(self.shared.snapshot.load_full())
     }
 
     /// Says whether clients' connections are kept; holds until it is said otherwise.
@@ -243,6 +255,7 @@ impl Workers {
             crew: std::mem::take(&mut self.crew),
             bound: Mutex::new(std::mem::take(&mut *self.bound())),
             closing: Mutex::default(),
+            retired: Retired::default(),
         })
     }
 

@@ -63,6 +63,31 @@ impl PathPattern {
         }
     }
 
+    /// Whether it matches the same paths as another, the names of parameters apart.
+    pub fn takes_same(&self, other: &Self) -> bool {
+        let is_same = |one: &str, other: &str| {
+            if !one.contains('{') || !other.contains('{') {
+                return one == other;
+            }
+            let same = |(one, other): (&str, &str)| match (parameter(one), parameter(other)) {
+                (None, None) => one == other,
+                (Some(_), Some(_)) => true,
+                _ => false,
+            };
+            one.split('/').count() == other.split('/').count()
+                && one.split('/').zip(other.split('/')).all(same)
+        };
+        match (self, other) {
+            (Self::Exact(one), Self::Exact(other)) => is_same(one, other),
+            (Self::Prefix(one), Self::Prefix(other)) => is_same(
+                one.strip_suffix('/').unwrap_or(one),
+                other.strip_suffix('/').unwrap_or(other),
+            ),
+            (Self::Regex(one), Self::Regex(other)) => one == other,
+            _ => false,
+        }
+    }
+
     /// What stands in that parameter's place in a path that it matches.
     pub fn parameter<'p>(&'p self, name: &str, path: &'p str) -> Option<&'p str> {
         let mut parameters = Parameters::new(self, path)?;

@@ -39,6 +39,8 @@ mod leaving;
 mod matrix;
 #[path = "http/programs.rs"]
 mod programs;
+#[path = "http/routes.rs"]
+mod routes;
 #[path = "http/tables.rs"]
 mod tables;
 #[path = "http/websocket.rs"]

@@ -5,7 +5,7 @@
 use super::load::{Round, Rounds};
 use super::memory::Soak;
 use super::report::{Row, Target, Verdict};
-use super::routes::Reloads;
+use super::routes::Changes;
 use super::scenario::Scenario;
 use super::statistics::{interval, median};
 use super::subject::Subject;
@@ -32,6 +32,9 @@ const LATENCIES: [(&str, &str); 3] = [
 const LOOKUP_US_MAX: f64 = 1.0;
 /// How long a reload of 10,000 routes may take, in milliseconds.
 const RELOAD_MS_MAX: f64 = 500.0;
+/// How long a change of one of 10,000 routes may take, in milliseconds, and how many requests may fail beside them.
+const ROUTE_CHANGE_MS_MAX: f64 = 30.0;
+const ROUTE_CHANGE_FAILED_MAX: f64 = 0.0;
 /// The 99th percentile of latency during reloads, over that without them.
 const RELOAD_RATIO_MAX: f64 = 1.1;
 /// What memory may rise by over a soak and still count as level, in kB: the allocator moves by that much and back.
@@ -42,6 +45,8 @@ const RATIO: &str = "cpu_ratio_to_better_peer";
 /// Names of what routes are judged by.
 const LOOKUP: &str = "lookup_us_more_than_with_few_routes";
 const RELOAD: &str = "reload_slowest_ms";
+const ROUTE_CHANGE: &str = "route_change_slowest_ms";
+const ROUTE_CHANGE_FAILED: &str = "route_change_failed_requests";
 const RELOAD_RATIO: &str = "latency_p99_ratio_during_reloads";
 /// Name of the slope.
 const SLOPE: &str = "resident_slope_kb_per_minute";
@@ -54,7 +59,9 @@ pub struct Found {
     /// What was measured in rounds.
     pub loads: Vec<Rounds>,
     /// Reloads of many routes.
-    pub reloads: Option<Reloads>,
+    pub reloads: Option<Changes>,
+    /// Changes of one of many.
+    pub route_changes: Option<Changes>,
     /// Minutes of load.
     pub soak: Option<Soak>,
 }
@@ -104,6 +111,7 @@ pub fn judge(found: &Found) -> Vec<Target> {
         .chain(memory)
         .chain([lookup(found)])
         .chain(reload(found.reloads.as_ref()))
+        .chain(route_change(found.route_changes.as_ref()))
         .chain([level(found.soak.as_ref())])
         .collect()
 }
@@ -122,7 +130,7 @@ fn lookup(found: &Found) -> Target {
     )
 }
 
-fn reload(reloads: Option<&Reloads>) -> [Target; 2] {
+fn reload(reloads: Option<&Changes>) -> [Target; 2] {
     let time = absent(Scenario::Routes.name(), RELOAD, RELOAD_MS_MAX);
     let ratio = absent(Scenario::Routes.name(), RELOAD_RATIO, RELOAD_RATIO_MAX);
     let Some(reloads) = reloads else {
@@ -140,6 +148,23 @@ fn reload(reloads: Option<&Reloads>) -> [Target; 2] {
     [
         time,
         by_interval(ratio, &reloads.ratios(), "during reloads and without, "),
+    ]
+}
+
+fn route_change(changes: Option<&Changes>) -> [Target; 2] {
+    let judged = |metric, limit, value: Option<f64>| Target {
+        value,
+        verdict: value.map_or(Verdict::NotMeasured, |value| verdict(value, value, limit)),
+        note: changes.map_or_else(String::new, |changes| {
+            format!("of {} changes of one of 10,000 routes", changes.count())
+        }),
+        ..absent(Scenario::Routes.name(), metric, limit)
+    };
+    let slowest = changes.and_then(Changes::slowest_ms);
+    let failed = changes.and_then(Changes::failed);
+    [
+        judged(ROUTE_CHANGE, ROUTE_CHANGE_MS_MAX, slowest),
+        judged(ROUTE_CHANGE_FAILED, ROUTE_CHANGE_FAILED_MAX, failed),
     ]
 }
 
@@ -254,6 +279,8 @@ mod tests {
             ("routes-10000", 1.0),
             ("routes-10000", 500.0),
             ("routes-10000", 1.1),
+            ("routes-10000", 30.0),
+            ("routes-10000", 0.0),
             ("soak", 0.0),
         ];
         assert_eq!(listed, expected);

@@ -126,7 +126,9 @@ fn candidates(candidates: &[Candidate]) -> Table {
 }
 
 fn place(place: &Place) -> Cell {
-    Cell::from(format!("line {}: {}", place.line, place.path))
+    let file = place.file.as_ref().map(|file| format!("{} ", file.display()));
+    let file = file.unwrap_or_default();
+    Cell::from(format!("{file}line {}: {}", place.line, place.path))
 }
 
 fn section(text: &mut String, name: &str, table: Table, count: usize, style: Style) {

@@ -27,6 +27,9 @@ pub const MIRRORED_PERCENT: f64 = 100.0;
 /// The status of a redirect, where none is given: as the Gateway API has it.
 pub const REDIRECT_STATUS: u16 = 302;
 
+/// Routes that the admin API may have set at a time: each is looked for among all others. A file has room for more.
+pub const ROUTES_SET_MAX: usize = 1_000;
+
 /// What a route's own answer is, where it does not say.
 pub const RESPOND_CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 /// Characters of a content type at most: longer ones are a mistake.

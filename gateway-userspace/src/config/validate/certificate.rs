@@ -1,9 +1,10 @@
 //! `match.client_certificate`: what a route asks of the client's certificate, and that its listeners ask for one.
 
 use super::matching::Tests;
-use crate::config::given::{CertificateMatch, Given, ListenerProtocol, SanMatch, SanType};
+use crate::config::given::{self, CertificateMatch, ListenerProtocol, SanMatch, SanType};
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
+use crate::config::settings::ListenerSettings;
 use crate::router::{Condition, NameKind, Source, Test};
 use crate::tls::ClientAuth;
 
@@ -77,24 +78,62 @@ fn name(given: &SanMatch, path: &KeyPath, problems: &mut Problems<'_>) -> Option
     })
 }
 
-/// Reports a route whose listeners ask clients for no certificate, so that nothing could ever hold of one.
-pub(super) fn asked_for(given: &Given, listeners: &[String], route: &KeyPath, problems: &mut Problems<'_>) {
-    let path = route.key("match").key("client_certificate");
-    for listener in given.listener.iter().flatten() {
-        let Some(name) = listener.name.as_ref().filter(|name| listeners.contains(name)) else {
-            continue;
-        };
-        let is_https = listener.protocol == Some(ListenerProtocol::Https);
-        let wanted = listener.tls.as_ref().and_then(|tls| tls.client_auth);
-        if !is_https {
-            let fault = format!("listener \"{name}\" speaks no TLS, so that nobody has a certificate there");
-            let remedy = "give the listener protocol = \"https\" and tls.client_auth, or remove this";
-            problems.add(&path, fault, remedy);
-        } else if wanted.unwrap_or_default() == ClientAuth::None {
-            let fault = format!("listener \"{name}\" asks clients for no certificate");
-            let remedy = "give the listener tls.client_auth = \"optional\" or \"required\", or remove this";
-            problems.add(&path, fault, remedy);
+/// What a listener asks clients for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// It speaks no TLS.
+    Nothing,
+    /// For no certificate.
+    NoCertificate,
+    /// For one.
+    Certificate,
+}
+
+impl Asks {
+    /// As the file has it.
+    pub(super) fn given(listener: &given::Listener) -> Self {
+        let tls = listener.tls.as_ref().and_then(|tls| tls.client_auth);
+        match listener.protocol {
+            Some(ListenerProtocol::Https) => Self::of(tls.unwrap_or_default()),
+            _ => Self::Nothing,
         }
+    }
+
+    /// As it was accepted.
+    pub(super) fn accepted(listener: &ListenerSettings) -> Self {
+        let tls = listener.tls.as_ref();
+        tls.map_or(Self::Nothing, |tls| Self::of(tls.server.client_auth))
+    }
+
+    fn of(auth: ClientAuth) -> Self {
+        match auth {
+            ClientAuth::None => Self::NoCertificate,
+            ClientAuth::Optional | ClientAuth::Required => Self::Certificate,
+        }
+    }
+}
+
+/// Reports a route whose listeners ask clients for no certificate, so that nothing could ever hold of one.
+pub(super) fn asked_for(
+    all: &[(String, Asks)],
+    listeners: &[String],
+    route: &KeyPath,
+    problems: &mut Problems<'_>,
+) {
+    let path = route.key("match").key("client_certificate");
+    for (name, asks) in all.iter().filter(|(name, _)| listeners.contains(name)) {
+        let (fault, remedy) = match asks {
+            Asks::Certificate => continue,
+            Asks::Nothing => (
+                format!("listener \"{name}\" speaks no TLS, so that nobody has a certificate there"),
+                "give the listener protocol = \"https\" and tls.client_auth, or remove this",
+            ),
+            Asks::NoCertificate => (
+                format!("listener \"{name}\" asks clients for no certificate"),
+                "give the listener tls.client_auth = \"optional\" or \"required\", or remove this",
+            ),
+        };
+        problems.add(&path, fault, remedy);
     }
 }
 

@@ -8,8 +8,9 @@ use super::matching::{self, Matching};
 use crate::config::given::{self, Given};
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
-use crate::config::settings::{ActionSettings, ListenerSettings, RouteSettings};
-use crate::config::snapshot::Carries;
+use crate::config::settings::{ActionSettings, ListenerSettings, RouteSettings, Settings, UpstreamSettings};
+use crate::config::snapshot::{Carries, HashBy};
+use crate::filters::FilterSettings;
 use crate::router::PathPattern;
 
 /// The only outcome after which a connection is tried once more.
@@ -33,33 +34,28 @@ fn asks_of_requests(given: &given::Match) -> [(&'static str, bool); 8] {
 pub fn carries(
     route: &given::Route,
     served: &[String],
-    listeners: &[ListenerSettings],
+    listeners: &[(String, Carries)],
     path: &KeyPath,
     problems: &mut Problems<'_>,
 ) -> Carries {
     let mut all = served
         .iter()
-        .filter_map(|name| listeners.iter().find(|listener| listener.name == *name));
-    let Some(first) = all.next() else {
+        .filter_map(|name| listeners.iter().find(|(listener, _)| listener == name));
+    let Some((first, carries)) = all.next() else {
         return Carries::Requests;
     };
-    if let Some(other) = all.find(|other| other.carries != first.carries) {
-        let index = route
-            .listeners
-            .iter()
-            .flatten()
-            .position(|name| *name == other.name);
+    if let Some((other, otherwise)) = all.find(|(_, otherwise)| otherwise != carries) {
+        let mut given = route.listeners.iter().flatten();
+        let index = given.position(|name| name == other);
         let fault = format!(
-            "{} carries {}, and {} carries {}",
-            other.name,
-            word(other.carries),
-            first.name,
-            word(first.carries)
+            "{other} carries {}, and {first} carries {}",
+            word(*otherwise),
+            word(*carries)
         );
         let path = path.key("listeners").index(index.unwrap_or_default());
         problems.add(&path, fault, "make a route of its own for each of the two");
     }
-    first.carries
+    *carries
 }
 
 fn word(carries: Carries) -> &'static str {
@@ -216,7 +212,12 @@ pub fn matching(
 }
 
 /// The upstreams of a route of connections: what of them goes by requests has no effect.
-pub fn upstreams(route: &given::Route, given: &Given, path: &KeyPath, problems: &mut Problems<'_>) {
+pub fn upstreams(
+    route: &given::Route,
+    upstreams: &[Arc<UpstreamSettings>],
+    path: &KeyPath,
+    problems: &mut Problems<'_>,
+) {
     let one = route.upstream.iter().map(|name| (name, path.key("upstream")));
     let shares = route.split.iter().flatten().enumerate();
     let shares = shares.filter_map(|(index, share)| {
@@ -224,15 +225,13 @@ pub fn upstreams(route: &given::Route, given: &Given, path: &KeyPath, problems: 
         Some((share.upstream.as_ref()?, path))
     });
     for (name, path) in one.chain(shares) {
-        let all = given.upstream.iter().flatten();
-        let mut found = all.filter(|upstream| upstream.name.as_ref() == Some(name));
-        let Some(upstream) = found.next() else { continue };
-        let hashes_requests = upstream.hash.as_ref().is_some_and(|hash| {
-            hash.header.is_some() || hash.cookie.is_some() || hash.query.is_some() || hash.path.is_some()
-        });
-        let of_endpoints = upstream.endpoints.iter().flatten();
+        let Some(upstream) = upstreams.iter().find(|upstream| upstream.name == *name) else {
+            continue;
+        };
+        let hashes_requests = !matches!(upstream.hash_by, HashBy::Nothing | HashBy::Client);
+        let mut endpoints = upstream.endpoints.iter();
         let has_channels =
-            upstream.channels.is_some() || of_endpoints.clone().any(|endpoint| endpoint.channels.is_some());
+            !upstream.channels.is_empty() || endpoints.any(|endpoint| !endpoint.channels.is_empty());
         let unfit = [
             (
                 upstream.tls.is_some(),
@@ -241,7 +240,7 @@ pub fn upstreams(route: &given::Route, given: &Given, path: &KeyPath, problems: 
             ),
             (upstream.sticky.is_some(), "sticky", "connections have no cookies"),
             (
-                upstream.subset_by.is_some(),
+                upstream.subsets.by.is_some(),
                 "subset_by",
                 "connections have no header",
             ),
@@ -281,13 +280,20 @@ pub fn serve(given: &Given, listeners: &[ListenerSettings], problems: &mut Probl
 
 /// An upstream whose connections begin with a header of the PROXY protocol cannot get requests: its connections would be
 /// kept for those of other clients.
-pub fn headers(given: &Given, routes: &[Arc<RouteSettings>], problems: &mut Problems<'_>) {
+pub fn headers(
+    given: &Given,
+    routes: &[Arc<RouteSettings>],
+    listeners: &[ListenerSettings],
+    problems: &mut Problems<'_>,
+) {
     let path = KeyPath::top("upstream");
     for (index, upstream) in given.upstream.iter().flatten().enumerate() {
         let (Some(_), Some(name)) = (upstream.proxy_protocol, &upstream.name) else {
             continue;
         };
-        let asks = |route: &&Arc<RouteSettings>| asks(given, route, name);
+        let asks = |route: &&Arc<RouteSettings>| {
+            takes_requests(route, listeners) && asked(route, listeners).any(|asked| asked == *name)
+        };
         if let Some(route) = routes.iter().find(asks) {
             let fault = format!(
                 "route \"{}\" sends requests there, over connections that serve any client",
@@ -299,41 +305,60 @@ pub fn headers(given: &Given, routes: &[Arc<RouteSettings>], problems: &mut Prob
     }
 }
 
-/// Whether requests of a route go to the upstream of that name, in whatever way.
-fn asks(given: &Given, route: &RouteSettings, name: &str) -> bool {
-    let of_route = given.route.iter().flatten();
-    let mut of_route = of_route.filter(|given| given.name.as_ref() == Some(&route.name));
-    let served = of_route.next().and_then(|given| given.listeners.as_ref());
-    let all = given.listener.iter().flatten();
-    let takes_requests = |listener: &&given::Listener| {
-        let is_served = |own: &String| served.is_some_and(|served| served.contains(own));
-        listener.name.as_ref().is_some_and(is_served) && listeners::carries(listener) == Carries::Requests
+/// The same of a route that comes to those that are there.
+pub fn headers_of_added(
+    route: &RouteSettings,
+    settings: &Settings,
+    path: &KeyPath,
+    problems: &mut Problems<'_>,
+) {
+    if !takes_requests(route, &settings.listeners) {
+        return;
+    }
+    for name in asked(route, &settings.listeners) {
+        let mut upstreams = settings.upstreams.iter();
+        if upstreams.any(|upstream| upstream.name == name && upstream.proxy_header.is_some()) {
+            let fault = format!(
+                "\"{name}\" has proxy_protocol: its connections serve one client each, and no requests"
+            );
+            problems.add(path, fault, "name an upstream without it");
+        }
+    }
+}
+
+fn takes_requests(route: &RouteSettings, listeners: &[ListenerSettings]) -> bool {
+    let mut served = listeners
+        .iter()
+        .filter(|listener| route.listeners.contains(&listener.name));
+    served.any(|listener| listener.carries == Carries::Requests)
+}
+
+/// The upstreams that requests of a route go to, in whatever way.
+fn asked<'a>(route: &'a RouteSettings, listeners: &'a [ListenerSettings]) -> impl Iterator<Item = &'a str> {
+    let (one, shares) = match &route.action {
+        ActionSettings::Upstream(upstream) => (Some(upstream), [].as_slice()),
+        ActionSettings::Split(split) => (None, split.upstreams.as_slice()),
+        ActionSettings::Redirect(_) | ActionSettings::Respond(_) => (None, [].as_slice()),
     };
-    let mut requests = all.filter(takes_requests);
-    let Some(_) = requests.next() else { return false };
-    let is_it = |other: &str| other == name;
-    let acts = match &route.action {
-        ActionSettings::Upstream(upstream) => is_it(&upstream.name),
-        ActionSettings::Split(split) => split.upstreams.iter().any(|share| is_it(&share.name)),
-        ActionSettings::Redirect(_) | ActionSettings::Respond(_) => false,
-    };
-    let filters = given.route.iter().flatten().flat_map(|route| &route.filters);
-    let filters = filters.chain(
-        given
-            .listener
-            .iter()
-            .flat_map(|all| all.iter().flat_map(|one| &one.filters)),
-    );
-    let authorities = filters
-        .flatten()
-        .filter_map(|filter| filter.forward_auth.as_ref()?.upstream.as_deref());
-    acts || route.fallbacks.iter().any(|rung| is_it(&rung.name))
-        || route.mirror.iter().any(|mirror| is_it(&mirror.upstream.name))
-        || authorities.into_iter().any(is_it)
+    let mirror = route.mirror.iter().map(|mirror| &mirror.upstream);
+    let all = one
+        .into_iter()
+        .chain(shares)
+        .chain(&route.fallbacks)
+        .chain(mirror);
+    let served = listeners
+        .iter()
+        .filter(|listener| route.listeners.contains(&listener.name));
+    let filters = served
+        .flat_map(|listener| &listener.filters)
+        .chain(&route.filters);
+    all.map(|upstream| upstream.name.as_str())
+        .chain(filters.filter_map(FilterSettings::authority))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::path::{Path, PathBuf};
     use std::time::Duration;
 
@@ -554,8 +579,14 @@ mod tests {
 
     #[test]
     fn upstreams_of_connections_go_by_nothing_that_only_requests_have() {
+        let key = std::env::temp_dir().join(format!("gateway-connections-{}.key", std::process::id()));
+        std::fs::write(&key, "1".repeat(64)).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
         for (keys, why) in [
-            ("sticky={cookie='c'}", "has sticky: connections have no cookies"),
+            (
+                format!("sticky={{cookie='c',key_file='{}'}}", key.display()).as_str(),
+                "has sticky: connections have no cookies",
+            ),
             (
                 "balancer='consistent-hash'\nhash={header='x-a'}",
                 "has hash: connections are told apart by client = true alone",
@@ -574,6 +605,7 @@ mod tests {
             let refused = load(&tables).unwrap_err().to_string();
             assert!(refused.contains(why), "{refused}");
         }
+        std::fs::remove_file(&key).unwrap();
     }
 
     #[test]

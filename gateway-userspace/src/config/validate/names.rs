@@ -101,7 +101,14 @@ pub fn check(name: &str, path: &KeyPath, problems: &mut Problems<'_>) -> Option<
     if starts_well && name.len() <= limits::NAME_CHARS_MAX && name.chars().all(is_plain) {
         return Some(());
     }
-    let fault = format!("{} will not do as a name", problems.document().seen(path));
+    let seen = problems.document().seen(path);
+    // A name that comes by another way than the text, as in a request's path, is not seen there.
+    let seen = if seen.is_empty() {
+        format!("\"{name}\"")
+    } else {
+        seen
+    };
+    let fault = format!("{seen} will not do as a name");
     let remedy = format!(
         "write 1 to {} letters, digits, '.', '_' or '-', a letter or digit first",
         limits::NAME_CHARS_MAX

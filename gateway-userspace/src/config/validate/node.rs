@@ -96,9 +96,14 @@ pub fn admin(given: &Given, surroundings: &Surroundings, problems: &mut Problems
         Some(file) => existing_name(file, &path.key("token_file"), problems)?,
         None => surroundings.token_file(),
     };
+    let routes_file = match admin.and_then(|admin| admin.routes_file.as_ref()) {
+        Some(file) => existing_name(file, &path.key("routes_file"), problems)?,
+        None => surroundings.routes_file(given.node.as_ref()?.name.as_deref()?),
+    };
     Some(Admin {
         listen: listen?,
         token_file,
+        routes_file,
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::actions;
-use super::certificate;
+use super::certificate::{self, Asks};
 use super::connections;
 use super::fallback;
 use super::fault;
@@ -16,14 +16,14 @@ use super::matching::{Matching, matching};
 use super::mirror;
 use super::names::{Names, Resolution};
 use super::subsets;
-use crate::config::given::{self, Given};
+use crate::config::given::{self, Given, RouteKeys};
 use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
-use crate::config::settings::{ListenerSettings, RouteSettings, UpstreamSettings};
+use crate::config::settings::{ListenerSettings, Origin, RouteSettings, Settings, UpstreamSettings};
 use crate::config::shared::Shared;
 use crate::config::snapshot::Carries;
-use crate::router::{HostPattern, PathPattern, RouteIndex, Router, Slashes, Terms};
+use crate::router::{Conditions, HostPattern, PathPattern, RouteIndex, Router, Slashes, Terms};
 
 /// `[[route]]`; also adds each route to the listeners that it names.
 pub fn routes(
@@ -32,85 +32,37 @@ pub fn routes(
     listeners: &mut [ListenerSettings],
     problems: &mut Problems<'_>,
 ) -> Vec<Arc<RouteSettings>> {
-    let references = References::collect(given);
+    let asks = given.listener.iter().flatten();
+    let asks = asks.filter_map(|listener| Some((listener.name.clone()?, Asks::given(listener))));
+    let mut known = Known {
+        references: References::collect(given),
+        upstreams,
+        asks: asks.collect(),
+        carries: carried(listeners),
+        common: Common::default(),
+    };
     let mut names = Names::new("route");
     let mut lookups: HashMap<String, Lookup> = HashMap::new();
     let mut routes = Vec::new();
-    let (mut shared, mut conditions) = (Shared::default(), Shared::default());
     for (index, route) in given.route.iter().flatten().enumerate() {
         let path = KeyPath::top("route").index(index);
         let name = names.declare(route.name.as_ref(), &path.key("name"), problems);
-        let served = references.listeners(route, &path, problems);
-        let carries = connections::carries(route, &served, listeners, &path, problems);
-        let matching = match carries {
-            Carries::Requests => requests(route, &path, problems),
-            Carries::Bytes | Carries::Tls => {
-                connections::route(route, &path, problems);
-                Some(connections::matching(
-                    route.matching.as_ref(),
-                    carries,
-                    &path,
-                    problems,
-                ))
-            }
-        };
-        if let Some(given::Match {
-            client_certificate: Some(_),
-            ..
-        }) = &route.matching
-        {
-            certificate::asked_for(given, &served, &path, problems);
-        }
-        let place = actions::RouteAt {
-            route,
-            pattern: matching.as_ref().map(|matching| &matching.path),
-            path: &path,
-        };
-        let action = actions::action(place, upstreams, &references.upstreams, problems);
-        let rewrite = actions::rewrite(place, problems);
-        let fault = fault::fault(route, &path, problems);
-        let mirror = mirror::mirror(route, upstreams, &references.upstreams, &path, problems);
-        let keys = route.route_keys();
-        keys::route_keys(&keys, &path, problems);
-        let own = route.upstream.as_ref();
-        let own = own.and_then(|name| upstreams.iter().find(|upstream| upstream.name == *name));
-        let subset = subsets::of_route(route, own.map(|own| &own.subsets), &path, problems);
-        let scope = Scope::Route(matching.as_ref().map(|matching| &matching.path));
-        let filters = route.filters.as_deref();
-        let filters = filters::filters(filters, scope, &references.upstreams, &path, problems);
-        if carries != Carries::Requests {
-            connections::upstreams(route, given, &path, problems);
-        }
-        let ladder = fallback::fallback(route, upstreams, &references.upstreams, &path, problems);
-        let (Some(name), Some(matching), Some(action)) = (name, matching, action) else {
+        let origin = Origin::File(index, problems.document().line(&path));
+        let Some(route) = self::route(route, name, origin, &path, &mut known, problems) else {
             continue;
         };
-        let route = Arc::new(RouteSettings {
-            name,
-            hosts: matching.hosts,
-            path: matching.path,
-            methods: matching.methods,
-            conditions: conditions.of(matching.conditions),
-            action,
-            subset,
-            rewrite: rewrite.map(Box::new),
-            fault: fault.map(Box::new),
-            mirror,
-            fallbacks: ladder.upstreams,
-            fallback_respond: ladder.respond.map(Arc::new),
-            fallback_on: ladder.on,
-            filters,
-            keys: shared.of(keys),
-        });
-        for listener in &served {
-            lookups
-                .entry(listener.clone())
-                .or_default()
-                .add(&route, carries, &path, problems);
+        let route = Arc::new(route);
+        for listener in route.listeners.iter() {
+            lookups.entry(listener.clone()).or_default().add(
+                &route,
+                known.carried_by(listener),
+                &path,
+                problems,
+            );
         }
         for listener in listeners
             .iter_mut()
-            .filter(|listener| served.contains(&listener.name))
+            .filter(|listener| route.listeners.contains(&listener.name))
         {
             listener.routes.push(Arc::clone(&route));
         }
@@ -126,13 +78,135 @@ fn requests(route: &given::Route, path: &KeyPath, problems: &mut Problems<'_>) -
         Some(given) => matching(given, &at, problems),
         None => {
             // It may be there under a name that is nearly right, or unreadable.
-            if !problems.is_known_below(path) {
+            let is_known = problems.is_known_at(&at) || problems.is_known_below(&at);
+            if !is_known && !problems.has_unknown_below(path) {
                 let remedy = "add match = { path_prefix = \"/\" }, or a narrower one";
                 problems.add(&at, "is missing", remedy);
             }
             None
         }
     }
+}
+
+/// What one route says; `None` where it says too little, which is reported, or has no name.
+pub(super) fn route(
+    route: &given::Route,
+    name: Option<String>,
+    origin: Origin,
+    path: &KeyPath,
+    known: &mut Known<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<RouteSettings> {
+    let (upstreams, references, common) = (known.upstreams, &known.references, &mut known.common);
+    let listeners = references.listeners(route, path, problems);
+    let carries = connections::carries(route, &listeners, &known.carries, path, problems);
+    let matching = match carries {
+        Carries::Requests => requests(route, path, problems),
+        Carries::Bytes | Carries::Tls => {
+            connections::route(route, path, problems);
+            let given = route.matching.as_ref();
+            Some(connections::matching(given, carries, path, problems))
+        }
+    };
+    let place = actions::RouteAt {
+        route,
+        pattern: matching.as_ref().map(|matching| &matching.path),
+        path,
+    };
+    if let Some(given::Match {
+        client_certificate: Some(_),
+        ..
+    }) = &route.matching
+    {
+        certificate::asked_for(&known.asks, &listeners, path, problems);
+    }
+    let action = actions::action(place, upstreams, &references.upstreams, problems);
+    let rewrite = actions::rewrite(place, problems);
+    let fault = fault::fault(route, path, problems);
+    let mirror = mirror::mirror(route, upstreams, &references.upstreams, path, problems);
+    let keys = route.route_keys();
+    keys::route_keys(&keys, path, problems);
+    let own = route.upstream.as_ref();
+    let own = own.and_then(|name| upstreams.iter().find(|upstream| upstream.name == *name));
+    let subset = subsets::of_route(route, own.map(|own| &own.subsets), path, problems);
+    let scope = Scope::Route(matching.as_ref().map(|matching| &matching.path));
+    let filters = route.filters.as_deref();
+    let filters = filters::filters(filters, scope, &references.upstreams, path, problems);
+    if carries != Carries::Requests {
+        connections::upstreams(route, upstreams, path, problems);
+    }
+    let ladder = fallback::fallback(route, upstreams, &references.upstreams, path, problems);
+    let (matching, action) = (matching?, action?);
+    Some(RouteSettings {
+        name: name?,
+        origin,
+        listeners: common.listeners.of(listeners),
+        hosts: matching.hosts,
+        path: matching.path,
+        methods: matching.methods,
+        conditions: common.conditions.of(matching.conditions),
+        action,
+        subset,
+        rewrite: rewrite.map(Box::new),
+        fault: fault.map(Box::new),
+        mirror,
+        fallbacks: ladder.upstreams,
+        fallback_respond: ladder.respond.map(Arc::new),
+        fallback_on: ladder.on,
+        filters,
+        keys: common.keys.of(keys),
+    })
+}
+
+/// What routes may refer to.
+pub(super) struct Known<'k> {
+    references: References,
+    upstreams: &'k [Arc<UpstreamSettings>],
+    /// What listeners ask clients for, by name.
+    asks: Vec<(String, Asks)>,
+    /// What they carry, by name.
+    carries: Vec<(String, Carries)>,
+    common: Common,
+}
+
+/// What many routes say alike.
+#[derive(Default)]
+struct Common {
+    listeners: Shared<Vec<String>>,
+    conditions: Shared<Conditions>,
+    keys: Shared<RouteKeys>,
+}
+
+impl<'k> Known<'k> {
+    /// What the listener of that name carries.
+    fn carried_by(&self, listener: &str) -> Carries {
+        let found = self.carries.iter().find(|(name, _)| name == listener);
+        found.map_or(Carries::Requests, |(_, carries)| *carries)
+    }
+
+    /// What there is in settings that were accepted.
+    pub(super) fn of(settings: &'k Settings) -> Self {
+        let (mut listeners, mut upstreams) = (Names::new("listener"), Names::new("upstream"));
+        listeners.expect(settings.listeners.iter().map(|listener| &listener.name));
+        upstreams.expect(settings.upstreams.iter().map(|upstream| &upstream.name));
+        Self {
+            references: References { listeners, upstreams },
+            upstreams: &settings.upstreams,
+            asks: settings
+                .listeners
+                .iter()
+                .map(|one| (one.name.clone(), Asks::accepted(one)))
+                .collect(),
+            carries: carried(&settings.listeners),
+            common: Common::default(),
+        }
+    }
+}
+
+/// What listeners carry, by name.
+fn carried(listeners: &[ListenerSettings]) -> Vec<(String, Carries)> {
+    let each = listeners.iter();
+    each.map(|one| (one.name.clone(), one.carries)).collect()
 }
 
 /// The names that routes may refer to.
@@ -257,7 +331,7 @@ impl Lookup {
     }
 }
 
-fn host_text(host: &HostPattern) -> String {
+pub(super) fn host_text(host: &HostPattern) -> String {
     match host {
         HostPattern::Any => "every host".to_owned(),
         HostPattern::Exact(name) => name.clone(),
@@ -266,7 +340,7 @@ fn host_text(host: &HostPattern) -> String {
 }
 
 /// A pattern without the names of its parameters, which make no difference to what it matches.
-fn shape(path: &PathPattern) -> String {
+pub(super) fn shape(path: &PathPattern) -> String {
     match path {
         PathPattern::Prefix(prefix) => format!("{prefix} and below"),
         PathPattern::Regex(expression) => format!("what is like {}", expression.text()),

@@ -348,7 +348,7 @@ impl Setup {
                     &Owner::Listener(format!("web-{index}")),
                     registry,
                 ),
-                router,
+                router: Arc::new(router),
                 routes: routes.clone(),
             })
         };
@@ -369,6 +369,7 @@ impl Setup {
             admin: Admin {
                 listen: AdminListen::Tcp("127.0.0.1:0".parse().unwrap()),
                 token_file: "none".into(),
+                routes_file: "none".into(),
             },
             dataplane: None,
             cluster: None,

@@ -18,8 +18,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::harness::*;
 use crate::config::snapshot::UpstreamProtocol;
-use crate::l7::metrics::Metrics;
-use crate::l7::resolved::Resolved;
+use crate::l7::resolved::{Owner, Resolved};
 use crate::registry::{Channel, Registry};
 use crate::tls::testing::{Authority, Folder};
 use crate::tls::{ClientAuth, ClientSettings, MinVersion, Security, ServerSettings, provider};
@@ -499,7 +498,7 @@ fn what_runs_at_an_endpoint_goes_on_over_a_renewed_certificate_and_not_where_les
         let mut setup = Setup::new(1, &["192.0.2.1:443".parse().unwrap()]);
         setup.upstream_tls = tls;
         let snapshot = Arc::new(setup.snapshot(1, &registry));
-        Resolved::new(snapshot, Arc::default(), before, 0, 1, &Metrics::default())
+        Resolved::new(snapshot, Arc::default(), before, &Owner::alone())
     };
     let with = |roots: &[&Authority], own: Option<&Authority>| {
         let mut tls = upstream_tls(&authority);

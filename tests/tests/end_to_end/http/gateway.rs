@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -129,24 +129,7 @@ impl Gateway {
         let address = free_address();
         let config = directory.join("gateway.toml");
         std::fs::write(&config, toml(setup, address, &directory)).expect("a configuration");
-        let mut command = Command::new(gateway_program().expect("the gateway's program"));
-        command.arg("run").arg("--config").arg(&config);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        // SAFETY: `die_with_parent` makes one system call and touches no memory: that is allowed after a fork.
-        unsafe { command.pre_exec(die_with_parent) };
-        let mut process = command.spawn().expect("a process");
-        let log = Log::read(process.stdout.take().expect("its output"));
-        let complaints = Arc::new(Mutex::new(Vec::new()));
-        let theirs = Arc::clone(&complaints);
-        let errors = process.stderr.take().expect("its errors");
-        std::thread::spawn(move || {
-            for line in BufReader::new(errors).lines().map_while(Result::ok) {
-                theirs.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            }
-        });
+        let (process, log, complaints) = launch(&config);
         let mut gateway = Self {
             process,
             directory,
@@ -156,6 +139,27 @@ impl Gateway {
         };
         gateway.wait_ready(setup);
         gateway
+    }
+
+    /// Ends it, and starts it anew with another configuration at the same place.
+    pub fn restart(&mut self, setup: &Setup) {
+        self.terminate();
+        self.wait_end();
+        let config = self.configure(setup);
+        (self.process, self.log, self.complaints) = launch(&config);
+        self.wait_ready(setup);
+    }
+
+    /// Writes another configuration, of which it is not told.
+    pub fn configure(&self, setup: &Setup) -> PathBuf {
+        let config = self.directory.join("gateway.toml");
+        std::fs::write(&config, toml(setup, self.address, &self.directory)).expect("a configuration");
+        config
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Where it listens.
@@ -194,10 +198,8 @@ impl Gateway {
 
     /// Gives it another configuration, which it must take.
     pub fn reload(&self, setup: &Setup) {
-        let config = toml(setup, self.address, &self.directory);
-        std::fs::write(self.directory.join("gateway.toml"), config).expect("a configuration");
-        let token = std::fs::read_to_string(self.directory.join("token")).expect("a token");
-        let (status, body) = self.ask("POST", "/v1/reload", token.trim()).expect("an answer");
+        self.configure(setup);
+        let (status, body) = self.admin("POST", "/v1/reload", "", "");
         assert_eq!(status, 200, "{body}");
     }
 
@@ -287,19 +289,35 @@ impl Gateway {
         command
     }
 
+    /// One exchange with the admin API, with lines for the head: status, and the answer with its head.
+    pub fn admin(&self, method: &str, path: &str, fields: &str, body: &str) -> (u16, String) {
+        let token = std::fs::read_to_string(self.directory.join("token")).expect("a token");
+        let fields = format!("authorization: Bearer {}\r\n{fields}", token.trim());
+        self.exchange(method, path, &fields, body).expect("an answer")
+    }
+
     /// One exchange with the admin API: status and body.
     fn ask(&self, method: &str, path: &str, token: &str) -> std::io::Result<(u16, String)> {
+        let fields = format!("authorization: Bearer {token}\r\n");
+        let (status, answer) = self.exchange(method, path, &fields, "")?;
+        let body = answer
+            .split_once("\r\n\r\n")
+            .map_or(answer.as_str(), |(_, body)| body);
+        Ok((status, body.to_owned()))
+    }
+
+    fn exchange(&self, method: &str, path: &str, fields: &str, body: &str) -> std::io::Result<(u16, String)> {
         let mut stream = UnixStream::connect(self.directory.join("admin"))?;
         stream.set_read_timeout(Some(IDLE_TIMEOUT))?;
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: gateway\r\n{fields}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
         );
         stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.get(9..12).and_then(|digits| digits.parse().ok());
-        Ok((status.unwrap_or(0), body.to_owned()))
+        let status = answer.get(9..12).and_then(|digits| digits.parse().ok());
+        Ok((status.unwrap_or(0), answer))
     }
 }
 
@@ -320,6 +338,29 @@ impl Drop for Gateway {
             eprintln!("{}: {error}", self.directory.display());
         }
     }
+}
+
+/// Starts the program with that configuration: what it logs, and what it complains of.
+fn launch(config: &Path) -> (Child, Log, Arc<Mutex<Vec<String>>>) {
+    let mut command = Command::new(gateway_program().expect("the gateway's program"));
+    command.arg("run").arg("--config").arg(config);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    // SAFETY: `die_with_parent` makes one system call and touches no memory: that is allowed after a fork.
+    unsafe { command.pre_exec(die_with_parent) };
+    let mut process = command.spawn().expect("a process");
+    let log = Log::read(process.stdout.take().expect("its output"));
+    let complaints = Arc::new(Mutex::new(Vec::new()));
+    let theirs = Arc::clone(&complaints);
+    let errors = process.stderr.take().expect("its errors");
+    std::thread::spawn(move || {
+        for line in BufReader::new(errors).lines().map_while(Result::ok) {
+            theirs.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    });
+    (process, log, complaints)
 }
 
 /// Sum of all samples of metrics that contain `label` and are whole numbers above 0.
@@ -346,7 +387,8 @@ pub fn free_address() -> SocketAddr {
 fn toml(setup: &Setup, address: SocketAddr, directory: &std::path::Path) -> String {
     format!(
         "[node]\nname = \"edge\"\nworkers = {}\n\n[admin]\nlisten = \"unix:{directory}/admin\"\n\
-         token_file = \"{directory}/token\"\n\n[defaults]\n{}\n[[listener]]\nname = \"web\"\n\
+         token_file = \"{directory}/token\"\n\
+         routes_file = \"{directory}/routes.toml\"\n\n[defaults]\n{}\n[[listener]]\nname = \"web\"\n\
          address = \"{address}\"\n{}{}",
         setup.workers,
         setup.defaults,
