@@ -1,7 +1,7 @@
 //! One configuration file: its text, its values, and where each value stands in the text.
 //!
 //! TOML is read by `toml`, which keeps positions; the values are kept as JSON values, which `serde_path_to_error` and
-//! the schema speak. What the admin API takes may be JSON as well ([`json`]). What a value means is left to `shape` and
+//! the schema speak. What the admin API takes may be JSON as well (`json`). What a value means is left to `shape` and
 //! `validate`.
 
 mod json;

@@ -1,4 +1,4 @@
-//! A request's way walked without a request: [`admit`] and the functions of `filter` and `forward`, in their order, with a
+//! A request's way walked without a request: `admit` and the functions of `filter` and `forward`, in their order, with a
 //! note of what each decided.
 //!
 //! Nothing is sent. No counter, token or place is taken, and no password is verified; a worker's part of the snapshot is
