@@ -62,7 +62,9 @@ fn run(node: &Node, user: User, program: &std::path::Path) -> Output {
     match user {
         User::Root => {}
         User::Nobody => {
-            command.uid(NOBODY).gid(NOBODY);
+            // Its home, as Debian has it; that of whoever runs the tests is closed to it.
+            command.uid(NOBODY).gid(NOBODY).env("HOME", "/nonexistent");
+            command.env_remove("XDG_STATE_HOME");
         }
         User::RootWithoutBtf => {
             // SAFETY: `hide_btf` makes system calls on short constant paths, for which nix allocates nothing: that is
