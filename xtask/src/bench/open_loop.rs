@@ -1,16 +1,17 @@
 //! A client that asks at a constant rate, whatever became of the requests before: an open loop.
 //!
 //! A request is due at a fixed time and counts from then, so that a server that stalls pays for all that it made wait.
-//! Connections are kept, and opened where none is free. One thread, epoll, a timer: it shares its core with the backend,
-//! and must not spin. It prints figures as `generator` reads them.
+//! Connections are kept, a fixed number: a request for which none is free waits for one, and its time runs. Opening more
+//! would make a server pay twice, for a connection costs it several requests. One thread, epoll, a timer: it shares its core
+//! with the backend, and must not spin. It prints figures as `generator` reads them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
@@ -19,10 +20,8 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use super::client;
 use super::statistics::real;
 
-/// Connections that are open before the first request is due.
-const CONNECTIONS: usize = 64;
-/// Connections at most; a request for which there is none fails.
-const CONNECTIONS_MAX: usize = 4_000;
+/// Connections, open before the first request is due.
+const CONNECTIONS: usize = 256;
 /// How long answers are waited for when the last request was sent.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// Between two looks at whether that is over, in milliseconds.
@@ -73,6 +72,8 @@ struct Load {
     epoll: Epoll,
     connections: HashMap<u64, Connection>,
     idle: Vec<u64>,
+    /// When the requests were due for which no connection is free.
+    waiting: VecDeque<Instant>,
     last: u64,
     /// Of what was answered, in nanoseconds.
     latencies: Vec<u64>,
@@ -87,6 +88,7 @@ impl Load {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             connections: HashMap::new(),
             idle: Vec::new(),
+            waiting: VecDeque::new(),
             last: TIMER,
             latencies: Vec::new(),
             failed: 0,
@@ -101,9 +103,6 @@ impl Load {
     }
 
     fn connect(&mut self) -> Result<u64> {
-        if self.connections.len() >= CONNECTIONS_MAX {
-            bail!("{CONNECTIONS_MAX} connections are open");
-        }
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
@@ -158,9 +157,10 @@ impl Load {
                 }
             }
             while sent < total && due_at(sent) <= Instant::now() {
-                self.send(due_at(sent));
+                self.waiting.push_back(due_at(sent));
                 sent += 1;
             }
+            self.send();
             if sent == total {
                 timer.unset()?;
             }
@@ -169,36 +169,39 @@ impl Load {
             .connections
             .values()
             .filter(|connection| connection.due.is_some());
-        self.failed += silent.count() as u64;
+        self.failed += (silent.count() + self.waiting.len()) as u64;
         Ok(())
     }
 
     fn is_waiting(&self) -> bool {
-        self.idle.len() < self.connections.len()
+        !self.waiting.is_empty() || self.idle.len() < self.connections.len()
     }
 
-    /// Sends a request on a connection that is free, else on a new one.
-    fn send(&mut self, due: Instant) {
-        let number = match self.idle.pop() {
-            Some(number) => number,
-            None => match self.connect() {
-                Ok(number) => number,
-                Err(_) => {
+    /// Sends requests that are due, as far as connections are free.
+    fn send(&mut self) {
+        while let Some(&due) = self.waiting.front() {
+            let Some(number) = self.idle.pop() else { return };
+            self.waiting.pop_front();
+            let Some(connection) = self.connections.get_mut(&number) else {
+                continue;
+            };
+            // A request of some hundred bytes fits into the buffer of a socket on which nothing is under way.
+            match connection.stream.write(&self.request) {
+                Ok(count) if count == self.request.len() => connection.due = Some(due),
+                _ => {
                     self.failed += 1;
-                    return;
+                    self.replace(number);
                 }
-            },
-        };
-        let Some(connection) = self.connections.get_mut(&number) else {
-            return;
-        };
-        // A request of some hundred bytes fits into the buffer of a socket on which nothing is under way.
-        match connection.stream.write(&self.request) {
-            Ok(count) if count == self.request.len() => connection.due = Some(due),
-            _ => {
-                self.failed += 1;
-                self.connections.remove(&number);
             }
+        }
+    }
+
+    /// Opens another connection in the place of one that ended; who cannot be connected to takes no more.
+    fn replace(&mut self, number: u64) {
+        self.connections.remove(&number);
+        self.idle.retain(|other| *other != number);
+        if let Ok(number) = self.connect() {
+            self.idle.push(number);
         }
     }
 
@@ -217,8 +220,7 @@ impl Load {
             }
             Heard::End => {
                 self.failed += u64::from(connection.due.is_some());
-                self.connections.remove(&number);
-                self.idle.retain(|other| *other != number);
+                self.replace(number);
             }
         }
     }
@@ -291,6 +293,7 @@ fn percentile(sorted: &[u64], of_thousand: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::sync::{Arc, OnceLock};
     use std::thread;
 
     use super::*;
@@ -307,18 +310,19 @@ mod tests {
         assert_eq!(percentile(&[], 990), 0);
     }
 
-    /// A server that holds back every answer of its first 200 ms: requests that were due then have waited.
+    /// A server that holds back every answer for 200 ms from the first request on: those that were due then have waited.
     #[test]
     fn a_server_that_stalls_pays_for_all_that_it_made_wait() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let start = Instant::now();
+        let start = Arc::new(OnceLock::new());
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
+                let (mut stream, start) = (stream.unwrap(), Arc::clone(&start));
                 thread::spawn(move || {
                     let mut bytes = [0; 1_024];
                     while stream.read(&mut bytes).is_ok_and(|count| count > 0) {
+                        let start = start.get_or_init(Instant::now);
                         thread::sleep(Duration::from_millis(200).saturating_sub(start.elapsed()));
                         stream
                             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
