@@ -115,6 +115,7 @@ impl Controller {
         };
         self.parts.workers.commit(prepared, Arc::clone(&snapshot));
         self.parts.keys.apply(&snapshot);
+        self.certificates.follow(&next);
         self.parts.settings = next;
         Ok(snapshot.number)
     }
