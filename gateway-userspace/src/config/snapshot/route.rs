@@ -29,6 +29,23 @@ pub struct Route {
     pub http: Arc<RouteHttp>,
 }
 
+impl Route {
+    /// One that does that, and has the defaults for all else.
+    pub fn plain(name: String, action: RouteAction) -> Self {
+        Self {
+            name,
+            action,
+            subset: None,
+            rewrite: None,
+            fault: None,
+            mirror: None,
+            fallback: Fallback::default(),
+            filters: Vec::new(),
+            http: Arc::default(),
+        }
+    }
+}
+
 /// What a route does.
 #[derive(Debug)]
 pub enum RouteAction {

@@ -114,40 +114,22 @@ impl ResolvedRoute {
 
     /// What stands for a route where none takes a request: the listener's filters, and nothing behind them.
     pub(super) fn of_nobody(upstreams: &HashMap<String, Rc<ResolvedUpstream>>, of: RouteOf<'_>) -> Self {
-        let route = Arc::new(Route {
-            name: UNROUTED.to_owned(),
-            // Never given: the request's refusal is.
-            action: RouteAction::Respond(Arc::new(Respond {
-                status: StatusCode::NOT_FOUND,
-                body: Vec::new(),
-                content_type: HeaderValue::from_static(""),
-                retry_after: None,
-            })),
-            subset: None,
-            rewrite: None,
-            fault: None,
-            mirror: None,
-            fallback: Fallback::default(),
-            filters: Vec::new(),
-            http: Arc::default(),
-        });
+        // Never given: the request's refusal is.
+        let nothing = RouteAction::Respond(Arc::new(Respond {
+            status: StatusCode::NOT_FOUND,
+            body: Vec::new(),
+            content_type: HeaderValue::from_static(""),
+            retry_after: None,
+        }));
+        let route = Arc::new(Route::plain(UNROUTED.to_owned(), nothing));
         Self::new(&route, upstreams, of)
     }
 
     /// The way to a service that is asked about requests of the route of that name: without filters, and with the retries
     /// that are the default.
     fn to_authority(name: &str, upstream: &Rc<ResolvedUpstream>, counters: &Arc<RouteCounters>) -> Self {
-        let route = Arc::new(Route {
-            name: name.to_owned(),
-            action: RouteAction::Upstream(Arc::clone(&upstream.upstream)),
-            subset: None,
-            rewrite: None,
-            fault: None,
-            mirror: None,
-            fallback: Fallback::default(),
-            filters: Vec::new(),
-            http: Arc::default(),
-        });
+        let action = RouteAction::Upstream(Arc::clone(&upstream.upstream));
+        let route = Arc::new(Route::plain(name.to_owned(), action));
         Self {
             upstreams: Box::new([Rc::clone(upstream)]),
             shares: Box::default(),

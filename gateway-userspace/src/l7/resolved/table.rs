@@ -107,27 +107,18 @@ mod tests {
     use http::{HeaderValue, StatusCode};
 
     use super::*;
-    use crate::config::snapshot::{Fallback, Respond, RouteAction};
+    use crate::config::snapshot::{Respond, RouteAction};
     use crate::l7::metrics::Metrics;
     use crate::l7::resolved::route::RouteOf;
 
     fn route(name: String) -> Arc<Route> {
-        Arc::new(Route {
-            name,
-            action: RouteAction::Respond(Arc::new(Respond {
-                status: StatusCode::OK,
-                body: Vec::new(),
-                content_type: HeaderValue::from_static("text/plain"),
-                retry_after: None,
-            })),
-            subset: None,
-            rewrite: None,
-            fault: None,
-            mirror: None,
-            fallback: Fallback::default(),
-            filters: Vec::new(),
-            http: Arc::default(),
-        })
+        let empty = Respond {
+            status: StatusCode::OK,
+            body: Vec::new(),
+            content_type: HeaderValue::from_static("text/plain"),
+            retry_after: None,
+        };
+        Arc::new(Route::plain(name, RouteAction::Respond(Arc::new(empty))))
     }
 
     #[test]
