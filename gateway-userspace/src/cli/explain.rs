@@ -185,7 +185,7 @@ impl RequestArgs {
         let certificate = certificate.transpose();
         let certificate = certificate.map_err(|fault| Unanswerable(fault.to_string()))?;
         Ok(request::Question {
-            certificate: certificate.map(request::Holder::from),
+            certificate,
             method: self.method.clone(),
             url: self.url.clone(),
             headers: self.headers.clone(),

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Step;
 use crate::config::Place;
-use crate::router::Certificate;
 use crate::tls::ClientCertificate;
 
 /// Whose request it is where nobody is named: an address for examples (RFC 5737), which no proxy has.
@@ -36,50 +35,9 @@ pub struct Question {
     /// The name that the client asked for in its TLS handshake; absent: the URL's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sni: Option<String>,
-    /// What the certificate says that the client shows; absent: it shows none.
+    /// What the certificate says that the client shows, which is taken to be good; absent: it shows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificate: Option<Holder>,
-}
-
-/// Who a client is by its certificate, which is taken to be good.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Holder {
-    /// Its subject, as RFC 4514 writes it.
-    #[serde(default)]
-    pub subject: String,
-    /// DNS names of its subjectAltName, in lower case.
-    #[serde(default)]
-    pub dns: Vec<String>,
-    /// URIs there.
-    #[serde(default)]
-    pub uris: Vec<String>,
-    /// Mail addresses there.
-    #[serde(default)]
-    pub emails: Vec<String>,
-}
-
-impl Holder {
-    /// As routes are told.
-    pub fn facts(&self) -> Certificate<'_> {
-        Certificate {
-            subject: &self.subject,
-            dns: &self.dns,
-            uris: &self.uris,
-            emails: &self.emails,
-        }
-    }
-}
-
-impl From<ClientCertificate> for Holder {
-    fn from(of: ClientCertificate) -> Self {
-        Self {
-            subject: of.subject,
-            dns: of.dns,
-            uris: of.uris,
-            emails: of.emails,
-        }
-    }
+    pub certificate: Option<ClientCertificate>,
 }
 
 /// The answer.

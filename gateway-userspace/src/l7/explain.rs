@@ -33,10 +33,10 @@ use crate::config::Places;
 use crate::config::path::KeyPath;
 use crate::config::settings::Settings;
 use crate::config::snapshot::{Listener, Route, Scheme, Snapshot};
-use crate::explain::request::{CANDIDATES_MAX, Candidate, Explained, Fate, Holder, Other, Question, Verdict};
+use crate::explain::request::{CANDIDATES_MAX, Candidate, Explained, Fate, Other, Question, Verdict};
 use crate::explain::{Trail, Unanswerable};
 use crate::inspect::{RequestInspector, Step};
-use crate::tls::{Chosen, ClientAuth};
+use crate::tls::{Chosen, ClientAuth, ClientCertificate};
 
 /// Whose answer is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ struct Walk<'s> {
     others: (Vec<Other>, usize),
     candidates: Vec<Candidate>,
     /// Who the client is by the certificate that it shows to that listener.
-    holder: Option<Holder>,
+    holder: Option<ClientCertificate>,
     /// Whether it is a gRPC call, or one of gRPC-Web that is translated.
     calls: bool,
     /// The route that took it.
@@ -175,7 +175,7 @@ impl Walk<'_> {
                 Some(_) => Scheme::Https,
                 None => Scheme::Http,
             },
-            certificate: holder.as_ref().map(Holder::facts),
+            certificate: holder.as_ref().map(ClientCertificate::facts),
             start: Instant::now(),
         };
         let mut told = Told::new(self, by, asked, chosen);
@@ -243,7 +243,7 @@ impl Walk<'_> {
     }
 
     /// Who the client is by its certificate, as far as the listener asks for one.
-    fn holder(&mut self, by: Listening<'_>, shown: Option<&Holder>) -> Option<Holder> {
+    fn holder(&mut self, by: Listening<'_>, shown: Option<&ClientCertificate>) -> Option<ClientCertificate> {
         let settings = self.of.settings.listeners.iter();
         let mut settings = settings.filter(|settings| settings.name == by.listener.name);
         let tls = settings.next().and_then(|settings| settings.tls.as_ref());
@@ -264,7 +264,7 @@ impl Walk<'_> {
             (ClientAuth::Required, None) => {
                 let says = "one without subject and names, taken to be good, for none is given";
                 self.told.step("certificate", says, &at);
-                Some(Holder::default())
+                Some(ClientCertificate::default())
             }
         }
     }

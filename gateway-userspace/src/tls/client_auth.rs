@@ -88,7 +88,8 @@ impl Roots {
 }
 
 /// What is known of a client by its certificate, which was verified.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ClientCertificate {
     /// As RFC 4514 writes it.
     pub subject: String,

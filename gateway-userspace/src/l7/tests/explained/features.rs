@@ -253,7 +253,7 @@ async fn of_certificates_on_both_sides() {
     for (index, (name, host, own, status)) in rows.into_iter().enumerate() {
         let shown = own.as_ref().map(|pair| {
             let (file, _) = folder.pair(&format!("client-{index}"), pair);
-            crate::tls::ClientCertificate::load(&file).unwrap().into()
+            crate::tls::ClientCertificate::load(&file).unwrap()
         });
         let question = Question {
             method: "GET".to_owned(),
