@@ -13,6 +13,7 @@ use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::Problems;
 use crate::config::settings::{Origin, RouteSettings, Settings};
+use crate::config::snapshot::Carries;
 use crate::router::{PathPattern, RouteIndex, Router, Slashes, Terms};
 
 /// Reads and checks one; what is in `settings` under its name is what it replaces.
@@ -49,8 +50,12 @@ pub fn added(
             };
             let (pattern, conditions) = (shape(&route.path), route.conditions.to_string());
             let with = if conditions.is_empty() { "" } else { " with " };
+            let what = match listener.carries {
+                Carries::Requests => format!("the same methods of {pattern}"),
+                Carries::Bytes | Carries::Tls => "connections".to_owned(),
+            };
             let fault = format!(
-                "route \"{}\" ({place}) takes the same methods of {pattern} for {host}{with}{conditions} already",
+                "route \"{}\" ({place}) takes {what} for {host}{with}{conditions} already",
                 other.name
             );
             problems.add(&match_path, fault, "change one of the two, or remove it");
