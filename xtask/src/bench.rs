@@ -63,8 +63,8 @@ const MEMORY_TIMES_MAX: usize = 3;
 pub enum What {
     /// The proxy beside nginx, haproxy and envoy: CPU time for each request, latency, and memory
     ///
-    /// Takes some three hours on a quiet machine, and some 20 more where the release is not built yet. Exits with 1 when a target is missed, with 2 when something could not
-    /// be measured or is inconclusive.
+    /// Takes some two hours on a quiet machine, and 20 minutes more where the release is not built yet. Exits with 1 when a
+    /// target is missed, with 2 when something could not be measured or is inconclusive.
     L7(Options),
     /// What clients see of faults of upstream servers, beside haproxy and envoy: failed requests, and latency (needs root)
     ///
