@@ -29,10 +29,7 @@ pub(super) fn choose<'s>(
     if let Some(name) = named {
         return match all.iter().find(|listener| listener.name == name) {
             Some(listener) if listener.carries == Carries::Requests => Ok(Listen::By(listener)),
-            Some(_) => Err(Unanswerable(format!(
-                "listener \"{name}\" passes connections on and sees no requests: name one of {}",
-                names(of_requests(all))
-            ))),
+            Some(listener) => Err(sees_none(listener, all)),
             None => Err(Unanswerable(format!(
                 "there is no listener \"{name}\": name one of {}",
                 names(of_requests(all))
@@ -48,17 +45,23 @@ pub(super) fn choose<'s>(
         Scheme::Http => 80,
         Scheme::Https => 443,
     });
+    let fits = |listener: &Listener, port: u16| match asked.address() {
+        Some(ip) => serves(listener.address, SocketAddr::new(ip, port)),
+        None => listener.address.port() == port,
+    };
     let of_port = |port: u16| {
-        let at = asked.address().map(|ip| SocketAddr::new(ip, port));
-        let fits = |listener: &&&Arc<Listener>| match at {
-            Some(at) => serves(listener.address, at),
-            None => listener.address.port() == port,
-        };
-        speaking.iter().filter(fits).copied().collect::<Vec<_>>()
+        let fitting = speaking.iter().filter(|listener| fits(listener, port));
+        fitting.copied().collect::<Vec<_>>()
     };
     let fitting = match (asked.port, usual) {
         (Some(port), _) => match of_port(port) {
-            none if none.is_empty() => return Ok(Listen::Nobody(port)),
+            none if none.is_empty() => {
+                let mut others = all.iter().filter(|other| other.carries != Carries::Requests);
+                return match others.find(|other| fits(other, port)) {
+                    Some(listener) => Err(sees_none(listener, all)),
+                    None => Ok(Listen::Nobody(port)),
+                };
+            }
             some => some,
         },
         // A URL without a port means the usual one, and where no listener has that, any other.
@@ -86,6 +89,15 @@ pub(super) fn choose<'s>(
             names(several.iter().copied())
         ))),
     }
+}
+
+/// Of a listener that sees no requests nothing can be explained.
+fn sees_none(listener: &Listener, all: &[Arc<Listener>]) -> Unanswerable {
+    Unanswerable(format!(
+        "listener \"{}\" passes connections on and sees no requests: name one of {}",
+        listener.name,
+        names(of_requests(all))
+    ))
 }
 
 /// Those that see requests.

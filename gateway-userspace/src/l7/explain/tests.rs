@@ -398,9 +398,13 @@ fn listeners_that_see_no_requests_are_not_meant() {
         listener: Some("db".to_owned()),
         ..get("/", &[("host", "a.example")])
     };
-    let Unanswerable(why) = explain(text, &named).unwrap_err();
-    assert!(
-        why.contains("\"db\" passes connections on and sees no requests: name one of web"),
-        "{why}"
-    );
+    let led_to = Question {
+        url: "http://a.example:5432/".to_owned(),
+        ..get("/", &[])
+    };
+    for question in [named, led_to] {
+        let Unanswerable(why) = explain(text, &question).unwrap_err();
+        let expected = "\"db\" passes connections on and sees no requests: name one of web";
+        assert!(why.contains(expected), "{why}");
+    }
 }
