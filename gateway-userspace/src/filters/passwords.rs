@@ -293,10 +293,12 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
         }
         // A page asks over several connections at once: the first one's answer is that of all.
         let found = job.verified.knows(&job.digest).unwrap_or_else(|| {
-            // Should a hash ever make its crate panic, the others still want this thread.
-            let is_right = catch_unwind(AssertUnwindSafe(|| job.hash.is_of(&job.password)));
+            // Should a hash ever make its crate panic, the others still want this thread; of the password nothing was found.
+            let Ok(is_right) = catch_unwind(AssertUnwindSafe(|| job.hash.is_of(&job.password))) else {
+                return Found::Wrong;
+            };
             let found = match (is_right, job.of) {
-                (Ok(true), Of::User) => Found::Right,
+                (true, Of::User) => Found::Right,
                 _ => Found::Wrong,
             };
             job.verified.add(job.digest, found);
