@@ -13,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod events;
 pub mod explain;
+pub mod fetch;
 pub mod filters;
 pub mod gateway;
 pub mod guards;
