@@ -196,7 +196,7 @@ mod tests {
             client_auth: ClientAuth::None,
             client_roots: None,
             handshakes_max: 10,
-            pairs: vec![good.pair(&["127.0.0.1"])],
+            pairs: vec![good.pair(&["127.0.0.1"]).into()],
             default: 0,
         };
         let tls = ServerTls::new("server", &settings, &TicketKeys::random()).unwrap();
