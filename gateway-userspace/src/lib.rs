@@ -8,6 +8,7 @@
 pub mod acme;
 pub mod admin;
 pub mod allocator;
+pub mod background;
 pub mod balance;
 pub mod cluster;
 pub mod config;
