@@ -100,7 +100,7 @@ impl Issuer {
         };
         for wanted in &settings.wanted {
             // A directory that is there is watched from the first.
-            if let Err(error) = account::make_directory(&wanted.cert_file) {
+            if let Err(error) = files::make_directory(&wanted.cert_file) {
                 tracing::warn!(%error, file = %wanted.cert_file.display(), "its directory cannot be made");
             }
         }

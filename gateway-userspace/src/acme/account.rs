@@ -4,9 +4,8 @@
 //! authority has to be. A key without an account gets one, so an operator may make keys beforehand.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
@@ -19,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::Settings;
 use super::authority;
 use super::client::Client;
+use super::files::{KEY_MODE, unfinished, write};
 use crate::tls;
 
 /// What says that the key has no account (RFC 8555, section 7.3.1).
@@ -163,41 +163,16 @@ pub async fn open(settings: &Settings, key: Option<&AccountKey>, client: &Client
 /// Keeps a new key: whole before it has its name, and never in the place of another.
 fn keep(file: &Path, key: &PrivatePkcs8KeyDer<'_>) -> Result<(), Fault> {
     let kept = || {
-        make_directory(file)?;
         let unfinished = unfinished(file);
-        let mut made = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        let written = made
-            .write_all(pem(key).as_bytes())
-            .and_then(|()| made.sync_all())
-            .and_then(|()| fs::hard_link(&unfinished, file));
+        write(&unfinished, &pem(key), KEY_MODE)?;
+        let linked = fs::hard_link(&unfinished, file);
         fs::remove_file(&unfinished)?;
-        written
+        linked
     };
     kept().map_err(|source| Fault::Keep {
         file: file.to_owned(),
         source,
     })
-}
-
-/// Makes the directories of a file, for this user alone.
-pub fn make_directory(file: &Path) -> io::Result<()> {
-    let directory = file
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty());
-    directory.map_or(Ok(()), |directory| {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)
-    })
-}
-
-/// What a file is called until it is whole.
-pub fn unfinished(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    PathBuf::from(name)
 }
 
 fn pem(key: &PrivatePkcs8KeyDer<'_>) -> String {

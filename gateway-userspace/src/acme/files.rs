@@ -1,20 +1,19 @@
 //! A certificate's files: what is there, and how a new pair takes its place.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::Wanted;
-use super::account::{make_directory, unfinished};
 use super::order::Issued;
 use super::schedule::Found;
 use crate::tls::{Facts, Pair};
 
 /// Who may read a certificate, which is no secret, and a key, which is one.
 const CERT_MODE: u32 = 0o644;
-const KEY_MODE: u32 = 0o600;
+pub const KEY_MODE: u32 = 0o600;
 
 /// Why a new pair is not kept.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +53,7 @@ pub fn found(wanted: &Wanted) -> Found {
 /// renames, the new key alone.
 pub fn replace(wanted: &Wanted, issued: &Issued) -> Result<Facts, Fault> {
     let (cert, key) = (unfinished(&wanted.cert_file), unfinished(&wanted.key_file));
-    let written = write(wanted, issued, &cert, &key);
+    let written = take_over(wanted, issued, &cert, &key);
     if written.is_err() {
         // Those that are there yet; what keeps them from being removed kept them from being written.
         drop(fs::remove_file(&cert));
@@ -63,7 +62,7 @@ pub fn replace(wanted: &Wanted, issued: &Issued) -> Result<Facts, Fault> {
     written
 }
 
-fn write(wanted: &Wanted, issued: &Issued, cert: &Path, key: &Path) -> Result<Facts, Fault> {
+fn take_over(wanted: &Wanted, issued: &Issued, cert: &Path, key: &Path) -> Result<Facts, Fault> {
     put(cert, &issued.chain, CERT_MODE)?;
     put(key, &issued.key, KEY_MODE)?;
     let pair = Pair::load(cert, key).map_err(|fault| Fault::Unfit(fault.fault))?;
@@ -79,20 +78,39 @@ fn write(wanted: &Wanted, issued: &Issued, cert: &Path, key: &Path) -> Result<Fa
 }
 
 fn put(file: &Path, content: &str, mode: u32) -> Result<(), Fault> {
-    let put = || {
-        make_directory(file)?;
-        // Of a process that ended early and had this one's number.
-        if let Err(error) = fs::remove_file(file)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        let mut options = OpenOptions::new();
-        let mut made = options.write(true).create_new(true).mode(mode).open(file)?;
-        made.write_all(content.as_bytes())?;
-        made.sync_all()
-    };
-    put().map_err(|source| failed(file, source))
+    write(file, content, mode).map_err(|source| failed(file, source))
+}
+
+/// Writes a file that is to get another name once it is whole.
+pub fn write(file: &Path, content: &str, mode: u32) -> io::Result<()> {
+    make_directory(file)?;
+    // Of a process that ended early and had this one's number.
+    if let Err(error) = fs::remove_file(file)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut options = OpenOptions::new();
+    let mut made = options.write(true).create_new(true).mode(mode).open(file)?;
+    made.write_all(content.as_bytes())?;
+    made.sync_all()
+}
+
+/// What a file is called until it is whole.
+pub fn unfinished(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    PathBuf::from(name)
+}
+
+/// Makes the directories of a file, for this user alone.
+pub fn make_directory(file: &Path) -> io::Result<()> {
+    let directory = file
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty());
+    directory.map_or(Ok(()), |directory| {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)
+    })
 }
 
 /// A rename that outlives a power cut.

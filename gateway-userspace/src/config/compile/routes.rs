@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::upstreams::Sources;
-use super::{Joined, add_patterns, challenges, server_ticket_keys};
+use super::{Joined, add_patterns, server_ticket_keys};
 use crate::config::answers::Answers;
 use crate::config::settings::{ListenerSettings, RouteSettings, Settings};
 use crate::config::shared::Shared;
@@ -38,7 +38,8 @@ pub fn recompile(change: Change<'_>, registry: &Registry, answers: &Answers) -> 
     let upstreams = old.upstreams.iter();
     let mut joined = Joined {
         ticket_keys: server_ticket_keys(after, registry),
-        challenges: challenges(after, registry),
+        // Listeners stay, and what they answer authorities with.
+        challenges: None,
         sources: &sources,
         upstreams: upstreams.map(|one| (one.name.clone(), Arc::clone(one))).collect(),
         routes: HashMap::new(),
