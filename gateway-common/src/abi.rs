@@ -139,6 +139,12 @@ pub type FlowSet = [u64; SET_WORDS_V4];
 /// Words of a set of IPv6 flows.
 pub type FlowSetV6 = [u64; SET_WORDS_V6];
 
+/// Bytes of Ethernet before a benchmark's packets.
+pub const LINK_BYTES: usize = crate::headers::ETHERNET_BYTES;
+
+/// The same with a VLAN tag.
+pub const TAGGED_LINK_BYTES: usize = LINK_BYTES + crate::headers::VLAN_TAG_BYTES;
+
 /// Bytes of a frame up to what a benchmark leaves alone: Ethernet, IPv6 and GUE.
 pub const BENCH_LINK_BYTES: usize = 14 + 64;
 

@@ -8,9 +8,8 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::XdpContext;
-use gateway_common::abi::Bench;
+use gateway_common::abi::{Bench, LINK_BYTES, TAGGED_LINK_BYTES};
 use gateway_common::frame::{Frame, Opaque};
-use gateway_common::headers::{ETHERNET_BYTES, Ethernet, VLAN_TAG_BYTES};
 
 use crate::frame::XdpFrame;
 use crate::program::steer;
@@ -47,27 +46,26 @@ pub fn bench_floor(context: XdpContext) -> u32 {
 fn act(context: &XdpContext) -> Option<()> {
     let bench = bench_entry()?;
     let mut frame = XdpFrame::new(context);
-    let ethernet: Ethernet = frame.read(0)?;
+    let link: Link = frame.read(0)?;
     if bench.shrink_bytes > 0 {
         frame.shrink_head(bench.shrink_bytes as usize).ok()?;
     }
     if bench.grow_bytes > 0 {
         frame.grow_by(bench.grow_bytes as usize).ok()?;
         // The shortest outer header, and the longer ones.
-        frame.write(ETHERNET_BYTES, Opaque([0; 10])).ok()?;
+        frame.write(LINK_BYTES, Opaque([0; 10])).ok()?;
         if bench.grow_bytes >= 40 {
-            frame.write(ETHERNET_BYTES + 20, Opaque([0; 10])).ok()?;
+            frame.write(LINK_BYTES + 20, Opaque([0; 10])).ok()?;
         }
         if bench.grow_bytes >= 44 {
-            frame.write(ETHERNET_BYTES + 40, Opaque([0; 2])).ok()?;
+            frame.write(LINK_BYTES + 40, Opaque([0; 2])).ok()?;
         }
         if bench.grow_bytes >= 64 {
-            frame.write(ETHERNET_BYTES + 44, Opaque([0; 10])).ok()?;
+            frame.write(LINK_BYTES + 44, Opaque([0; 10])).ok()?;
         }
     }
     if bench.grow_bytes | bench.shrink_bytes > 0 {
-        let swapped = ethernet.with_addresses(ethernet.source(), ethernet.destination());
-        frame.write(0, swapped).ok()?;
+        frame.write(0, swapped(link)).ok()?;
     }
     Some(())
 }
@@ -76,14 +74,23 @@ fn act(context: &XdpContext) -> Option<()> {
 #[xdp]
 pub fn bench_reflect(context: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(&context);
-    let Some(ethernet) = frame.read::<Ethernet>(0) else {
+    let Some(link) = frame.read::<Link>(0) else {
         return xdp_action::XDP_DROP;
     };
-    let swapped = ethernet.with_addresses(ethernet.source(), ethernet.destination());
-    match frame.write(0, swapped) {
+    let sent = frame.write(0, swapped(link));
+    match sent {
         Ok(()) => xdp_action::XDP_TX,
         Err(_) => xdp_action::XDP_DROP,
     }
+}
+
+/// Ethernet without tags.
+type Link = Opaque<7>;
+
+/// The same with its hardware addresses in each other's place.
+#[inline(always)]
+fn swapped(Opaque([a, b, c, d, e, f, kind]): Link) -> Link {
+    Opaque([d, e, f, a, b, c, kind])
 }
 
 #[inline(always)]
@@ -129,33 +136,33 @@ fn restore(context: &XdpContext) -> Option<()> {
     }
     let start = &bench.start;
     frame
-        .write(0, Ethernet(core::array::from_fn(|word| start[word])))
+        .write(0, Opaque::<7>(core::array::from_fn(|word| start[word])))
         .ok()?;
-    if bench.restored_bytes as usize == ETHERNET_BYTES + VLAN_TAG_BYTES {
-        frame.write(ETHERNET_BYTES, Opaque([start[7], start[8]])).ok()?;
-    } else if bench.restored_bytes as usize > ETHERNET_BYTES {
+    if bench.restored_bytes as usize == TAGGED_LINK_BYTES {
+        frame.write(LINK_BYTES, Opaque([start[7], start[8]])).ok()?;
+    } else if bench.restored_bytes as usize > LINK_BYTES {
         frame
             .write(
-                ETHERNET_BYTES,
+                LINK_BYTES,
                 Opaque::<10>(core::array::from_fn(|word| start[7 + word])),
             )
             .ok()?;
         frame
             .write(
-                ETHERNET_BYTES + 20,
+                LINK_BYTES + 20,
                 Opaque::<10>(core::array::from_fn(|word| start[17 + word])),
             )
             .ok()?;
         frame
             .write(
-                ETHERNET_BYTES + 40,
+                LINK_BYTES + 40,
                 Opaque::<2>(core::array::from_fn(|word| start[27 + word])),
             )
             .ok()?;
-        if bench.restored_bytes as usize > ETHERNET_BYTES + 44 {
+        if bench.restored_bytes as usize > LINK_BYTES + 44 {
             frame
                 .write(
-                    ETHERNET_BYTES + 44,
+                    LINK_BYTES + 44,
                     Opaque::<10>(core::array::from_fn(|word| start[29 + word])),
                 )
                 .ok()?;

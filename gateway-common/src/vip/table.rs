@@ -122,8 +122,8 @@ fn insert(cells: &mut [VipCell], seed: u32, key: VipKey, entry: VipEntry) -> boo
 
 #[cfg(test)]
 mod tests {
+    use core::net::Ipv4Addr;
     use std::collections::HashMap;
-    use std::net::Ipv4Addr;
 
     use super::super::{TableId, VipId};
     use super::*;

@@ -1,5 +1,7 @@
+//! Sets on their own: what is put is found, what is torn is not, and who makes room.
+
+use core::net::{IpAddr, Ipv4Addr};
 use std::cell::Cell;
-use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::flow::{FINISHED_NS, RESET_NS};
