@@ -1,37 +1,58 @@
 //! What the kernel program and user space agree on: names, sizes and layouts of the maps.
 
+use crate::flow::set::{SET_WORDS_V4, SET_WORDS_V6};
 use crate::flow::{FlowEntry, FlowKey};
 use crate::fragment::{FragmentEntry, FragmentKey};
 use crate::maglev::{SLOTS, Slot};
 use crate::node::{NodeEntry, NodeId, Settings};
+use crate::vip::table::VipCell;
 use crate::vip::{Address, VipEntry, VipKey};
 
 /// Changes with every layout or meaning below; pinned maps of another version are not reused.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Name of the program that steers.
 pub const PROGRAM: &str = "gateway";
+/// Name of the program that steers, and undoes what it did: a benchmark runs it on one frame again and again.
+pub const BENCH_PROGRAM: &str = "bench";
+/// Name of the program that does and undoes to a frame what the other one does, and decides nothing.
+pub const FLOOR_PROGRAM: &str = "bench_floor";
+/// Name of the program that swaps hardware addresses and sends back: what steering is held against.
+pub const REFLECTOR_PROGRAM: &str = "bench_reflect";
+/// Per-CPU array of one [`Bench`]: what these programs run on. Not pinned.
+pub const BENCH: &str = "BENCH";
+
 /// Name of the program that passes everything: the far end of a veth needs one for `XDP_TX` to reach it.
 pub const PASS_PROGRAM: &str = "pass";
 
 /// Array of two [`Settings`], of which the word [`SETTINGS_HALF`] of [`HALVES`] says which one is live.
 pub const SETTINGS: &str = "SETTINGS";
-/// Hash from [`VipKey`] to [`VipEntry`].
+/// Memory-mapped array of [`VipCell`]s: half, cell. The word [`VIPS_HALF`] of [`HALVES`] is a
+/// [`VipHalf`](crate::vip::table::VipHalf).
 pub const VIPS: &str = "VIPS";
-/// Hash from node number (`u32`) to [`NodeEntry`].
+/// Memory-mapped array of [`NodeCell`]s by node number.
 pub const NODES: &str = "NODES";
 /// Hash from [`Address`] to node number (`u32`).
 pub const NODE_ADDRESSES: &str = "NODE_ADDRESSES";
 /// Memory-mapped array of [`Slot`]s: table, half, slot.
 pub const SLOT_WORDS: &str = "SLOT_WORDS";
-/// Memory-mapped array of words, 0 or 1: which half of the settings is live, then which half of each table.
+/// Memory-mapped array of words: which half of the settings is live (0 or 1), which half of the VIPs, then which half of
+/// each table.
 pub const HALVES: &str = "HALVES";
 /// Hash from [`MacKey`] to node number (`u32`).
 pub const NODE_MACS: &str = "NODE_MACS";
-/// LRU hash from [`FlowKey`] to [`FlowEntry`], of TCP.
+/// Array of sets of IPv4 flows ([`crate::flow::set`]), of TCP.
 pub const FLOWS: &str = "FLOWS";
-/// LRU hash from [`FlowKey`] to [`FlowEntry`], of UDP.
+/// The same of IPv6.
+pub const FLOWS_V6: &str = "FLOWS_V6";
+/// Array of sets of IPv4 flows, of UDP.
 pub const UDP_FLOWS: &str = "UDP_FLOWS";
+/// The same of IPv6.
+pub const UDP_FLOWS_V6: &str = "UDP_FLOWS_V6";
+/// Read-only word of the program: flows of TCP that [`FLOWS`] has sets for.
+pub const FLOWS_MAX: &str = "FLOWS_MAX";
+/// The same of UDP.
+pub const UDP_FLOWS_MAX: &str = "UDP_FLOWS_MAX";
 /// LRU hash from [`FragmentKey`] to [`FragmentEntry`].
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// Memory-mapped array of one word: when user space last said that it is alive, in nanoseconds since the boot.
@@ -50,7 +71,7 @@ pub const VIP_COUNTS: &str = "VIP_COUNTS";
 pub const NODE_COUNTS: &str = "NODE_COUNTS";
 
 /// Every map of the program that is pinned, so that it outlives user space.
-pub const PINNED_MAPS: [&str; 17] = [
+pub const PINNED_MAPS: [&str; 19] = [
     SETTINGS,
     VIPS,
     NODES,
@@ -59,7 +80,9 @@ pub const PINNED_MAPS: [&str; 17] = [
     HALVES,
     NODE_MACS,
     FLOWS,
+    FLOWS_V6,
     UDP_FLOWS,
+    UDP_FLOWS_V6,
     FRAGMENTS,
     LEASE,
     HEARD,
@@ -78,9 +101,9 @@ pub const VIPS_MAX: u32 = 512;
 pub const NODES_MAX: u32 = 1_024;
 /// Maglev tables, unless the loader says another number.
 pub const TABLES_MAX: u32 = 64;
-/// Entries of [`FLOWS`], unless the loader says another number.
+/// Flows of TCP that are remembered, unless the loader says another number.
 pub const FLOWS_DEFAULT: u32 = 1_000_000;
-/// Entries of [`UDP_FLOWS`], unless the loader says another number.
+/// Flows of UDP that are remembered, unless the loader says another number.
 pub const UDP_FLOWS_DEFAULT: u32 = 262_144;
 /// Entries of [`FRAGMENTS`]: fragmented packets that are under way at once, at 88 bytes.
 pub const FRAGMENTS_MAX: u32 = 16_384;
@@ -90,10 +113,13 @@ pub const CLUSTER_INTERFACES_MAX: u32 = 64;
 /// Where [`HALVES`] says which half of the settings is live.
 pub const SETTINGS_HALF: u32 = 0;
 
+/// Where [`HALVES`] says which half of the VIPs is live, and how it was filled.
+pub const VIPS_HALF: u32 = 1;
+
 /// Where [`HALVES`] says which half of a table is live.
 #[inline(always)]
 pub const fn table_half(table: u32) -> u32 {
-    table + 1
+    table + 2
 }
 
 /// Words of [`SLOT_WORDS`] for that many tables.
@@ -105,6 +131,55 @@ pub const fn slot_words(tables: u32) -> u32 {
 #[inline(always)]
 pub const fn slot_word(table: u32, half: u32, slot: u32) -> u32 {
     (table * 2 + half) * SLOTS + slot
+}
+
+/// Words of a set of IPv4 flows.
+pub type FlowSet = [u64; SET_WORDS_V4];
+
+/// Words of a set of IPv6 flows.
+pub type FlowSetV6 = [u64; SET_WORDS_V6];
+
+/// Bytes of Ethernet before a benchmark's packets.
+pub const LINK_BYTES: usize = crate::headers::ETHERNET_BYTES;
+
+/// The same with a VLAN tag.
+pub const TAGGED_LINK_BYTES: usize = LINK_BYTES + crate::headers::VLAN_TAG_BYTES;
+
+/// Bytes of a frame up to what a benchmark leaves alone: Ethernet, IPv6 and GUE.
+pub const BENCH_LINK_BYTES: usize = 14 + 64;
+
+/// What a benchmark's frames are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Bench {
+    /// Flows that the frames are of, by turns; 1: nothing is changed.
+    pub flows: u32,
+    /// Whose turn it is.
+    pub next: u32,
+    /// Where the last four bytes of the client's address stand, whose last three say which flow it is.
+    pub client_at: u32,
+    /// Bytes that the floor puts before the packet: those of an outer header.
+    pub grow_bytes: u32,
+    /// Bytes that it takes away first.
+    pub shrink_bytes: u32,
+    /// Bytes of the frame's start that are put back after each run: those of Ethernet and what a node put around the packet.
+    pub restored_bytes: u32,
+    /// Bytes of the frame before a run.
+    pub frame_bytes: u32,
+    /// The frame's start.
+    pub start: [u16; BENCH_LINK_BYTES / 2],
+    /// Zero: the struct has no padding.
+    pub zero: u16,
+}
+
+/// A node in [`NODES`]: both halves of its entry, and which one is live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct NodeCell {
+    /// 0 or 1; read once for each look.
+    pub half: u64,
+    /// The entries. One without a cookie is none.
+    pub entries: [NodeEntry; 2],
 }
 
 /// A hardware address, as the words of an Ethernet header, and a zero.
@@ -159,7 +234,9 @@ pub struct Count {
 const _: () = assert!(size_of::<Settings>() == 72);
 const _: () = assert!(size_of::<VipKey>() == 24);
 const _: () = assert!(size_of::<VipEntry>() == 16);
+const _: () = assert!(size_of::<VipCell>() == 40);
 const _: () = assert!(size_of::<NodeEntry>() == 64);
+const _: () = assert!(size_of::<NodeCell>() == 136);
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<FlowEntry>() == 16);
 const _: () = assert!(size_of::<FragmentKey>() == 40);
@@ -169,13 +246,13 @@ const _: () = assert!(size_of::<Slot>() == 8);
 const _: () = assert!(size_of::<Address>() == 16);
 const _: () = assert!(size_of::<NodeId>() == 2);
 const _: () = assert!(size_of::<Count>() == 16);
+const _: () = assert!(size_of::<Bench>() == 108);
 
 /// Lets aya copy these types to and from maps.
 #[cfg(feature = "aya")]
 mod pod {
     use super::{
-        Address, Budget, Count, FlowEntry, FlowKey, FragmentEntry, FragmentKey, NodeEntry, Settings, Slot,
-        VipEntry, VipKey,
+        Address, Bench, Budget, Count, FragmentEntry, FragmentKey, NodeEntry, Settings, Slot, VipCell,
     };
 
     macro_rules! pod {
@@ -189,17 +266,15 @@ mod pod {
 
     pod!(
         Address,
+        Bench,
         Budget,
         Count,
-        FlowEntry,
-        FlowKey,
         FragmentEntry,
         FragmentKey,
         NodeEntry,
         Settings,
         Slot,
-        VipEntry,
-        VipKey
+        VipCell
     );
 }
 

@@ -11,8 +11,8 @@ use crate::gue::{self, Gue};
 use crate::headers::{
     ETHERNET_BYTES, Ethernet, Ipv4, Ipv6, PROTOCOL_UDP, UDP_BYTES, Udp, VLAN_TAG_BYTES, VlanTag,
 };
-use crate::node::{NodeEntry, Settings};
 use crate::parse::{Family, Network};
+use crate::vip::Address;
 
 /// Times that a packet may be sent from node to node: to the owner of its slot, and to each of two previous owners.
 ///
@@ -29,9 +29,10 @@ pub const OUTER_TTL: u8 = 64;
 const _: () = assert!(HOPS_MAX <= HOPS_MASK);
 
 /// What is put around a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// UDP and GUE within IP.
+    #[default]
     Gue,
     /// IP.
     Ipip,
@@ -52,12 +53,14 @@ impl Format {
 }
 
 /// Where a packet goes next, and in what.
-#[derive(Clone, Copy, Debug)]
-pub struct Hop<'t> {
-    /// This node.
-    pub from: &'t Settings,
-    /// That node.
-    pub to: &'t NodeEntry,
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hop {
+    /// This node, by an address of the outer header's family.
+    pub from: Address,
+    /// That node, by the same.
+    pub to: Address,
+    /// What this node proves itself with.
+    pub cookie: u64,
     /// The next hop's hardware address.
     pub mac: [u16; 3],
     /// What is put around the packet.
@@ -92,7 +95,7 @@ pub fn send<F: Frame>(
     frame: &mut F,
     packet: &Network,
     arrived: Option<Outer>,
-    hop: &Hop<'_>,
+    hop: &Hop,
 ) -> Result<(), OutOfBounds> {
     let link = match arrived {
         None => LinkHeader::read(frame, packet.header_at)?,
@@ -118,12 +121,7 @@ pub fn decapsulate<F: Frame>(frame: &mut F, outer: Outer, inner: Family) -> Resu
 
 /// Puts `hop`'s outer header before the packet. What stands in the place of the link header is overwritten.
 #[inline(always)]
-fn wrap<F: Frame>(
-    frame: &mut F,
-    link: LinkHeader,
-    packet: &Network,
-    hop: &Hop<'_>,
-) -> Result<(), OutOfBounds> {
+fn wrap<F: Frame>(frame: &mut F, link: LinkHeader, packet: &Network, hop: &Hop) -> Result<(), OutOfBounds> {
     let at = link.bytes;
     let outer_family = match hop.format {
         Format::L2 => packet.family,
@@ -148,7 +146,7 @@ fn wrap<F: Frame>(
                 Format::Ipip => hop.hops,
                 _ => 0,
             };
-            let [source, destination] = [hop.from.address.ipv4_words(), hop.to.address.ipv4_words()];
+            let [source, destination] = [hop.from.ipv4_words(), hop.to.ipv4_words()];
             let bytes = bytes + Family::V4.header_bytes();
             let header = Ipv4::new(bytes, protocol, hop.ttl, source, destination);
             frame.write(at, header.marked(packet.traffic_class, identification))?;
@@ -158,7 +156,7 @@ fn wrap<F: Frame>(
                 Format::Ipip => hop.entropy << 2 | hop.hops,
                 _ => hop.entropy,
             };
-            let header = Ipv6::new(bytes, protocol, hop.ttl, hop.from.address_v6, hop.to.address_v6);
+            let header = Ipv6::new(bytes, protocol, hop.ttl, hop.from, hop.to);
             frame.write(at, header.labelled(packet.traffic_class, label))?;
         }
     }
@@ -166,7 +164,7 @@ fn wrap<F: Frame>(
         let at = at + hop.outer.header_bytes();
         let ports = [gue::source_port(hop.entropy).to_be(), gue::PORT.to_be()];
         frame.write(at, Udp::new(ports, gue::BYTES - UDP_BYTES + packet.total_bytes))?;
-        let header = Gue::new(packet.family.protocol(), hop.hops, hop.from.cookie);
+        let header = Gue::new(packet.family.protocol(), hop.hops, hop.cookie);
         frame.write(at + UDP_BYTES, header)?;
     }
     Ok(())

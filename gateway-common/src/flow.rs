@@ -4,6 +4,8 @@ use crate::headers::TcpFlags;
 use crate::node::NodeId;
 use crate::vip::Address;
 
+pub mod set;
+
 /// How long a connection is still steered by its entry after a FIN passed, in nanoseconds.
 ///
 /// As long as Linux keeps TIME_WAIT: the other side may still be sending.

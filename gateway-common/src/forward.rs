@@ -6,17 +6,18 @@
 
 mod arrive;
 mod candidates;
+mod end;
 mod remembered;
 mod send;
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use crate::encap;
+use crate::encap::{self, Hop};
 use crate::frame::Frame;
-use crate::hash::{self, Spread};
+use crate::hash;
 use crate::headers::{Ethernet, PROTOCOL_TCP};
 use crate::icmp;
-use crate::node::{NodeId, Settings};
+use crate::node::Settings;
 use crate::parse::{self, About, Matter, Network};
 use crate::tables::{Socket, Tables};
 use crate::verdict::{Action, Fate, Reason, Verdict};
@@ -24,6 +25,7 @@ use crate::vip::{TableId, VipEntry, VipFlags, VipId, VipKey};
 
 use arrive::Arrival;
 use candidates::Slots;
+use end::End;
 
 pub use candidates::{HEARD_NS, LEASE_NS};
 
@@ -47,11 +49,27 @@ pub struct Notes {
     entropy: u16,
     /// Its VIP.
     vip: VipId,
+    /// Where it is sent, and in what.
+    hop: Hop,
+    /// The longest packet that would have fitted, if it did not, in bytes.
+    mtu: u16,
+}
+
+impl Notes {
+    /// Where a packet is sent that is sent on, and in what.
+    pub fn hop(&self) -> &Hop {
+        &self.hop
+    }
+
+    /// The longest packet that would have fitted, where one did not, in bytes.
+    pub fn mtu(&self) -> u16 {
+        self.mtu
+    }
 }
 
 /// Decides what becomes of a frame.
 #[inline(always)]
-pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T, notes: &mut Notes) -> Verdict<'t> {
+pub fn decide<F: Frame, T: Tables>(frame: &F, tables: &T, notes: &mut Notes) -> Verdict {
     // Parse.
     let link = match parse::link(frame) {
         Ok(link) => link,
@@ -64,6 +82,8 @@ pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T, notes: &mut Not
         end,
         entropy,
         vip: vip_id,
+        hop,
+        mtu,
     } = notes;
     if let Err(reason) = parse::network(frame, link.network_at, link.ether_type, packet) {
         return Verdict::early(reason);
@@ -105,15 +125,16 @@ pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T, notes: &mut Not
     }
 
     // Find where it ends: here, or at the node that owns it.
-    let spread = hash::spread(settings.hash_key, vip, &about.flow);
+    let hash = hash::of_flow(settings.hash_key, &about.flow);
+    *entropy = hash as u16;
     *end = match vip {
-        Some(vip) => steer(frame, tables, settings, packet, about, *arrival, vip, spread),
-        None => unknown_inside(tables, settings, *arrival, spread),
+        Some(vip) => steer(frame, tables, settings, packet, about, *arrival, vip, hash),
+        None => unknown_inside(tables, settings, about, *arrival),
     };
-    *entropy = spread.entropy;
     *vip_id = vip.map_or(VipId(0), |vip| vip.id);
     step();
-    send::end(tables, settings, packet, *arrival, *entropy, *vip_id, *end)
+    let way = send::Way { hop, mtu };
+    send::end(tables, settings, packet, *arrival, *entropy, *vip_id, *end, way)
 }
 
 /// Between two steps: what was noted is read again behind it, not carried over in registers.
@@ -123,74 +144,6 @@ pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T, notes: &mut Not
 #[inline(always)]
 fn step() {
     compiler_fence(Ordering::SeqCst);
-}
-
-/// Where the way of a packet ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
-    /// Nowhere.
-    #[default]
-    Nowhere,
-    /// At this node's stack.
-    Here,
-    /// At another node.
-    Node,
-}
-
-/// The end of the way of a packet.
-///
-/// No enum with fields: of those that a variant lacks the compiler copies what was never written, and the verifier
-/// refuses that.
-#[derive(Clone, Copy, Debug)]
-struct End {
-    place: Place,
-    /// The other node.
-    node: NodeId,
-    /// Why.
-    reason: Reason,
-    /// Why, if it came from another node and ends here.
-    from_node: Reason,
-}
-
-impl Default for End {
-    fn default() -> Self {
-        Self::nowhere(Reason::NoOwner)
-    }
-}
-
-impl End {
-    /// At this node's stack: for the first reason if it came from a client, for the second if from a node.
-    #[inline(always)]
-    const fn here(reason: Reason, from_node: Reason) -> Self {
-        Self {
-            place: Place::Here,
-            node: NodeId::NOBODY,
-            reason,
-            from_node,
-        }
-    }
-
-    /// At another node.
-    #[inline(always)]
-    const fn at(node: NodeId, reason: Reason) -> Self {
-        Self {
-            place: Place::Node,
-            node,
-            reason,
-            from_node: reason,
-        }
-    }
-
-    /// Nowhere.
-    #[inline(always)]
-    const fn nowhere(reason: Reason) -> Self {
-        Self {
-            place: Place::Nowhere,
-            node: NodeId::NOBODY,
-            reason,
-            from_node: reason,
-        }
-    }
 }
 
 /// Finds the owner of a packet for a VIP: at the director by what is remembered, else by the slot; and whether that is
@@ -208,19 +161,27 @@ fn steer<F: Frame, T: Tables>(
     about: &About,
     arrival: Option<Arrival>,
     vip: &VipEntry,
-    spread: Spread,
+    hash: u64,
 ) -> End {
-    let slots = Slots::read(tables, vip.table, spread);
     let is_tcp = about.flow.protocol == u16::from(PROTOCOL_TCP);
     let opens = about.flags.opens();
     let known = match (about.matter, arrival) {
         (Matter::LaterFragment, _) => remembered::fragment_owner(tables, settings, packet),
         (_, Some(_)) => None,
         (Matter::Segment | Matter::Error, None) if is_tcp => {
-            remembered::flow_owner(tables, settings, about, opens)
+            remembered::flow_owner(tables, settings, about, hash, opens)
         }
         (_, None) => remembered::named_node(frame, tables, settings, packet, about, vip)
-            .or_else(|| remembered::udp_flow_owner(tables, settings, about)),
+            .or_else(|| remembered::udp_flow_owner(tables, settings, about, hash)),
+    };
+    // Most packets are of a flow that is known to be another node's: those need no slot.
+    let slots = match known {
+        Some((owner, _)) if owner != settings.node => Slots::unread(),
+        _ => Slots::read(
+            tables,
+            vip.table,
+            hash::spread(settings.hash_key, Some(vip), &about.flow),
+        ),
     };
     let (owner, reason) = match (known, arrival) {
         (Some(known), _) => known,
@@ -232,7 +193,7 @@ fn steer<F: Frame, T: Tables>(
         return End::nowhere(Reason::NoOwner);
     }
     if opens && arrival.is_none() {
-        remembered::remember(tables, &about.flow, owner);
+        remembered::remember(tables, &about.flow, hash, owner);
     }
     let is_for_here = owner == settings.node;
     let has_no_hop_left = arrival.is_some_and(|arrival| arrival.hops >= encap::HOPS_MAX);
@@ -244,9 +205,9 @@ fn steer<F: Frame, T: Tables>(
         };
     }
 
-    // Mine? Then the stack gets it. A flow that no table knows may have been accepted here before its slot moved away; a
-    // flow that a table knows needs no look at the sockets.
-    let looks = is_for_here || (known.is_none() && !opens);
+    // Mine? Then the stack gets it. A flow that no table knows may have been accepted here before its slot moved away, if
+    // the slot does not say who had it all the time; a flow that a table knows needs no look at the sockets.
+    let looks = is_for_here || (known.is_none() && !opens && slots.may_be_known(settings));
     let socket = match (looks, is_tcp) {
         (false, _) => Socket::None,
         (true, true) => tables.tcp_socket(frame, packet, about).for_segment(about.flags),
@@ -254,7 +215,7 @@ fn steer<F: Frame, T: Tables>(
     };
     let is_new_datagram = about.matter == Matter::Datagram && arrival.is_none() && known.is_none();
     if is_new_datagram && socket != Socket::Connection {
-        remembered::remember_datagram(tables, settings, about, owner);
+        remembered::remember_datagram(tables, settings, about, hash, owner);
     }
     if !is_for_here && socket != Socket::Connection {
         return End::at(owner, reason);
@@ -296,9 +257,10 @@ fn steer<F: Frame, T: Tables>(
 fn unknown_inside<T: Tables>(
     tables: &T,
     settings: &Settings,
+    about: &About,
     arrival: Option<Arrival>,
-    spread: Spread,
 ) -> End {
+    let spread = hash::spread(settings.hash_key, None, &about.flow);
     let slots = Slots::read(tables, TABLE_OF_ALL, spread);
     match arrival.and_then(|arrival| slots.who_knows(settings, &arrival)) {
         Some(node) => End::at(node, Reason::ToNodeThatKnows),
@@ -310,10 +272,10 @@ fn unknown_inside<T: Tables>(
 ///
 /// The reason changes only where the frame has no headroom.
 #[inline(always)]
-pub fn apply<F: Frame>(frame: &mut F, verdict: &mut Verdict<'_>, notes: &Notes) -> Fate {
+pub fn apply<F: Frame>(frame: &mut F, verdict: &mut Verdict, notes: &Notes) -> Fate {
     let packet = &notes.packet;
     let outer = notes.arrival.and_then(|arrival| arrival.outer);
-    let done = match &verdict.action {
+    let done = match verdict.action {
         Action::Pass => return Fate::Pass,
         Action::Drop => return Fate::Drop,
         Action::Decapsulate => match outer {
@@ -321,9 +283,9 @@ pub fn apply<F: Frame>(frame: &mut F, verdict: &mut Verdict<'_>, notes: &Notes) 
             // Nothing is around it.
             None => return Fate::Pass,
         },
-        Action::Send(hop) => encap::send(frame, packet, outer, hop),
+        Action::Send => encap::send(frame, packet, outer, &notes.hop),
         Action::AnswerEcho => icmp::answer_echo(frame, packet),
-        Action::AnswerTooBig(mtu) => icmp::answer_too_big(frame, packet, *mtu),
+        Action::AnswerTooBig => icmp::answer_too_big(frame, packet, notes.mtu),
     };
     if done.is_err() {
         verdict.reason = Reason::NoHeadroom;
@@ -374,12 +336,12 @@ fn vip_of<'t, T: Tables>(tables: &'t T, about: &About) -> Option<&'t VipEntry> {
 
 /// What becomes of a packet that is about no flow, or whose flow cannot be read.
 #[inline(always)]
-fn not_understood<'t, T: Tables>(
-    tables: &'t T,
+fn not_understood<T: Tables>(
+    tables: &T,
     packet: &Network,
     arrival: Option<Arrival>,
     reason: Reason,
-) -> Verdict<'t> {
+) -> Verdict {
     match (reason, arrival) {
         (Reason::NotAVip, None) => Verdict::early(Reason::NotAVip),
         (Reason::NotAVip, Some(_)) => Verdict::early(Reason::UnknownVipInside),

@@ -68,6 +68,15 @@ impl Gue {
         ])
     }
 
+    /// Its bytes, as they stand on the wire.
+    pub fn bytes(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        for (two, word) in bytes.chunks_exact_mut(2).zip(self.0) {
+            two.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
     /// What is inside; a header of another kind, or with anything that nodes do not write, holds nothing.
     #[inline(always)]
     pub fn inside(&self) -> Inside {

@@ -67,27 +67,38 @@ impl SipHash {
 }
 
 /// Where a flow falls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spread {
-    hash: u64,
-    /// 16 bits that tell flows apart on the way between nodes.
-    pub entropy: u16,
-}
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spread(u64);
 
 impl Spread {
     /// The number from 0 to `slots - 1` on which the flow falls.
     #[inline(always)]
     pub fn slot(self, slots: u32) -> u32 {
-        (((self.hash >> 32) * u64::from(slots)) >> 32) as u32
+        (((self.0 >> 32) * u64::from(slots)) >> 32) as u32
     }
 
     /// Where it falls next if nobody can be sent there: as good as a new hash, without the key's cost.
     #[inline(always)]
     pub fn again(self) -> Self {
         // Multiplying by an odd number loses nothing; the rotation brings low bits up, where `slot` looks.
-        let hash = self.hash.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
-        Self { hash, ..self }
+        Self(self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31))
     }
+}
+
+/// The hash of a flow under that key, by which its table finds it and ways between nodes tell it apart; no slot depends on
+/// it.
+///
+/// Two multiplications: every packet of a flow pays for it, also where the slot need not be known. Who could guess the key
+/// would at worst make flows forget each other.
+#[inline(always)]
+pub const fn of_flow(key: [u64; 2], flow: &FlowKey) -> u64 {
+    let [high, low] = flow.source.halves();
+    let [to_high, to_low] = flow.destination.halves();
+    let ports = (flow.ports[0] as u64) << 16 | flow.ports[1] as u64;
+    let mut hash = (low ^ high.rotate_left(23) ^ key[0]).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^= hash >> 32;
+    hash = (hash ^ to_low.rotate_left(17) ^ to_high ^ ports ^ key[1]).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash ^ hash >> 29
 }
 
 /// Where a flow falls under that key; of no VIP, by the client alone.
@@ -107,11 +118,7 @@ pub fn spread(key: [u64; 2], vip: Option<&VipEntry>, flow: &FlowKey) -> Spread {
         }
     }
     let hash = hash.write(last).finish();
-    Spread {
-        hash,
-        // With the client's port, so that connections that `ip-hash` keeps together still take different ways.
-        entropy: hash as u16 ^ flow.ports[0],
-    }
+    Spread(hash)
 }
 
 /// A salt from what all nodes know of a VIP: its address and protocol.

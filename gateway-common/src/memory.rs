@@ -183,19 +183,19 @@ impl Tables for MemoryTables {
         !self.foreign_interface
     }
 
-    fn flow(&self, key: &FlowKey) -> Option<FlowEntry> {
+    fn flow(&self, key: &FlowKey, _hash: u64) -> Option<FlowEntry> {
         self.flows.borrow().get(key).copied()
     }
 
-    fn remember(&self, key: &FlowKey, entry: FlowEntry) {
+    fn remember(&self, key: &FlowKey, _hash: u64, entry: FlowEntry) {
         self.flows.borrow_mut().insert(*key, entry);
     }
 
-    fn udp_flow(&self, key: &FlowKey) -> Option<FlowEntry> {
+    fn udp_flow(&self, key: &FlowKey, _hash: u64) -> Option<FlowEntry> {
         self.udp_flows.borrow().get(key).copied()
     }
 
-    fn remember_udp(&self, key: &FlowKey, entry: FlowEntry) {
+    fn remember_udp(&self, key: &FlowKey, _hash: u64, entry: FlowEntry) {
         self.udp_flows.borrow_mut().insert(*key, entry);
     }
 

@@ -49,6 +49,12 @@ impl NodeEntry {
     /// nothing is sent to it.
     pub const FORMER: u32 = 0;
 
+    /// Whether there is a node at all: an array is full of zeroes.
+    #[inline(always)]
+    pub const fn is_there(&self) -> bool {
+        self.cookie != 0
+    }
+
     /// Whether it is a member.
     #[inline(always)]
     pub const fn is_member(&self) -> bool {

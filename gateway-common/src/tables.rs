@@ -42,7 +42,7 @@ impl Socket {
 
 /// The maps, the clock and the sockets of a node.
 ///
-/// Entries are handed out by reference: none is changed in place, only swapped, and it lives as long as the run.
+/// Entries are handed out by reference: none is changed in place while a packet may read it, and it lives as long as the run.
 pub trait Tables {
     /// What the program knows of its node; `None` before user space wrote it.
     fn settings(&self) -> Option<&Settings>;
@@ -68,17 +68,17 @@ pub trait Tables {
     /// Whether the frame came in by an interface that nodes are reached by.
     fn is_cluster_interface(&self) -> bool;
 
-    /// What is remembered of a TCP flow.
-    fn flow(&self, key: &FlowKey) -> Option<FlowEntry>;
+    /// What is remembered of a TCP flow; its hash is [`crate::hash::of_flow`].
+    fn flow(&self, key: &FlowKey, hash: u64) -> Option<FlowEntry>;
 
     /// Remembers a TCP flow, or its new phase. Where the table is full, another flow is forgotten.
-    fn remember(&self, key: &FlowKey, entry: FlowEntry);
+    fn remember(&self, key: &FlowKey, hash: u64, entry: FlowEntry);
 
     /// What is remembered of a UDP flow.
-    fn udp_flow(&self, key: &FlowKey) -> Option<FlowEntry>;
+    fn udp_flow(&self, key: &FlowKey, hash: u64) -> Option<FlowEntry>;
 
     /// Remembers a UDP flow. Where the table is full, another flow is forgotten.
-    fn remember_udp(&self, key: &FlowKey, entry: FlowEntry);
+    fn remember_udp(&self, key: &FlowKey, hash: u64, entry: FlowEntry);
 
     /// What is remembered of a fragmented packet.
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry>;

@@ -1,12 +1,12 @@
 //! What was decided for a packet, and why.
 
-use crate::encap::Hop;
 use crate::node::NodeId;
 use crate::vip::VipId;
 
-/// What becomes of a frame. What was noted of it says the rest.
-#[derive(Clone, Copy, Debug)]
-pub enum Action<'t> {
+/// What becomes of a frame. What was noted of it says the rest ([`crate::forward::Notes`]): of an enum with fields the
+/// compiler copies what was never written, and the verifier refuses that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
     /// The stack gets it as it is.
     Pass,
     /// Nobody gets it.
@@ -14,11 +14,11 @@ pub enum Action<'t> {
     /// The stack gets what another node put something around.
     Decapsulate,
     /// Another node gets it: a client's packet with something put around it, or what a node sent with something else.
-    Send(Hop<'t>),
+    Send,
     /// The sender gets an echo reply.
     AnswerEcho,
-    /// The sender learns the length of the longest packet that would have fitted, in bytes.
-    AnswerTooBig(u16),
+    /// The sender learns the length of the longest packet that would have fitted.
+    AnswerTooBig,
 }
 
 /// What the kernel does with the frame once the action is done.
@@ -34,9 +34,9 @@ pub enum Fate {
 
 /// What was decided for a packet.
 #[derive(Clone, Copy, Debug)]
-pub struct Verdict<'t> {
+pub struct Verdict {
     /// What becomes of it.
-    pub action: Action<'t>,
+    pub action: Action,
     /// Why; each reason has one counter.
     pub reason: Reason,
     /// Its VIP, as far as it got.
@@ -177,10 +177,10 @@ reasons! {
 /// Number of reasons, and of their counters.
 pub const REASONS: u32 = Reason::ALL.len() as u32;
 
-impl<'t> Verdict<'t> {
+impl Verdict {
     /// A verdict for a packet for that VIP.
     #[inline(always)]
-    pub fn of(vip: VipId, action: Action<'t>, reason: Reason) -> Self {
+    pub fn of(vip: VipId, action: Action, reason: Reason) -> Self {
         Self {
             action,
             reason,

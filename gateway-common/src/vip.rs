@@ -2,6 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub mod table;
+
 /// An address of either family, in the network's order; IPv4 stands as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
 ///
 /// Two words, not sixteen bytes: what does not fit into registers lies on the kernel program's small stack.
@@ -18,6 +20,33 @@ impl Address {
     pub const fn from_ipv4_words(words: [u16; 2]) -> Self {
         let m = Self::MAPPED;
         Self::from_words([m[0], m[1], m[2], m[3], m[4], m[5], words[0], words[1]])
+    }
+
+    /// From an IPv4 address as it stands in memory.
+    #[inline(always)]
+    pub const fn from_ipv4(address: u32) -> Self {
+        const PREFIX: u64 = join(0, 0xffff, 0, 0);
+        if cfg!(target_endian = "little") {
+            Self([0, PREFIX | (address as u64) << 32])
+        } else {
+            Self([0, PREFIX | address as u64])
+        }
+    }
+
+    /// From its two halves.
+    #[inline(always)]
+    pub const fn from_halves(halves: [u64; 2]) -> Self {
+        Self(halves)
+    }
+
+    /// An IPv4 address as it stands in memory; meaningless for IPv6.
+    #[inline(always)]
+    pub const fn ipv4(&self) -> u32 {
+        if cfg!(target_endian = "little") {
+            (self.0[1] >> 32) as u32
+        } else {
+            self.0[1] as u32
+        }
     }
 
     /// From the eight words of an IPv6 header.

@@ -1,10 +1,14 @@
 //! A frame between the pointers that the kernel gives, each access compared with the frame's end.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_csum_diff;
 use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use gateway_common::frame::{Frame, HEADERS_BYTES_MAX, OutOfBounds, Wire};
+
+use crate::words;
 
 /// The frame of one run of the program.
 pub struct XdpFrame<'a> {
@@ -32,6 +36,15 @@ impl<'a> XdpFrame<'a> {
         Some(start as *mut H)
     }
 
+    /// Adds so many bytes of unknown content before the start.
+    ///
+    /// # Errors
+    /// There is no such headroom.
+    #[inline(always)]
+    pub fn grow_by(&mut self, bytes: usize) -> Result<(), OutOfBounds> {
+        self.adjust(-(bytes as i32))
+    }
+
     #[inline(always)]
     fn adjust(&mut self, delta: i32) -> Result<(), OutOfBounds> {
         // SAFETY: the context is the one that the kernel called us with. All pointers into the frame are made anew at
@@ -52,9 +65,11 @@ impl Frame for XdpFrame<'_> {
     #[inline(always)]
     fn read<H: Wire>(&self, at: usize) -> Option<H> {
         let pointer = self.pointer::<H>(at)?;
-        // SAFETY: `pointer` was compared with the end of the frame. Headers are made of 16-bit words, and the kernel
-        // and all offsets of headers are even.
-        Some(unsafe { *pointer })
+        let mut header = MaybeUninit::<H>::uninit();
+        // SAFETY: `pointer` was compared with the end of the frame, and `header` is as long as what is copied.
+        unsafe { words::load(pointer.cast(), header.as_mut_ptr().cast(), size_of::<H>()) };
+        // SAFETY: all of it was written, and every pattern is a value of a `Wire` type.
+        Some(unsafe { header.assume_init() })
     }
 
     #[inline(always)]
@@ -69,8 +84,14 @@ impl Frame for XdpFrame<'_> {
     #[inline(always)]
     fn write<H: Wire>(&mut self, at: usize, header: H) -> Result<(), OutOfBounds> {
         let pointer = self.pointer::<H>(at).ok_or(OutOfBounds)?;
-        // SAFETY: as in `read`.
-        unsafe { *pointer = header };
+        // SAFETY: as in `read`, the other way.
+        unsafe {
+            words::store(
+                pointer.cast(),
+                core::ptr::from_ref(&header).cast(),
+                size_of::<H>(),
+            )
+        };
         Ok(())
     }
 

@@ -3,8 +3,10 @@
 //! It decides nothing: the entry point asks `forward::decide`, does what it says, and counts the reason. For the host
 //! only a stub exists, so that plain `cargo build`, `clippy` and `test --workspace` pass with a stable toolchain.
 
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
+#[cfg(target_arch = "bpf")]
+mod bench;
 #[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
@@ -13,6 +15,8 @@ mod maps;
 mod program;
 #[cfg(target_arch = "bpf")]
 mod sockets;
+#[cfg(target_arch = "bpf")]
+mod words;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {

@@ -1,14 +1,18 @@
 //! The maps, and `Tables` over them. Names and sizes are those of `gateway_common::abi`.
 
+use core::cell::Cell;
+
 use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::programs::XdpContext;
 use gateway_common::abi::{
-    self, Budget, CLUSTER_INTERFACES_MAX, Count, FLOWS_DEFAULT, FRAGMENTS_MAX, MacKey, NODES_MAX, TABLES_MAX,
-    UDP_FLOWS_DEFAULT, VIP_ENTRIES_MAX, VIPS_MAX,
+    self, Budget, CLUSTER_INTERFACES_MAX, Count, FLOWS_DEFAULT, FRAGMENTS_MAX, FlowSet, FlowSetV6, MacKey,
+    NODES_MAX, NodeCell, TABLES_MAX, UDP_FLOWS_DEFAULT, VIPS_MAX,
 };
+use gateway_common::flow::set::{self, Key, Words};
 use gateway_common::flow::{FlowEntry, FlowKey};
 use gateway_common::forward::Notes;
 use gateway_common::fragment::{FragmentEntry, FragmentKey};
@@ -18,6 +22,7 @@ use gateway_common::node::{NodeEntry, NodeId, Settings};
 use gateway_common::parse::{About, Network};
 use gateway_common::tables::{Socket, Tables};
 use gateway_common::verdict::{REASONS, Verdict};
+use gateway_common::vip::table::{CELLS, VipCell, VipHalf};
 use gateway_common::vip::{Address, TableId, VipEntry, VipKey};
 
 use crate::sockets;
@@ -25,13 +30,13 @@ use crate::sockets;
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(2, 0);
 
+#[map]
+static VIPS: Array<VipCell> = Array::with_max_entries(2 * CELLS, BPF_F_MMAPABLE);
+
+#[map]
+static NODES: Array<NodeCell> = Array::with_max_entries(NODES_MAX + 1, BPF_F_MMAPABLE);
+
 // Not preallocated: then an update swaps one entry for another, and no reader sees half of it.
-#[map]
-static VIPS: HashMap<VipKey, VipEntry> = HashMap::with_max_entries(VIP_ENTRIES_MAX, BPF_F_NO_PREALLOC);
-
-#[map]
-static NODES: HashMap<u32, NodeEntry> = HashMap::with_max_entries(NODES_MAX, BPF_F_NO_PREALLOC);
-
 #[map]
 static NODE_ADDRESSES: HashMap<Address, u32> = HashMap::with_max_entries(2 * NODES_MAX, BPF_F_NO_PREALLOC);
 
@@ -41,14 +46,30 @@ static SLOT_WORDS: Array<u64> = Array::with_max_entries(abi::slot_words(TABLES_M
 #[map]
 static HALVES: Array<u32> = Array::with_max_entries(abi::table_half(TABLES_MAX), BPF_F_MMAPABLE);
 
+// Mapped by nobody: but such an array begins with a page, so that its sets lie on as few lines of the cache as they can.
 #[map]
-static FLOWS: LruHashMap<FlowKey, FlowEntry> = LruHashMap::with_max_entries(FLOWS_DEFAULT, 0);
+static FLOWS: Array<FlowSet> = Array::with_max_entries(set::sets_v4(FLOWS_DEFAULT), BPF_F_MMAPABLE);
+
+#[map]
+static FLOWS_V6: Array<FlowSetV6> = Array::with_max_entries(set::sets_v6(FLOWS_DEFAULT), BPF_F_MMAPABLE);
+
+#[map]
+static UDP_FLOWS: Array<FlowSet> = Array::with_max_entries(set::sets_v4(UDP_FLOWS_DEFAULT), BPF_F_MMAPABLE);
+
+#[map]
+static UDP_FLOWS_V6: Array<FlowSetV6> =
+    Array::with_max_entries(set::sets_v6(UDP_FLOWS_DEFAULT), BPF_F_MMAPABLE);
+
+/// Flows of TCP that there are sets for; the loader writes it with the sizes of the maps.
+#[unsafe(no_mangle)]
+static FLOWS_MAX: u32 = FLOWS_DEFAULT;
+
+/// The same of UDP.
+#[unsafe(no_mangle)]
+static UDP_FLOWS_MAX: u32 = UDP_FLOWS_DEFAULT;
 
 #[map]
 static NODE_MACS: HashMap<MacKey, u32> = HashMap::with_max_entries(2 * NODES_MAX, BPF_F_NO_PREALLOC);
-
-#[map]
-static UDP_FLOWS: LruHashMap<FlowKey, FlowEntry> = LruHashMap::with_max_entries(UDP_FLOWS_DEFAULT, 0);
 
 #[map]
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentEntry> = LruHashMap::with_max_entries(FRAGMENTS_MAX, 0);
@@ -63,7 +84,7 @@ static HEARD: Array<u64> = Array::with_max_entries(NODES_MAX + 1, 0);
 static ERROR_BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
-static NOTES: PerCpuArray<Notes> = PerCpuArray::with_max_entries(1, 0);
+static NOTES: PerCpuArray<RunNotes> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 static CLUSTER_INTERFACES: HashMap<u32, u32> =
@@ -78,25 +99,124 @@ static VIP_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(VIPS_MAX +
 #[map]
 static NODE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(NODES_MAX + 1, 0);
 
+/// What one CPU keeps beside the stack.
+pub struct RunNotes {
+    /// What time it is.
+    pub clock: Clock,
+    /// What is noted while a frame is decided.
+    pub decision: Notes,
+}
+
 /// Where one run of the program notes what it decides by.
 #[inline(always)]
-pub fn notes<'a>() -> Option<&'a mut Notes> {
+pub fn notes<'a>() -> Option<&'a mut RunNotes> {
     let notes = NOTES.get_ptr_mut(0)?;
     // SAFETY: the entry of this CPU, and XDP is not preempted by itself; zeroes are notes, and so is what an earlier run
     // left.
     Some(unsafe { &mut *notes })
 }
 
+/// The time, read from the kernel's clock once in each of its ticks, some milliseconds.
+///
+/// Reading a clock takes longer than all the rest of what a known flow needs, while nothing here is decided by less than a
+/// hundredth of a second. The count of ticks is a load.
+pub struct Clock {
+    tick: Cell<u64>,
+    now_ns: Cell<u64>,
+}
+
+// SAFETY: each CPU has one of its own, and XDP is not preempted by itself.
+unsafe impl Sync for Clock {}
+
+impl Clock {
+    /// Reads the kernel's clock, if a tick has passed since it was read. Once for each frame: the verifier follows both ways
+    /// at every place where it is done.
+    ///
+    /// # Kernel
+    /// 5.5: `bpf_jiffies64`, which the verifier compiles in line.
+    #[inline(always)]
+    pub fn read(&self) {
+        // SAFETY: reads a counter.
+        let tick = unsafe { bpf_jiffies64() };
+        if tick != self.tick.get() {
+            self.tick.set(tick);
+            // SAFETY: reads a clock.
+            self.now_ns.set(unsafe { bpf_ktime_get_boot_ns() });
+        }
+    }
+}
+
+/// A set of flows in a map, whose words are read and written whole.
+struct SetAt(*mut u64);
+
+impl Words for SetAt {
+    #[inline(always)]
+    fn load(&self, index: usize) -> u64 {
+        // SAFETY: `index` is one of the set's words: the verifier checks it.
+        let at = unsafe { self.0.add(index) };
+        // SAFETY: aligned, within the map's value, and read as one word, which another CPU may write.
+        unsafe { at.read_volatile() }
+    }
+
+    #[inline(always)]
+    fn store(&self, index: usize, word: u64) {
+        // SAFETY: as in `load`.
+        let at = unsafe { self.0.add(index) };
+        // SAFETY: as in `load`; what two CPUs write at once matches no flow.
+        unsafe { at.write_volatile(word) };
+    }
+}
+
 /// The maps, as one run of the program sees them.
 pub struct KernelTables<'a> {
     context: &'a XdpContext,
+    clock: &'a Clock,
 }
 
 impl<'a> KernelTables<'a> {
     /// The maps, and the sockets of the namespace that the frame came in by.
     #[inline(always)]
-    pub fn new(context: &'a XdpContext) -> Self {
-        Self { context }
+    pub fn new(context: &'a XdpContext, clock: &'a Clock) -> Self {
+        Self { context, clock }
+    }
+
+    #[inline(always)]
+    fn known(
+        &self,
+        v4: &Array<FlowSet>,
+        v6: &Array<FlowSetV6>,
+        flows: u32,
+        key: &FlowKey,
+        hash: u64,
+    ) -> Option<FlowEntry> {
+        let now = || self.now_ns();
+        if key.source.is_ipv4() {
+            let set = v4.get_ptr_mut(set::set_of(hash, set::sets_v4(flows)))?;
+            set::find(&SetAt(set.cast()), &Key::<2>::words(key), now)
+        } else {
+            let set = v6.get_ptr_mut(set::set_of(hash, set::sets_v6(flows)))?;
+            set::find(&SetAt(set.cast()), &Key::<5>::words(key), now)
+        }
+    }
+
+    #[inline(always)]
+    fn note(
+        &self,
+        v4: &Array<FlowSet>,
+        v6: &Array<FlowSetV6>,
+        flows: u32,
+        key: &FlowKey,
+        hash: u64,
+        entry: FlowEntry,
+    ) {
+        let now = self.now_ns();
+        if key.source.is_ipv4() {
+            if let Some(set) = v4.get_ptr_mut(set::set_of(hash, set::sets_v4(flows))) {
+                set::put(&SetAt(set.cast()), &Key::<2>::words(key), entry, hash, now);
+            }
+        } else if let Some(set) = v6.get_ptr_mut(set::set_of(hash, set::sets_v6(flows))) {
+            set::put(&SetAt(set.cast()), &Key::<5>::words(key), entry, hash, now);
+        }
     }
 }
 
@@ -111,8 +231,10 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn vip(&self, key: &VipKey) -> Option<&VipEntry> {
-        // SAFETY: entries are never changed in place, only swapped, and live until the run ends.
-        unsafe { VIPS.get(key) }
+        let half = VipHalf(*HALVES.get(abi::VIPS_HALF)?);
+        let [first, second] = half.places(key);
+        let entry = VIPS.get(first)?.entry(key);
+        entry.or_else(|| VIPS.get(second)?.entry(key))
     }
 
     #[inline(always)]
@@ -128,19 +250,24 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn node(&self, id: NodeId) -> Option<&NodeEntry> {
-        // SAFETY: as for `vip`.
-        unsafe { NODES.get(u32::from(id.0)) }
+        let cell = NODES.get_ptr(u32::from(id.0))?;
+        // SAFETY: a word of the map's value, written whole by user space.
+        let half = unsafe { (&raw const (*cell).half).read_volatile() };
+        // SAFETY: the half that is live is not written while a packet may read it.
+        let entries = unsafe { &(*cell).entries };
+        let entry = if half & 1 == 0 { &entries[0] } else { &entries[1] };
+        entry.is_there().then_some(entry)
     }
 
     #[inline(always)]
     fn node_at(&self, address: &Address) -> Option<NodeId> {
-        // SAFETY: as for `vip`.
+        // SAFETY: entries are never changed in place, only swapped, and live until the run ends.
         unsafe { NODE_ADDRESSES.get(address) }.map(|id| NodeId(*id as u16))
     }
 
     #[inline(always)]
     fn node_with(&self, mac: [u16; 3]) -> Option<NodeId> {
-        // SAFETY: as for `vip`.
+        // SAFETY: as for `node_at`.
         unsafe { NODE_MACS.get(abi::mac_key(mac)) }.map(|id| NodeId(*id as u16))
     }
 
@@ -152,47 +279,41 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn flow(&self, key: &FlowKey) -> Option<FlowEntry> {
-        // SAFETY: an entry that is reused while it is read can name a node that did not accept this flow; that node
-        // knows no socket for it and sends the packet on by its slot.
-        unsafe { FLOWS.get(key) }.copied()
+    fn flow(&self, key: &FlowKey, hash: u64) -> Option<FlowEntry> {
+        self.known(&FLOWS, &FLOWS_V6, flows_max(), key, hash)
     }
 
     #[inline(always)]
-    fn remember(&self, key: &FlowKey, entry: FlowEntry) {
-        // Fails only where another CPU holds the bucket: the packet is steered all the same, and the flow is
-        // remembered with its next one that opens or ends it.
-        let _is_remembered = FLOWS.insert(key, entry, u64::from(BPF_ANY)).is_ok();
+    fn remember(&self, key: &FlowKey, hash: u64, entry: FlowEntry) {
+        self.note(&FLOWS, &FLOWS_V6, flows_max(), key, hash, entry);
     }
 
     #[inline(always)]
-    fn udp_flow(&self, key: &FlowKey) -> Option<FlowEntry> {
-        // SAFETY: as for `flow`; the datagram goes to a node that has not seen its flow.
-        unsafe { UDP_FLOWS.get(key) }.copied()
+    fn udp_flow(&self, key: &FlowKey, hash: u64) -> Option<FlowEntry> {
+        self.known(&UDP_FLOWS, &UDP_FLOWS_V6, udp_flows_max(), key, hash)
     }
 
     #[inline(always)]
-    fn remember_udp(&self, key: &FlowKey, entry: FlowEntry) {
-        // As for `remember`; the next datagram tries again.
-        let _is_remembered = UDP_FLOWS.insert(key, entry, u64::from(BPF_ANY)).is_ok();
+    fn remember_udp(&self, key: &FlowKey, hash: u64, entry: FlowEntry) {
+        self.note(&UDP_FLOWS, &UDP_FLOWS_V6, udp_flows_max(), key, hash, entry);
     }
 
     #[inline(always)]
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry> {
-        // SAFETY: as for `flow`; the fragment is lost with its packet.
+        // SAFETY: an entry that is reused while it is read can name another packet's node; the fragment is lost with its
+        // packet.
         unsafe { FRAGMENTS.get(key) }.copied()
     }
 
     #[inline(always)]
     fn remember_fragment(&self, key: &FragmentKey, entry: FragmentEntry) {
-        // As for `remember`; the rest of the packet goes by addresses.
+        // Fails only where another CPU holds the bucket: the rest of the packet goes by addresses.
         let _is_remembered = FRAGMENTS.insert(key, entry, u64::from(BPF_ANY)).is_ok();
     }
 
     #[inline(always)]
     fn now_ns(&self) -> u64 {
-        // SAFETY: reads a clock.
-        unsafe { bpf_ktime_get_boot_ns() }
+        self.clock.now_ns.get()
     }
 
     #[inline(always)]
@@ -234,9 +355,22 @@ impl Tables for KernelTables<'_> {
     }
 }
 
+/// What the loader wrote; a compiler that knew the word of the object would put that in.
+#[inline(always)]
+fn flows_max() -> u32 {
+    // SAFETY: a word of this program.
+    unsafe { (&raw const FLOWS_MAX).read_volatile() }
+}
+
+#[inline(always)]
+fn udp_flows_max() -> u32 {
+    // SAFETY: as above.
+    unsafe { (&raw const UDP_FLOWS_MAX).read_volatile() }
+}
+
 /// Counts a verdict by reason, VIP and node.
 #[inline(always)]
-pub fn count(verdict: &Verdict<'_>, bytes: u64) {
+pub fn count(verdict: &Verdict, bytes: u64) {
     add(&REASON_COUNTS, verdict.reason as u32, bytes);
     if verdict.vip.0 != 0 {
         add(&VIP_COUNTS, u32::from(verdict.vip.0), bytes);

@@ -1,4 +1,4 @@
-//! The two programs of the object: the one that steers, and one that passes everything.
+//! The programs of the object that are attached: the one that steers, and one that passes everything.
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
@@ -14,21 +14,28 @@ use crate::maps::{self, KernelTables};
 /// Steers a frame: asks what becomes of it, does it, counts it.
 #[xdp]
 pub fn gateway(context: XdpContext) -> u32 {
-    let mut frame = XdpFrame::new(&context);
+    steer(&context)
+}
+
+/// Steers a frame, and says what the kernel does with it.
+#[inline(always)]
+pub fn steer(context: &XdpContext) -> u32 {
+    let mut frame = XdpFrame::new(context);
     let bytes = frame.len() as u64;
-    let tables = KernelTables::new(&context);
     let Some(notes) = maps::notes() else {
         // The map has this entry on every CPU.
         return xdp_action::XDP_ABORTED;
     };
-    let mut verdict = forward::decide(&frame, &tables, notes);
-    let fate = forward::apply(&mut frame, &mut verdict, notes);
+    notes.clock.read();
+    let tables = KernelTables::new(context, &notes.clock);
+    let mut verdict = forward::decide(&frame, &tables, &mut notes.decision);
+    let fate = forward::apply(&mut frame, &mut verdict, &notes.decision);
     maps::count(&verdict, bytes);
     match fate {
         Fate::Pass => xdp_action::XDP_PASS,
         Fate::Transmit => xdp_action::XDP_TX,
         Fate::Drop => {
-            log_refusal(&context, verdict.reason);
+            log_refusal(context, verdict.reason);
             xdp_action::XDP_DROP
         }
     }

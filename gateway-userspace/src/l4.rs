@@ -11,6 +11,7 @@ mod descriptors;
 pub mod desired;
 pub mod error;
 pub mod explain;
+pub mod flows;
 pub mod interfaces;
 pub mod kernel_log;
 pub mod loader;

@@ -8,3 +8,4 @@ pub mod packet_rows;
 pub mod packets;
 pub mod resilience;
 pub mod servers;
+pub mod speed;

@@ -118,7 +118,7 @@ fn owners(steering: SteeringCode, cases: &[Case]) -> Vec<NodeId> {
     kernel
         .carry_out(&[
             Step::SwapTable(table, slots_of_view.clone()),
-            Step::PutVip(key, vip),
+            Step::SwapVips(vec![(key, Some(vip))]),
         ])
         .expect("the tables");
     let mut pure = pure::tables();

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `scenario` (what is measured), `subject` (who), `stage` (where), then how: `turn`, `load`, `routes`,
 //! `memory`, `instructions`; `targets` judges, `report` says it. How each figure is taken, and why so, is told in
-//! `docs/performance.md`. `resilience` is another measurement with the same report. `training` is the load by which `release` makes a profile, with the same means.
+//! `docs/performance.md`. `resilience` and `l4` are other measurements with the same report. `training` is the load by which `release` makes a profile, with the same means.
 
 mod accounts;
 mod backend;
@@ -11,6 +11,7 @@ mod envoy;
 mod files;
 mod generator;
 mod instructions;
+mod l4;
 mod load;
 mod memory;
 mod open_loop;
@@ -70,6 +71,10 @@ pub enum What {
     ///
     /// Takes some 50 minutes on a quiet machine, and some 20 more where the release is not built yet. Exits as `l7` does.
     Resilience(resilience::Options),
+    /// What the kernel program costs a packet, over a program that does nothing and one that decides nothing (needs root)
+    ///
+    /// Takes some ten minutes, and some more where the lab is not built yet. Exits as `l7` does.
+    L4(l4::Options),
 }
 
 /// How it is measured.
@@ -132,6 +137,7 @@ pub fn bench(what: &What) -> Result<ExitCode> {
     match what {
         What::L7(options) => l7(&root, options),
         What::Resilience(options) => resilience::bench(&root, options),
+        What::L4(options) => l4::bench(&root, options),
     }
 }
 

@@ -45,6 +45,27 @@ impl Slots {
         }
     }
 
+    /// None was read: of a packet that goes to another node by what is remembered of its flow.
+    #[inline(always)]
+    pub(super) fn unread() -> Self {
+        Self {
+            table: TableId(0),
+            half: 0,
+            spread: Spread::default(),
+            slot: Slot::default(),
+        }
+    }
+
+    /// Whether this node may have accepted a connection of the slot: it owned it at some time that the slot tells of, or
+    /// before so many others that the slot cannot tell.
+    #[inline(always)]
+    pub(super) fn may_be_known(&self, settings: &Settings) -> bool {
+        let slot = self.slot;
+        slot.owner() == settings.node
+            || slot.previous() == settings.node
+            || !slot.second_previous().is_nobody()
+    }
+
     /// Who takes a new connection: the owner; or, if it is lost, the owner of another slot that is not.
     #[inline(always)]
     pub(super) fn owner<T: Tables>(&self, tables: &T, settings: &Settings) -> (NodeId, Reason) {

@@ -19,12 +19,13 @@ pub(super) fn flow_owner<T: Tables>(
     tables: &T,
     settings: &Settings,
     about: &About,
+    hash: u64,
     opens: bool,
 ) -> Option<(NodeId, Reason)> {
     if opens {
         return None;
     }
-    let entry = tables.flow(&about.flow)?;
+    let entry = tables.flow(&about.flow, hash)?;
     if entry.phase != FlowPhase::OPEN && !entry.is_live(tables.now_ns()) {
         return None;
     }
@@ -37,6 +38,7 @@ pub(super) fn flow_owner<T: Tables>(
     if phase != entry.phase {
         tables.remember(
             &about.flow,
+            hash,
             FlowEntry {
                 phase,
                 since_ns: tables.now_ns(),
@@ -50,11 +52,11 @@ pub(super) fn flow_owner<T: Tables>(
 /// Remembers the owner of a connection that opens. Whoever is nobody's gets no entry; nor whose owner is a former member,
 /// which a slot may name until the next table is live: nothing may go on going there for that.
 #[inline(always)]
-pub(super) fn remember<T: Tables>(tables: &T, flow: &FlowKey, owner: NodeId) {
+pub(super) fn remember<T: Tables>(tables: &T, flow: &FlowKey, hash: u64, owner: NodeId) {
     if let Some(node) = tables.node(owner)
         && node.is_member()
     {
-        tables.remember(flow, FlowEntry::new(owner, node.incarnation, 0));
+        tables.remember(flow, hash, FlowEntry::new(owner, node.incarnation, 0));
     }
 }
 
@@ -84,8 +86,9 @@ pub(super) fn udp_flow_owner<T: Tables>(
     tables: &T,
     settings: &Settings,
     about: &About,
+    hash: u64,
 ) -> Option<(NodeId, Reason)> {
-    let entry = tables.udp_flow(&about.flow)?;
+    let entry = tables.udp_flow(&about.flow, hash)?;
     let now = tables.now_ns();
     let idle_ns = entry.idle_ns(now);
     if idle_ns >= settings.udp_idle_ns
@@ -97,6 +100,7 @@ pub(super) fn udp_flow_owner<T: Tables>(
     if idle_ns >= UDP_REFRESH_NS && about.matter == Matter::Datagram {
         tables.remember_udp(
             &about.flow,
+            hash,
             FlowEntry {
                 since_ns: now,
                 ..entry
@@ -108,7 +112,13 @@ pub(super) fn udp_flow_owner<T: Tables>(
 
 /// Remembers the owner of a UDP flow that no table knew, at the director; as for `remember`.
 #[inline(always)]
-pub(super) fn remember_datagram<T: Tables>(tables: &T, settings: &Settings, about: &About, owner: NodeId) {
+pub(super) fn remember_datagram<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    about: &About,
+    hash: u64,
+    owner: NodeId,
+) {
     if settings.udp_idle_ns == 0 {
         return;
     }
@@ -116,7 +126,7 @@ pub(super) fn remember_datagram<T: Tables>(tables: &T, settings: &Settings, abou
         && node.is_member()
     {
         let entry = FlowEntry::new(owner, node.incarnation, tables.now_ns());
-        tables.remember_udp(&about.flow, entry);
+        tables.remember_udp(&about.flow, hash, entry);
     }
 }
 

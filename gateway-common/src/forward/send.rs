@@ -1,8 +1,8 @@
 //! The end of the packet's way: this node's stack, another node, or nowhere.
 
 use super::arrive::Arrival;
+use super::end::{End, Place};
 use super::remembered::fragment_key;
-use super::{End, Place};
 use crate::encap::{Format, Hop, OUTER_TTL};
 use crate::fragment::FragmentEntry;
 use crate::node::{EncapsulationCode, NodeEntry, NodeId, Settings};
@@ -11,17 +11,28 @@ use crate::tables::Tables;
 use crate::verdict::{Action, Reason, Verdict};
 use crate::vip::VipId;
 
+/// Where it is noted how a packet is sent on.
+pub(super) struct Way<'n> {
+    pub(super) hop: &'n mut Hop,
+    pub(super) mtu: &'n mut u16,
+}
+
 /// The verdict for a packet that ends there.
 #[inline(always)]
-pub(super) fn end<'t, T: Tables>(
-    tables: &'t T,
-    settings: &'t Settings,
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one step of `decide`; a struct would only rename its locals"
+)]
+pub(super) fn end<T: Tables>(
+    tables: &T,
+    settings: &Settings,
     packet: &Network,
     arrival: Option<Arrival>,
     entropy: u16,
     vip: VipId,
     end: End,
-) -> Verdict<'t> {
+    noted: Way<'_>,
+) -> Verdict {
     let End {
         place,
         node: to,
@@ -41,8 +52,8 @@ pub(super) fn end<'t, T: Tables>(
         Place::Node => {}
     }
     note_first_fragment(tables, packet, to);
-    let (action, reason) = match send(tables, settings, packet, arrival, entropy, to) {
-        Ok(action @ Action::AnswerTooBig(_)) => (action, Reason::TooBigAnswered),
+    let (action, reason) = match send(tables, settings, packet, arrival, entropy, to, noted) {
+        Ok(action @ Action::AnswerTooBig) => (action, Reason::TooBigAnswered),
         Ok(action) => (action, reason),
         Err(reason) => (Action::Drop, reason),
     };
@@ -56,14 +67,15 @@ pub(super) fn end<'t, T: Tables>(
 
 /// Sends the packet to another node; or tells its sender that it is too long.
 #[inline(always)]
-fn send<'t, T: Tables>(
-    tables: &'t T,
-    settings: &'t Settings,
+fn send<T: Tables>(
+    tables: &T,
+    settings: &Settings,
     packet: &Network,
     arrival: Option<Arrival>,
     entropy: u16,
     to: NodeId,
-) -> Result<Action<'t>, Reason> {
+    noted: Way<'_>,
+) -> Result<Action, Reason> {
     let node = tables.node(to).ok_or(Reason::UnknownOwner)?;
     let format = match (settings.encapsulation, arrival) {
         (EncapsulationCode::IPIP, _) => Format::Ipip,
@@ -85,18 +97,21 @@ fn send<'t, T: Tables>(
     // An outer header cannot say more than that.
     let mtu = node.mtu(outer).unwrap_or(u16::MAX as usize);
     if packet.total_bytes + format.bytes(outer) > mtu && format != Format::L2 {
-        return too_big(tables, packet, arrival, mtu.saturating_sub(format.bytes(outer)));
+        *noted.mtu = mtu.saturating_sub(format.bytes(outer)) as u16;
+        return too_big(tables, packet, arrival);
     }
-    Ok(Action::Send(Hop {
-        from: settings,
-        to: node,
+    *noted.hop = Hop {
+        from: *settings.address(outer),
+        to: *node.address(outer),
+        cookie: settings.cookie,
         mac,
         format,
         outer,
         hops,
         ttl,
         entropy,
-    }))
+    };
+    Ok(Action::Send)
 }
 
 /// By which family's outer header, and which hardware address: the packet's own family where both nodes have it.
@@ -124,18 +139,13 @@ fn way(
 /// Tells the client what would have fitted. Between nodes nobody can be told, and of a fragment without ports or an ICMP
 /// error nobody is (RFC 1122, 3.2.2).
 #[inline(always)]
-fn too_big<'t, T: Tables>(
-    tables: &T,
-    packet: &Network,
-    arrival: Option<Arrival>,
-    mtu: usize,
-) -> Result<Action<'t>, Reason> {
+fn too_big<T: Tables>(tables: &T, packet: &Network, arrival: Option<Arrival>) -> Result<Action, Reason> {
     let may_be_told =
         arrival.is_none() && packet.fragment != Fragment::Later && parse::is_steered(packet.protocol);
     if !may_be_told || !tables.may_send_error() {
         return Err(Reason::TooBigUnanswered);
     }
-    Ok(Action::AnswerTooBig(mtu as u16))
+    Ok(Action::AnswerTooBig)
 }
 
 /// Remembers where the first fragment of a packet goes, so that the rest can follow.

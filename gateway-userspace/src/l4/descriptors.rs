@@ -11,7 +11,7 @@ use gateway_common::abi;
 use super::L4Error;
 
 /// What is read: all that `forward::decide` asks for.
-const READ: [&str; 12] = [
+const READ: [&str; 14] = [
     abi::SETTINGS,
     abi::VIPS,
     abi::NODES,
@@ -22,7 +22,9 @@ const READ: [&str; 12] = [
     abi::HALVES,
     abi::LEASE,
     abi::FLOWS,
+    abi::FLOWS_V6,
     abi::UDP_FLOWS,
+    abi::UDP_FLOWS_V6,
     abi::HEARD,
 ];
 

@@ -69,16 +69,17 @@ pub enum End {
 pub fn decide(question: &Question, tables: &impl Tables) -> Decided {
     let traced = Traced::new(tables);
     let frame = frame(question);
-    let verdict = forward::decide(&frame, &traced, &mut Notes::default());
+    let mut notes = Notes::default();
+    let verdict = forward::decide(&frame, &traced, &mut notes);
     let end = match verdict.action {
         Action::Pass => End::Pass,
         Action::Drop => End::Drop,
-        Action::Send(hop) => End::Send {
+        Action::Send => End::Send {
             to: verdict.node,
-            format: hop.format,
-            outer: hop.outer,
+            format: notes.hop().format,
+            outer: notes.hop().outer,
         },
-        Action::AnswerTooBig(bytes) => End::TooBig(bytes),
+        Action::AnswerTooBig => End::TooBig(notes.mtu()),
         Action::Decapsulate | Action::AnswerEcho => End::Else,
     };
     let (reason, vip) = (verdict.reason, verdict.vip);

@@ -11,10 +11,12 @@ use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use gateway_common::abi;
 use gateway_common::verdict::REASONS;
+use gateway_common::vip::table::CELLS;
 
 use super::counters::Counters;
 use super::descriptors::Descriptors;
 use super::explain::Reader;
+use super::flows::FlowLimits;
 use super::interfaces::{Attached, Mode};
 use super::maps::Maps;
 use super::pins::Pins;
@@ -50,14 +52,16 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
     if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
         return Err(L4Error::NoBtf);
     }
+    let limits = FlowLimits {
+        tcp: config.flow_table_entries,
+        udp: config.udp_flow_table_entries,
+    };
     let sizes = [
-        (abi::FLOWS, config.flow_table_entries),
-        (abi::UDP_FLOWS, config.udp_flow_table_entries),
         (abi::SLOT_WORDS, abi::slot_words(config.tables)),
         (abi::HALVES, abi::table_half(config.tables)),
         // Those below are constants of this version; another one may have pinned others.
-        (abi::VIPS, abi::VIP_ENTRIES_MAX),
-        (abi::NODES, abi::NODES_MAX),
+        (abi::VIPS, 2 * CELLS),
+        (abi::NODES, abi::NODES_MAX + 1),
         (abi::FRAGMENTS, abi::FRAGMENTS_MAX),
         (abi::HEARD, abi::NODES_MAX + 1),
         (abi::REASON_COUNTS, REASONS),
@@ -69,6 +73,7 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
         reused = Reused::Pinned;
         if !sizes
             .iter()
+            .chain(&limits.sets())
             .all(|(name, entries)| has_entries(pins, name, *entries))
         {
             tracing::warn!("the sizes of the maps have changed: the flow table and the counters start anew");
@@ -86,6 +91,7 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
     for (name, entries) in sizes {
         loader.map_max_entries(name, entries);
     }
+    limits.apply(&mut loader);
     for (name, path) in &paths {
         loader.map_pin_path(name, path);
     }

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use gateway_common::maglev::Slot;
+use aya::Pod;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Bytes between the elements of an array map.
@@ -79,30 +79,48 @@ impl Mapped {
         Some(word.load(Ordering::Relaxed))
     }
 
-    /// Writes as many words from `start` on; `false` if there are not that many, and then none.
+    /// Writes values, each of whole words, from the word `start` on; `false` if there are not that many words, and then
+    /// none.
     ///
-    /// Nobody may read them meanwhile: they are of the half of a table that is not live, and the grace period since it
-    /// was is over. `flip` makes them seen.
+    /// Nobody may read them meanwhile: they are of a half that is not live, and the grace period since it was is over.
+    /// `flip` makes them seen.
     #[must_use]
-    pub fn store_all(&mut self, start: usize, values: &[Slot]) -> bool {
+    pub fn store_all<T: Pod>(&mut self, start: usize, values: &[T]) -> bool {
+        const { assert!(size_of::<T>().is_multiple_of(STRIDE_BYTES)) };
         let fits = start
-            .checked_add(values.len())
+            .checked_add(size_of_val(values) / STRIDE_BYTES)
             .is_some_and(|end| end <= self.words);
         if !fits {
             return false;
         }
         // SAFETY: `start` lies within the words that are mapped, as was just compared.
         let to = unsafe { self.start.add(start) };
-        // SAFETY: a slot is a word; the words from `to` on are mapped, and `values` is memory of this process alone.
+        // SAFETY: the words from `to` on are mapped, as many as `values` has, which is memory of this process alone.
         unsafe {
             to.as_ptr()
-                .cast::<Slot>()
+                .cast::<T>()
                 .copy_from_nonoverlapping(values.as_ptr(), values.len())
         };
         true
     }
 
-    /// Flips a half word, after all that was stored before; `false` if there is no such word.
+    /// Reads a value of whole words at the word `start`; `None` if there are not that many words.
+    ///
+    /// It may be half of a change, where another process writes: for what is read before anything is written, and for
+    /// explanations.
+    pub fn load_all<T: Pod>(&self, start: usize) -> Option<T> {
+        const { assert!(size_of::<T>().is_multiple_of(STRIDE_BYTES)) };
+        let end = start.checked_add(size_of::<T>() / STRIDE_BYTES)?;
+        if end > self.words {
+            return None;
+        }
+        // SAFETY: `start` lies within the words that are mapped, as was just compared.
+        let from = unsafe { self.start.add(start) };
+        // SAFETY: the words from `from` on are mapped, and any bytes are a value of a `Pod` type.
+        Some(unsafe { from.as_ptr().cast::<T>().read_unaligned() })
+    }
+
+    /// Writes a half word, after all that was stored before; `false` if there is no such word.
     #[must_use]
     pub fn flip(&self, index: usize, half: u32) -> bool {
         let Some(word) = self.word(index) else {
@@ -128,5 +146,21 @@ impl Drop for Mapped {
         // SAFETY: the whole of what `new` mapped, and no pointer into it outlives `self`.
         let unmapped = unsafe { munmap(self.start.cast(), self.words * STRIDE_BYTES) };
         debug_assert!(unmapped.is_ok());
+    }
+}
+
+/// Waits until every packet is done that may have read what was live before.
+///
+/// # Kernel
+/// `membarrier(MEMBARRIER_CMD_GLOBAL)` (4.3) waits for an RCU grace period, and XDP runs within one. Where it is
+/// refused, a rest as long as any packet could take does the same.
+pub(super) fn wait_for_readers() {
+    /// Packets take microseconds; this allows for a host that stole the CPU.
+    const REST: std::time::Duration = std::time::Duration::from_millis(20);
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: a system call without pointers.
+    let done = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if done != 0 {
+        std::thread::sleep(REST);
     }
 }

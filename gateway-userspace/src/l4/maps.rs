@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError};
-use gateway_common::abi::{self, MacKey};
+use gateway_common::abi::{self, MacKey, NodeCell};
 use gateway_common::maglev::{SLOTS, Slot};
 use gateway_common::node::{NodeEntry, NodeId, Settings};
+use gateway_common::vip::table::{self, CELLS, VipCell, VipHalf};
 use gateway_common::vip::{Address, TableId, VipEntry, VipKey};
 
 use nix::time::{ClockId, clock_gettime};
@@ -14,14 +15,24 @@ use nix::time::{ClockId, clock_gettime};
 use super::L4Error;
 use super::descriptors::Descriptors;
 use super::desired::Desired;
-use super::mapped::Mapped;
+use super::mapped::{Mapped, wait_for_readers};
 use super::plan::Step;
+
+/// Words of a cell of [`abi::VIPS`].
+const VIP_CELL_WORDS: u32 = (size_of::<VipCell>() / 8) as u32;
+
+/// Words of one half of it.
+const VIP_HALF_WORDS: u32 = CELLS * VIP_CELL_WORDS;
+
+/// Words of a cell of [`abi::NODES`], and of an entry in it.
+const NODE_WORDS: u32 = (size_of::<NodeCell>() / 8) as u32;
+const NODE_ENTRY_WORDS: usize = size_of::<NodeEntry>() / 8;
 
 /// The maps that user space writes.
 pub struct Maps {
     settings: aya::maps::Array<MapData, Settings>,
-    vips: HashMap<MapData, VipKey, VipEntry>,
-    nodes: HashMap<MapData, u32, NodeEntry>,
+    vips: Mapped,
+    nodes: Mapped,
     node_addresses: HashMap<MapData, Address, u32>,
     node_macs: HashMap<MapData, MacKey, u32>,
     cluster_interfaces: HashMap<MapData, u32, u32>,
@@ -60,10 +71,12 @@ impl Maps {
         let slots = map(abi::SLOT_WORDS)?;
         let halves = map(abi::HALVES)?;
         let lease = map(abi::LEASE)?;
+        let vips = map(abi::VIPS)?;
+        let nodes = map(abi::NODES)?;
         Ok(Self {
             settings: typed(map(abi::SETTINGS)?, abi::SETTINGS)?,
-            vips: typed(map(abi::VIPS)?, abi::VIPS)?,
-            nodes: typed(map(abi::NODES)?, abi::NODES)?,
+            vips: mapped(vips, abi::VIPS, 2 * VIP_HALF_WORDS)?,
+            nodes: mapped(nodes, abi::NODES, (abi::NODES_MAX + 1) * NODE_WORDS)?,
             node_addresses: typed(map(abi::NODE_ADDRESSES)?, abi::NODE_ADDRESSES)?,
             node_macs: typed(map(abi::NODE_MACS)?, abi::NODE_MACS)?,
             cluster_interfaces: typed(map(abi::CLUSTER_INTERFACES)?, abi::CLUSTER_INTERFACES)?,
@@ -86,11 +99,6 @@ impl Maps {
                 source,
             }
         };
-        let nodes: Result<BTreeMap<_, _>, _> = self
-            .nodes
-            .iter()
-            .map(|entry| entry.map(|(id, node)| (NodeId(id as u16), node)))
-            .collect();
         let node_addresses: Result<_, _> = self
             .node_addresses
             .iter()
@@ -101,14 +109,38 @@ impl Maps {
             .iter()
             .map(|entry| entry.map(|(mac, id)| (mac, NodeId(id as u16))))
             .collect();
-        let vips: Result<_, _> = self.vips.iter().collect();
         Ok(Desired {
-            nodes: nodes.map_err(read(abi::NODES))?,
+            nodes: self.live_nodes(),
             node_addresses: node_addresses.map_err(read(abi::NODE_ADDRESSES))?,
             node_macs: node_macs.map_err(read(abi::NODE_MACS))?,
-            vips: vips.map_err(read(abi::VIPS))?,
+            vips: self.live_vips(),
             ..Desired::default()
         })
+    }
+
+    fn live_nodes(&self) -> BTreeMap<NodeId, NodeEntry> {
+        let entry = |id: u16| {
+            let at = node_word(NodeId(id));
+            let half = self.nodes.half(at)?.min(1);
+            let entry: NodeEntry = self.nodes.load_all(at + 1 + half as usize * NODE_ENTRY_WORDS)?;
+            entry.is_there().then_some((NodeId(id), entry))
+        };
+        (0..=abi::NODES_MAX as u16).filter_map(entry).collect()
+    }
+
+    fn live_vips(&self) -> std::collections::HashMap<VipKey, VipEntry> {
+        let half = self.vip_half().half();
+        let cells = (0..CELLS).filter_map(|cell| {
+            let cell: VipCell = self
+                .vips
+                .load_all((half * VIP_HALF_WORDS + cell * VIP_CELL_WORDS) as usize)?;
+            cell.content()
+        });
+        cells.collect()
+    }
+
+    fn vip_half(&self) -> VipHalf {
+        VipHalf(self.halves.half(abi::VIPS_HALF as usize).unwrap_or(0))
     }
 
     /// The settings in the half that is live.
@@ -204,10 +236,7 @@ impl Maps {
                 wait_for_readers();
                 Ok(())
             }
-            Step::PutNode(id, node) => self
-                .nodes
-                .insert(u32::from(id.0), node, 0)
-                .map_err(write(abi::NODES)),
+            Step::PutNode(id, node) => self.set_node(*id, node),
             Step::PutNodeAddress(address, id) => self
                 .node_addresses
                 .insert(address, u32::from(id.0), 0)
@@ -225,18 +254,49 @@ impl Maps {
                 self.flip(index, half)
             }
             Step::SwapTable(table, slots) => self.swap_table(*table, slots),
-            Step::PutVip(key, vip) => self.vips.insert(key, vip, 0).map_err(write(abi::VIPS)),
-            Step::RemoveVip(key) => absent_is_fine(self.vips.remove(key)).map_err(write(abi::VIPS)),
+            Step::SwapVips(changes) => self.swap_vips(changes),
             Step::RemoveNodeAddress(address) => {
                 absent_is_fine(self.node_addresses.remove(address)).map_err(write(abi::NODE_ADDRESSES))
             }
             Step::RemoveNodeMac(mac) => {
                 absent_is_fine(self.node_macs.remove(mac)).map_err(write(abi::NODE_MACS))
             }
-            Step::RemoveNode(id) => {
-                absent_is_fine(self.nodes.remove(&u32::from(id.0))).map_err(write(abi::NODES))
+            Step::RemoveNode(id) => self.set_node(*id, &NodeEntry::default()),
+        }
+    }
+
+    /// Writes the half of a node's entry that is not live, and flips.
+    fn set_node(&mut self, id: NodeId, node: &NodeEntry) -> Result<(), L4Error> {
+        let at = node_word(id);
+        let half = 1 - self.nodes.half(at).unwrap_or(0).min(1);
+        let start = at + 1 + half as usize * NODE_ENTRY_WORDS;
+        let written = self.nodes.store_all(start, &[*node]) && self.nodes.flip(at, half);
+        written
+            .then_some(())
+            .ok_or_else(|| out_of_bounds(abi::NODES, u32::from(id.0), abi::NODES_MAX + 1))
+    }
+
+    /// Fills the half of the VIPs that is not live with those of the other one, changed, and flips.
+    fn swap_vips(&mut self, changes: &[(VipKey, Option<VipEntry>)]) -> Result<(), L4Error> {
+        let mut vips = self.live_vips();
+        for (key, entry) in changes {
+            match entry {
+                Some(entry) => drop(vips.insert(*key, *entry)),
+                None => drop(vips.remove(key)),
             }
         }
+        let full = || out_of_bounds(abi::VIPS, vips.len() as u32, abi::VIP_ENTRIES_MAX);
+        if vips.len() > abi::VIP_ENTRIES_MAX as usize {
+            return Err(full());
+        }
+        let mut cells = vec![VipCell::default(); CELLS as usize];
+        let seed = table::fill(&vips, &mut cells).ok_or_else(full)?;
+        let half = 1 - self.vip_half().half();
+        let start = (half * VIP_HALF_WORDS) as usize;
+        if !self.vips.store_all(start, &cells) {
+            return Err(full());
+        }
+        self.flip(abi::VIPS_HALF as usize, VipHalf::new(half, seed).0)
     }
 
     fn swap_table(&mut self, table: TableId, slots: &[Slot]) -> Result<(), L4Error> {
@@ -261,16 +321,23 @@ impl Maps {
     }
 
     fn flip(&self, index: usize, half: u32) -> Result<(), L4Error> {
-        let out_of_bounds = MapError::OutOfBounds {
-            index: index as u32,
-            max_entries: self.halves.len() as u32,
-        };
-        let failed = L4Error::Map {
-            action: "write",
-            map: abi::HALVES,
-            source: out_of_bounds,
-        };
-        self.halves.flip(index, half).then_some(()).ok_or(failed)
+        let flipped = self.halves.flip(index, half);
+        flipped
+            .then_some(())
+            .ok_or_else(|| out_of_bounds(abi::HALVES, index as u32, self.halves.len() as u32))
+    }
+}
+
+/// Where a node's cell begins: its half, then both its entries.
+const fn node_word(id: NodeId) -> usize {
+    id.0 as usize * NODE_WORDS as usize
+}
+
+fn out_of_bounds(map: &'static str, index: u32, max_entries: u32) -> L4Error {
+    L4Error::Map {
+        action: "write",
+        map,
+        source: MapError::OutOfBounds { index, max_entries },
     }
 }
 
@@ -325,21 +392,5 @@ fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         other => other,
-    }
-}
-
-/// Waits until every packet is done that may have read what was live before.
-///
-/// # Kernel
-/// `membarrier(MEMBARRIER_CMD_GLOBAL)` (4.3) waits for an RCU grace period, and XDP runs within one. Where it is
-/// refused, a rest as long as any packet could take does the same.
-fn wait_for_readers() {
-    /// Packets take microseconds; this allows for a host that stole the CPU.
-    const REST: std::time::Duration = std::time::Duration::from_millis(20);
-    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
-    // SAFETY: a system call without pointers.
-    let done = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
-    if done != 0 {
-        std::thread::sleep(REST);
     }
 }

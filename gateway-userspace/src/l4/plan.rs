@@ -21,7 +21,7 @@ use super::desired::Desired;
 pub enum Step {
     /// Waits until no packet reads what was live before.
     Grace,
-    /// Adds a node, or swaps its entry.
+    /// Adds a node, or changes its entry: writes the idle half of it, and flips.
     PutNode(NodeId, NodeEntry),
     /// Adds or changes a node's address.
     PutNodeAddress(Address, NodeId),
@@ -31,10 +31,8 @@ pub enum Step {
     SwapSettings(Settings),
     /// Writes the idle half of a table, and flips.
     SwapTable(TableId, Arc<[Slot]>),
-    /// Adds a VIP, or swaps its entry.
-    PutVip(VipKey, VipEntry),
-    /// Removes a VIP.
-    RemoveVip(VipKey),
+    /// Adds VIPs, changes their entries, or removes them, where there is none: writes the idle half of all, and flips.
+    SwapVips(Vec<(VipKey, Option<VipEntry>)>),
     /// Removes a node's address.
     RemoveNodeAddress(Address),
     /// Removes a node's hardware address.
@@ -51,7 +49,8 @@ pub fn plan(now: &Desired, next: &Desired) -> Vec<Step> {
         .iter()
         .filter(|(id, slots)| now.tables.get(id).is_none_or(|now| !same(now, slots)))
         .collect();
-    if !tables.is_empty() || now.settings != next.settings {
+    if !tables.is_empty() || now.settings != next.settings || now.nodes != next.nodes || now.vips != next.vips
+    {
         // Readers of the half that was live before the last flip must be done before it is written again.
         steps.push(Step::Grace);
     }
@@ -105,29 +104,36 @@ fn steer(steps: &mut Vec<Step>, now: &Desired, next: &Desired, changed: BTreeMap
         for (id, slots) in &ready {
             steps.push(Step::SwapTable(**id, Arc::clone(slots)));
         }
+        let mut changes = Vec::new();
         for (key, vip) in &next.vips {
             if standing.get(key) != Some(vip) && !blocked.contains_key(&vip.table) {
-                steps.push(Step::PutVip(*key, *vip));
+                changes.push((*key, Some(*vip)));
                 standing.insert(*key, *vip);
             }
         }
         for key in now.vips.keys().filter(|key| !next.vips.contains_key(*key)) {
             if standing.remove(key).is_some() {
-                steps.push(Step::RemoveVip(*key));
+                changes.push((*key, None));
             }
-        }
-        if blocked.is_empty() {
-            return;
         }
         let is_left = |(key, entry): &(&VipKey, &mut VipEntry)| {
             blocked.contains_key(&entry.table)
                 && next.vips.get(*key).is_some_and(|next| next.table != entry.table)
         };
-        if ready.is_empty() && blocked.keys().all(|id| left_still(&standing, next, **id)) {
+        if !blocked.is_empty()
+            && ready.is_empty()
+            && blocked.keys().all(|id| left_still(&standing, next, **id))
+        {
             for (key, entry) in standing.iter_mut().filter(is_left) {
                 entry.table = TABLE_OF_ALL;
-                steps.push(Step::PutVip(*key, *entry));
+                changes.push((*key, Some(*entry)));
             }
+        }
+        if !changes.is_empty() {
+            steps.push(Step::SwapVips(changes));
+        }
+        if blocked.is_empty() {
+            return;
         }
         // Whoever read of a VIP that it goes by the table that it has left must be done with that table.
         steps.push(Step::Grace);
@@ -160,11 +166,13 @@ pub fn record(now: &mut Desired, step: &Step) {
         Step::SwapTable(id, slots) => {
             now.tables.insert(*id, Arc::clone(slots));
         }
-        Step::PutVip(key, vip) => {
-            now.vips.insert(*key, *vip);
-        }
-        Step::RemoveVip(key) => {
-            now.vips.remove(key);
+        Step::SwapVips(changes) => {
+            for (key, vip) in changes {
+                match vip {
+                    Some(vip) => drop(now.vips.insert(*key, *vip)),
+                    None => drop(now.vips.remove(key)),
+                }
+            }
         }
         Step::RemoveNodeAddress(address) => {
             now.node_addresses.remove(address);

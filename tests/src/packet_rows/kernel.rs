@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{MapData, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use gateway::l4::flows::FlowLimits;
 use gateway::l4::maps::Maps;
 use gateway::l4::object;
 use gateway_common::abi::{self, Count};
@@ -20,7 +21,10 @@ use super::world::world;
 const OUT_BYTES_MAX: usize = FRAME_BYTES_MAX + 256;
 
 /// Entries of the flow tables: more than anybody writes rows.
-const FLOWS: u32 = 65_536;
+const FLOWS: FlowLimits = FlowLimits {
+    tcp: 65_536,
+    udp: 65_536,
+};
 
 /// Where frames of test runs come in: the namespace's `lo`.
 const INTERFACE: u32 = 1;
@@ -57,11 +61,11 @@ impl Kernel {
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
         let sockets = sockets::open(config)?;
         let world = world(config);
-        let mut object = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        FLOWS.apply(&mut loader);
+        let mut object = loader
             .map_max_entries(abi::SLOT_WORDS, abi::slot_words(world.tables))
             .map_max_entries(abi::HALVES, abi::table_half(world.tables))
-            .map_max_entries(abi::FLOWS, FLOWS)
-            .map_max_entries(abi::UDP_FLOWS, FLOWS)
             .load(object::bytes()?)
             .context("the kernel object does not load")?;
         program(&mut object)?

@@ -75,7 +75,9 @@ pub fn world(config: &Config) -> World {
         }
         put_vip(vip, VipId(index as u16 + 1), table, &mut vips);
     }
-    steps.extend(vips.into_iter().map(|(key, vip)| Step::PutVip(key, vip)));
+    steps.push(Step::SwapVips(
+        vips.into_iter().map(|(key, vip)| (key, Some(vip))).collect(),
+    ));
     World {
         steps,
         tables: tables.len() as u32,

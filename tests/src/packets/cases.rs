@@ -140,18 +140,7 @@ fn flow_of(packet: &Packet) -> FlowKey {
 
 /// What tells a flow for the VIP apart on the way between nodes.
 fn entropy(flow: &FlowKey) -> u16 {
-    let of = |port, protocol| {
-        world::vips()
-            .into_iter()
-            .find(|(key, _)| key.address == flow.destination && key.port == port && key.protocol == protocol)
-            .map(|(_, vip)| vip)
-    };
-    let vip = if flow.ports == [0, 0] {
-        of(0, 0)
-    } else {
-        of(flow.ports[1], flow.protocol).or_else(|| of(0, flow.protocol))
-    };
-    hash::spread(world::settings().hash_key, vip.as_ref(), flow).entropy
+    hash::of_flow(world::settings().hash_key, flow) as u16
 }
 
 /// The way of a packet from node to node.

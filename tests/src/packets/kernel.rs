@@ -1,12 +1,13 @@
 //! The cases in the kernel, by `BPF_PROG_TEST_RUN`, with real sockets in a network namespace of their own.
 
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
+use gateway::l4;
+use gateway::l4::flows::{FlowLimits, Flows, FlowsOf};
 use gateway::l4::maps::Maps;
 use gateway::l4::object;
 use gateway::l4::plan::Step;
@@ -19,7 +20,8 @@ use gateway_common::node::NodeId;
 use gateway_common::verdict::{Fate, Reason};
 use netlink_packet_route::address::AddressHeaderFlags;
 use nix::sched::{CloneFlags, unshare};
-use socket2::{Domain, Protocol, Socket, Type};
+
+use connect::{connect, datagram_socket};
 
 use super::cases::{After, Case, ErrorsLeft, Interface, Outcome, Written};
 use super::world::{
@@ -27,13 +29,21 @@ use super::world::{
     TABLES, Version,
 };
 
+mod connect;
 mod cookie;
 
 /// Longest frame that a case may make.
 const FRAME_BYTES_MAX: usize = 4_096;
 
-/// Entries of each table of flows or fragments: far more than a case leaves there.
-const FLOWS: u32 = 1_024;
+/// Flows that the tables have room for: few, for all sets are looked at after each case.
+const FLOWS: FlowLimits = FlowLimits { tcp: 64, udp: 64 };
+
+/// Entries of the table of fragments: far more than a case leaves there.
+const FRAGMENTS: u32 = 1_024;
+
+/// The kernel program's clock may be behind by a tick of 10 ms, and the times of flows by one of 4 ms: what is older than
+/// that was there before.
+const CLOCK_NS: u64 = 20_000_000;
 
 /// Numbers of nodes whose last signs of life are looked at.
 const NODES: std::ops::RangeInclusive<u16> = 0..=9;
@@ -48,8 +58,8 @@ fn boot_ns() -> Result<u64> {
 pub struct Kernel {
     object: Ebpf,
     maps: Maps,
-    flows: HashMap<MapData, FlowKey, FlowEntry>,
-    udp_flows: HashMap<MapData, FlowKey, FlowEntry>,
+    flows: Flows,
+    udp_flows: Flows,
     fragments: HashMap<MapData, FragmentKey, FragmentEntry>,
     heard: Array<MapData, u64>,
     lease: Array<MapData, u64>,
@@ -72,12 +82,12 @@ impl Kernel {
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
         bring_up_loopback()?;
         let sockets = Sockets::open()?;
-        let mut object = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        FLOWS.apply(&mut loader);
+        let mut object = loader
             .map_max_entries(abi::SLOT_WORDS, abi::slot_words(TABLES))
             .map_max_entries(abi::HALVES, abi::table_half(TABLES))
-            .map_max_entries(abi::FLOWS, FLOWS)
-            .map_max_entries(abi::UDP_FLOWS, FLOWS)
-            .map_max_entries(abi::FRAGMENTS, FLOWS)
+            .map_max_entries(abi::FRAGMENTS, FRAGMENTS)
             .load(object::bytes()?)
             .context("the kernel object does not load")?;
         let program: &mut Xdp = object
@@ -92,10 +102,12 @@ impl Kernel {
         };
         let lease = aya::maps::Map::Array(MapData::from_id(lease.info()?.id())?);
         let maps = Maps::take(&mut object, TABLES)?;
+        let [flows, udp_flows] =
+            [FlowsOf::Tcp, FlowsOf::Udp].map(|of| Flows::open(of, |name| l4::maps::take(&mut object, name)));
         let mut take = |name: &'static str| object.take_map(name).context(name);
         let mut kernel = Self {
-            flows: take(abi::FLOWS)?.try_into()?,
-            udp_flows: take(abi::UDP_FLOWS)?.try_into()?,
+            flows: flows?,
+            udp_flows: udp_flows?,
             fragments: take(abi::FRAGMENTS)?.try_into()?,
             heard: take(abi::HEARD)?.try_into()?,
             lease: lease.try_into()?,
@@ -125,10 +137,8 @@ impl Kernel {
             self.maps
                 .carry_out(&Step::SwapTable(situation.table(), situation.slots().into()))?;
         }
-        for (key, vip) in world::vips() {
-            self.maps.carry_out(&Step::PutVip(key, vip))?;
-        }
-        Ok(())
+        let vips = world::vips().into_iter().map(|(key, vip)| (key, Some(vip)));
+        Ok(self.maps.carry_out(&Step::SwapVips(vips.collect()))?)
     }
 
     /// Fills one table and moves a VIP's port to it.
@@ -159,12 +169,12 @@ impl Kernel {
             .map(|node| Ok((node, self.heard.get(&u32::from(node), 0)?)))
             .collect();
         let after = After::new(
-            self.flows.iter().collect::<Result<Vec<_>, _>>()?.into_iter(),
-            self.udp_flows.iter().collect::<Result<Vec<_>, _>>()?.into_iter(),
+            self.flows.all(began_ns)?.into_iter(),
+            self.udp_flows.all(began_ns)?.into_iter(),
             self.fragments.iter().collect::<Result<Vec<_>, _>>()?.into_iter(),
             heard?.into_iter(),
             |at_ns| {
-                if at_ns >= began_ns {
+                if at_ns + CLOCK_NS > began_ns {
                     Written::Now
                 } else {
                     Written::Before
@@ -196,7 +206,7 @@ impl Kernel {
             self.table_of_all = Some(before.table_of_all);
         }
         let now = boot_ns()?;
-        let at = |age_ns: u64| now.saturating_sub(age_ns);
+        let at = |age_ns: u64| now.saturating_sub(age_ns + CLOCK_NS);
         self.lease.set(0, before.lease_age_ns.map_or(0, at), 0)?;
         for node in NODES {
             let heard = before.heard.iter().find(|(heard, _)| *heard == node);
@@ -212,8 +222,9 @@ impl Kernel {
         };
         let budgets = vec![budget; aya::util::nr_cpus().map_err(|(_, error)| error)?];
         self.budget.set(0, PerCpuValues::try_from(budgets)?, 0)?;
-        fill(&mut self.flows, before.flows(at))?;
-        fill(&mut self.udp_flows, before.udp_flows(at))?;
+        let hash_key = before.settings.unwrap_or_default().hash_key;
+        refill(&mut self.flows, hash_key, before.flows(at), now)?;
+        refill(&mut self.udp_flows, hash_key, before.udp_flows(at), now)?;
         fill(&mut self.fragments, before.fragments(at))
     }
 
@@ -267,6 +278,20 @@ fn counted(before: &[u64], after: &[u64]) -> Result<Reason> {
         [(reason, 1)] => Ok(*reason),
         other => bail!("one packet counted as {other:?}"),
     }
+}
+
+/// Makes a table remember these flows and no others.
+fn refill(
+    flows: &mut Flows,
+    hash_key: [u64; 2],
+    entries: impl Iterator<Item = (FlowKey, FlowEntry)>,
+    now_ns: u64,
+) -> Result<()> {
+    flows.clear()?;
+    for (key, entry) in entries {
+        flows.put(hash_key, &key, entry, now_ns)?;
+    }
+    Ok(())
 }
 
 /// Makes a map hold these entries and no others.
@@ -359,31 +384,6 @@ impl Sockets {
         match version {
             Version::V4 => v4,
             Version::V6 => v6,
-        }
-    }
-}
-
-/// A socket at an address that others may share.
-fn datagram_socket(address: SocketAddr) -> Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_reuse_address(true)?;
-    socket
-        .bind(&address.into())
-        .with_context(|| format!("cannot bind {address}"))?;
-    Ok(socket.into())
-}
-
-/// Connects; tries again for a while, for the kernel routes to a new IPv6 address from a work queue.
-fn connect(from: SocketAddr, to: SocketAddr) -> Result<TcpStream> {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&from.into())?;
-        match socket.connect(&to.into()) {
-            Ok(()) => return Ok(socket.into()),
-            Err(error) if Instant::now() > deadline => return Err(error.into()),
-            Err(_) => std::thread::yield_now(),
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use aya::maps::{Array, HashMap, MapData, MapError};
+use aya::maps::{Array, MapData, MapError};
 use gateway_common::abi;
-use gateway_common::flow::{FlowEntry, FlowKey};
+use gateway_common::flow::FlowKey;
 use gateway_common::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
 use gateway_common::memory::MemoryTables;
 use gateway_common::node::NodeId;
@@ -16,6 +16,7 @@ use crate::config::loops::serves;
 use crate::config::snapshot::{Dataplane, Snapshot, Transport};
 use crate::explain::packet::Question;
 use crate::l4::descriptors::Descriptors;
+use crate::l4::flows::{Flows, FlowsOf};
 use crate::l4::maps::{Maps, now_ns, typed};
 use crate::l4::{DataPlane, L4Error, sockets};
 
@@ -92,12 +93,15 @@ impl Reader {
         for id in tables.nodes.keys() {
             tables.heard.borrow_mut().insert(*id, heard(&stamps, *id)?);
         }
-        let (remembered, name) = match question.protocol {
-            Transport::Tcp => (&tables.flows, abi::FLOWS),
-            Transport::Udp => (&tables.udp_flows, abi::UDP_FLOWS),
+        let (remembered, of) = match question.protocol {
+            Transport::Tcp => (&tables.flows, FlowsOf::Tcp),
+            Transport::Udp => (&tables.udp_flows, FlowsOf::Udp),
         };
-        if let Some(entry) = self.remembered(name, &flow)? {
-            remembered.borrow_mut().insert(flow, entry);
+        if let Some(settings) = &tables.settings {
+            let flows = Flows::open(of, |name| self.descriptors.map(name))?;
+            if let Some(entry) = flows.get(settings.hash_key, &flow, tables.now_ns.get())? {
+                remembered.borrow_mut().insert(flow, entry);
+            }
         }
         let mut socket_unknown = None;
         match sockets::look_up(question.from, question.to, question.protocol) {
@@ -116,15 +120,6 @@ impl Reader {
             socket_unknown,
             ..decide(question, &tables)
         })
-    }
-
-    fn remembered(&self, name: &'static str, flow: &FlowKey) -> Result<Option<FlowEntry>, L4Error> {
-        let map: HashMap<MapData, FlowKey, FlowEntry> = typed(self.descriptors.map(name)?, name)?;
-        match map.get(flow, 0) {
-            Ok(entry) => Ok(Some(entry)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(source) => Err(unread(name)(source)),
-        }
     }
 }
 

@@ -94,23 +94,23 @@ impl<T: Tables> Tables for Traced<'_, T> {
         self.tables.is_cluster_interface()
     }
 
-    fn flow(&self, key: &FlowKey) -> Option<FlowEntry> {
-        let found = self.tables.flow(key);
+    fn flow(&self, key: &FlowKey, hash: u64) -> Option<FlowEntry> {
+        let found = self.tables.flow(key, hash);
         self.note(Look::Flow(found));
         found
     }
 
-    fn remember(&self, _: &FlowKey, entry: FlowEntry) {
+    fn remember(&self, _: &FlowKey, _: u64, entry: FlowEntry) {
         self.note(Look::Remembers(entry.node));
     }
 
-    fn udp_flow(&self, key: &FlowKey) -> Option<FlowEntry> {
-        let found = self.tables.udp_flow(key);
+    fn udp_flow(&self, key: &FlowKey, hash: u64) -> Option<FlowEntry> {
+        let found = self.tables.udp_flow(key, hash);
         self.note(Look::Flow(found));
         found
     }
 
-    fn remember_udp(&self, _: &FlowKey, entry: FlowEntry) {
+    fn remember_udp(&self, _: &FlowKey, _: u64, entry: FlowEntry) {
         self.note(Look::Remembers(entry.node));
     }
 

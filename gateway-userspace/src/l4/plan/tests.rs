@@ -25,13 +25,26 @@ struct Kernel {
     tables: MemoryTables,
     /// Tables of which packets may still read the half that was live: it may not be written, nor nodes removed.
     unfreed: HashSet<TableId>,
+    /// The same of nodes, and of the VIPs.
+    unfreed_nodes: HashSet<NodeId>,
+    unfreed_vips: bool,
 }
 
 impl Kernel {
     fn step(&mut self, step: &Step) {
         match step {
-            Step::Grace => self.unfreed.clear(),
-            Step::PutNode(id, node) => drop(self.tables.nodes.insert(*id, *node)),
+            Step::Grace => {
+                self.unfreed.clear();
+                self.unfreed_nodes.clear();
+                self.unfreed_vips = false;
+            }
+            Step::PutNode(id, node) => {
+                assert!(
+                    self.unfreed_nodes.insert(*id),
+                    "a node's half is written while packets may still read it"
+                );
+                self.tables.nodes.insert(*id, *node);
+            }
             Step::PutNodeAddress(address, id) => drop(self.tables.node_addresses.insert(*address, *id)),
             Step::PutNodeMac(mac, id) => drop(self.tables.node_macs.insert(*mac, *id)),
             Step::SwapSettings(settings) => {
@@ -55,8 +68,18 @@ impl Kernel {
                 halves[half] = slots.to_vec();
                 self.tables.halves.insert(*id, half);
             }
-            Step::PutVip(key, vip) => drop(self.tables.vips.insert(*key, *vip)),
-            Step::RemoveVip(key) => drop(self.tables.vips.remove(key)),
+            Step::SwapVips(changes) => {
+                assert!(
+                    !std::mem::replace(&mut self.unfreed_vips, true),
+                    "the VIPs' half is written while packets may still read it"
+                );
+                for (key, vip) in changes {
+                    match vip {
+                        Some(vip) => drop(self.tables.vips.insert(*key, *vip)),
+                        None => drop(self.tables.vips.remove(key)),
+                    }
+                }
+            }
             Step::RemoveNodeAddress(address) => {
                 assert!(
                     self.unfreed.is_empty(),
@@ -69,6 +92,10 @@ impl Kernel {
                 assert!(
                     self.unfreed.is_empty(),
                     "a node is removed while packets may still go to it"
+                );
+                assert!(
+                    self.unfreed_nodes.insert(*id),
+                    "a node's half is written while packets may still read it"
                 );
                 self.tables.nodes.remove(id);
             }
@@ -230,7 +257,7 @@ fn forwards(tables: &MemoryTables, allowed: &HashMap<VipKey, Vec<NodeId>>) -> Re
             let verdict = decide(&syn(source_port, port), tables, &mut Notes::default());
             let owner = match verdict.action {
                 Action::Pass if verdict.reason == Reason::ListenerHere => ME,
-                Action::Send(_) => verdict.node,
+                Action::Send => verdict.node,
                 _ => return Err(format!("a SYN to {port} ends as {}", verdict.reason.name())),
             };
             let is_allowed = allowed.get(key).is_some_and(|nodes| nodes.contains(&owner));
@@ -251,6 +278,8 @@ fn every_prefix_forwards() {
         let mut kernel = Kernel {
             tables: MemoryTables::default(),
             unfreed: HashSet::new(),
+            unfreed_nodes: HashSet::new(),
+            unfreed_vips: false,
         };
         for port in 80..88_u16 {
             let listener = FlowKey {
@@ -328,9 +357,12 @@ fn vips_that_swap_their_tables_go_by_all_members_meanwhile() {
     let moves: Vec<Option<u32>> = steps
         .iter()
         .filter(|step| !matches!(step, Step::Grace))
-        .map(|step| match step {
-            Step::PutVip(_, vip) => Some(vip.table.0),
-            _ => None,
+        .flat_map(|step| match step {
+            Step::SwapVips(changes) => changes
+                .iter()
+                .map(|(_, vip)| vip.map(|vip| vip.table.0))
+                .collect(),
+            _ => vec![None],
         })
         .collect();
     assert_eq!(moves[..4], [Some(0), Some(0), None, None], "{moves:?}");

@@ -37,7 +37,7 @@ pub fn step(world: &World, at: u8, before: &[u8], headroom: usize, notes: &mut N
     let after = frame.bytes();
     if verdict.reason != decided {
         assert_eq!(verdict.reason, Reason::NoHeadroom);
-        let quotes_too_much = matches!(verdict.action, Action::AnswerTooBig(_)) && before.len() < 22 + 176;
+        let quotes_too_much = matches!(verdict.action, Action::AnswerTooBig) && before.len() < 22 + 176;
         assert!(
             headroom < HEADROOM || quotes_too_much,
             "{} is not done",
@@ -64,7 +64,7 @@ pub fn step(world: &World, at: u8, before: &[u8], headroom: usize, notes: &mut N
             assert_eq!(after, before, "dropped as it came");
             Outcome::Dropped(verdict.reason)
         }
-        (Action::Send(_), Fate::Transmit) => {
+        (Action::Send, Fate::Transmit) => {
             let to = step.sent_to(verdict.node.0);
             if step.is_for_here() {
                 step.relayed(to);
@@ -77,7 +77,7 @@ pub fn step(world: &World, at: u8, before: &[u8], headroom: usize, notes: &mut N
             step.answered_echo();
             Outcome::Answered(after.to_vec())
         }
-        (Action::AnswerTooBig(_), Fate::Transmit) => {
+        (Action::AnswerTooBig, Fate::Transmit) => {
             step.answered_too_big();
             Outcome::Answered(after.to_vec())
         }

@@ -47,20 +47,20 @@ impl Tables for NodeTables {
         self.memory.is_cluster_interface()
     }
 
-    fn flow(&self, key: &FlowKey) -> Option<FlowEntry> {
-        self.memory.flow(key).or_else(|| self.remembered())
+    fn flow(&self, key: &FlowKey, hash: u64) -> Option<FlowEntry> {
+        self.memory.flow(key, hash).or_else(|| self.remembered())
     }
 
-    fn remember(&self, key: &FlowKey, entry: FlowEntry) {
-        self.memory.remember(key, entry);
+    fn remember(&self, key: &FlowKey, hash: u64, entry: FlowEntry) {
+        self.memory.remember(key, hash, entry);
     }
 
-    fn udp_flow(&self, key: &FlowKey) -> Option<FlowEntry> {
-        self.memory.udp_flow(key).or_else(|| self.remembered())
+    fn udp_flow(&self, key: &FlowKey, hash: u64) -> Option<FlowEntry> {
+        self.memory.udp_flow(key, hash).or_else(|| self.remembered())
     }
 
-    fn remember_udp(&self, key: &FlowKey, entry: FlowEntry) {
-        self.memory.remember_udp(key, entry);
+    fn remember_udp(&self, key: &FlowKey, hash: u64, entry: FlowEntry) {
+        self.memory.remember_udp(key, hash, entry);
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry> {

@@ -1,0 +1,172 @@
+//! What a benchmark runs in the place of the program that steers; nothing of it is ever attached to a node's interface.
+//!
+//! `BPF_PROG_TEST_RUN` runs a program on one frame again and again, and does not put the frame back. So `bench` steers
+//! it and then undoes that; `bench_floor` does and undoes the same to the bytes without deciding anything: what is between
+//! the two is what steering costs.
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::macros::{map, xdp};
+use aya_ebpf::maps::PerCpuArray;
+use aya_ebpf::programs::XdpContext;
+use gateway_common::abi::{Bench, LINK_BYTES, TAGGED_LINK_BYTES};
+use gateway_common::frame::{Frame, Opaque};
+
+use crate::frame::XdpFrame;
+use crate::program::steer;
+
+#[map]
+static BENCH: PerCpuArray<Bench> = PerCpuArray::with_max_entries(1, 0);
+
+/// Steers a frame of the next flow, and undoes it.
+#[xdp]
+pub fn bench(context: XdpContext) -> u32 {
+    if !begin(&context) {
+        return xdp_action::XDP_ABORTED;
+    }
+    let action = steer(&context);
+    if undo(&context) {
+        action
+    } else {
+        xdp_action::XDP_ABORTED
+    }
+}
+
+/// Does and undoes what `bench` does to the bytes.
+#[xdp]
+pub fn bench_floor(context: XdpContext) -> u32 {
+    if begin(&context) && act(&context).is_some() && undo(&context) {
+        xdp_action::XDP_TX
+    } else {
+        xdp_action::XDP_ABORTED
+    }
+}
+
+/// Puts zeroes where an outer header would be, takes away what a node put there, and swaps hardware addresses.
+#[inline(always)]
+fn act(context: &XdpContext) -> Option<()> {
+    let bench = bench_entry()?;
+    let mut frame = XdpFrame::new(context);
+    let link: Link = frame.read(0)?;
+    if bench.shrink_bytes > 0 {
+        frame.shrink_head(bench.shrink_bytes as usize).ok()?;
+    }
+    if bench.grow_bytes > 0 {
+        frame.grow_by(bench.grow_bytes as usize).ok()?;
+        // The shortest outer header, and the longer ones.
+        frame.write(LINK_BYTES, Opaque([0; 10])).ok()?;
+        if bench.grow_bytes >= 40 {
+            frame.write(LINK_BYTES + 20, Opaque([0; 10])).ok()?;
+        }
+        if bench.grow_bytes >= 44 {
+            frame.write(LINK_BYTES + 40, Opaque([0; 2])).ok()?;
+        }
+        if bench.grow_bytes >= 64 {
+            frame.write(LINK_BYTES + 44, Opaque([0; 10])).ok()?;
+        }
+    }
+    if bench.grow_bytes | bench.shrink_bytes > 0 {
+        frame.write(0, swapped(link)).ok()?;
+    }
+    Some(())
+}
+
+/// Sends back what it gets, with hardware addresses changed: the least that any program does that sends.
+#[xdp]
+pub fn bench_reflect(context: XdpContext) -> u32 {
+    let mut frame = XdpFrame::new(&context);
+    let Some(link) = frame.read::<Link>(0) else {
+        return xdp_action::XDP_DROP;
+    };
+    let sent = frame.write(0, swapped(link));
+    match sent {
+        Ok(()) => xdp_action::XDP_TX,
+        Err(_) => xdp_action::XDP_DROP,
+    }
+}
+
+/// Ethernet without tags.
+type Link = Opaque<7>;
+
+/// The same with its hardware addresses in each other's place.
+#[inline(always)]
+fn swapped(Opaque([a, b, c, d, e, f, kind]): Link) -> Link {
+    Opaque([d, e, f, a, b, c, kind])
+}
+
+#[inline(always)]
+fn bench_entry<'a>() -> Option<&'a mut Bench> {
+    let bench = BENCH.get_ptr_mut(0)?;
+    // SAFETY: the entry of this CPU, and XDP is not preempted by itself.
+    Some(unsafe { &mut *bench })
+}
+
+/// Makes the frame one of the next flow's. A call, as `undo` is: the stack is for the program that steers.
+#[inline(never)]
+fn begin(context: &XdpContext) -> bool {
+    let Some(bench) = bench_entry() else {
+        return false;
+    };
+    let mut frame = XdpFrame::new(context);
+    bench.frame_bytes = frame.len() as u32;
+    if bench.flows <= 1 {
+        return true;
+    }
+    let next = bench.next;
+    bench.next = if next + 1 < bench.flows { next + 1 } else { 0 };
+    // The first byte stays 10, as in the network 10.0.0.0/8.
+    let words = [(0x0a00 | (next >> 16) as u16).to_be(), (next as u16).to_be()];
+    frame.write(bench.client_at as usize, Opaque(words)).is_ok()
+}
+
+/// Puts back what a run changed.
+#[inline(never)]
+fn undo(context: &XdpContext) -> bool {
+    restore(context).is_some()
+}
+
+#[inline(always)]
+fn restore(context: &XdpContext) -> Option<()> {
+    let bench = bench_entry()?;
+    let mut frame = XdpFrame::new(context);
+    let (before, after) = (bench.frame_bytes as usize, frame.len());
+    if after > before {
+        frame.shrink_head(after - before).ok()?;
+    } else if after < before {
+        frame.grow_by(before - after).ok()?;
+    }
+    let start = &bench.start;
+    frame
+        .write(0, Opaque::<7>(core::array::from_fn(|word| start[word])))
+        .ok()?;
+    if bench.restored_bytes as usize == TAGGED_LINK_BYTES {
+        frame.write(LINK_BYTES, Opaque([start[7], start[8]])).ok()?;
+    } else if bench.restored_bytes as usize > LINK_BYTES {
+        frame
+            .write(
+                LINK_BYTES,
+                Opaque::<10>(core::array::from_fn(|word| start[7 + word])),
+            )
+            .ok()?;
+        frame
+            .write(
+                LINK_BYTES + 20,
+                Opaque::<10>(core::array::from_fn(|word| start[17 + word])),
+            )
+            .ok()?;
+        frame
+            .write(
+                LINK_BYTES + 40,
+                Opaque::<2>(core::array::from_fn(|word| start[27 + word])),
+            )
+            .ok()?;
+        if bench.restored_bytes as usize > LINK_BYTES + 44 {
+            frame
+                .write(
+                    LINK_BYTES + 44,
+                    Opaque::<10>(core::array::from_fn(|word| start[29 + word])),
+                )
+                .ok()?;
+        }
+    }
+    Some(())
+}
