@@ -4,10 +4,11 @@ use crate::flow::{FlowEntry, FlowKey};
 use crate::fragment::{FragmentEntry, FragmentKey};
 use crate::maglev::{SLOTS, Slot};
 use crate::node::{NodeEntry, NodeId, Settings};
+use crate::protection::{Protection, SourceSet, VipBuckets};
 use crate::vip::{Address, VipEntry, VipKey};
 
 /// Changes with every layout or meaning below; pinned maps of another version are not reused.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Name of the program that steers.
 pub const PROGRAM: &str = "gateway";
@@ -49,8 +50,21 @@ pub const VIP_COUNTS: &str = "VIP_COUNTS";
 /// Per-CPU array of [`Count`]s by the node that packets were sent to.
 pub const NODE_COUNTS: &str = "NODE_COUNTS";
 
+/// Array of one [`Protection`].
+pub const PROTECTION: &str = "PROTECTION";
+/// Longest-prefix trie from [`Address`] to the time until which it is denied, in nanoseconds since the boot.
+pub const DENIED: &str = "DENIED";
+/// Longest-prefix trie from [`Address`] to the same; those that it has are never denied.
+pub const ALLOWED: &str = "ALLOWED";
+/// Array of [`SourceSet`]s.
+pub const SOURCES: &str = "SOURCES";
+/// Array of [`VipBuckets`] by VIP.
+pub const VIP_BUCKETS: &str = "VIP_BUCKETS";
+/// Per-CPU array of words: what is counted of packets beside their reasons.
+pub const NOTED_COUNTS: &str = "NOTED_COUNTS";
+
 /// Every map of the program that is pinned, so that it outlives user space.
-pub const PINNED_MAPS: [&str; 17] = [
+pub const PINNED_MAPS: [&str; 23] = [
     SETTINGS,
     VIPS,
     NODES,
@@ -68,6 +82,12 @@ pub const PINNED_MAPS: [&str; 17] = [
     REASON_COUNTS,
     VIP_COUNTS,
     NODE_COUNTS,
+    PROTECTION,
+    DENIED,
+    ALLOWED,
+    SOURCES,
+    VIP_BUCKETS,
+    NOTED_COUNTS,
 ];
 
 /// Entries of [`VIPS`]: addresses times ports, and one or more an address.
@@ -86,6 +106,9 @@ pub const UDP_FLOWS_DEFAULT: u32 = 262_144;
 pub const FRAGMENTS_MAX: u32 = 16_384;
 /// Entries of [`CLUSTER_INTERFACES`].
 pub const CLUSTER_INTERFACES_MAX: u32 = 64;
+
+/// Prefixes of [`DENIED`], and of [`ALLOWED`], unless the loader says another number. Memory is taken for those there are.
+pub const PREFIXES_DEFAULT: u32 = 1_000_000;
 
 /// Where [`HALVES`] says which half of the settings is live.
 pub const SETTINGS_HALF: u32 = 0;
@@ -169,13 +192,16 @@ const _: () = assert!(size_of::<Slot>() == 8);
 const _: () = assert!(size_of::<Address>() == 16);
 const _: () = assert!(size_of::<NodeId>() == 2);
 const _: () = assert!(size_of::<Count>() == 16);
+const _: () = assert!(size_of::<Protection>() == 80);
+const _: () = assert!(size_of::<SourceSet>() == 128);
+const _: () = assert!(size_of::<VipBuckets>() == 32);
 
 /// Lets aya copy these types to and from maps.
 #[cfg(feature = "aya")]
 mod pod {
     use super::{
-        Address, Budget, Count, FlowEntry, FlowKey, FragmentEntry, FragmentKey, NodeEntry, Settings, Slot,
-        VipEntry, VipKey,
+        Address, Budget, Count, FlowEntry, FlowKey, FragmentEntry, FragmentKey, NodeEntry, Protection,
+        Settings, Slot, VipEntry, VipKey,
     };
 
     macro_rules! pod {
@@ -196,6 +222,7 @@ mod pod {
         FragmentEntry,
         FragmentKey,
         NodeEntry,
+        Protection,
         Settings,
         Slot,
         VipEntry,

@@ -1,11 +1,12 @@
 //! The packet's way, top to bottom: [`decide`] says what becomes of a frame, [`apply`] does it to the bytes.
 //!
 //! Both are generic over the frame and the tables, and run unchanged in the kernel and in tests. The steps are those of
-//! the design: parse, decapsulate, look up the VIP, ask the flow tables, ask the Maglev table, see whether the packet is
+//! the design: parse, decapsulate, look up the VIP, filter, ask the flow tables, ask the Maglev table, see whether the packet is
 //! for this node's sockets, send it on.
 
 mod arrive;
 mod candidates;
+mod filter;
 mod remembered;
 mod send;
 
@@ -24,6 +25,8 @@ use crate::vip::{TableId, VipEntry, VipFlags, VipId, VipKey};
 
 use arrive::Arrival;
 use candidates::Slots;
+use filter::{Admitted, Heat, Memory};
+use remembered::Opening;
 
 pub use candidates::{HEARD_NS, LEASE_NS};
 
@@ -41,6 +44,8 @@ pub struct Notes {
     about: About,
     /// Who sent it; `None`: a client.
     arrival: Option<Arrival>,
+    /// What the filter says of it.
+    admitted: Admitted,
     /// Where its way ends.
     end: End,
     /// Where its flow falls.
@@ -61,6 +66,7 @@ pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T, notes: &mut Not
         packet,
         about,
         arrival,
+        admitted,
         end,
         entropy,
         vip: vip_id,
@@ -74,10 +80,15 @@ pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T, notes: &mut Not
 
     // Decapsulate what another node sent.
     *arrival = None;
+    *admitted = Admitted::default();
     if is_for(settings, packet)
         && let Err(reason) = arrive::encapsulated(frame, tables, settings, packet, arrival)
     {
         return Verdict::early(reason);
+    }
+
+    if arrival.is_none() && filter::is_denied_here(tables, packet) {
+        return Verdict::early(Reason::Denied);
     }
 
     // Look up the VIP.
@@ -92,6 +103,16 @@ pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T, notes: &mut Not
         if is_for_a_group(frame) {
             return Verdict::of(vip.id, Action::Drop, Reason::GroupAddress);
         }
+        if about.matter != Matter::Echo && arrival.is_none() {
+            arrive::by_mac(frame, tables, settings, arrival);
+        }
+        // Filter, once, what a client sends.
+        if arrival.is_none() {
+            match filter::client(tables, settings, packet, about, vip) {
+                Ok(found) => *admitted = found,
+                Err(reason) => return Verdict::of(vip.id, Action::Drop, reason),
+            }
+        }
         if about.matter == Matter::Echo {
             return match *arrival {
                 None => Verdict::of(vip.id, Action::AnswerEcho, Reason::EchoAnswered),
@@ -99,20 +120,30 @@ pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T, notes: &mut Not
                 Some(_) => Verdict::of(vip.id, Action::Drop, Reason::UnexpectedEncapsulation),
             };
         }
-        if arrival.is_none() {
-            arrive::by_mac(frame, tables, settings, arrival);
-        }
     }
 
+    step();
+
     // Find where it ends: here, or at the node that owns it.
-    let spread = hash::spread(settings.hash_key, vip, &about.flow);
+    let spread = match vip {
+        Some(vip) if admitted.source == Heat::Hot => filter::spread_by_flow(settings, about, vip),
+        _ => hash::spread(settings.hash_key, vip, &about.flow),
+    };
     *end = match vip {
-        Some(vip) => steer(frame, tables, settings, packet, about, *arrival, vip, spread),
+        Some(vip) => steer(
+            frame, tables, settings, packet, about, *arrival, vip, *admitted, spread,
+        ),
         None => unknown_inside(tables, settings, *arrival, spread),
     };
     *entropy = spread.entropy;
     *vip_id = vip.map_or(VipId(0), |vip| vip.id);
     step();
+    if let Some(vip) = vip
+        && end.place == Place::Nobody
+    {
+        *end = by_flow(tables, settings, about, vip, *arrival);
+        step();
+    }
     send::end(tables, settings, packet, *arrival, *entropy, *vip_id, *end)
 }
 
@@ -135,6 +166,8 @@ enum Place {
     Here,
     /// At another node.
     Node,
+    /// At whoever knows it, and nobody is left whom its slot names.
+    Nobody,
 }
 
 /// The end of the way of a packet.
@@ -181,6 +214,17 @@ impl End {
         }
     }
 
+    /// At whoever knows it.
+    #[inline(always)]
+    const fn nobody() -> Self {
+        Self {
+            place: Place::Nobody,
+            node: NodeId::NOBODY,
+            reason: Reason::NoCandidate,
+            from_node: Reason::NoCandidateFromNode,
+        }
+    }
+
     /// Nowhere.
     #[inline(always)]
     const fn nowhere(reason: Reason) -> Self {
@@ -208,6 +252,7 @@ fn steer<F: Frame, T: Tables>(
     about: &About,
     arrival: Option<Arrival>,
     vip: &VipEntry,
+    admitted: Admitted,
     spread: Spread,
 ) -> End {
     let slots = Slots::read(tables, vip.table, spread);
@@ -217,7 +262,14 @@ fn steer<F: Frame, T: Tables>(
         (Matter::LaterFragment, _) => remembered::fragment_owner(tables, settings, packet),
         (_, Some(_)) => None,
         (Matter::Segment | Matter::Error, None) if is_tcp => {
-            remembered::flow_owner(tables, settings, about, opens)
+            // One that begins anew is none of an old one; but of a source that is spread now and not the next moment, a SYN
+            // that is sent again goes where the first one went.
+            let as_first = if admitted.source == Heat::Unwatched {
+                Opening::Anew
+            } else {
+                Opening::Again
+            };
+            remembered::flow_owner(tables, settings, about, as_first)
         }
         (_, None) => remembered::named_node(frame, tables, settings, packet, about, vip)
             .or_else(|| remembered::udp_flow_owner(tables, settings, about)),
@@ -226,12 +278,16 @@ fn steer<F: Frame, T: Tables>(
         (Some(known), _) => known,
         // Another node found it to be this one.
         (None, Some(_)) => (settings.node, Reason::ToOwner),
+        (None, None) if admitted.source == Heat::Hot => {
+            let (owner, _) = slots.owner(tables, settings);
+            (owner, Reason::ToSpreadOwner)
+        }
         (None, None) => slots.owner(tables, settings),
     };
     if owner.is_nobody() && arrival.is_none() {
         return End::nowhere(Reason::NoOwner);
     }
-    if opens && arrival.is_none() {
+    if opens && arrival.is_none() && admitted.memory == Memory::Kept {
         remembered::remember(tables, &about.flow, owner);
     }
     let is_for_here = owner == settings.node;
@@ -287,6 +343,25 @@ fn steer<F: Frame, T: Tables>(
     }
     match slots.next(tables, settings, socket, arrival) {
         Some((candidate, reason)) => End::at(candidate, reason),
+        None => End::nobody(),
+    }
+}
+
+/// Where a packet ends whose connection nobody knows that its slot names: of a source that has more than its share of a VIP
+/// now and then, at the owner of the slot of its 5-tuple; else here, where the stack resets it.
+#[inline(always)]
+fn by_flow<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    about: &About,
+    vip: &VipEntry,
+    arrival: Option<Arrival>,
+) -> End {
+    let spread = filter::spread_if_hot(tables, settings, about, vip);
+    let owner = spread
+        .and_then(|spread| Slots::read(tables, vip.table, spread).other_owner(tables, settings, arrival));
+    match owner {
+        Some(node) => End::at(node, Reason::ToSpreadOwner),
         None => End::here(Reason::NoCandidate, Reason::NoCandidateFromNode),
     }
 }

@@ -7,6 +7,7 @@ mod breakers;
 mod certificates;
 pub mod command;
 pub mod controller;
+pub mod deny;
 mod endpoints;
 mod explain;
 pub mod handle;

@@ -7,6 +7,7 @@ mod fault;
 mod health;
 mod mirror;
 mod outcomes;
+mod protection;
 mod respond;
 mod rewrite;
 mod route;
@@ -39,6 +40,7 @@ pub use fault::{Faults, Odds};
 pub use health::{Check, CheckMethod, Health, Heartbeat, HttpCheck, Kind, Pushed, Startup, Statuses, Way};
 pub use mirror::Mirror;
 pub use outcomes::{Failure, Outcomes, Retries};
+pub use protection::{Bounds, Prefixes, Protection, Scope};
 pub use respond::{Filling, Piece, Respond};
 pub use rewrite::{NewPath, Redirect, Rewrite, Scheme, Template, TemplateFault, Wanted};
 pub use route::{Fallback, Route, RouteAction};
@@ -60,6 +62,8 @@ pub struct Snapshot {
     pub admin: Admin,
     /// Steering in the kernel; `None`: L7 only.
     pub dataplane: Option<Dataplane>,
+    /// What the data plane keeps from VIPs.
+    pub protection: Arc<Protection>,
     /// Other nodes; `None`: a single node.
     pub cluster: Option<Cluster>,
     /// Addresses that clients connect to.
@@ -111,6 +115,8 @@ pub struct Admin {
     pub token_file: PathBuf,
     /// Where routes are kept that the API set.
     pub routes_file: PathBuf,
+    /// Where prefixes are kept that the API has denied.
+    pub denied_file: PathBuf,
 }
 
 /// Where the admin API listens.
@@ -145,6 +151,8 @@ pub struct Dataplane {
     pub udp_idle: Duration,
     /// Bound of the table of UDP flows.
     pub udp_flow_table_entries: u32,
+    /// Bound of each list of prefixes.
+    pub prefixes_max: u32,
     /// The port of the nodes' heartbeats; 0: there are none.
     pub heartbeat_port: u16,
 }

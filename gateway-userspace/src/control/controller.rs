@@ -15,6 +15,7 @@ use crate::admin::status::{NodeState, RefusedReload};
 use crate::cluster::announce::Announcer;
 use crate::cluster::{Cluster, State};
 use crate::config::Settings;
+use crate::config::denied::Denied;
 use crate::config::snapshot::Snapshot;
 use crate::events::Events;
 use crate::guards::Driver;
@@ -63,6 +64,8 @@ pub struct Parts {
     pub keys: Fetcher,
     /// The packet's side; `None`: L7 only.
     pub dataplane: Option<DataPlane>,
+    /// Prefixes that the admin API has denied.
+    pub denied: Arc<Denied>,
     /// The other nodes; `None`: there are none.
     pub cluster: Option<Cluster>,
     /// Who answers for VIPs; `None`: nobody here.

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::collect::Collected;
 use super::counters::{Counters, ReasonCount};
+use super::deny::Lists;
 use super::desired::{self, Desired, Neighbours};
 use super::interfaces::{self, Attached};
 use super::loader::{self, Loaded, Reused};
@@ -93,8 +94,8 @@ impl DataPlane {
         let left_behind = addresses::left_behind(&netlink).await?;
         match Self::load_and_attach(config, &pins, &netlink).await {
             Ok((loaded, counters, now)) => Ok(Self {
+                counted: Collected::new(counters, loaded.lists.told()),
                 loaded,
-                counted: Collected::new(counters),
                 pins,
                 netlink,
                 config: config.clone(),
@@ -148,6 +149,7 @@ impl DataPlane {
     /// A map or an address cannot be written; what was written forwards.
     pub async fn publish(&mut self, snapshot: &Snapshot, view: &View) -> Result<Published, L4Error> {
         let started = Instant::now();
+        self.loaded.lists.configure(&snapshot.protection);
         self.name_vips(snapshot);
         self.name_counters(view);
         let vips: HashSet<IpAddr> = snapshot.vips.iter().map(|vip| vip.address).collect();
@@ -282,6 +284,11 @@ impl DataPlane {
             }
         }
         Ok(detached)
+    }
+
+    /// The lists of prefixes.
+    pub fn lists(&self) -> &Lists {
+        &self.loaded.lists
     }
 
     /// Whether a member's hardware address is not known yet, so that nothing can be sent to it.

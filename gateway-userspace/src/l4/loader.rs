@@ -10,9 +10,12 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use gateway_common::abi;
+use gateway_common::protection::SOURCE_SETS;
+use gateway_common::tables::Noted;
 use gateway_common::verdict::REASONS;
 
 use super::counters::Counters;
+use super::deny::Lists;
 use super::descriptors::Descriptors;
 use super::explain::Reader;
 use super::interfaces::{Attached, Mode};
@@ -25,6 +28,8 @@ use crate::config::snapshot::{AttachMode, Dataplane};
 pub struct Loaded {
     /// What user space writes.
     pub maps: Maps,
+    /// Lists of prefixes, and bounds.
+    pub lists: Lists,
     /// By what others read it.
     pub reader: Arc<Reader>,
     /// Holds the program and whatever is not pinned.
@@ -63,6 +68,11 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
         (abi::REASON_COUNTS, REASONS),
         (abi::VIP_COUNTS, abi::VIPS_MAX + 1),
         (abi::NODE_COUNTS, abi::NODES_MAX + 1),
+        (abi::DENIED, config.prefixes_max),
+        (abi::ALLOWED, config.prefixes_max),
+        (abi::SOURCES, SOURCE_SETS),
+        (abi::VIP_BUCKETS, abi::VIPS_MAX + 1),
+        (abi::NOTED_COUNTS, Noted::ALL.len() as u32),
     ];
     let mut reused = Reused::Nothing;
     if pins.map(abi::FLOWS).exists() {
@@ -96,8 +106,10 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
     let reader = Arc::new(Reader::new(Descriptors::of(&object)?, config));
     let maps = Maps::take(&mut object, config.tables)?;
     let counters = Counters::take(&mut object)?;
+    let lists = Lists::start(&mut object, config.prefixes_max)?;
     let loaded = Loaded {
         maps,
+        lists,
         reader,
         object,
         reused,
