@@ -55,7 +55,7 @@ pub fn run(config: &Path) -> Result<()> {
 async fn serve(settings: Settings) -> Result<()> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let events = Events::default();
-    let registry = Registry::new(events.clone());
+    let registry = Arc::new(Registry::new(events.clone()));
     let names = Names::start(tokio::runtime::Handle::current());
     names.apply(&settings);
     if let FirstAnswers::Late(missing) = names.first_answers().await {

@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod allocator;
+pub mod background;
 pub mod balance;
 pub mod cluster;
 pub mod config;

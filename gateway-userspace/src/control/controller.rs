@@ -47,7 +47,7 @@ pub struct Parts {
     /// The configuration in force.
     pub settings: Settings,
     /// State cells of the node.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// What host names of endpoints resolve to.
     pub names: Names,
     /// Number of the answers that are in force.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::task::spawn_blocking;
-
 use super::controller::Controller;
 use crate::admin::ApiError;
 use crate::admin::status::{NodeState, RefusedReload};
-use crate::allocator;
+use crate::background;
+use crate::config::answers::Answers;
 use crate::config::snapshot::Snapshot;
 use crate::config::{self, Settings};
 use crate::view::Served;
@@ -36,14 +35,7 @@ impl Controller {
     async fn try_reload(&mut self) -> Result<u64, ApiError> {
         let source = self.parts.settings.source.clone();
         let file = source.clone();
-        // A large file takes some tenths of a second.
-        let load = move || {
-            let loaded = config::load(&file);
-            // What that thread has freed is its own to give.
-            allocator::give_back();
-            loaded
-        };
-        let loaded = self.meanwhile(spawn_blocking(load)).await;
+        let loaded = self.meanwhile(background::run(move || config::load(&file))).await;
         let settings: Settings = loaded
             .map_err(failed)?
             .map_err(|refused| ApiError::Refused(refused.to_string()))?;
@@ -77,7 +69,7 @@ impl Controller {
     pub(super) fn drop_old_snapshots(&self) {
         let left = self.parts.workers.left_behind();
         if !left.is_empty() {
-            drop(tokio::task::spawn_blocking(move || drop(left)));
+            drop(tokio::spawn(background::run(move || drop(left))));
         }
     }
 
@@ -89,9 +81,8 @@ impl Controller {
         let old = self.snapshot();
         let mut answers = self.parts.names.answers();
         answers.registered = self.registrations.all();
-        let registered = self.registrations.number();
-        let next = config::compile(settings, &self.parts.registry, &answers, old.number + 1);
-        let next = Arc::new(next);
+        let (registered, number) = (self.registrations.number(), answers.number);
+        let next = self.compile(settings.clone(), answers, old.number + 1).await?;
         let prepared = self.parts.workers.prepare(&next).map_err(failed)?;
         // The new sockets queue already: the kernel may steer to them. Removed ones close only after it stopped to.
         let view = self.view();
@@ -115,10 +106,22 @@ impl Controller {
             cluster.set_weight(next.node.weight);
             cluster.set_served(Served::by(&next.vips));
         }
-        self.parts.answers = answers.number;
+        self.parts.answers = number;
         self.registered = registered;
         self.announce(&view);
         Ok(next)
+    }
+
+    /// Makes a snapshot; meanwhile this node follows views and neighbours as ever.
+    async fn compile(
+        &mut self,
+        settings: Settings,
+        answers: Answers,
+        number: u64,
+    ) -> Result<Arc<Snapshot>, ApiError> {
+        let registry = Arc::clone(&self.parts.registry);
+        let compile = move || Arc::new(config::compile(&settings, &registry, &answers, number));
+        self.meanwhile(background::run(compile)).await.map_err(failed)
     }
 }
 
