@@ -6,6 +6,7 @@
 
 mod arrive;
 mod candidates;
+mod end;
 mod filter;
 mod remembered;
 mod send;
@@ -17,7 +18,7 @@ use crate::frame::Frame;
 use crate::hash::{self, Spread};
 use crate::headers::{Ethernet, PROTOCOL_TCP};
 use crate::icmp;
-use crate::node::{NodeId, Settings};
+use crate::node::Settings;
 use crate::parse::{self, About, Matter, Network};
 use crate::tables::{Socket, Tables};
 use crate::verdict::{Action, Fate, Reason, Verdict};
@@ -25,6 +26,7 @@ use crate::vip::{TableId, VipEntry, VipFlags, VipId, VipKey};
 
 use arrive::Arrival;
 use candidates::Slots;
+use end::{End, Place};
 use filter::{Admitted, Heat, Memory};
 use remembered::Opening;
 
@@ -154,87 +156,6 @@ pub fn decide<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T, notes: &mut Not
 #[inline(always)]
 fn step() {
     compiler_fence(Ordering::SeqCst);
-}
-
-/// Where the way of a packet ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
-    /// Nowhere.
-    #[default]
-    Nowhere,
-    /// At this node's stack.
-    Here,
-    /// At another node.
-    Node,
-    /// At whoever knows it, and nobody is left whom its slot names.
-    Nobody,
-}
-
-/// The end of the way of a packet.
-///
-/// No enum with fields: of those that a variant lacks the compiler copies what was never written, and the verifier
-/// refuses that.
-#[derive(Clone, Copy, Debug)]
-struct End {
-    place: Place,
-    /// The other node.
-    node: NodeId,
-    /// Why.
-    reason: Reason,
-    /// Why, if it came from another node and ends here.
-    from_node: Reason,
-}
-
-impl Default for End {
-    fn default() -> Self {
-        Self::nowhere(Reason::NoOwner)
-    }
-}
-
-impl End {
-    /// At this node's stack: for the first reason if it came from a client, for the second if from a node.
-    #[inline(always)]
-    const fn here(reason: Reason, from_node: Reason) -> Self {
-        Self {
-            place: Place::Here,
-            node: NodeId::NOBODY,
-            reason,
-            from_node,
-        }
-    }
-
-    /// At another node.
-    #[inline(always)]
-    const fn at(node: NodeId, reason: Reason) -> Self {
-        Self {
-            place: Place::Node,
-            node,
-            reason,
-            from_node: reason,
-        }
-    }
-
-    /// At whoever knows it.
-    #[inline(always)]
-    const fn nobody() -> Self {
-        Self {
-            place: Place::Nobody,
-            node: NodeId::NOBODY,
-            reason: Reason::NoCandidate,
-            from_node: Reason::NoCandidateFromNode,
-        }
-    }
-
-    /// Nowhere.
-    #[inline(always)]
-    const fn nowhere(reason: Reason) -> Self {
-        Self {
-            place: Place::Nowhere,
-            node: NodeId::NOBODY,
-            reason,
-            from_node: reason,
-        }
-    }
 }
 
 /// Finds the owner of a packet for a VIP: at the director by what is remembered, else by the slot; and whether that is

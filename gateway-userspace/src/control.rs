@@ -13,6 +13,7 @@ mod explain;
 pub mod handle;
 pub mod health;
 mod names;
+mod publish;
 pub mod registrations;
 pub mod reload;
 pub mod report;

@@ -1,8 +1,8 @@
 //! The end of the packet's way: this node's stack, another node, or nowhere.
 
 use super::arrive::Arrival;
+use super::end::{End, Place};
 use super::remembered::fragment_key;
-use super::{End, Place};
 use crate::encap::{Format, Hop, OUTER_TTL};
 use crate::fragment::FragmentEntry;
 use crate::node::{EncapsulationCode, NodeEntry, NodeId, Settings};

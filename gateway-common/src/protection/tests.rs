@@ -1,3 +1,5 @@
+//! Buckets, sets and windows under numbers that are the same each time.
+
 use core::net::IpAddr;
 
 use super::*;

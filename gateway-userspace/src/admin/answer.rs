@@ -1,5 +1,7 @@
 //! One request of the admin API and its answer.
 
+mod denied;
+
 use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, WWW_AUTHENTICATE};
 use http::request::Parts;
@@ -168,7 +170,7 @@ where
     if let Some(asked) = deny::asked(&head.method, head.uri.path()) {
         let asked = asked.map_err(|takes| not_so(head, "The list of denied prefixes", takes))?;
         may_ask(head, token)?;
-        return of_denied(asked, head, &body.await?, api).await;
+        return denied::answered(asked, head, &body.await?, api).await;
     }
     let endpoint = admitted(head, token)?;
     let body = body.await?;
@@ -279,23 +281,6 @@ async fn of_route(asked: routes::Asked, head: &Parts, body: &[u8], api: &dyn Api
     let changed = api.change_route(order).await;
     let version = changed.as_ref().ok().and_then(|changed| changed.version.clone());
     Ok(versioned(outcome(changed), version.as_deref()))
-}
-
-/// What an operator, or a program, wants of the lists of prefixes.
-async fn of_denied(asked: deny::Asked, head: &Parts, body: &[u8], api: &dyn Api) -> Result<Reply, Stopped> {
-    let query = head.uri.query();
-    let order = match asked {
-        deny::Asked::List => {
-            empty(body)?;
-            return Ok(outcome(api.denied().await));
-        }
-        deny::Asked::Add => deny::add(query, body),
-        deny::Asked::Remove(prefix) => {
-            empty(body)?;
-            deny::remove(&prefix, query)
-        }
-    };
-    Ok(outcome(api.change_denied(order.map_err(bad)?).await))
 }
 
 fn versioned(mut reply: Reply, version: Option<&str>) -> Reply {

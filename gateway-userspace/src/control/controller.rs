@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::certificates::Certificates;
 use super::command::Command;
 use super::health::{Panics, Reasons};
+use super::publish::publish;
 use super::registrations::Registrations;
 use crate::admin::ApiError;
 use crate::admin::status::{NodeState, RefusedReload};
@@ -385,19 +386,5 @@ impl Controller {
             faults.push(format!("{recent} panics in the last minute: see the log"));
         }
         faults
-    }
-}
-
-/// Publishes to the kernel; what kept it from that.
-async fn publish(dataplane: Option<&mut DataPlane>, snapshot: &Snapshot, view: &View) -> Option<String> {
-    let dataplane = dataplane?;
-    match dataplane.publish(snapshot, view).await {
-        Ok(published) => {
-            if published.steps > 0 {
-                tracing::info!(view = view.number, steps = published.steps, took = ?published.took, "steering by the new view");
-            }
-            None
-        }
-        Err(error) => Some(format!("{:#}", anyhow::Error::from(error))),
     }
 }

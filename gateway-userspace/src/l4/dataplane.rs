@@ -12,7 +12,6 @@ use serde::Serialize;
 
 use super::collect::Collected;
 use super::counters::{Counters, ReasonCount};
-use super::deny::Lists;
 use super::desired::{self, Desired, Neighbours};
 use super::interfaces::{self, Attached};
 use super::loader::{self, Loaded, Reused};
@@ -284,11 +283,6 @@ impl DataPlane {
             }
         }
         Ok(detached)
-    }
-
-    /// The lists of prefixes.
-    pub fn lists(&self) -> &Lists {
-        &self.loaded.lists
     }
 
     /// Whether a member's hardware address is not known yet, so that nothing can be sent to it.

@@ -16,8 +16,8 @@ use gateway_common::prefix::Prefix;
 use gateway_common::protection::{Protection as Words, Rate, SHARE_ALL};
 use tokio::sync::oneshot;
 
-use super::L4Error;
 use super::maps::{take, typed};
+use super::{DataPlane, L4Error};
 use crate::config::snapshot::Protection;
 use filler::{Filler, Order};
 
@@ -111,6 +111,13 @@ impl Lists {
         {
             tracing::error!("the thread of the lists has ended: they stay as they are; restart the node");
         }
+    }
+}
+
+impl DataPlane {
+    /// The lists of prefixes.
+    pub fn lists(&self) -> &Lists {
+        &self.loaded.lists
     }
 }
 

@@ -17,6 +17,7 @@ mod fragments;
 mod heartbeats;
 mod hops;
 mod lease;
+mod limits;
 mod malformed;
 mod mtu;
 mod protection;
@@ -84,6 +85,7 @@ pub fn all() -> Vec<Case> {
             segment::cases,
             lease::cases,
             protection::cases,
+            limits::cases,
         ] {
             cases.extend(topic(version));
         }

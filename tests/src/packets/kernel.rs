@@ -4,7 +4,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
@@ -17,23 +16,21 @@ use gateway_common::forward::TABLE_OF_ALL;
 use gateway_common::fragment::{FragmentEntry, FragmentKey};
 use gateway_common::headers::mac_words;
 use gateway_common::node::NodeId;
-use gateway_common::prefix::Prefix;
-use gateway_common::protection::{
-    FOREVER_NS, Protection, SOURCE_SET_WORDS, VIP_BUCKETS_WORDS, source_set, source_tag,
-};
 use gateway_common::verdict::{Fate, Reason};
-use gateway_common::vip::Address;
 use netlink_packet_route::address::AddressHeaderFlags;
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::cases::{After, Case, ErrorsLeft, Interface, Outcome, Spent, Written};
+use filter::Filter;
+
+use super::cases::{After, Case, ErrorsLeft, Interface, Outcome, Written};
 use super::world::{
-    self, ANY_PORT_LISTENER, CONNECTED_PORT, COOKIE_MARK, ENDED_PORT, HOT_VIP, QUIC_PORT, SITUATION_VIPS,
-    SITUATIONS, Situation, TABLES, Version,
+    self, ANY_PORT_LISTENER, CONNECTED_PORT, COOKIE_MARK, ENDED_PORT, QUIC_PORT, SITUATIONS, Situation,
+    TABLES, Version,
 };
 
 mod cookie;
+mod filter;
 
 /// Longest frame that a case may make.
 const FRAME_BYTES_MAX: usize = 4_096;
@@ -61,13 +58,7 @@ pub struct Kernel {
     lease: Array<MapData, u64>,
     budget: PerCpuArray<MapData, Budget>,
     counts: PerCpuArray<MapData, Count>,
-    protection: Array<MapData, Protection>,
-    denied: LpmTrie<MapData, Address, u64>,
-    allowed: LpmTrie<MapData, Address, u64>,
-    sources: Array<MapData, [u64; SOURCE_SET_WORDS]>,
-    vip_buckets: Array<MapData, [u64; VIP_BUCKETS_WORDS]>,
-    /// What is used up; none before the first case.
-    spent: Option<Spent>,
+    filter: Filter,
     table_of_all: Option<Situation>,
     sockets: Sockets,
 }
@@ -114,12 +105,7 @@ impl Kernel {
             lease: lease.try_into()?,
             budget: take(abi::ERROR_BUDGET)?.try_into()?,
             counts: take(abi::REASON_COUNTS)?.try_into()?,
-            protection: take(abi::PROTECTION)?.try_into()?,
-            denied: take(abi::DENIED)?.try_into()?,
-            allowed: take(abi::ALLOWED)?.try_into()?,
-            sources: take(abi::SOURCES)?.try_into()?,
-            vip_buckets: take(abi::VIP_BUCKETS)?.try_into()?,
-            spent: None,
+            filter: Filter::take(&mut take)?,
             object,
             maps,
             table_of_all: None,
@@ -231,47 +217,10 @@ impl Kernel {
         };
         let budgets = vec![budget; aya::util::nr_cpus().map_err(|(_, error)| error)?];
         self.budget.set(0, PerCpuValues::try_from(budgets)?, 0)?;
-        self.protect(case, now)?;
+        self.filter.prepare(case, now)?;
         fill(&mut self.flows, before.flows(at))?;
         fill(&mut self.udp_flows, before.udp_flows(at))?;
         fill(&mut self.fragments, before.fragments(at))
-    }
-
-    /// Puts into the maps what protects the VIPs.
-    fn protect(&mut self, case: &Case, now_ns: u64) -> Result<()> {
-        let before = &case.before;
-        self.protection.set(0, before.protection, 0)?;
-        let denied = before.denied.iter();
-        let denied = denied.map(|(prefix, lasts)| (*prefix, lasts.until_ns(now_ns)));
-        list(&mut self.denied, denied.collect())?;
-        list(
-            &mut self.allowed,
-            before
-                .allowed
-                .iter()
-                .map(|prefix| (*prefix, FOREVER_NS))
-                .collect(),
-        )?;
-        // Without bounds nobody asks what is used up.
-        let spent = before.spent.unwrap_or(Spent::Nothing);
-        if before.spent.is_none() && self.spent == Some(Spent::Nothing) {
-            return Ok(());
-        }
-        for version in Version::BOTH {
-            for host in [version.host(201), version.client()] {
-                let tag = source_tag(world::settings().hash_key, &host.into());
-                let words = match host == version.client() {
-                    true => spent.source(tag, now_ns),
-                    false => [0; SOURCE_SET_WORDS],
-                };
-                self.sources.set(source_set(tag), words, 0)?;
-            }
-        }
-        for vip in SITUATION_VIPS.chain([HOT_VIP]) {
-            self.vip_buckets.set(u32::from(vip), spent.vip(now_ns), 0)?;
-        }
-        self.spent = before.spent.map_or(Some(Spent::Nothing), |_| None);
-        Ok(())
     }
 
     /// Runs the program over the case's frame: its action, and the frame after.
@@ -337,18 +286,6 @@ fn fill<K: Pod, V: Pod>(
     }
     for (key, entry) in entries {
         map.insert(key, entry, 0)?;
-    }
-    Ok(())
-}
-
-/// The same of a list of prefixes.
-fn list(trie: &mut LpmTrie<MapData, Address, u64>, entries: Vec<(Prefix, u64)>) -> Result<()> {
-    let old: Vec<Key<Address>> = trie.keys().collect::<Result<_, _>>()?;
-    for key in old {
-        trie.remove(&key)?;
-    }
-    for (prefix, until_ns) in entries {
-        trie.insert(&Key::new(prefix.bits().into(), prefix.address()), until_ns, 0)?;
     }
     Ok(())
 }
