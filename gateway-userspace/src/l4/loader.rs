@@ -22,6 +22,7 @@ use super::interfaces::{Attached, Mode};
 use super::maps::Maps;
 use super::pins::Pins;
 use super::{L4Error, interfaces, kernel_log, object};
+use crate::config::limits;
 use crate::config::snapshot::{AttachMode, Dataplane};
 
 /// A program in the kernel, with its maps.
@@ -68,7 +69,8 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
         (abi::REASON_COUNTS, REASONS),
         (abi::VIP_COUNTS, abi::VIPS_MAX + 1),
         (abi::NODE_COUNTS, abi::NODES_MAX + 1),
-        (abi::DENIED, config.prefixes_max),
+        // What the configuration lists must leave room for orders.
+        (abi::DENIED, config.prefixes_max + limits::DENIED_SET_MAX as u32),
         (abi::ALLOWED, config.prefixes_max),
         (abi::SOURCES, SOURCE_SETS),
         (abi::VIP_BUCKETS, abi::VIPS_MAX + 1),

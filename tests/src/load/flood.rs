@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,8 @@ const FRAME_BYTES: usize = 60;
 #[derive(Debug)]
 pub struct Flood {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<u64>>>,
+    sent: Arc<AtomicU64>,
+    thread: Option<JoinHandle<Result<()>>>,
     began: Instant,
 }
 
@@ -81,12 +82,22 @@ impl Flood {
             .collect();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = lab.switch().spawn("flood", move || send(&frames, &stopped))?;
+        let sent = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&sent);
+        let thread = lab
+            .switch()
+            .spawn("flood", move || send(&frames, &stopped, &counted))?;
         Ok(Self {
             stop,
+            sent,
             thread: Some(thread),
             began: Instant::now(),
         })
+    }
+
+    /// Frames that were sent so far.
+    pub fn frames(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Ends it, and says what was sent.
@@ -97,8 +108,11 @@ impl Flood {
         self.stop.store(true, Ordering::Relaxed);
         let during = self.began.elapsed();
         let thread = self.thread.take().context("the flood has ended")?;
-        let frames = thread.join().map_err(|_| anyhow!("the flood has panicked"))??;
-        Ok(Sent { frames, during })
+        thread.join().map_err(|_| anyhow!("the flood has panicked"))??;
+        Ok(Sent {
+            frames: self.frames(),
+            during,
+        })
     }
 }
 
@@ -168,12 +182,11 @@ fn forge(frame: &mut [u8], number: u64) {
     put(50, segment);
 }
 
-/// Sends until it is told to stop; the number of frames that left.
-fn send(frames: &[Vec<u8>], stop: &AtomicBool) -> Result<u64> {
+/// Sends until it is told to stop, and counts what left.
+fn send(frames: &[Vec<u8>], stop: &AtomicBool, sent: &AtomicU64) -> Result<()> {
     let sockets = (0..frames.len())
         .map(|index| packet_socket(&node::name(index)))
         .collect::<Result<Vec<_>>>()?;
-    let mut sent = 0;
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
         for (socket, template) in sockets.iter().zip(frames) {
@@ -182,10 +195,10 @@ fn send(frames: &[Vec<u8>], stop: &AtomicBool) -> Result<u64> {
                 number += 1;
                 forge(frame, number);
             }
-            sent += send_batch(socket, &mut batch)?;
+            sent.fetch_add(send_batch(socket, &mut batch)?, Ordering::Relaxed);
         }
     }
-    Ok(sent)
+    Ok(())
 }
 
 fn packet_socket(interface: &str) -> Result<OwnedFd> {

@@ -191,6 +191,9 @@ fn bans_outlive_the_process_and_end_where_it_is_dead() {
     }
 }
 
+/// SYNs that are a flood: more than the flow tables of the lab's nodes hold. How many a second is the machine's affair.
+const SYNS_MIN: u64 = 200_000;
+
 #[test]
 fn a_flood_of_forged_syns_during_a_drain_and_a_rehash_breaks_no_connection() {
     let _turn = one_at_a_time();
@@ -205,10 +208,13 @@ fn a_flood_of_forged_syns_during_a_drain_and_a_rehash_breaks_no_connection() {
     scene.post(1, "/v1/undrain");
     scene.rehash(&[0, 1, 2]);
     scene.rounds(2);
+    let grown = wait_until(Instant::now() + PATIENCE, || {
+        (flood.frames() >= SYNS_MIN).then_some(())
+    });
     let sent = flood.end().expect("a flood that went on");
-    eprintln!("flood: {sent}");
+    println!("flood: {sent}");
+    assert!(grown.is_some(), "no flood: {sent}");
     scene.wait_all_live();
-    assert!(sent.per_second() > 100_000.0, "no flood: {sent}");
     let broken = scene.end("flood");
     assert_none_broken("flood", Hash::Changes, &broken, started);
 }
