@@ -131,7 +131,7 @@ fn prefixes(
         let Some(file) = existing_name(file, &path, problems) else {
             continue;
         };
-        match read(&file, problems) {
+        match read(&file, &path, problems) {
             Ok(read) => {
                 sources.push((file.display().to_string(), read.len()));
                 all.extend(read);
@@ -151,7 +151,7 @@ fn prefixes(
 }
 
 /// Reads a file; what is wrong with its lines stands in `problems` then.
-fn read(file: &Path, problems: &mut Problems<'_>) -> Result<Vec<Prefix>, String> {
+fn read(file: &Path, path: &KeyPath, problems: &mut Problems<'_>) -> Result<Vec<Prefix>, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let opened = File::open(file).map_err(unreadable)?;
     if !opened.metadata().map_err(unreadable)?.is_file() {
@@ -178,7 +178,7 @@ fn read(file: &Path, problems: &mut Problems<'_>) -> Result<Vec<Prefix>, String>
             problems.add_elsewhere(Problem {
                 file: file.to_owned(),
                 line: Some(index + 1),
-                path: KeyPath::default(),
+                path: path.clone(),
                 fault: format!("\"{shown}\" is neither a network nor an address"),
                 remedy: "write one as in 198.51.100.0/24 or 2001:db8::1, or a # before it".to_owned(),
             });
@@ -263,8 +263,8 @@ mod tests {
         check(
             &text,
             &[
-                "drop.txt:2: \"10.0.0.0/33\" is neither a network nor an address; write one as in",
-                "drop.txt:3: \"x\" is neither",
+                "drop.txt:2: protection.deny_files[0]: \"10.0.0.0/33\" is neither a network nor an address; write one as in",
+                "drop.txt:3: protection.deny_files[0]: \"x\" is neither",
                 "t.toml:9: protection.deny_files[1]: /nowhere/x cannot be read: No such file",
             ],
         );

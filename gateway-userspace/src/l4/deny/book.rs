@@ -115,13 +115,14 @@ impl Book {
                 _ => {}
             }
         }
+        // What an earlier life left is its own affair until it is listed, or goes.
+        let is_affected = |(other, entry): &(&Prefix, &Entry)| **other == prefix || entry.listed_ns() != 0;
         let affected: Vec<Prefix> = match before == after {
             true => vec![prefix],
-            false => self
-                .entries
-                .range(prefix.covered())
-                .map(|(prefix, _)| *prefix)
-                .collect(),
+            false => {
+                let within = self.entries.range(prefix.covered());
+                within.filter(is_affected).map(|(other, _)| *other).collect()
+            }
         };
         for prefix in affected {
             self.settle(prefix, writes);
