@@ -61,8 +61,7 @@ pub struct Given {
     pub admin: Option<Admin>,
     /// Steering in the kernel by XDP. Without this table the node is an L7 proxy only and needs no root.
     pub dataplane: Option<Dataplane>,
-    /// Who may not send to VIPs, and how many connections may begin. Without this table there are no lists, and bounds have
-    /// their defaults.
+    /// Who may not send to VIPs, and how many connections may begin. Bounds hold without this table, too.
     pub protection: Option<Protection>,
     /// The other nodes. Without this table the node stands alone.
     pub cluster: Option<Cluster>,

@@ -5,6 +5,7 @@
 mod balancing;
 mod fault;
 mod health;
+mod key;
 mod mirror;
 mod outcomes;
 mod protection;
@@ -39,6 +40,7 @@ use crate::tls::{ClientTls, Security, ServerTls};
 pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
 pub use fault::{Faults, Odds};
 pub use health::{Check, CheckMethod, Health, Heartbeat, HttpCheck, Kind, Pushed, Startup, Statuses, Way};
+pub use key::ClusterKey;
 pub use mirror::Mirror;
 pub use outcomes::{Failure, Outcomes, Retries};
 pub use protection::{Bounds, Prefixes, Protection, Scope};
@@ -193,16 +195,6 @@ pub struct Cluster {
     pub key: ClusterKey,
     /// Which floating addresses are answered for.
     pub announce: Announce,
-}
-
-/// A secret of 32 bytes, never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ClusterKey(pub [u8; 32]);
-
-impl std::fmt::Debug for ClusterKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ClusterKey(…)")
-    }
 }
 
 /// `cluster.announce`.

@@ -265,7 +265,7 @@ mod tests {
             &[
                 "drop.txt:2: protection.deny_files[0]: \"10.0.0.0/33\" is neither a network nor an address; write one as in",
                 "drop.txt:3: protection.deny_files[0]: \"x\" is neither",
-                "t.toml:9: protection.deny_files[1]: /nowhere/x cannot be read: No such file",
+                "t.toml:10: protection.deny_files[1]: /nowhere/x cannot be read: No such file",
             ],
         );
         std::fs::remove_dir_all(&directory).unwrap();
