@@ -5,6 +5,7 @@ use crate::flow::{FlowEntry, FlowKey};
 use crate::fragment::{FragmentEntry, FragmentKey};
 use crate::maglev::{SLOTS, Slot};
 use crate::node::{NodeEntry, NodeId, Settings};
+use crate::protection::{Protection, SourceSet, VipBuckets};
 use crate::vip::table::VipCell;
 use crate::vip::{Address, VipEntry, VipKey};
 
@@ -70,8 +71,21 @@ pub const VIP_COUNTS: &str = "VIP_COUNTS";
 /// Per-CPU array of [`Count`]s by the node that packets were sent to.
 pub const NODE_COUNTS: &str = "NODE_COUNTS";
 
+/// Array of one [`Protection`].
+pub const PROTECTION: &str = "PROTECTION";
+/// Longest-prefix trie from [`Address`] to the time until which it is denied, in nanoseconds since the boot.
+pub const DENIED: &str = "DENIED";
+/// Longest-prefix trie from [`Address`] to the same; those that it has are never denied.
+pub const ALLOWED: &str = "ALLOWED";
+/// Array of [`SourceSet`]s.
+pub const SOURCES: &str = "SOURCES";
+/// Array of [`VipBuckets`] by VIP.
+pub const VIP_BUCKETS: &str = "VIP_BUCKETS";
+/// Per-CPU array of words: what is counted of packets beside their reasons.
+pub const NOTED_COUNTS: &str = "NOTED_COUNTS";
+
 /// Every map of the program that is pinned, so that it outlives user space.
-pub const PINNED_MAPS: [&str; 19] = [
+pub const PINNED_MAPS: [&str; 25] = [
     SETTINGS,
     VIPS,
     NODES,
@@ -91,6 +105,12 @@ pub const PINNED_MAPS: [&str; 19] = [
     REASON_COUNTS,
     VIP_COUNTS,
     NODE_COUNTS,
+    PROTECTION,
+    DENIED,
+    ALLOWED,
+    SOURCES,
+    VIP_BUCKETS,
+    NOTED_COUNTS,
 ];
 
 /// Entries of [`VIPS`]: addresses times ports, and one or more an address.
@@ -109,6 +129,9 @@ pub const UDP_FLOWS_DEFAULT: u32 = 262_144;
 pub const FRAGMENTS_MAX: u32 = 16_384;
 /// Entries of [`CLUSTER_INTERFACES`].
 pub const CLUSTER_INTERFACES_MAX: u32 = 64;
+
+/// Prefixes of [`DENIED`], and of [`ALLOWED`], unless the loader says another number. Memory is taken for those there are.
+pub const PREFIXES_DEFAULT: u32 = 1_000_000;
 
 /// Where [`HALVES`] says which half of the settings is live.
 pub const SETTINGS_HALF: u32 = 0;
@@ -247,12 +270,16 @@ const _: () = assert!(size_of::<Address>() == 16);
 const _: () = assert!(size_of::<NodeId>() == 2);
 const _: () = assert!(size_of::<Count>() == 16);
 const _: () = assert!(size_of::<Bench>() == 108);
+const _: () = assert!(size_of::<Protection>() == 80);
+const _: () = assert!(size_of::<SourceSet>() == 128);
+const _: () = assert!(size_of::<VipBuckets>() == 32);
 
 /// Lets aya copy these types to and from maps.
 #[cfg(feature = "aya")]
 mod pod {
     use super::{
-        Address, Bench, Budget, Count, FragmentEntry, FragmentKey, NodeEntry, Settings, Slot, VipCell,
+        Address, Bench, Budget, Count, FragmentEntry, FragmentKey, NodeEntry, Protection, Settings, Slot,
+        VipCell,
     };
 
     macro_rules! pod {
@@ -272,6 +299,7 @@ mod pod {
         FragmentEntry,
         FragmentKey,
         NodeEntry,
+        Protection,
         Settings,
         Slot,
         VipCell

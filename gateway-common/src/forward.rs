@@ -1,12 +1,13 @@
 //! The packet's way, top to bottom: [`decide`] says what becomes of a frame, [`apply`] does it to the bytes.
 //!
 //! Both are generic over the frame and the tables, and run unchanged in the kernel and in tests. The steps are those of
-//! the design: parse, decapsulate, look up the VIP, ask the flow tables, ask the Maglev table, see whether the packet is
+//! the design: parse, decapsulate, look up the VIP, filter, ask the flow tables, ask the Maglev table, see whether the packet is
 //! for this node's sockets, send it on.
 
 mod arrive;
 mod candidates;
 mod end;
+mod filter;
 mod remembered;
 mod send;
 
@@ -25,7 +26,9 @@ use crate::vip::{TableId, VipEntry, VipFlags, VipId, VipKey};
 
 use arrive::Arrival;
 use candidates::Slots;
-use end::End;
+use end::{End, Place};
+use filter::{Admitted, Heat, Memory};
+use remembered::Opening;
 
 pub use candidates::{HEARD_NS, LEASE_NS};
 
@@ -43,6 +46,8 @@ pub struct Notes {
     about: About,
     /// Who sent it; `None`: a client.
     arrival: Option<Arrival>,
+    /// What the filter says of it.
+    admitted: Admitted,
     /// Where its way ends.
     end: End,
     /// Where its flow falls.
@@ -79,6 +84,7 @@ pub fn decide<F: Frame, T: Tables>(frame: &F, tables: &T, notes: &mut Notes) -> 
         packet,
         about,
         arrival,
+        admitted,
         end,
         entropy,
         vip: vip_id,
@@ -94,10 +100,15 @@ pub fn decide<F: Frame, T: Tables>(frame: &F, tables: &T, notes: &mut Notes) -> 
 
     // Decapsulate what another node sent.
     *arrival = None;
+    *admitted = Admitted::default();
     if is_for(settings, packet)
         && let Err(reason) = arrive::encapsulated(frame, tables, settings, packet, arrival)
     {
         return Verdict::early(reason);
+    }
+
+    if arrival.is_none() && filter::is_denied_here(tables, packet) {
+        return Verdict::early(Reason::Denied);
     }
 
     // Look up the VIP.
@@ -112,6 +123,16 @@ pub fn decide<F: Frame, T: Tables>(frame: &F, tables: &T, notes: &mut Notes) -> 
         if is_for_a_group(frame) {
             return Verdict::of(vip.id, Action::Drop, Reason::GroupAddress);
         }
+        if about.matter != Matter::Echo && arrival.is_none() {
+            arrive::by_mac(frame, tables, settings, arrival);
+        }
+        // Filter, once, what a client sends.
+        if arrival.is_none() {
+            match filter::client(tables, settings, packet, about, vip) {
+                Ok(found) => *admitted = found,
+                Err(reason) => return Verdict::of(vip.id, Action::Drop, reason),
+            }
+        }
         if about.matter == Matter::Echo {
             return match *arrival {
                 None => Verdict::of(vip.id, Action::AnswerEcho, Reason::EchoAnswered),
@@ -119,20 +140,27 @@ pub fn decide<F: Frame, T: Tables>(frame: &F, tables: &T, notes: &mut Notes) -> 
                 Some(_) => Verdict::of(vip.id, Action::Drop, Reason::UnexpectedEncapsulation),
             };
         }
-        if arrival.is_none() {
-            arrive::by_mac(frame, tables, settings, arrival);
-        }
     }
+
+    step();
 
     // Find where it ends: here, or at the node that owns it.
     let hash = hash::of_flow(settings.hash_key, &about.flow);
     *entropy = hash as u16;
     *end = match vip {
-        Some(vip) => steer(frame, tables, settings, packet, about, *arrival, vip, hash),
+        Some(vip) => steer(
+            frame, tables, settings, packet, about, *arrival, vip, *admitted, hash,
+        ),
         None => unknown_inside(tables, settings, about, *arrival),
     };
     *vip_id = vip.map_or(VipId(0), |vip| vip.id);
     step();
+    if let Some(vip) = vip
+        && end.place == Place::Nobody
+    {
+        *end = by_flow(tables, settings, about, vip, *arrival);
+        step();
+    }
     let way = send::Way { hop, mtu };
     send::end(tables, settings, packet, *arrival, *entropy, *vip_id, *end, way)
 }
@@ -161,6 +189,7 @@ fn steer<F: Frame, T: Tables>(
     about: &About,
     arrival: Option<Arrival>,
     vip: &VipEntry,
+    admitted: Admitted,
     hash: u64,
 ) -> End {
     let is_tcp = about.flow.protocol == u16::from(PROTOCOL_TCP);
@@ -169,7 +198,14 @@ fn steer<F: Frame, T: Tables>(
         (Matter::LaterFragment, _) => remembered::fragment_owner(tables, settings, packet),
         (_, Some(_)) => None,
         (Matter::Segment | Matter::Error, None) if is_tcp => {
-            remembered::flow_owner(tables, settings, about, hash, opens)
+            // One that begins anew is none of an old one; but of a source that is spread now and not the next moment, a SYN
+            // that is sent again goes where the first one went.
+            let as_first = if admitted.source == Heat::Unwatched {
+                Opening::Anew
+            } else {
+                Opening::Again
+            };
+            remembered::flow_owner(tables, settings, about, hash, as_first)
         }
         (_, None) => remembered::named_node(frame, tables, settings, packet, about, vip)
             .or_else(|| remembered::udp_flow_owner(tables, settings, about, hash)),
@@ -177,6 +213,9 @@ fn steer<F: Frame, T: Tables>(
     // Most packets are of a flow that is known to be another node's: those need no slot.
     let slots = match known {
         Some((owner, _)) if owner != settings.node => Slots::unread(),
+        _ if admitted.source == Heat::Hot => {
+            Slots::read(tables, vip.table, filter::spread_by_flow(settings, about, vip))
+        }
         _ => Slots::read(
             tables,
             vip.table,
@@ -187,12 +226,16 @@ fn steer<F: Frame, T: Tables>(
         (Some(known), _) => known,
         // Another node found it to be this one.
         (None, Some(_)) => (settings.node, Reason::ToOwner),
+        (None, None) if admitted.source == Heat::Hot => {
+            let (owner, _) = slots.owner(tables, settings);
+            (owner, Reason::ToSpreadOwner)
+        }
         (None, None) => slots.owner(tables, settings),
     };
     if owner.is_nobody() && arrival.is_none() {
         return End::nowhere(Reason::NoOwner);
     }
-    if opens && arrival.is_none() {
+    if opens && arrival.is_none() && admitted.memory == Memory::Kept {
         remembered::remember(tables, &about.flow, hash, owner);
     }
     let is_for_here = owner == settings.node;
@@ -207,7 +250,8 @@ fn steer<F: Frame, T: Tables>(
 
     // Mine? Then the stack gets it. A flow that no table knows may have been accepted here before its slot moved away, if
     // the slot does not say who had it all the time; a flow that a table knows needs no look at the sockets.
-    let looks = is_for_here || (known.is_none() && !opens && slots.may_be_known(settings));
+    let may_be_known = || slots.may_be_known(settings) || filter::may_be_spread(tables, vip);
+    let looks = is_for_here || (known.is_none() && !opens && may_be_known());
     let socket = match (looks, is_tcp) {
         (false, _) => Socket::None,
         (true, true) => tables.tcp_socket(frame, packet, about).for_segment(about.flags),
@@ -248,6 +292,25 @@ fn steer<F: Frame, T: Tables>(
     }
     match slots.next(tables, settings, socket, arrival) {
         Some((candidate, reason)) => End::at(candidate, reason),
+        None => End::nobody(),
+    }
+}
+
+/// Where a packet ends whose connection nobody knows that its slot names: of a source that has more than its share of a VIP
+/// now and then, at the owner of the slot of its 5-tuple; else here, where the stack resets it.
+#[inline(always)]
+fn by_flow<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    about: &About,
+    vip: &VipEntry,
+    arrival: Option<Arrival>,
+) -> End {
+    let spread = filter::spread_if_hot(tables, settings, about, vip);
+    let owner = spread
+        .and_then(|spread| Slots::read(tables, vip.table, spread).other_owner(tables, settings, arrival));
+    match owner {
+        Some(node) => End::at(node, Reason::ToSpreadOwner),
         None => End::here(Reason::NoCandidate, Reason::NoCandidateFromNode),
     }
 }

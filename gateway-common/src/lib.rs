@@ -5,6 +5,8 @@
 //! Modules stand in the order in which a packet meets them.
 
 #![cfg_attr(not(any(test, feature = "memory")), no_std)]
+// For one instruction that `core` lacks there; aya-ebpf asks for the same feature.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
 pub mod checksum;
@@ -22,7 +24,10 @@ pub mod maglev;
 pub mod memory;
 pub mod node;
 pub mod parse;
+pub mod prefix;
+pub mod protection;
 pub mod quic;
 pub mod tables;
 pub mod verdict;
 pub mod vip;
+pub mod word;

@@ -10,8 +10,10 @@ use crate::frame::{Frame, OutOfBounds, Wire};
 use crate::maglev::{SLOTS, Slot};
 use crate::node::{NodeEntry, NodeId, Settings};
 use crate::parse::{About, Network};
-use crate::tables::{Socket, Tables};
-use crate::vip::{Address, TableId, VipEntry, VipKey};
+use crate::prefix::Prefix;
+use crate::protection::{Protection, SourceSet, VipBuckets};
+use crate::tables::{Noted, Socket, Tables};
+use crate::vip::{Address, TableId, VipEntry, VipId, VipKey};
 
 /// A frame in memory, with the headroom that a driver gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +102,18 @@ pub struct MemoryTables {
     pub node_macs: HashMap<MacKey, NodeId>,
     /// Whether frames come in by an interface that nodes are not reached by.
     pub foreign_interface: bool,
+    /// What protects the VIPs; `None`: nothing does.
+    pub protection: Option<Protection>,
+    /// Denied prefixes, and until when.
+    pub denied: HashMap<Prefix, u64>,
+    /// Allowed prefixes.
+    pub allowed: Vec<Prefix>,
+    /// Sources by set; none that is missing has limits.
+    pub sources: HashMap<u32, SourceSet>,
+    /// Buckets of VIPs; none that is missing has limits.
+    pub vip_buckets: HashMap<VipId, VipBuckets>,
+    /// What was counted beside reasons.
+    pub noted: RefCell<Vec<Noted>>,
     /// The flow table of TCP.
     pub flows: RefCell<HashMap<FlowKey, FlowEntry>>,
     /// The flow table of UDP.
@@ -181,6 +195,35 @@ impl Tables for MemoryTables {
 
     fn is_cluster_interface(&self) -> bool {
         !self.foreign_interface
+    }
+
+    fn protection(&self) -> Option<&Protection> {
+        self.protection.as_ref()
+    }
+
+    fn denied_until_ns(&self, address: &Address) -> Option<u64> {
+        let host = Prefix::host(*address);
+        let around = self.denied.iter().filter(|(prefix, _)| prefix.covers(&host));
+        around
+            .max_by_key(|(prefix, _)| prefix.bits())
+            .map(|(_, until)| *until)
+    }
+
+    fn is_allowed(&self, address: &Address) -> bool {
+        let host = Prefix::host(*address);
+        self.allowed.iter().any(|prefix| prefix.covers(&host))
+    }
+
+    fn sources(&self, set: u32) -> Option<&SourceSet> {
+        self.sources.get(&set)
+    }
+
+    fn vip_buckets(&self, vip: VipId) -> Option<&VipBuckets> {
+        self.vip_buckets.get(&vip)
+    }
+
+    fn note(&self, noted: Noted) {
+        self.noted.borrow_mut().push(noted);
     }
 
     fn flow(&self, key: &FlowKey, _hash: u64) -> Option<FlowEntry> {

@@ -7,7 +7,8 @@ use crate::headers::TcpFlags;
 use crate::maglev::Slot;
 use crate::node::{NodeEntry, NodeId, Settings};
 use crate::parse::{About, Network};
-use crate::vip::{Address, TableId, VipEntry, VipKey};
+use crate::protection::{Protection, SourceSet, VipBuckets};
+use crate::vip::{Address, TableId, VipEntry, VipId, VipKey};
 
 /// What this node's kernel knows of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,21 @@ impl Socket {
     }
 }
 
+/// What is counted of a packet beside its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Noted {
+    /// It opens a connection that is not remembered: its source or its VIP has used up its share of the flow table.
+    FlowSpared = 0,
+    /// It opens a connection of a source that has more than its share of the VIP, and goes by its 5-tuple.
+    SourceSpread = 1,
+}
+
+impl Noted {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 2] = [Self::FlowSpared, Self::SourceSpread];
+}
+
 /// The maps, the clock and the sockets of a node.
 ///
 /// Entries are handed out by reference: none is changed in place while a packet may read it, and it lives as long as the run.
@@ -67,6 +83,24 @@ pub trait Tables {
 
     /// Whether the frame came in by an interface that nodes are reached by.
     fn is_cluster_interface(&self) -> bool;
+
+    /// What protects the VIPs; `None`: nothing does.
+    fn protection(&self) -> Option<&Protection>;
+
+    /// Until when the closest denied prefix around an address holds, on the clock of `now_ns`; `None`: there is none.
+    fn denied_until_ns(&self, address: &Address) -> Option<u64>;
+
+    /// Whether an allowed prefix is around an address.
+    fn is_allowed(&self, address: &Address) -> bool;
+
+    /// One set of the sources that began connections.
+    fn sources(&self, set: u32) -> Option<&SourceSet>;
+
+    /// What is known of the new connections to a VIP.
+    fn vip_buckets(&self, vip: VipId) -> Option<&VipBuckets>;
+
+    /// Counts what is no reason.
+    fn note(&self, noted: Noted);
 
     /// What is remembered of a TCP flow; its hash is [`crate::hash::of_flow`].
     fn flow(&self, key: &FlowKey, hash: u64) -> Option<FlowEntry>;

@@ -124,6 +124,8 @@ reasons! {
     ToSuccessor = "to-successor" Transmit,
     /// To the owner of another slot, for this node's control plane is dead and its own slot's owner was not heard lately.
     ToHeardNode = "to-heard-node" Transmit,
+    /// To the owner of the slot of its 5-tuple, for its source has more than its share of a VIP with `ip-hash`, or had it.
+    ToSpreadOwner = "to-spread-owner" Transmit,
     /// To another node, for a node sent it here and this one does not know the VIP.
     ToNodeThatKnows = "to-node-that-knows" Transmit,
     /// An echo request for a VIP: answered.
@@ -172,6 +174,18 @@ reasons! {
     TooBigUnanswered = "too-big-unanswered" Drop,
     /// No headroom for an outer header.
     NoHeadroom = "no-headroom" Drop,
+    /// Its sender is denied.
+    Denied = "denied" Drop,
+    /// It says that the receiver sent it.
+    Land = "land" Drop,
+    /// It says that an address sent it that no machine has: multicast, broadcast, loopback or none.
+    BadSource = "bad-source" Drop,
+    /// A TCP segment with flags that no TCP sends: none, SYN with FIN or RST, FIN without ACK.
+    BadFlags = "bad-flags" Drop,
+    /// A SYN of a source that has begun too many connections.
+    SourceLimit = "source-limit" Drop,
+    /// A SYN for a VIP to which too many connections have begun.
+    VipLimit = "vip-limit" Drop,
 }
 
 /// Number of reasons, and of their counters.

@@ -6,11 +6,12 @@ use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::macros::map;
+use aya_ebpf::maps::lpm_trie::{Key as TrieKey, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::programs::XdpContext;
 use gateway_common::abi::{
     self, Budget, CLUSTER_INTERFACES_MAX, Count, FLOWS_DEFAULT, FRAGMENTS_MAX, FlowSet, FlowSetV6, MacKey,
-    NODES_MAX, NodeCell, TABLES_MAX, UDP_FLOWS_DEFAULT, VIPS_MAX,
+    NODES_MAX, NodeCell, PREFIXES_DEFAULT, TABLES_MAX, UDP_FLOWS_DEFAULT, VIPS_MAX,
 };
 use gateway_common::flow::set::{self, Key, Words};
 use gateway_common::flow::{FlowEntry, FlowKey};
@@ -20,10 +21,11 @@ use gateway_common::frame::Frame;
 use gateway_common::maglev::Slot;
 use gateway_common::node::{NodeEntry, NodeId, Settings};
 use gateway_common::parse::{About, Network};
-use gateway_common::tables::{Socket, Tables};
+use gateway_common::protection::{Protection, SOURCE_SETS, SourceSet, VipBuckets};
+use gateway_common::tables::{Noted, Socket, Tables};
 use gateway_common::verdict::{REASONS, Verdict};
 use gateway_common::vip::table::{CELLS, VipCell, VipHalf};
-use gateway_common::vip::{Address, TableId, VipEntry, VipKey};
+use gateway_common::vip::{Address, TableId, VipEntry, VipId, VipKey};
 
 use crate::sockets;
 
@@ -99,6 +101,23 @@ static VIP_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(VIPS_MAX +
 #[map]
 static NODE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(NODES_MAX + 1, 0);
 
+#[map]
+static PROTECTION: Array<Protection> = Array::with_max_entries(1, 0);
+
+#[map]
+static DENIED: LpmTrie<Address, u64> = LpmTrie::with_max_entries(PREFIXES_DEFAULT, 0);
+
+#[map]
+static ALLOWED: LpmTrie<Address, u64> = LpmTrie::with_max_entries(PREFIXES_DEFAULT, 0);
+
+#[map]
+static SOURCES: Array<SourceSet> = Array::with_max_entries(SOURCE_SETS, 0);
+
+#[map]
+static VIP_BUCKETS: Array<VipBuckets> = Array::with_max_entries(VIPS_MAX + 1, 0);
+
+#[map]
+static NOTED_COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Noted::ALL.len() as u32, 0);
 /// What one CPU keeps beside the stack.
 pub struct RunNotes {
     /// What time it is.
@@ -166,6 +185,8 @@ impl Words for SetAt {
         unsafe { at.write_volatile(word) };
     }
 }
+/// Bits of an [`Address`]: a look into a trie is one for the longest prefix of all of them.
+const ADDRESS_BITS: u32 = 128;
 
 /// The maps, as one run of the program sees them.
 pub struct KernelTables<'a> {
@@ -276,6 +297,39 @@ impl Tables for KernelTables<'_> {
         let index = self.context.ingress_ifindex() as u32;
         // SAFETY: nothing is read but whether there is an entry.
         unsafe { CLUSTER_INTERFACES.get(index) }.is_some()
+    }
+
+    #[inline(always)]
+    fn protection(&self) -> Option<&Protection> {
+        PROTECTION.get(0)
+    }
+
+    #[inline(always)]
+    fn denied_until_ns(&self, address: &Address) -> Option<u64> {
+        DENIED.get(TrieKey::new(ADDRESS_BITS, *address)).copied()
+    }
+
+    #[inline(always)]
+    fn is_allowed(&self, address: &Address) -> bool {
+        ALLOWED.get(TrieKey::new(ADDRESS_BITS, *address)).is_some()
+    }
+
+    #[inline(always)]
+    fn sources(&self, set: u32) -> Option<&SourceSet> {
+        SOURCES.get(set)
+    }
+
+    #[inline(always)]
+    fn vip_buckets(&self, vip: VipId) -> Option<&VipBuckets> {
+        VIP_BUCKETS.get(u32::from(vip.0))
+    }
+
+    #[inline(always)]
+    fn note(&self, noted: Noted) {
+        if let Some(count) = NOTED_COUNTS.get_ptr_mut(noted as u32) {
+            // SAFETY: the entry of this CPU, and XDP is not preempted by itself.
+            unsafe { *count += 1 };
+        }
     }
 
     #[inline(always)]

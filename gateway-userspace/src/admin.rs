@@ -19,6 +19,9 @@
 //! | `GET /v1/routes`, `GET /v1/routes/{name}` | yes | 200 [`Routes`](routes::Routes), [`Shown`] with `ETag`, 404 |
 //! | `PUT /v1/routes/{name}` | yes | 200 [`Changed`](routes::Changed), 409 where the file sets it, 412, 415, 422; takes a route |
 //! | `DELETE /v1/routes/{name}` | yes | 200 [`Changed`](routes::Changed), 404, 409, 412 |
+//! | `GET /v1/deny` | yes | 200 [`Listed`](deny::Listed), 409 without `[dataplane]` |
+//! | `POST /v1/deny` | yes | 200 [`Changed`](deny::Changed), 400, 409 where one can never be denied; takes a [`Body`](deny::Body) |
+//! | `DELETE /v1/deny/{prefix}` | yes | 200 [`Changed`](deny::Changed), 400, 404, 409 where the file denies it |
 //! | `POST /v1/reload` | yes | 200 [`Reloaded`](status::Reloaded), 422 where the configuration is refused |
 //!
 //! Errors are `{"error":{"code":"…","message":"…"}}` ([`ErrorAnswer`](status::ErrorAnswer)): 401 `unauthorized`,
@@ -26,12 +29,14 @@
 //! 409 `conflict`, 412 `precondition_failed`, 415 `unsupported_media_type`, 422 `configuration_refused`, 500 `failed`.
 //!
 //! `PUT` and `DELETE` of a route take `If-Match` with versions (`ETag`) and `If-None-Match: *`, so that nobody overwrites what
-//! he has not seen; with `?dry_run=true` they say what would come of it, and change nothing.
+//! he has not seen; with `?dry_run=true` they say what would come of it, and change nothing. So do `POST` and `DELETE` of
+//! `/v1/deny`, which take no conditions: prefixes have no versions, and two who deny the same one want the same.
 //!
 //! What the answers say is the business of whoever implements [`Api`]; this module only speaks for it.
 
 pub mod answer;
 pub mod breakers;
+pub mod deny;
 pub mod endpoints;
 pub mod follow;
 pub mod listen;
@@ -86,6 +91,10 @@ pub trait Api: Send + Sync {
     fn routes(&self, name: Option<String>) -> Answer<'_, Result<Vec<Shown>, ApiError>>;
     /// Sets or deletes a route.
     fn change_route(&self, order: Order) -> Answer<'_, Result<routes::Changed, ApiError>>;
+    /// Whose packets are dropped.
+    fn denied(&self) -> Answer<'_, Result<deny::Listed, ApiError>>;
+    /// Denies prefixes, or does so no longer.
+    fn change_denied(&self, order: deny::Order) -> Answer<'_, Result<deny::Changed, ApiError>>;
     /// What would become of a request, and why; nothing is sent or counted.
     fn explain_request(
         &self,

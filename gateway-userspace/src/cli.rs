@@ -3,6 +3,7 @@
 mod breaker;
 mod check;
 mod client;
+mod deny;
 mod events;
 mod explain;
 mod routes;
@@ -76,6 +77,8 @@ enum Command {
     Reload(Connection),
     /// Show the routes of the running node, set one, or delete one that was set so.
     Routes(routes::Routes),
+    /// Show whose packets the running node drops, drop those of a network, or no longer.
+    Deny(deny::Deny),
     /// Force a circuit breaker open or closed, or let it decide again.
     Breaker(breaker::Order),
     /// Show what changed at the endpoints and breakers of the running node, the oldest first.
@@ -204,6 +207,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Undrain(connection) => show::undrain(&connection.client(), connection.form())?,
         Command::Reload(connection) => show::reload(&connection.client(), connection.form())?,
         Command::Routes(order) => routes::routes(&order)?,
+        Command::Deny(order) => deny::deny(&order)?,
         Command::Breaker(order) => breaker::breaker(&order)?,
         Command::Events(order) => events::events(&order)?,
         Command::Explain(what) => return explain::explain(&what),
@@ -251,6 +255,7 @@ mod tests {
                 "undrain",
                 "reload",
                 "routes",
+                "deny",
                 "breaker",
                 "events",
                 "explain",

@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod compile;
+pub mod denied;
 pub mod document;
 pub mod given;
 pub mod kept;

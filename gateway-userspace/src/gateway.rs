@@ -13,11 +13,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::acme::Issuer;
 use crate::cluster::Cluster;
 use crate::cluster::announce::Announcer;
+use crate::config::denied::Denied;
 use crate::config::snapshot::{Announce, Snapshot};
 use crate::config::{self, Settings};
 use crate::control::command::COMMANDS_MAX;
 use crate::control::health::Reasons;
-use crate::control::{Controller, Ended, Handle, Parts};
+use crate::control::{Controller, Ended, Handle, Parts, deny};
 use crate::events::Events;
 use crate::guards::Driver;
 use crate::health::Checks;
@@ -82,11 +83,15 @@ async fn serve(settings: Settings) -> Result<()> {
         None => (None, alone),
     };
     let announcer = announcer(&snapshot)?;
+    let denied = Arc::new(Denied::load(&snapshot.admin.denied_file)?);
     // The kernel's side last: whatever fails before leaves nothing in the kernel.
     let dataplane = match &snapshot.dataplane {
         Some(config) => Some(DataPlane::start(config, &snapshot.node.name).await?),
         None => None,
     };
+    if let Some(dataplane) = &dataplane {
+        deny::deny_kept(&denied, dataplane)?;
+    }
     workers.commit(prepared, Arc::clone(&snapshot));
     let checks = Checks::start(tokio::runtime::Handle::current(), events.clone());
     checks.apply(&snapshot);
@@ -138,6 +143,7 @@ async fn serve(settings: Settings) -> Result<()> {
         keys,
         acme,
         dataplane,
+        denied,
         cluster,
         announcer,
         views,

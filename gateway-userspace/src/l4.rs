@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod collect;
 pub mod counters;
 pub mod dataplane;
+pub mod deny;
 mod descriptors;
 pub mod desired;
 pub mod error;

@@ -11,6 +11,7 @@ use anyhow::{Result, anyhow};
 use tokio::sync::watch;
 
 pub mod connection;
+pub mod flood;
 pub mod journal;
 pub mod live;
 pub mod plain;

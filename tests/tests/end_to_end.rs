@@ -29,6 +29,8 @@ mod lifecycle;
 mod load;
 #[path = "end_to_end/path_mtu.rs"]
 mod path_mtu;
+#[path = "end_to_end/protection.rs"]
+mod protection;
 #[path = "end_to_end/readme.rs"]
 mod readme;
 #[path = "end_to_end/resilience.rs"]

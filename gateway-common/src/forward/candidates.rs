@@ -140,6 +140,20 @@ impl Slots {
         None
     }
 
+    /// The owner, if it is another node than this one and the sender.
+    #[inline(always)]
+    pub(super) fn other_owner<T: Tables>(
+        &self,
+        tables: &T,
+        settings: &Settings,
+        arrival: Option<Arrival>,
+    ) -> Option<NodeId> {
+        let owner = self.slot.owner();
+        let sender = arrival.map_or(NodeId::NOBODY, |arrival| arrival.sender);
+        let may = !owner.is_nobody() && owner != settings.node && owner != sender;
+        (may && !is_lost(tables, settings, owner)).then_some(owner)
+    }
+
     /// Who may know a VIP that this node does not, of those that did not send the packet; once for each packet.
     #[inline(always)]
     pub(super) fn who_knows(&self, settings: &Settings, arrival: &Arrival) -> Option<NodeId> {

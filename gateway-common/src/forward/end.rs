@@ -13,6 +13,8 @@ pub(super) enum Place {
     Here,
     /// At another node.
     Node,
+    /// At whoever knows it, and nobody is left whom its slot names.
+    Nobody,
 }
 
 /// The end of the way of a packet.
@@ -56,6 +58,17 @@ impl End {
             node,
             reason,
             from_node: reason,
+        }
+    }
+
+    /// At whoever knows it.
+    #[inline(always)]
+    pub(super) const fn nobody() -> Self {
+        Self {
+            place: Place::Nobody,
+            node: NodeId::NOBODY,
+            reason: Reason::NoCandidate,
+            from_node: Reason::NoCandidateFromNode,
         }
     }
 

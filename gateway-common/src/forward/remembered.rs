@@ -12,20 +12,32 @@ use crate::tables::Tables;
 use crate::verdict::Reason;
 use crate::vip::{VipEntry, VipFlags};
 
-/// Who owns a TCP flow by the table, if the life in which that node accepted it still serves. A packet that opens a
-/// connection is none of an old one.
+/// What a packet that opens a connection is to the flow table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// None of an old connection, whatever is remembered.
+    Anew,
+    /// Perhaps the same packet again: it goes where the first one went, while neither side has ended what that began.
+    Again,
+}
+
+/// Who owns a TCP flow by the table, if the life in which that node accepted it still serves.
 #[inline(always)]
 pub(super) fn flow_owner<T: Tables>(
     tables: &T,
     settings: &Settings,
     about: &About,
     hash: u64,
-    opens: bool,
+    opening: Opening,
 ) -> Option<(NodeId, Reason)> {
-    if opens {
+    let opens = about.flags.opens();
+    if opens && opening == Opening::Anew {
         return None;
     }
     let entry = tables.flow(&about.flow, hash)?;
+    if opens && entry.phase != FlowPhase::OPEN {
+        return None;
+    }
     if entry.phase != FlowPhase::OPEN && !entry.is_live(tables.now_ns()) {
         return None;
     }

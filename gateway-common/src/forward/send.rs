@@ -41,7 +41,7 @@ pub(super) fn end<T: Tables>(
     } = end;
     match place {
         Place::Nowhere => return Verdict::of(vip, Action::Drop, reason),
-        Place::Here => {
+        Place::Here | Place::Nobody => {
             note_first_fragment(tables, packet, settings.node);
             return match arrival {
                 None => Verdict::of(vip, Action::Pass, reason),

@@ -1,5 +1,7 @@
 //! One request of the admin API and its answer.
 
+mod denied;
+
 use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, WWW_AUTHENTICATE};
 use http::request::Parts;
@@ -9,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::breakers;
+use super::deny;
 use super::endpoints::{self, Asked, Refused};
 use super::follow::{self, Body, Wanted};
 use super::routes;
@@ -163,6 +166,11 @@ where
         let asked = asked.map_err(|takes| not_so(head, "A route", takes))?;
         may_ask(head, token)?;
         return of_route(asked, head, &body.await?, api).await;
+    }
+    if let Some(asked) = deny::asked(&head.method, head.uri.path()) {
+        let asked = asked.map_err(|takes| not_so(head, "The list of denied prefixes", takes))?;
+        may_ask(head, token)?;
+        return denied::answered(asked, head, &body.await?, api).await;
     }
     let endpoint = admitted(head, token)?;
     let body = body.await?;

@@ -202,6 +202,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::super::breakers::{Breaker, Switched};
+    use super::super::deny;
     use super::super::endpoints::{Place, Renewal, Renewed, Withdrawn};
     use super::super::routes::{self, Order, Shown};
     use super::super::status::{Node, NodeState, Status};
@@ -345,6 +346,19 @@ mod tests {
 
         fn explain_packet(&self, _: packet::Question) -> Answer<'_, Result<packet::Explained, ApiError>> {
             Box::pin(async { Err(ApiError::Conflict("no data plane".to_owned())) })
+        }
+
+        fn denied(&self) -> Answer<'_, Result<deny::Listed, ApiError>> {
+            Box::pin(async { Err(ApiError::Conflict("no data plane".to_owned())) })
+        }
+
+        fn change_denied(&self, order: deny::Order) -> Answer<'_, Result<deny::Changed, ApiError>> {
+            Box::pin(async move {
+                Ok(deny::Changed {
+                    prefixes: Vec::new(),
+                    dry_run: order.run == routes::Run::Dry,
+                })
+            })
         }
 
         fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>> {

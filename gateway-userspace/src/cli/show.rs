@@ -232,6 +232,7 @@ mod tests {
     use std::thread::JoinHandle;
 
     use gateway::admin::breakers::{Breaker, Switched};
+    use gateway::admin::deny;
     use gateway::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
     use gateway::admin::status::{
         AcmeCertificate, AcmeOrder, AttachedMode, CheckStatus, Dataplane, Endpoint, EndpointReadiness,
@@ -423,6 +424,14 @@ mod tests {
         }
 
         fn explain_packet(&self, _: packet::Question) -> Answer<'_, Result<packet::Explained, ApiError>> {
+            Box::pin(async { Err(ApiError::Conflict("This node steers nothing.".to_owned())) })
+        }
+
+        fn denied(&self) -> Answer<'_, Result<deny::Listed, ApiError>> {
+            Box::pin(async { Err(ApiError::Conflict("This node steers nothing.".to_owned())) })
+        }
+
+        fn change_denied(&self, _: deny::Order) -> Answer<'_, Result<deny::Changed, ApiError>> {
             Box::pin(async { Err(ApiError::Conflict("This node steers nothing.".to_owned())) })
         }
 

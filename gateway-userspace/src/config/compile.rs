@@ -81,6 +81,7 @@ pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, numb
         node: settings.node.clone(),
         admin: settings.admin.clone(),
         dataplane: settings.dataplane.clone(),
+        protection: Arc::clone(&settings.protection),
         cluster: settings.cluster.clone(),
         vips: settings.vips.clone(),
         listeners,

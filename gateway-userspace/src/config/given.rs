@@ -13,6 +13,7 @@ mod guard;
 mod keys;
 pub mod health;
 mod matching;
+mod protection;
 mod retry;
 mod sticky;
 mod subsets;
@@ -41,6 +42,7 @@ pub use filters::{
 pub use guard::{CircuitBreaker, EndpointLimits, Hash, Outlier, UpstreamLimits};
 pub use keys::{ListenerKeys, RouteKeys};
 pub use matching::{CertificateMatch, FieldMatch, Match, SanMatch, SanType, SubjectMatch};
+pub use protection::{Protection, SourceBounds, VipBounds};
 pub use retry::{Fallback, Retry};
 pub use sticky::Sticky;
 pub use subsets::{Subset, SubsetBy};
@@ -59,6 +61,8 @@ pub struct Given {
     pub admin: Option<Admin>,
     /// Steering in the kernel by XDP. Without this table the node is an L7 proxy only and needs no root.
     pub dataplane: Option<Dataplane>,
+    /// Who may not send to VIPs, and how many connections may begin. Bounds hold without this table, too.
+    pub protection: Option<Protection>,
     /// The other nodes. Without this table the node stands alone.
     pub cluster: Option<Cluster>,
     /// Who is asked for the addresses of host names. Without this table the system's configuration holds
@@ -138,6 +142,10 @@ pub struct Admin {
     /// `routes/NAME.toml` beside the default of `token_file`, with the node's name.
     #[schemars(extend("examples" = ["/var/lib/gateway/routes.toml"]))]
     pub routes_file: Option<PathBuf>,
+    /// File in which prefixes are kept that the admin API has denied (`gateway deny add`), in the same way. Default:
+    /// `denied/NAME.toml` beside the default of `token_file`.
+    #[schemars(extend("examples" = ["/var/lib/gateway/denied.toml"]))]
+    pub denied_file: Option<PathBuf>,
 }
 
 /// Steering in the kernel.
@@ -181,6 +189,12 @@ pub struct Dataplane {
     /// Steering tables at most; VIPs that are served by the same nodes share one.
     #[schemars(range(min = 1, max = limits::TABLES_MAX), extend("default" = limits::TABLES_MAX))]
     pub tables: Option<u32>,
+    /// Prefixes that each list of `[protection]` has at most in the kernel, which takes memory for those there are.
+    #[schemars(
+        range(min = 1, max = limits::PREFIXES_MAX_MAX),
+        extend("default" = limits::PREFIXES_MAX)
+    )]
+    pub prefixes_max: Option<u32>,
     /// Directory on bpffs below which maps and links are pinned, in a directory named after the node.
     #[schemars(extend("default" = limits::PIN_DIRECTORY))]
     pub pin_directory: Option<PathBuf>,

@@ -97,31 +97,39 @@ impl Kept {
     /// # Errors
     /// What the file system says.
     pub fn store(&self) -> io::Result<()> {
-        let directory = self.file.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = directory.unwrap_or(Path::new("."));
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
-        let mut unfinished = self.file.as_os_str().to_owned();
-        unfinished.push(".new");
-        let unfinished = PathBuf::from(unfinished);
-        let mut options = OpenOptions::new();
-        // One that a crash left behind is written over.
-        let opened = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&unfinished);
-        let written = opened.and_then(|mut file| {
-            file.write_all(self.text.as_bytes())?;
-            file.sync_all()
-        });
-        written.and_then(|()| fs::rename(&unfinished, &self.file))?;
-        // The rename itself must outlive a loss of power.
-        File::open(directory)?.sync_all()
+        write_whole(&self.file, &self.text)
     }
+}
+
+/// Writes a file that its owner alone may read: whole, or not at all.
+///
+/// # Errors
+/// What the file system says.
+pub fn write_whole(file: &Path, text: &str) -> io::Result<()> {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    let mut unfinished = file.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = PathBuf::from(unfinished);
+    let mut options = OpenOptions::new();
+    // One that a crash left behind is written over.
+    let opened = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished);
+    let written = opened.and_then(|mut opened| {
+        opened.write_all(text.as_bytes())?;
+        opened.sync_all()
+    });
+    written.and_then(|()| fs::rename(&unfinished, file))?;
+    // The rename itself must outlive a loss of power.
+    File::open(directory)?.sync_all()
 }
 
 /// The settings of a file, with the routes that are kept beside it.
@@ -130,7 +138,7 @@ impl Kept {
 /// The file of the routes cannot be read, or what it says does not fit the settings: every problem.
 pub fn merged(settings: Settings) -> Result<Settings, Refused> {
     let file = settings.admin.routes_file.clone();
-    let text = read(&file)?;
+    let text = read(&file, "admin.routes_file")?;
     let (document, value, foreign) = Document::parse(&file, &text)?;
     let document = document.beside(&settings.source);
     let mut problems = Problems::new(&document);
@@ -214,11 +222,11 @@ pub fn report(foreign: Vec<Foreign>, problems: &mut Problems<'_>) {
     }
 }
 
-/// The file's text; that of one that is not there is empty.
-fn read(path: &Path) -> Result<String, Refused> {
+/// The text of a file that a key names; that of one that is not there is empty.
+pub(super) fn read(path: &Path, key: &str) -> Result<String, Refused> {
     let refused = |fault: String| {
-        let remedy = "make it readable for this user, or name another one with admin.routes_file";
-        Refused::unreadable(path.to_owned(), fault, remedy)
+        let remedy = format!("make it readable for this user, or name another one with {key}");
+        Refused::unreadable(path.to_owned(), fault, &remedy)
     };
     let file = match File::open(path) {
         Ok(file) => file,

@@ -4,6 +4,7 @@
 
 mod choices;
 mod filters;
+mod protection;
 mod routing;
 mod tls;
 
@@ -13,6 +14,7 @@ use super::snapshot::Failure;
 
 pub use choices::*;
 pub use filters::*;
+pub use protection::*;
 pub use routing::*;
 pub use tls::*;
 

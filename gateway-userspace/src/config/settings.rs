@@ -18,8 +18,8 @@ use super::loops::Own;
 use super::metadata::Metadata;
 use super::snapshot::{
     Admin, Carries, Cluster, Dataplane, Faults, HashBy, Health, HttpMode, ListenerHttp, Networks, Node, Odds,
-    Outcomes, Redirect, Respond, Rewrite, RouteHttp, Shares, StickySettings, SubsetBy, SubsetFallback,
-    UpstreamProtocol, Vip,
+    Outcomes, Protection, Redirect, Respond, Rewrite, RouteHttp, Shares, StickySettings, SubsetBy,
+    SubsetFallback, UpstreamProtocol, Vip,
 };
 use crate::acme;
 use crate::balance::{self, RosterTerms, Zone};
@@ -47,6 +47,8 @@ pub struct Settings {
     pub admin: Admin,
     /// `[dataplane]`.
     pub dataplane: Option<Dataplane>,
+    /// `[protection]`, with the content of its files.
+    pub protection: Arc<Protection>,
     /// `[cluster]`, with the key's content.
     pub cluster: Option<Cluster>,
     /// `dns.servers`; empty: the system's configuration.

@@ -5,8 +5,10 @@
 mod balancing;
 mod fault;
 mod health;
+mod key;
 mod mirror;
 mod outcomes;
+mod protection;
 mod respond;
 mod rewrite;
 mod route;
@@ -38,8 +40,10 @@ use crate::tls::{ClientTls, Security, ServerTls};
 pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
 pub use fault::{Faults, Odds};
 pub use health::{Check, CheckMethod, Health, Heartbeat, HttpCheck, Kind, Pushed, Startup, Statuses, Way};
+pub use key::ClusterKey;
 pub use mirror::Mirror;
 pub use outcomes::{Failure, Outcomes, Retries};
+pub use protection::{Bounds, Prefixes, Protection, Scope};
 pub use respond::{Filling, Piece, Respond};
 pub use rewrite::{NewPath, Redirect, Rewrite, Scheme, Template, TemplateFault, Wanted};
 pub use route::{Fallback, Route, RouteAction};
@@ -61,6 +65,8 @@ pub struct Snapshot {
     pub admin: Admin,
     /// Steering in the kernel; `None`: L7 only.
     pub dataplane: Option<Dataplane>,
+    /// What the data plane keeps from VIPs.
+    pub protection: Arc<Protection>,
     /// Other nodes; `None`: a single node.
     pub cluster: Option<Cluster>,
     /// Addresses that clients connect to.
@@ -112,6 +118,8 @@ pub struct Admin {
     pub token_file: PathBuf,
     /// Where routes are kept that the API set.
     pub routes_file: PathBuf,
+    /// Where prefixes are kept that the API has denied.
+    pub denied_file: PathBuf,
 }
 
 /// Where the admin API listens.
@@ -146,6 +154,8 @@ pub struct Dataplane {
     pub udp_idle: Duration,
     /// Bound of the table of UDP flows.
     pub udp_flow_table_entries: u32,
+    /// Bound of each list of prefixes.
+    pub prefixes_max: u32,
     /// The port of the nodes' heartbeats; 0: there are none.
     pub heartbeat_port: u16,
 }
@@ -185,16 +195,6 @@ pub struct Cluster {
     pub key: ClusterKey,
     /// Which floating addresses are answered for.
     pub announce: Announce,
-}
-
-/// A secret of 32 bytes, never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ClusterKey(pub [u8; 32]);
-
-impl std::fmt::Debug for ClusterKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ClusterKey(…)")
-    }
 }
 
 /// `cluster.announce`.

@@ -54,6 +54,11 @@ impl Surroundings {
     pub fn routes_file(&self, node: &str) -> PathBuf {
         self.state_directory.join("routes").join(format!("{node}.toml"))
     }
+
+    /// Where the prefixes lie that the admin API has denied, in the same way.
+    pub fn denied_file(&self, node: &str) -> PathBuf {
+        self.state_directory.join("denied").join(format!("{node}.toml"))
+    }
 }
 
 /// `/var/lib/gateway` as root, else `gateway` below `$XDG_STATE_HOME` or `~/.local/state`.

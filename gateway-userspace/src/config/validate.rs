@@ -23,6 +23,7 @@ mod mirror;
 mod names;
 mod node;
 mod patterns;
+mod protection;
 mod routes;
 mod split;
 mod sticky;
@@ -33,6 +34,7 @@ mod upstreams;
 pub use added::added;
 pub use filters::renewed as renewed_filter;
 pub use node::admin_listen;
+pub use protection::parse as prefix;
 pub use tls::read_ticket_keys;
 
 use std::sync::Arc;
@@ -50,6 +52,7 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
     let node = node::node(given, surroundings, problems);
     let admin = node::admin(given, surroundings, problems);
     let dataplane = dataplane::dataplane(given, problems);
+    let protection = Arc::new(protection::protection(given, problems));
     let vips = dataplane::vips(given, problems);
     let dns_servers = node::dns_servers(given, problems);
     let cluster = cluster::cluster(given, problems);
@@ -84,6 +87,7 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
         node,
         admin,
         dataplane,
+        protection,
         cluster,
         dns_servers,
         ticket_keys,

@@ -6,6 +6,7 @@ use super::controller::Controller;
 use super::explain::InForce;
 use crate::admin::ApiError;
 use crate::admin::breakers::{Breaker, Switched};
+use crate::admin::deny;
 use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
 use crate::admin::routes::{Changed, Order};
 use crate::admin::status::{Node, NodeState, Status};
@@ -35,6 +36,10 @@ pub enum Command {
     InForce(oneshot::Sender<InForce>),
     /// A route is set or deleted.
     ChangeRoute(Order, oneshot::Sender<Result<Changed, ApiError>>),
+    /// Whose packets are dropped.
+    Denied(oneshot::Sender<Result<deny::Listed, ApiError>>),
+    /// Prefixes are denied, or no longer.
+    ChangeDenied(deny::Order, oneshot::Sender<Result<deny::Changed, ApiError>>),
     /// A circuit breaker is forced, or (`None`) released.
     Force(
         Breaker,
@@ -56,6 +61,8 @@ impl Controller {
             Command::Withdraw(place, reply) => drop(reply.send(self.withdraw(&place))),
             Command::InForce(reply) => drop(reply.send(self.in_force())),
             Command::ChangeRoute(order, reply) => drop(reply.send(self.change_route(&order).await)),
+            Command::Denied(reply) => drop(reply.send(self.denied())),
+            Command::ChangeDenied(order, reply) => drop(reply.send(self.change_denied(order).await)),
             Command::Force(breaker, force, reply) => drop(reply.send(self.force(&breaker, force))),
         }
     }

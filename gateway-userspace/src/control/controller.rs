@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::certificates::Certificates;
 use super::command::Command;
 use super::health::{Panics, Reasons};
+use super::publish::publish;
 use super::registrations::Registrations;
 use crate::acme::Issuer;
 use crate::admin::ApiError;
@@ -16,6 +17,7 @@ use crate::admin::status::{NodeState, RefusedReload};
 use crate::cluster::announce::Announcer;
 use crate::cluster::{Cluster, State};
 use crate::config::Settings;
+use crate::config::denied::Denied;
 use crate::config::snapshot::Snapshot;
 use crate::events::Events;
 use crate::guards::Driver;
@@ -66,6 +68,8 @@ pub struct Parts {
     pub acme: Issuer,
     /// The packet's side; `None`: L7 only.
     pub dataplane: Option<DataPlane>,
+    /// Prefixes that the admin API has denied.
+    pub denied: Arc<Denied>,
     /// The other nodes; `None`: there are none.
     pub cluster: Option<Cluster>,
     /// Who answers for VIPs; `None`: nobody here.
@@ -381,19 +385,5 @@ impl Controller {
             faults.push(format!("{recent} panics in the last minute: see the log"));
         }
         faults
-    }
-}
-
-/// Publishes to the kernel; what kept it from that.
-async fn publish(dataplane: Option<&mut DataPlane>, snapshot: &Snapshot, view: &View) -> Option<String> {
-    let dataplane = dataplane?;
-    match dataplane.publish(snapshot, view).await {
-        Ok(published) => {
-            if published.steps > 0 {
-                tracing::info!(view = view.number, steps = published.steps, took = ?published.took, "steering by the new view");
-            }
-            None
-        }
-        Err(error) => Some(format!("{:#}", anyhow::Error::from(error))),
     }
 }

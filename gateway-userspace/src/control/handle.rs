@@ -11,6 +11,7 @@ use super::explain::{self, InForce};
 use super::health::Reasons;
 use super::routes;
 use crate::admin::breakers::{Breaker, Switched};
+use crate::admin::deny;
 use crate::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
 use crate::admin::routes::{Changed, Order, Shown};
 use crate::admin::status::{Node, NodeState, Status};
@@ -117,6 +118,14 @@ impl Api for Handle {
 
     fn explain_packet(&self, question: packet::Question) -> Answer<'_, Result<packet::Explained, ApiError>> {
         Box::pin(self.explain(move |in_force| explain::packet(in_force, &question)))
+    }
+
+    fn denied(&self) -> Answer<'_, Result<deny::Listed, ApiError>> {
+        Box::pin(async { self.ask(Command::Denied).await? })
+    }
+
+    fn change_denied(&self, order: deny::Order) -> Answer<'_, Result<deny::Changed, ApiError>> {
+        Box::pin(async { self.ask(|reply| Command::ChangeDenied(order, reply)).await? })
     }
 
     fn force(&self, breaker: Breaker, force: Option<Force>) -> Answer<'_, Result<Switched, ApiError>> {

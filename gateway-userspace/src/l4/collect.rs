@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gateway_common::tables::Noted;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::counters::Counters;
+use super::deny::Told;
 
 /// Names of what the kernel counts by number.
 #[derive(Debug, Default)]
@@ -27,15 +29,18 @@ pub struct Collected {
     pub counters: Counters,
     names: Mutex<Names>,
     without_table: AtomicUsize,
+    /// How far the lists of prefixes are.
+    pub lists: Arc<Told>,
 }
 
 impl Collected {
     /// Counters without names yet.
-    pub fn new(counters: Counters) -> Arc<Self> {
+    pub fn new(counters: Counters, lists: Arc<Told>) -> Arc<Self> {
         Arc::new(Self {
             counters,
             names: Mutex::default(),
             without_table: AtomicUsize::new(0),
+            lists,
         })
     }
 
@@ -74,6 +79,7 @@ impl Collector for L4 {
                 MetricType::Gauge,
             )?
             .encode_gauge(&i64::try_from(without_table).unwrap_or(i64::MAX))?;
+        self.lists(&mut encoder)?;
         // A map that cannot be read has no figures: zero would be a lie.
         let Ok(reasons) = self.0.counters.reasons() else {
             return Ok(());
@@ -120,6 +126,56 @@ impl Collector for L4 {
                 continue;
             };
             add(&mut nodes, &[("node", name.as_str())], count.packets)?;
+        }
+        Ok(())
+    }
+}
+
+impl L4 {
+    /// The lists of prefixes, and what is counted beside reasons.
+    fn lists(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let told = &self.0.lists;
+        for (name, help, value) in [
+            (
+                "gateway_denied_prefixes",
+                "Prefixes that are denied in the kernel",
+                &told.denied,
+            ),
+            (
+                "gateway_allowed_prefixes",
+                "Prefixes that are never denied",
+                &told.allowed,
+            ),
+            (
+                "gateway_prefixes_waiting",
+                "Changes of these lists that wait to be written",
+                &told.waiting,
+            ),
+            (
+                "gateway_prefixes_refused",
+                "Prefixes that the kernel did not take",
+                &told.refused,
+            ),
+        ] {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Gauge)?
+                .encode_gauge(&i64::try_from(value.load(Ordering::Relaxed)).unwrap_or(i64::MAX))?;
+        }
+        for (noted, name, help) in [
+            (
+                Noted::FlowSpared,
+                "gateway_connections_not_remembered",
+                "New connections beyond what their source or VIP may have remembered",
+            ),
+            (
+                Noted::SourceSpread,
+                "gateway_connections_spread",
+                "New connections of sources with more than their share of a VIP",
+            ),
+        ] {
+            if let Ok(count) = self.0.counters.noted(noted) {
+                describe(encoder, name, help)?.encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
+            }
         }
         Ok(())
     }

@@ -3,11 +3,12 @@
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray};
 use gateway_common::abi::{self, Count};
+use gateway_common::tables::Noted;
 use gateway_common::verdict::{Fate, Reason};
 use serde::Serialize;
 
 use super::L4Error;
-use super::maps::take;
+use super::maps::{take, typed};
 
 /// Packets that ended for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -27,6 +28,7 @@ pub struct Counters {
     reasons: PerCpuArray<MapData, Count>,
     vips: PerCpuArray<MapData, Count>,
     nodes: PerCpuArray<MapData, Count>,
+    noted: PerCpuArray<MapData, u64>,
 }
 
 impl std::fmt::Debug for Counters {
@@ -41,18 +43,11 @@ impl Counters {
     /// # Errors
     /// The object is not what this program expects.
     pub fn take(object: &mut Ebpf) -> Result<Self, L4Error> {
-        let mut typed = |name| {
-            let map = take(object, name)?;
-            PerCpuArray::try_from(map).map_err(|source| L4Error::Map {
-                action: "read",
-                map: name,
-                source,
-            })
-        };
         Ok(Self {
-            reasons: typed(abi::REASON_COUNTS)?,
-            vips: typed(abi::VIP_COUNTS)?,
-            nodes: typed(abi::NODE_COUNTS)?,
+            reasons: typed(take(object, abi::REASON_COUNTS)?, abi::REASON_COUNTS)?,
+            vips: typed(take(object, abi::VIP_COUNTS)?, abi::VIP_COUNTS)?,
+            nodes: typed(take(object, abi::NODE_COUNTS)?, abi::NODE_COUNTS)?,
+            noted: typed(take(object, abi::NOTED_COUNTS)?, abi::NOTED_COUNTS)?,
         })
     }
 
@@ -84,6 +79,22 @@ impl Counters {
     /// The map cannot be read.
     pub fn vip(&self, id: u16) -> Result<Count, L4Error> {
         sum(&self.vips, u32::from(id), abi::VIP_COUNTS)
+    }
+
+    /// What was counted beside reasons.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn noted(&self, noted: Noted) -> Result<u64, L4Error> {
+        let values = self
+            .noted
+            .get(&(noted as u32), 0)
+            .map_err(|source| L4Error::Map {
+                action: "read",
+                map: abi::NOTED_COUNTS,
+                source,
+            })?;
+        Ok(values.iter().sum())
     }
 
     /// What was sent to the node of that number.

@@ -93,8 +93,8 @@ impl DataPlane {
         let left_behind = addresses::left_behind(&netlink).await?;
         match Self::load_and_attach(config, &pins, &netlink).await {
             Ok((loaded, counters, now)) => Ok(Self {
+                counted: Collected::new(counters, loaded.lists.told()),
                 loaded,
-                counted: Collected::new(counters),
                 pins,
                 netlink,
                 config: config.clone(),
@@ -148,6 +148,7 @@ impl DataPlane {
     /// A map or an address cannot be written; what was written forwards.
     pub async fn publish(&mut self, snapshot: &Snapshot, view: &View) -> Result<Published, L4Error> {
         let started = Instant::now();
+        self.loaded.lists.configure(&snapshot.protection);
         self.name_vips(snapshot);
         self.name_counters(view);
         let vips: HashSet<IpAddr> = snapshot.vips.iter().map(|vip| vip.address).collect();

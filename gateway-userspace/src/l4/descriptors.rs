@@ -11,7 +11,7 @@ use gateway_common::abi;
 use super::L4Error;
 
 /// What is read: all that `forward::decide` asks for.
-const READ: [&str; 14] = [
+const READ: [&str; 19] = [
     abi::SETTINGS,
     abi::VIPS,
     abi::NODES,
@@ -26,6 +26,11 @@ const READ: [&str; 14] = [
     abi::UDP_FLOWS,
     abi::UDP_FLOWS_V6,
     abi::HEARD,
+    abi::PROTECTION,
+    abi::DENIED,
+    abi::ALLOWED,
+    abi::SOURCES,
+    abi::VIP_BUCKETS,
 ];
 
 /// One descriptor for each map.
@@ -40,7 +45,9 @@ impl Descriptors {
     pub(super) fn of(object: &Ebpf) -> Result<Self, L4Error> {
         let all = READ.map(|name| {
             let data = match object.map(name) {
-                Some(Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data)) => data,
+                Some(Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data)) => {
+                    data
+                }
                 _ => return Err(L4Error::Missing { kind: "map", name }),
             };
             let descriptor = data.fd().as_fd().try_clone_to_owned();

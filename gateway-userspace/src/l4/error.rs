@@ -132,6 +132,17 @@ pub enum L4Error {
         /// What the kernel said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// More prefixes than a list of the kernel holds.
+    #[error(
+        "there are more prefixes than the kernel's list has room for: raise dataplane.prefixes_max, which is {prefixes_max}"
+    )]
+    ListFull {
+        /// Its bound.
+        prefixes_max: u32,
+    },
+    /// Nobody writes the lists any more.
+    #[error("the thread that writes the lists of prefixes has ended: restart the node")]
+    ListsEnded,
     /// More tables than the maps hold.
     #[error("{needed} Maglev tables are needed and dataplane.tables is {available}: raise it")]
     TooManyTables {

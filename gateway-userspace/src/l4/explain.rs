@@ -35,6 +35,8 @@ pub struct Decided {
     pub reason: Reason,
     /// Its VIP, by the number of its counters; 0: none.
     pub vip: VipId,
+    /// When, on the kernel's clock.
+    pub now_ns: u64,
     /// What was asked of the tables, in its order.
     pub looks: Vec<Look>,
     /// Nanoseconds since user space last said that it lives, where that is so long ago that nodes must be heard.
@@ -89,6 +91,7 @@ pub fn decide(question: &Question, tables: &impl Tables) -> Decided {
         end,
         reason,
         vip,
+        now_ns: tables.now_ns(),
         looks: traced.into_looks(),
         lease_age_ns: (lease != 0 && age > LEASE_NS).then_some(age),
         socket_unknown: None,

@@ -10,10 +10,13 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use gateway_common::abi;
+use gateway_common::protection::SOURCE_SETS;
+use gateway_common::tables::Noted;
 use gateway_common::verdict::REASONS;
 use gateway_common::vip::table::CELLS;
 
 use super::counters::Counters;
+use super::deny::Lists;
 use super::descriptors::Descriptors;
 use super::explain::Reader;
 use super::flows::FlowLimits;
@@ -21,12 +24,15 @@ use super::interfaces::{Attached, Mode};
 use super::maps::Maps;
 use super::pins::Pins;
 use super::{L4Error, interfaces, kernel_log, object};
+use crate::config::limits;
 use crate::config::snapshot::{AttachMode, Dataplane};
 
 /// A program in the kernel, with its maps.
 pub struct Loaded {
     /// What user space writes.
     pub maps: Maps,
+    /// Lists of prefixes, and bounds.
+    pub lists: Lists,
     /// By what others read it.
     pub reader: Arc<Reader>,
     /// Holds the program and whatever is not pinned.
@@ -67,6 +73,12 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
         (abi::REASON_COUNTS, REASONS),
         (abi::VIP_COUNTS, abi::VIPS_MAX + 1),
         (abi::NODE_COUNTS, abi::NODES_MAX + 1),
+        // What the configuration lists must leave room for orders.
+        (abi::DENIED, config.prefixes_max + limits::DENIED_SET_MAX as u32),
+        (abi::ALLOWED, config.prefixes_max),
+        (abi::SOURCES, SOURCE_SETS),
+        (abi::VIP_BUCKETS, abi::VIPS_MAX + 1),
+        (abi::NOTED_COUNTS, Noted::ALL.len() as u32),
     ];
     let mut reused = Reused::Nothing;
     if pins.map(abi::FLOWS).exists() {
@@ -102,8 +114,10 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
     let reader = Arc::new(Reader::new(Descriptors::of(&object)?, config));
     let maps = Maps::take(&mut object, config.tables)?;
     let counters = Counters::take(&mut object)?;
+    let lists = Lists::start(&mut object, config.prefixes_max)?;
     let loaded = Loaded {
         maps,
+        lists,
         reader,
         object,
         reused,

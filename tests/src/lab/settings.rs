@@ -96,6 +96,8 @@ pub struct Files {
     pub config: PathBuf,
     /// The admin API's bearer token, made by the node.
     pub token: PathBuf,
+    /// Prefixes that the node was told to deny.
+    pub denied: PathBuf,
     /// The secret that all nodes of the lab share.
     pub cluster_key: PathBuf,
     /// Directory on bpffs that the nodes of the lab share.
@@ -114,6 +116,7 @@ impl Files {
         Self {
             config: directory.join(format!("{name}.toml")),
             token: directory.join(format!("{name}.token")),
+            denied: directory.join(format!("{name}.denied.toml")),
             cluster_key: directory.join("cluster.key"),
             pin_directory: pin_directory.to_owned(),
             pins: pin_directory.join(name),
@@ -160,6 +163,7 @@ node_header = true
 [admin]
 listen = "{admin}"
 token_file = "{token}"
+denied_file = "{denied}"
 
 [dataplane]
 interfaces = ["{INTERFACE}"]
@@ -207,6 +211,7 @@ readiness = {{ http = "/readyz", interval = "500ms", timeout = "1s" }}
         admin = at(families.loopback(), ADMIN_PORT),
         listen = at(families.of(host), CLUSTER_PORT),
         token = files.token.display(),
+        denied = files.denied.display(),
         pins = files.pin_directory.display(),
         seeds = seeds.join(", "),
         key = files.cluster_key.display(),

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use gateway_common::headers::PROTOCOL_TCP;
 use gateway_common::maglev::Slot;
 use gateway_common::node::{EncapsulationCode, NodeId, Settings};
+use gateway_common::protection::Protection;
 use gateway_common::verdict::{Fate, Reason};
 use gateway_common::vip::{Address, SteeringCode, VipFlags, VipKey};
 
@@ -75,6 +76,10 @@ fn is_stateless(case: &Case, settings: &Settings) -> bool {
         udp_flows,
         fragments,
         errors_left,
+        protection,
+        denied,
+        allowed,
+        spent,
     } = &case.before;
     let is_default = before.as_ref() == Some(settings)
         && *interface == Interface::Cluster
@@ -82,12 +87,14 @@ fn is_stateless(case: &Case, settings: &Settings) -> bool {
         && lease_age_ns.is_none()
         && heard.is_empty()
         && *errors_left == ErrorsLeft::Some;
+    let is_free =
+        *protection == Protection::default() && denied.is_empty() && allowed.is_empty() && spent.is_none();
     let remembers = !flows.is_empty() || !udp_flows.is_empty() || !fragments.is_empty();
     let has_socket = [CONNECTED_PORT, COOKIE_PORT, ENDED_PORT]
         .iter()
         .any(|port| holds(&case.frame, &port.to_be_bytes()));
     let is_runnable = case.frame.len() >= FRAME_BYTES_MIN && case.expected.bytes.len() >= FRAME_BYTES_MIN;
-    is_default && !remembers && !has_socket && !holds(&case.frame, &COOKIE_MARK) && is_runnable
+    is_default && is_free && !remembers && !has_socket && !holds(&case.frame, &COOKIE_MARK) && is_runnable
 }
 
 /// Ports of situations that no configuration tells: that slots take turns, or that a stranger owns them.

@@ -17,8 +17,10 @@ mod fragments;
 mod heartbeats;
 mod hops;
 mod lease;
+mod limits;
 mod malformed;
 mod mtu;
+mod protection;
 mod quic;
 mod segment;
 mod slots;
@@ -33,7 +35,7 @@ use gateway_common::hash;
 use gateway_common::node::{EncapsulationCode, NodeId, Settings};
 use gateway_common::verdict::{Fate, Reason};
 
-pub use state::{After, Before, ErrorsLeft, Interface, Kept, Outcome, Written};
+pub use state::{After, Before, ErrorsLeft, Interface, Kept, Lasts, Outcome, Spent, Written};
 
 use super::build::{Packet, frame};
 use super::world::{self, MAC_HERE, MAC_ROUTER, ME, Version, node_mac};
@@ -82,6 +84,8 @@ pub fn all() -> Vec<Case> {
             hops::cases,
             segment::cases,
             lease::cases,
+            protection::cases,
+            limits::cases,
         ] {
             cases.extend(topic(version));
         }

@@ -23,6 +23,8 @@ use nix::sched::{CloneFlags, unshare};
 
 use connect::{connect, datagram_socket};
 
+use filter::Filter;
+
 use super::cases::{After, Case, ErrorsLeft, Interface, Outcome, Written};
 use super::world::{
     self, ANY_PORT_LISTENER, CONNECTED_PORT, COOKIE_MARK, ENDED_PORT, QUIC_PORT, SITUATIONS, Situation,
@@ -31,6 +33,7 @@ use super::world::{
 
 mod connect;
 mod cookie;
+mod filter;
 
 /// Longest frame that a case may make.
 const FRAME_BYTES_MAX: usize = 4_096;
@@ -65,6 +68,7 @@ pub struct Kernel {
     lease: Array<MapData, u64>,
     budget: PerCpuArray<MapData, Budget>,
     counts: PerCpuArray<MapData, Count>,
+    filter: Filter,
     table_of_all: Option<Situation>,
     sockets: Sockets,
 }
@@ -113,6 +117,7 @@ impl Kernel {
             lease: lease.try_into()?,
             budget: take(abi::ERROR_BUDGET)?.try_into()?,
             counts: take(abi::REASON_COUNTS)?.try_into()?,
+            filter: Filter::take(&mut take)?,
             object,
             maps,
             table_of_all: None,
@@ -222,6 +227,7 @@ impl Kernel {
         };
         let budgets = vec![budget; aya::util::nr_cpus().map_err(|(_, error)| error)?];
         self.budget.set(0, PerCpuValues::try_from(budgets)?, 0)?;
+        self.filter.prepare(case, now)?;
         let hash_key = before.settings.unwrap_or_default().hash_key;
         refill(&mut self.flows, hash_key, before.flows(at), now)?;
         refill(&mut self.udp_flows, hash_key, before.udp_flows(at), now)?;

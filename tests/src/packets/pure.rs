@@ -6,11 +6,14 @@ use gateway_common::forward::{Notes, TABLE_OF_ALL, apply, decide};
 use gateway_common::headers::mac_words;
 use gateway_common::memory::{MemoryFrame, MemoryTables};
 use gateway_common::node::NodeId;
+use gateway_common::protection::{SourceSet, source_set, source_tag};
 use gateway_common::tables::Socket;
+use gateway_common::vip::VipId;
 
-use super::cases::{After, Case, ErrorsLeft, Interface, Outcome, Written};
+use super::cases::{After, Case, ErrorsLeft, Interface, Outcome, Spent, Written};
 use super::world::{
-    self, ANY_PORT_LISTENER, CONNECTED_PORT, COOKIE_PORT, ENDED_PORT, QUIC_PORT, SITUATIONS, Version,
+    self, ANY_PORT_LISTENER, CONNECTED_PORT, COOKIE_PORT, ENDED_PORT, HOT_VIP, QUIC_PORT, SITUATION_VIPS,
+    SITUATIONS, Version,
 };
 
 /// Time since the boot in these cases: long enough for all entries to have an age.
@@ -98,6 +101,27 @@ pub fn run(tables: &mut MemoryTables, case: &Case) -> Outcome {
         ErrorsLeft::Some => Budget::default(),
         ErrorsLeft::None => Budget { empty_at_ns: NOW_NS },
     });
+    tables.protection = Some(before.protection);
+    let denied = before.denied.iter();
+    tables.denied = denied
+        .map(|(prefix, lasts)| (*prefix, lasts.until_ns(NOW_NS)))
+        .collect();
+    tables.allowed = before.allowed.clone();
+    let spent = before.spent.unwrap_or(Spent::Nothing);
+    tables.sources.clear();
+    for version in Version::BOTH {
+        for host in [version.client(), version.host(201)] {
+            let tag = source_tag(world::settings().hash_key, &host.into());
+            tables.sources.insert(source_set(tag), SourceSet::default());
+        }
+        let tag = source_tag(world::settings().hash_key, &version.client().into());
+        tables
+            .sources
+            .insert(source_set(tag), spent.source(tag, NOW_NS).into());
+    }
+    for vip in SITUATION_VIPS.chain([HOT_VIP]) {
+        tables.vip_buckets.insert(VipId(vip), spent.vip(NOW_NS).into());
+    }
     let mut frame = MemoryFrame::new(case.frame.clone());
     let mut notes = Notes::default();
     let mut verdict = decide(&frame, tables, &mut notes);

@@ -267,6 +267,15 @@ pub const QUIC_PORT: u16 = 8_443;
 /// A port of [`Version::vip_of_all_ports`] with a listener.
 pub const ANY_PORT_LISTENER: u16 = 9_000;
 
+/// The port of the VIP that keeps each client on one node; slots of nodes 2 and 3 take turns.
+pub const HOT_PORT: u16 = 8_600;
+
+/// VIPs that bounds of connections are used up for: those of situations.
+pub const SITUATION_VIPS: std::ops::RangeInclusive<u16> = 1..=SITUATIONS.len() as u16;
+
+/// The number of the VIP at [`HOT_PORT`] in the counters.
+pub const HOT_VIP: u16 = 58;
+
 /// The key of a VIP; of all ports of a protocol for port 0, of the address for protocol 0.
 pub fn vip_key(address: IpAddr, port: u16, protocol: u8) -> VipKey {
     let mut key = VipKey::of_address(address.into());
@@ -315,6 +324,13 @@ pub fn vips() -> Vec<(VipKey, VipEntry)> {
                 entry(56, Situation::Second, VipFlags::ANY_TCP_PORT),
             ),
             (vip_key(only_tcp, 0, 6), entry(57, Situation::Second, none)),
+            (
+                vip_key(version.vip(), HOT_PORT, 6),
+                VipEntry {
+                    steering: SteeringCode::IP_HASH,
+                    ..entry(HOT_VIP, Situation::SecondOrThird, none)
+                },
+            ),
         ]);
     }
     vips

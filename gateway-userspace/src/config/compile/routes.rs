@@ -61,6 +61,7 @@ pub fn recompile(change: Change<'_>, registry: &Registry, answers: &Answers) -> 
         node: old.node.clone(),
         admin: old.admin.clone(),
         dataplane: old.dataplane.clone(),
+        protection: Arc::clone(&old.protection),
         cluster: old.cluster.clone(),
         vips: old.vips.clone(),
         listeners: old.listeners.iter().map(listener).collect(),

@@ -60,6 +60,7 @@ pub fn dataplane(given: &Given, problems: &mut Problems<'_>) -> Option<Dataplane
         udp_flow_table_entries: dataplane
             .udp_flow_table_entries
             .unwrap_or(limits::UDP_FLOW_TABLE_ENTRIES),
+        prefixes_max: dataplane.prefixes_max.unwrap_or(limits::PREFIXES_MAX),
         heartbeat_port: given
             .cluster
             .as_ref()

@@ -100,10 +100,15 @@ pub fn admin(given: &Given, surroundings: &Surroundings, problems: &mut Problems
         Some(file) => existing_name(file, &path.key("routes_file"), problems)?,
         None => surroundings.routes_file(given.node.as_ref()?.name.as_deref()?),
     };
+    let denied_file = match admin.and_then(|admin| admin.denied_file.as_ref()) {
+        Some(file) => existing_name(file, &path.key("denied_file"), problems)?,
+        None => surroundings.denied_file(given.node.as_ref()?.name.as_deref()?),
+    };
     Some(Admin {
         listen: listen?,
         token_file,
         routes_file,
+        denied_file,
     })
 }
 

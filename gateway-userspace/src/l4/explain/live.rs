@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, MapData, MapError};
 use gateway_common::abi;
 use gateway_common::flow::FlowKey;
 use gateway_common::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
 use gateway_common::memory::MemoryTables;
 use gateway_common::node::NodeId;
+use gateway_common::prefix::Prefix;
+use gateway_common::protection::{Protection, SOURCE_SET_WORDS, VIP_BUCKETS_WORDS, source_set, source_tag};
 use gateway_common::tables::Socket;
 use gateway_common::vip::Address;
 
@@ -89,6 +92,7 @@ impl Reader {
             let live = || [maps.live_slots(table), Vec::new()];
             tables.slots.entry(table).or_insert_with(live);
         }
+        self.protection(&mut tables, &flow)?;
         let stamps = typed(self.descriptors.map(abi::HEARD)?, abi::HEARD)?;
         for id in tables.nodes.keys() {
             tables.heard.borrow_mut().insert(*id, heard(&stamps, *id)?);
@@ -120,6 +124,52 @@ impl Reader {
             socket_unknown,
             ..decide(question, &tables)
         })
+    }
+
+    /// What protects the VIPs from the flow's client: as much of the maps as is asked for it.
+    fn protection(&self, tables: &mut MemoryTables, flow: &FlowKey) -> Result<(), L4Error> {
+        let words: Array<MapData, Protection> =
+            typed(self.descriptors.map(abi::PROTECTION)?, abi::PROTECTION)?;
+        tables.protection = Some(words.get(&0, 0).map_err(unread(abi::PROTECTION))?);
+        let client = Prefix::host(flow.source);
+        if let Some(until_ns) = self.listed(abi::DENIED, &flow.source)? {
+            tables.denied.insert(client, until_ns);
+        }
+        if self.listed(abi::ALLOWED, &flow.source)?.is_some() {
+            tables.allowed.push(client);
+        }
+        let Some(settings) = tables.settings else {
+            return Ok(());
+        };
+        let index = source_set(source_tag(settings.hash_key, &flow.source));
+        let sets: Array<MapData, [u64; SOURCE_SET_WORDS]> =
+            typed(self.descriptors.map(abi::SOURCES)?, abi::SOURCES)?;
+        let set = sets.get(&index, 0).map_err(unread(abi::SOURCES))?;
+        tables.sources.insert(index, set.into());
+        let buckets: Array<MapData, [u64; VIP_BUCKETS_WORDS]> =
+            typed(self.descriptors.map(abi::VIP_BUCKETS)?, abi::VIP_BUCKETS)?;
+        let of_address = tables
+            .vips
+            .iter()
+            .filter(|(key, _)| key.address == flow.destination);
+        let ids: Vec<_> = of_address.map(|(_, entry)| entry.id).collect();
+        for id in ids {
+            let words = buckets
+                .get(&u32::from(id.0), 0)
+                .map_err(unread(abi::VIP_BUCKETS))?;
+            tables.vip_buckets.insert(id, words.into());
+        }
+        Ok(())
+    }
+
+    /// What the longest prefix of a list around an address says.
+    fn listed(&self, name: &'static str, address: &Address) -> Result<Option<u64>, L4Error> {
+        let trie: LpmTrie<MapData, Address, u64> = typed(self.descriptors.map(name)?, name)?;
+        match trie.get(&Key::new(128, *address), 0) {
+            Ok(until_ns) => Ok(Some(until_ns)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(source) => Err(unread(name)(source)),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use gateway_common::flow::{FlowEntry, FlowKey};
 use gateway_common::maglev::Slot;
 use gateway_common::memory::MemoryTables;
 use gateway_common::node::{NodeEntry, Settings};
+use gateway_common::protection::{Lists, Protection};
 use gateway_common::tables::Socket;
 use gateway_common::vip::{Address, TableId, VipEntry, VipKey};
 
@@ -16,7 +17,7 @@ use crate::config::answers::Answers;
 use crate::config::load::load_text;
 use crate::config::snapshot::{Snapshot, Transport};
 use crate::config::surroundings::{Invalid, Surroundings};
-use crate::config::{Places, compile};
+use crate::config::{Places, compile, validate};
 use crate::explain::packet::{Explained, Flags};
 use crate::registry::Registry;
 use crate::view::{Member, SetId, View};
@@ -278,4 +279,72 @@ fn a_packet_that_cannot_be_is_no_question() {
     );
     assert!(question("203.0.113.10:0", Flags::Syn).check().is_err());
     assert!(question(VIP, Flags::Syn).check().is_ok());
+}
+
+#[test]
+fn what_the_filter_decides_is_told_with_what_it_was_decided_by() {
+    let listed = Some(Protection {
+        lists: Lists::DENIES_IPV4,
+        ..Protection::default()
+    });
+    let prefix = |text: &str| validate::prefix(text).unwrap();
+    let second = 1_000_000_000;
+    /// Until when the client is denied, what is allowed; action, reason, and a step.
+    type Row = (
+        Option<u64>,
+        Option<&'static str>,
+        &'static str,
+        &'static str,
+        &'static str,
+    );
+    let rows: [Row; 5] = [
+        (
+            None,
+            None,
+            "send",
+            "to-owner",
+            "no denied prefix is around its sender",
+        ),
+        (Some(u64::MAX), None, "drop", "denied", "its sender is denied"),
+        (
+            Some((1 << 40) + 90 * second),
+            None,
+            "drop",
+            "denied",
+            "its sender is denied for 1m 30s more",
+        ),
+        (
+            Some(1 << 40),
+            None,
+            "send",
+            "to-owner",
+            "its sender was denied until a moment ago",
+        ),
+        (
+            Some(u64::MAX),
+            Some("192.0.2.0/24"),
+            "send",
+            "to-owner",
+            "but protection.allow has its sender",
+        ),
+    ];
+    for (until_ns, allowed, action, reason, step) in rows {
+        let mut tables = tables(2);
+        tables.protection = listed;
+        tables.denied = until_ns
+            .into_iter()
+            .map(|until_ns| (prefix("192.0.2.0/24"), until_ns))
+            .collect();
+        tables.allowed = allowed.into_iter().map(prefix).collect();
+        let told = told(&question(VIP, Flags::Syn), &tables);
+        assert_eq!(
+            (told.verdict.action.as_str(), told.verdict.reason.as_str()),
+            (action, reason),
+            "{step}"
+        );
+        assert!(
+            told.steps.iter().any(|told| told.says.contains(step)),
+            "{step}: {told:#?}"
+        );
+    }
 }

@@ -1,11 +1,14 @@
 //! A decision in words: which VIP, what was remembered, the slot with its nodes, the socket, and what becomes of the packet.
 
+use std::time::Duration;
+
 use gateway_common::encap::Format;
 use gateway_common::flow::FlowPhase;
 use gateway_common::forward::TABLE_OF_ALL;
 use gateway_common::node::NodeId;
 use gateway_common::parse::Family;
-use gateway_common::tables::Socket;
+use gateway_common::protection::FOREVER_NS;
+use gateway_common::tables::{Noted, Socket};
 use gateway_common::vip::{SteeringCode, VipEntry, VipKey};
 
 use super::{Decided, End, Look};
@@ -34,6 +37,11 @@ pub fn tell(question: &Question, decided: &Decided, around: Around<'_>) -> Expla
     for look in &decided.looks {
         match look {
             Look::Vip(key, entry) => vip = around.vip(&mut told, key, entry.as_ref()).or(vip),
+            Look::Denied(None) => told.note("filter", "no denied prefix is around its sender"),
+            Look::Denied(Some(until_ns)) => told.note("filter", denied_says(*until_ns, decided.now_ns)),
+            Look::Allowed(true) => told.note("filter", "but protection.allow has its sender"),
+            Look::Allowed(false) => {}
+            Look::Noted(noted) => told.note("filter", noted_says(*noted)),
             Look::Slot { table, index, slot } => {
                 let table = match *table {
                     TABLE_OF_ALL => "of all members".to_owned(),
@@ -166,6 +174,28 @@ impl Around<'_> {
             node: to.map(|member| member.name.clone()),
             vip,
         }
+    }
+}
+
+/// Until when a sender is denied.
+fn denied_says(until_ns: u64, now_ns: u64) -> String {
+    if until_ns == FOREVER_NS {
+        return "its sender is denied".to_owned();
+    }
+    let left = Duration::from_nanos(until_ns.saturating_sub(now_ns)).as_secs();
+    match left {
+        0 if until_ns <= now_ns => "its sender was denied until a moment ago".to_owned(),
+        left => format!(
+            "its sender is denied for {} more",
+            humantime::format_duration(Duration::from_secs(left.max(1)))
+        ),
+    }
+}
+
+fn noted_says(noted: Noted) -> &'static str {
+    match noted {
+        Noted::FlowSpared => "its source or VIP has used up what it may have remembered",
+        Noted::SourceSpread => "its source has more than its share of the VIP: spread by 5-tuple",
     }
 }
 

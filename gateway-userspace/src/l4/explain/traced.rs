@@ -8,14 +8,21 @@ use gateway_common::frame::Frame;
 use gateway_common::maglev::Slot;
 use gateway_common::node::{NodeEntry, NodeId, Settings};
 use gateway_common::parse::{About, Network};
-use gateway_common::tables::{Socket, Tables};
-use gateway_common::vip::{Address, TableId, VipEntry, VipKey};
+use gateway_common::protection::{Protection, SourceSet, VipBuckets};
+use gateway_common::tables::{Noted, Socket, Tables};
+use gateway_common::vip::{Address, TableId, VipEntry, VipId, VipKey};
 
 /// One thing that was asked, and what was answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Look {
     /// The VIP of a key.
     Vip(VipKey, Option<VipEntry>),
+    /// Until when the sender is denied; `None`: it is not listed.
+    Denied(Option<u64>),
+    /// Whether it is allowed all the same.
+    Allowed(bool),
+    /// What would be counted beside the reason.
+    Noted(Noted),
     /// A slot.
     Slot {
         /// Of that table.
@@ -52,7 +59,7 @@ impl<'t, T> Traced<'t, T> {
         self.looks.into_inner()
     }
 
-    fn note(&self, look: Look) {
+    fn looked(&self, look: Look) {
         self.looks.borrow_mut().push(look);
     }
 }
@@ -64,7 +71,7 @@ impl<T: Tables> Tables for Traced<'_, T> {
 
     fn vip(&self, key: &VipKey) -> Option<&VipEntry> {
         let found = self.tables.vip(key);
-        self.note(Look::Vip(*key, found.copied()));
+        self.looked(Look::Vip(*key, found.copied()));
         found
     }
 
@@ -74,7 +81,7 @@ impl<T: Tables> Tables for Traced<'_, T> {
 
     fn slot(&self, table: TableId, half: u32, index: u32) -> Slot {
         let slot = self.tables.slot(table, half, index);
-        self.note(Look::Slot { table, index, slot });
+        self.looked(Look::Slot { table, index, slot });
         slot
     }
 
@@ -94,24 +101,52 @@ impl<T: Tables> Tables for Traced<'_, T> {
         self.tables.is_cluster_interface()
     }
 
+    fn protection(&self) -> Option<&Protection> {
+        self.tables.protection()
+    }
+
+    fn denied_until_ns(&self, address: &Address) -> Option<u64> {
+        let until = self.tables.denied_until_ns(address);
+        self.looked(Look::Denied(until));
+        until
+    }
+
+    fn is_allowed(&self, address: &Address) -> bool {
+        let is_allowed = self.tables.is_allowed(address);
+        self.looked(Look::Allowed(is_allowed));
+        is_allowed
+    }
+
+    fn sources(&self, set: u32) -> Option<&SourceSet> {
+        self.tables.sources(set)
+    }
+
+    fn vip_buckets(&self, vip: VipId) -> Option<&VipBuckets> {
+        self.tables.vip_buckets(vip)
+    }
+
+    fn note(&self, noted: Noted) {
+        self.looked(Look::Noted(noted));
+    }
+
     fn flow(&self, key: &FlowKey, hash: u64) -> Option<FlowEntry> {
         let found = self.tables.flow(key, hash);
-        self.note(Look::Flow(found));
+        self.looked(Look::Flow(found));
         found
     }
 
     fn remember(&self, _: &FlowKey, _: u64, entry: FlowEntry) {
-        self.note(Look::Remembers(entry.node));
+        self.looked(Look::Remembers(entry.node));
     }
 
     fn udp_flow(&self, key: &FlowKey, hash: u64) -> Option<FlowEntry> {
         let found = self.tables.udp_flow(key, hash);
-        self.note(Look::Flow(found));
+        self.looked(Look::Flow(found));
         found
     }
 
     fn remember_udp(&self, _: &FlowKey, _: u64, entry: FlowEntry) {
-        self.note(Look::Remembers(entry.node));
+        self.looked(Look::Remembers(entry.node));
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentEntry> {
@@ -140,13 +175,13 @@ impl<T: Tables> Tables for Traced<'_, T> {
 
     fn tcp_socket<F: Frame>(&self, frame: &F, packet: &Network, about: &About) -> Socket {
         let socket = self.tables.tcp_socket(frame, packet, about);
-        self.note(Look::Socket(socket));
+        self.looked(Look::Socket(socket));
         socket
     }
 
     fn udp_socket(&self, packet: &Network, about: &About) -> Socket {
         let socket = self.tables.udp_socket(packet, about);
-        self.note(Look::Socket(socket));
+        self.looked(Look::Socket(socket));
         socket
     }
 }

@@ -1,11 +1,12 @@
-//! TCP flags: only SYN without ACK, RST and FIN opens a connection; whatever else comes is of one, however odd.
+//! TCP flags: only SYN without ACK, RST and FIN opens a connection; what no TCP sends is dropped; whatever else comes is of
+//! a connection, however odd.
 
 use gateway_common::flow::FlowPhase;
 use gateway_common::verdict::Reason;
 
 use super::super::build::{ACK, FIN, RST, SYN};
 use super::super::world::{Situation, Version};
-use super::{Case, FRESH_PORT, Written, entry, flow_of, tcp};
+use super::{Case, FRESH_PORT, Written, entry, flow_of, from_client, tcp};
 
 const PSH: u8 = 0x08;
 const URG: u8 = 0x20;
@@ -16,18 +17,33 @@ pub fn cases(version: Version) -> Vec<Case> {
     let second = Situation::Second.port();
     let mine = Situation::Mine.port();
     let mut cases = Vec::new();
-    let odd = [
+    let impossible = [
         ("none", 0),
-        ("SYN and ACK", SYN | ACK),
         ("SYN and RST", SYN | RST),
         ("SYN and FIN", SYN | FIN),
         ("SYN, FIN and ACK", SYN | FIN | ACK),
+        ("SYN, ACK and URG", SYN | ACK | URG),
+        ("RST and FIN", RST | FIN | ACK),
+        ("RST and URG", RST | URG),
         ("all", 0xff),
         ("URG, PSH and FIN", URG | PSH | FIN),
         ("FIN alone", FIN),
-        ("RST and ACK", RST | ACK),
+        ("URG alone", URG),
         ("PSH alone", PSH),
         ("ECE and CWR alone", ECE | CWR),
+    ];
+    for (name, flags) in impossible {
+        let packet = tcp(version, FRESH_PORT, second, flags);
+        let name = format!("flags: {name} are no TCP's");
+        let case = Case::dropped(version, &name, from_client(&packet), Reason::BadFlags);
+        cases.push(case.knowing(flow_of(&packet), entry(3, FlowPhase::OPEN), 0));
+    }
+    let odd = [
+        ("SYN and ACK", SYN | ACK),
+        ("RST alone", RST),
+        ("RST and ACK", RST | ACK),
+        ("FIN, ACK and URG", FIN | ACK | URG),
+        ("ACK, URG, ECE and CWR", ACK | URG | ECE | CWR),
     ];
     for (name, flags) in odd {
         let packet = tcp(version, FRESH_PORT, mine, flags);

@@ -3,6 +3,8 @@
 use gateway_common::flow::{FlowEntry, FlowKey, FlowPhase};
 use gateway_common::fragment::{FragmentEntry, FragmentKey};
 use gateway_common::node::{NodeId, Settings};
+use gateway_common::prefix::Prefix;
+use gateway_common::protection::{FOREVER_NS, Protection, SOURCE_SET_WORDS, VIP_BUCKETS_WORDS};
 use gateway_common::verdict::{Fate, Reason};
 
 use super::super::world::{self, Situation};
@@ -23,6 +25,77 @@ pub enum ErrorsLeft {
     Some,
     /// None.
     None,
+}
+
+/// How long a prefix is denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasts {
+    /// For good.
+    ForGood,
+    /// For so many nanoseconds more.
+    Longer(u64),
+    /// Until a moment ago.
+    Over,
+}
+
+impl Lasts {
+    /// Until when, at that time.
+    pub fn until_ns(self, now_ns: u64) -> u64 {
+        match self {
+            Self::ForGood => FOREVER_NS,
+            Self::Longer(ns) => now_ns + ns,
+            // The kernel program reads the clock once a tick, which is a hundredth of a second at most.
+            Self::Over => now_ns - 10_000_000,
+        }
+    }
+}
+
+/// What the client, or its /64, and all VIPs that it may mean have used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// Nothing.
+    Nothing,
+    /// The client's new connections.
+    SourceConnections,
+    /// Those of them that may be remembered.
+    SourceFlows,
+    /// New connections of the VIPs of situations.
+    VipConnections,
+    /// Those of them that may be remembered.
+    VipFlows,
+    /// In the window of time that runs, the client has begun so many connections, and all clients so many.
+    Share(u32, u32),
+}
+
+impl Spent {
+    /// What the map of sources says of a client then.
+    pub fn source(self, tag: u64, now_ns: u64) -> [u64; SOURCE_SET_WORDS] {
+        let mut words = [0; SOURCE_SET_WORDS];
+        words[0] = tag;
+        match self {
+            // More than the case takes.
+            Self::SourceConnections => words[1] = now_ns + 60_000_000_000,
+            Self::SourceFlows => words[2] = now_ns + 60_000_000_000,
+            Self::Share(source, _) => words[3] = window(source, now_ns),
+            _ => {}
+        }
+        words
+    }
+
+    /// What the buckets of a VIP say then.
+    pub fn vip(self, now_ns: u64) -> [u64; VIP_BUCKETS_WORDS] {
+        match self {
+            Self::VipConnections => [now_ns + 60_000_000_000, 0, 0, 0],
+            Self::VipFlows => [0, now_ns + 60_000_000_000, 0, 0],
+            Self::Share(_, vip) => [0, 0, window(vip, now_ns), 0],
+            _ => [0; VIP_BUCKETS_WORDS],
+        }
+    }
+}
+
+/// So many connections in the window of that time.
+fn window(connections: u32, now_ns: u64) -> u64 {
+    now_ns >> 30 << 32 | u64::from(connections)
 }
 
 /// What there is before a frame comes in, beside the world.
@@ -46,6 +119,14 @@ pub struct Before {
     pub fragments: Vec<(FragmentKey, FragmentEntry, u64)>,
     /// ICMP errors that may still be sent.
     pub errors_left: ErrorsLeft,
+    /// Which lists hold, and the bounds of new connections.
+    pub protection: Protection,
+    /// Denied prefixes.
+    pub denied: Vec<(Prefix, Lasts)>,
+    /// Allowed prefixes.
+    pub allowed: Vec<Prefix>,
+    /// What is used up; `None`: nobody was seen before.
+    pub spent: Option<Spent>,
 }
 
 impl Default for Before {
@@ -60,6 +141,10 @@ impl Default for Before {
             udp_flows: Vec::new(),
             fragments: Vec::new(),
             errors_left: ErrorsLeft::Some,
+            protection: Protection::default(),
+            denied: Vec::new(),
+            allowed: Vec::new(),
+            spent: None,
         }
     }
 }

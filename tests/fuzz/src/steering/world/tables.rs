@@ -6,8 +6,9 @@ use gateway_common::frame::Frame;
 use gateway_common::maglev::{self, Slot};
 use gateway_common::node::{NodeEntry, NodeId, Settings};
 use gateway_common::parse::{About, Network};
-use gateway_common::tables::{Socket, Tables};
-use gateway_common::vip::{Address, TableId, VipEntry, VipKey};
+use gateway_common::protection::{Protection, SourceSet, VipBuckets};
+use gateway_common::tables::{Noted, Socket, Tables};
+use gateway_common::vip::{Address, TableId, VipEntry, VipId, VipKey};
 
 use super::{NOW_NS, NodeTables, SECOND_NS, SLOTS};
 
@@ -45,6 +46,30 @@ impl Tables for NodeTables {
 
     fn is_cluster_interface(&self) -> bool {
         self.memory.is_cluster_interface()
+    }
+
+    fn protection(&self) -> Option<&Protection> {
+        self.memory.protection()
+    }
+
+    fn denied_until_ns(&self, address: &Address) -> Option<u64> {
+        self.memory.denied_until_ns(address)
+    }
+
+    fn is_allowed(&self, address: &Address) -> bool {
+        self.memory.is_allowed(address)
+    }
+
+    fn sources(&self, set: u32) -> Option<&SourceSet> {
+        self.memory.sources(set)
+    }
+
+    fn vip_buckets(&self, vip: VipId) -> Option<&VipBuckets> {
+        self.memory.vip_buckets(vip)
+    }
+
+    fn note(&self, noted: Noted) {
+        self.memory.note(noted);
     }
 
     fn flow(&self, key: &FlowKey, hash: u64) -> Option<FlowEntry> {
