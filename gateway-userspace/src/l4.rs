@@ -4,6 +4,7 @@
 //! [`dataplane::DataPlane`] does it. Knows the snapshot and the view, and nothing of `l7` or `cluster`.
 
 pub mod addresses;
+mod bpf;
 pub mod collect;
 pub mod counters;
 pub mod dataplane;
@@ -11,6 +12,7 @@ mod descriptors;
 pub mod desired;
 pub mod error;
 pub mod explain;
+pub mod host;
 pub mod interfaces;
 pub mod kernel_log;
 pub mod loader;
@@ -18,6 +20,7 @@ pub mod mapped;
 pub mod maps;
 pub mod neighbours;
 pub mod object;
+pub mod others;
 pub mod owners;
 pub mod pins;
 pub mod plan;

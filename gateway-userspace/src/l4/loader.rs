@@ -17,6 +17,7 @@ use super::descriptors::Descriptors;
 use super::explain::Reader;
 use super::interfaces::{Attached, Mode};
 use super::maps::Maps;
+use super::others::Other;
 use super::pins::Pins;
 use super::{L4Error, interfaces, kernel_log, object};
 use crate::config::snapshot::{AttachMode, Dataplane};
@@ -163,10 +164,7 @@ pub fn attach(
                 return Ok(());
             }
             Err(error) if is_busy(&error) => {
-                return Err(L4Error::AnotherProgram {
-                    interface: interface.to_owned(),
-                    program: String::new(),
-                });
+                return Err(another(interface, pins, attached));
             }
             Err(source) => {
                 refusal = Some(L4Error::Attach {
@@ -181,6 +179,23 @@ pub fn attach(
         name: interface.to_owned(),
         present: Vec::new(),
     }))
+}
+
+/// The error that another program is on an interface.
+pub(super) fn another(interface: &str, pins: &Pins, attached: Option<Attached>) -> L4Error {
+    let other = match attached {
+        Some(attached) => Other::find(interface, attached, pins.directory()),
+        // It came this moment.
+        None => Other {
+            interface: interface.to_owned(),
+            ..Other::default()
+        },
+    };
+    L4Error::AnotherProgram {
+        interface: interface.to_owned(),
+        program: other.to_string(),
+        remedy: other.remedy(),
+    }
 }
 
 /// Puts the program into a pinned link; `false` where the link leads nowhere any more.

@@ -71,7 +71,12 @@ impl Pins {
 
     /// Where the link of an interface is pinned.
     pub fn link(&self, interface: &str) -> PathBuf {
-        self.directory.join(format!("link_{interface}"))
+        Self::link_of(&self.directory, interface)
+    }
+
+    /// Where a node with that directory pins the link of an interface.
+    pub(super) fn link_of(directory: &Path, interface: &str) -> PathBuf {
+        directory.join(format!("link_{interface}"))
     }
 
     /// The node's directory.
