@@ -6,6 +6,7 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::unistd::{Uid, User};
 use serde::Serialize;
 
@@ -75,7 +76,7 @@ impl Other {
         other.link = links.find(is_its_link).map(|link| link.id());
         let roots = BTreeSet::from([Path::new("/sys/fs/bpf"), root_of(pins)]);
         let mut left = PINS_MAX;
-        for root in roots {
+        for root in roots.into_iter().filter(|root| is_bpffs(root)) {
             look_through(root, DEPTH_MAX, &mut left, &mut |path| {
                 let pinned = bpf::open(path)
                     .ok()
@@ -176,7 +177,12 @@ fn user(id: u32) -> String {
     }
 }
 
-/// The topmost directory of a path that is on the same file system as the pins, or the path itself.
+/// Whether pins can be there.
+fn is_bpffs(path: &Path) -> bool {
+    statfs(path).is_ok_and(|on| on.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// The nearest directory that exists.
 fn root_of(pins: &Path) -> &Path {
     pins.ancestors().find(|path| path.exists()).unwrap_or(pins)
 }

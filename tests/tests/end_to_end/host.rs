@@ -28,10 +28,10 @@ fn ask(node: &Node, program: &std::path::Path, asker: Asker, more: &[&str]) -> O
     command.arg(&node.files().config);
     match asker {
         Asker::Root => {}
-        // SAFETY: as where a node is started so: system calls alone, on constant paths.
-        Asker::WithoutBtf => unsafe {
-            command.pre_exec(hide_btf);
-        },
+        Asker::WithoutBtf => {
+            // SAFETY: as where a node is started so: system calls alone, on constant paths.
+            unsafe { command.pre_exec(hide_btf) };
+        }
         Asker::Nobody => {
             command.uid(65_534).gid(65_534).env("HOME", "/nonexistent");
         }
@@ -206,7 +206,8 @@ fn another_xdp_program_is_named_with_what_takes_it_off_and_is_left_alone() {
     let _turn = one_at_a_time();
     let (lab, plan) = lab();
     let node = &lab.nodes()[0];
-    let pin = remains::pin_directory(lab.id()).join("of_another");
+    // Beside the lab's own directory, which a failed start takes away.
+    let pin = std::path::PathBuf::from(remains::BPFFS).join(format!("another_{}", lab.id()));
     let own = std::process::id();
     let pinned = format!("pinned at {}", pin.display());
     let rm = format!("`rm {}`", pin.display());

@@ -8,7 +8,7 @@ use std::path::Path;
 use aya::programs::ProgramType;
 use aya::sys::{BpfHelper, is_helper_supported};
 use futures_util::TryStreamExt;
-use netlink_packet_route::address::AddressAttribute;
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -149,13 +149,13 @@ async fn addresses(netlink: &Handle, names: &BTreeMap<u32, String>) -> Result<Ve
     let mut messages = netlink.address().get().execute();
     while let Some(message) = messages.try_next().await.map_err(failed)? {
         let mut address: Option<IpAddr> = None;
-        let mut is_deprecated = false;
+        // Of IPv4 addresses that are valid for ever the kernel says no lifetimes, but this.
+        let is_deprecated = message.header.flags.contains(AddressHeaderFlags::Deprecated);
         for attribute in &message.attributes {
             match attribute {
                 // At a point-to-point interface the other end's is `Address`, at all others both are the same.
                 AddressAttribute::Local(local) => address = Some(*local),
                 AddressAttribute::Address(ip) => address = address.or(Some(*ip)),
-                AddressAttribute::CacheInfo(life) => is_deprecated = life.ifa_preferred == 0,
                 _ => {}
             }
         }
