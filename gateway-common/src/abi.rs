@@ -6,11 +6,20 @@ use crate::maglev::{SLOTS, Slot};
 use crate::node::{NodeEntry, NodeId, Settings};
 use crate::vip::{Address, VipEntry, VipKey};
 
-/// Changes with every layout or meaning below; pinned maps of another version are not reused.
+/// Changes with every layout or meaning below; pinned maps of another version are not reused, but copied where
+/// [`layout_since`] allows.
 pub const ABI_VERSION: u32 = 2;
+
+/// The version since which the entries of a map have the layout and meaning that they have now: pinned ones of that version
+/// or a later one can be copied.
+pub const fn layout_since(_map: &str) -> u32 {
+    2
+}
 
 /// Name of the program that steers.
 pub const PROGRAM: &str = "gateway";
+/// Name of the program that steers a frame that the program in [`BEFORE`] has seen.
+pub const STEER_PROGRAM: &str = "steer";
 /// Name of the program that passes everything: the far end of a veth needs one for `XDP_TX` to reach it.
 pub const PASS_PROGRAM: &str = "pass";
 
@@ -49,8 +58,20 @@ pub const VIP_COUNTS: &str = "VIP_COUNTS";
 /// Per-CPU array of [`Count`]s by the node that packets were sent to.
 pub const NODE_COUNTS: &str = "NODE_COUNTS";
 
+/// Array of programs: an operator's own before ours, ours, and an operator's own after it.
+pub const CHAIN: &str = "CHAIN";
+
+/// Where [`CHAIN`] has a program that sees each frame first, if any.
+pub const BEFORE: u32 = 0;
+/// Where it has ours: where the first one goes on.
+pub const STEER: u32 = 1;
+/// Where it has a program that gets what ours would pass to the stack, if any.
+pub const AFTER: u32 = 2;
+/// Entries of [`CHAIN`].
+pub const CHAIN_SLOTS: u32 = 3;
+
 /// Every map of the program that is pinned, so that it outlives user space.
-pub const PINNED_MAPS: [&str; 17] = [
+pub const PINNED_MAPS: [&str; 18] = [
     SETTINGS,
     VIPS,
     NODES,
@@ -68,6 +89,7 @@ pub const PINNED_MAPS: [&str; 17] = [
     REASON_COUNTS,
     VIP_COUNTS,
     NODE_COUNTS,
+    CHAIN,
 ];
 
 /// Entries of [`VIPS`]: addresses times ports, and one or more an address.

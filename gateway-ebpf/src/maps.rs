@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::programs::XdpContext;
 use gateway_common::abi::{
     self, Budget, CLUSTER_INTERFACES_MAX, Count, FLOWS_DEFAULT, FRAGMENTS_MAX, MacKey, NODES_MAX, TABLES_MAX,
@@ -77,6 +77,16 @@ static VIP_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(VIPS_MAX +
 
 #[map]
 static NODE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(NODES_MAX + 1, 0);
+
+#[map]
+static CHAIN: ProgramArray = ProgramArray::with_max_entries(abi::CHAIN_SLOTS, 0);
+
+/// Goes on in a program of the chain, and does not come back; comes back where there is none.
+#[inline(always)]
+pub fn go_on_in(context: &XdpContext, slot: u32) {
+    // SAFETY: nothing of this run is needed after it.
+    unsafe { CHAIN.tail_call(context, slot) };
+}
 
 /// Where one run of the program notes what it decides by.
 #[inline(always)]

@@ -14,6 +14,7 @@ pub mod error;
 pub mod explain;
 pub mod host;
 pub mod interfaces;
+mod kept;
 pub mod kernel_log;
 pub mod loader;
 pub mod mapped;

@@ -43,5 +43,7 @@ mod start;
 mod support;
 #[path = "end_to_end/tags.rs"]
 mod tags;
+#[path = "end_to_end/takeover.rs"]
+mod takeover;
 #[path = "end_to_end/traffic.rs"]
 mod traffic;

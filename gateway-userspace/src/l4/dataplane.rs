@@ -1,5 +1,6 @@
 //! The node's data plane: set up once, told of every change, taken down on stop.
 
+mod start;
 mod status;
 
 use std::collections::{HashMap, HashSet};
@@ -12,14 +13,14 @@ use gateway_common::vip::VipId;
 use rtnetlink::Handle;
 
 use super::collect::Collected;
-use super::counters::{Counters, ReasonCount};
+use super::counters::ReasonCount;
 use super::desired::{self, Desired, Neighbours};
 use super::interfaces;
-use super::loader::{self, Loaded, Reused};
+use super::loader::Loaded;
 use super::neighbours::Reach;
 use super::owners::{OwnersCache, Successors};
 use super::pins::Pins;
-use super::{L4Error, addresses, neighbours, others, plan};
+use super::{L4Error, addresses, neighbours, plan};
 use crate::config::snapshot::{Dataplane, Encapsulation, Snapshot};
 use crate::view::View;
 
@@ -81,7 +82,7 @@ impl DataPlane {
         let pins = Pins::open(&config.pin_directory, node)?;
         let had_links = !pins.linked_interfaces()?.is_empty();
         let left_behind = addresses::left_behind(&netlink).await?;
-        match Self::load_and_attach(config, &pins, &netlink).await {
+        match start::load(config, &pins, &netlink).await {
             Ok((loaded, counters, now)) => Ok(Self {
                 loaded,
                 counted: Collected::new(counters),
@@ -108,37 +109,6 @@ impl DataPlane {
         }
     }
 
-    async fn load_and_attach(
-        config: &Dataplane,
-        pins: &Pins,
-        netlink: &Handle,
-    ) -> Result<(Loaded, Counters, Desired), L4Error> {
-        for interface in &config.interfaces {
-            let attached = interfaces::attached(netlink, interface, interfaces::index(interface)?).await?;
-            // Before anything is touched: whoever is there stays there.
-            if let Some(attached) = attached
-                && !others::is_own(attached, &pins.link(interface))
-            {
-                return Err(loader::another(interface, pins, Some(attached)));
-            }
-        }
-        let (mut loaded, counters) = loader::load(config, pins)?;
-        let now = loaded.maps.contents()?;
-        loaded
-            .maps
-            .set_cluster_interfaces(&indices(&config.cluster_interfaces)?)?;
-        for interface in &config.interfaces {
-            let attached = interfaces::attached(netlink, interface, interfaces::index(interface)?).await?;
-            loader::attach(&mut loaded.object, pins, interface, config.mode, attached)?;
-        }
-        // An earlier life may have had other interfaces: there the old program would steer by tables nobody writes.
-        pins.forget_links_but(&config.interfaces)?;
-        if loaded.reused == Reused::Pinned {
-            tracing::info!("steering goes on over the maps that an earlier life pinned");
-        }
-        Ok((loaded, counters, now))
-    }
-
     /// Brings maps and addresses to what snapshot and view say.
     ///
     /// # Errors
@@ -163,6 +133,9 @@ impl DataPlane {
             self.cache.set_successors(Successors::Awaited);
         }
         steps += self.write(snapshot, view)?;
+        if self.loaded.takeover.is_some() {
+            self.take_over().await?;
+        }
         let live_after = started.elapsed();
         for address in &vips {
             // Those that seem to be there: somebody may have taken one away.
