@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::body::Conversion;
 use super::error::ProxyError;
 use super::grpc;
-use super::headers::Peer;
+use super::headers::{Peer, once};
 use crate::config::snapshot::RouteHttp;
 
 /// Limits from here on are looked at by the worker's sweep, up to a quarter of a second late.
@@ -50,11 +50,11 @@ impl Deadline {
         if self.conversion == Conversion::Grpc
             && let Some(value) = grpc::format_timeout(left)
         {
-            headers.insert(grpc::TIMEOUT, value);
+            headers.insert(grpc::TIMEOUT, once(value));
         }
         if let Some(field) = &self.field {
             let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-            headers.insert(field.clone(), HeaderValue::from(left));
+            headers.insert(field.clone(), once(HeaderValue::from(left)));
         }
     }
 }
@@ -159,5 +159,20 @@ mod tests {
             assert_eq!(take(&mut headers, &field), expected, "{values:?}");
             assert!(headers.is_empty(), "{values:?}");
         }
+    }
+
+    #[test]
+    fn what_is_left_is_told_by_values_that_hpack_does_not_keep() {
+        let field = HeaderName::from_static("x-left");
+        let deadline = Deadline {
+            at: Instant::now() + Duration::from_secs(5),
+            blames: Blames::Endpoint,
+            conversion: Conversion::Grpc,
+            field: Some(field.clone()),
+        };
+        let mut headers = HeaderMap::new();
+        deadline.tell(&mut headers);
+        assert!(headers.len() == 2 && headers.values().all(HeaderValue::is_sensitive));
+        assert!(headers.contains_key(grpc::TIMEOUT) && headers.contains_key(field));
     }
 }

@@ -25,7 +25,8 @@ where
         // Hyper hands a stream over right after it asked the service for its answer.
         let exchange = connection.take_stream();
         drop(tokio::task::spawn_local(StreamTask {
-            stream: caught(future),
+            // On the heap: a task copies what it holds several times.
+            stream: caught(Box::pin(future)),
             exchange,
             connection,
         }));

@@ -112,6 +112,13 @@ pub(crate) fn to_upstream(
     Ok(trace)
 }
 
+/// A value that no other request has. HPACK does not keep it (RFC 7541, section 7.1.3): there it would push out what comes
+/// again, and each value of that name that was kept is compared with the next.
+pub(crate) fn once(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
+}
+
 /// Entries of all Via fields; a comma inside a comment separates nothing.
 fn hops(headers: &HeaderMap) -> usize {
     let mut count = 0;

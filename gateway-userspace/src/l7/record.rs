@@ -159,9 +159,11 @@ impl Record {
             version: Some(request.version()),
             host: request.headers().get(http::header::HOST).cloned(),
             path: request.uri().path_and_query().cloned(),
-            request_id: headers::request_id(request.headers(), seen)
-                .cloned()
-                .unwrap_or_else(|| connection.worker.request_ids.next()),
+            request_id: headers::once(
+                headers::request_id(request.headers(), seen)
+                    .cloned()
+                    .unwrap_or_else(|| connection.worker.request_ids.next()),
+            ),
             start_line: None,
             trace: None,
             client: None,

@@ -40,6 +40,9 @@ pub(super) fn pass(headers: &mut HeaderMap) -> Option<TraceId> {
     if trace.is_none() {
         headers.remove(TRACEPARENT);
         headers.remove(TRACESTATE);
+    } else if let Some(parent) = headers.get_mut(TRACEPARENT) {
+        // As `once` says.
+        parent.set_sensitive(true);
     }
     trace
 }
@@ -73,6 +76,8 @@ fn read(value: &[u8]) -> Option<TraceId> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::super::map;
     use super::*;
 
@@ -119,6 +124,10 @@ mod tests {
             assert_eq!(
                 trace.as_ref().map(TraceId::as_str),
                 is_good.then_some(ID),
+                "{why}"
+            );
+            assert!(
+                headers.get(TRACEPARENT).is_none_or(HeaderValue::is_sensitive),
                 "{why}"
             );
         }
