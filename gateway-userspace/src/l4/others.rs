@@ -6,6 +6,7 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use aya::programs::links::LinkType;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::unistd::{Uid, User};
 use serde::Serialize;
@@ -33,12 +34,25 @@ pub struct Other {
     pub tag: Option<String>,
     /// The user who loaded it.
     pub loaded_by: Option<String>,
-    /// Number of the link that holds it; `None`: it was attached by netlink.
-    pub link: Option<u32>,
+    /// What keeps it there.
+    pub by: By,
     /// Where it or its link is pinned.
     pub pinned: Vec<PathBuf>,
     /// The processes that hold it or its link.
     pub held_by: Vec<Holder>,
+}
+
+/// What keeps a program on an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// This process may not list links (that takes CAP_SYS_ADMIN).
+    #[default]
+    Unknown,
+    /// Nothing but the interface: it was attached by netlink.
+    Netlink,
+    /// The link of that number.
+    Link(u32),
 }
 
 /// A process that holds a program.
@@ -69,11 +83,7 @@ impl Other {
             other.tag = Some(format!("{:016x}", info.tag()));
             other.loaded_by = info.created_by_uid().map(user);
         }
-        let mut links = aya::programs::loaded_links().filter_map(Result::ok);
-        let is_its_link = |link: &aya::programs::links::LinkInfo| {
-            link.program_id() == id && matches!(link.link_type(), Ok(aya::programs::links::LinkType::Xdp))
-        };
-        other.link = links.find(is_its_link).map(|link| link.id());
+        other.by = by(id);
         let roots = BTreeSet::from([Path::new("/sys/fs/bpf"), root_of(pins)]);
         let mut left = PINS_MAX;
         for root in roots.into_iter().filter(|root| is_bpffs(root)) {
@@ -95,15 +105,21 @@ impl Other {
     /// What takes it off.
     pub fn remedy(&self) -> String {
         let interface = &self.interface;
-        let Some(link) = self.link else {
-            let kind = match self.mode {
-                Some(Mode::Generic) => "xdpgeneric",
-                Some(Mode::Native) => "xdpdrv",
-                _ => "xdp",
-            };
-            return format!(
-                "stop what attached it, or take it off with `ip link set dev {interface} {kind} off`"
-            );
+        let kind = match self.mode {
+            Some(Mode::Generic) => "xdpgeneric",
+            Some(Mode::Native) => "xdpdrv",
+            _ => "xdp",
+        };
+        let off =
+            format!("stop what attached it, or take it off with `ip link set dev {interface} {kind} off`");
+        let link = match self.by {
+            By::Link(link) => link,
+            By::Netlink => return off,
+            By::Unknown => {
+                return format!(
+                    "{off}; where a link holds it, as root with `bpftool link detach id N`, N by `bpftool link`"
+                );
+            }
         };
         let gateway = "if it is the gateway of another node.name, stop that one, or remove its pins";
         match (self.pinned.as_slice(), self.held_by.as_slice()) {
@@ -138,9 +154,10 @@ impl Display for Other {
             Some(Mode::Other) => f.write_str(", in the card or in several modes")?,
             None => {}
         }
-        match self.link {
-            Some(link) => write!(f, ", by link {link}")?,
-            None => f.write_str(", by netlink")?,
+        match self.by {
+            By::Link(link) => write!(f, ", by link {link}")?,
+            By::Netlink => f.write_str(", by netlink")?,
+            By::Unknown => {}
         }
         if let Some(user) = &self.loaded_by {
             write!(f, ", loaded by {user}")?;
@@ -161,6 +178,21 @@ pub fn is_own(attached: Attached, link: &Path) -> bool {
         .ok()
         .and_then(|link| told_of(std::process::id(), link.as_raw_fd()));
     held == Some(attached.program)
+}
+
+/// What keeps a program on its interface.
+fn by(program: u32) -> By {
+    let mut by = By::Netlink;
+    for link in aya::programs::loaded_links() {
+        match link {
+            Ok(link) if link.program_id() == program && matches!(link.link_type(), Ok(LinkType::Xdp)) => {
+                return By::Link(link.id());
+            }
+            Ok(_) => {}
+            Err(_) => by = By::Unknown,
+        }
+    }
+    by
 }
 
 fn list(holders: &[Holder]) -> String {
@@ -244,7 +276,7 @@ fn told_of(pid: u32, descriptor: i32) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn other(mode: Mode, link: Option<u32>, pinned: &[&str], held_by: &[(u32, &str)]) -> Other {
+    fn other(mode: Mode, by: By, pinned: &[&str], held_by: &[(u32, &str)]) -> Other {
         Other {
             interface: "eth0".to_owned(),
             mode: Some(mode),
@@ -252,7 +284,7 @@ mod tests {
             name: Some("filter".to_owned()),
             tag: Some("3b185187f1855c4e".to_owned()),
             loaded_by: Some("root".to_owned()),
-            link,
+            by,
             pinned: pinned.iter().map(PathBuf::from).collect(),
             held_by: held_by
                 .iter()
@@ -269,25 +301,29 @@ mod tests {
         let held = [(12, "agent")];
         let rows = [
             (
-                other(Mode::Native, None, &[], &[]),
+                other(Mode::Native, By::Netlink, &[], &[]),
                 "`ip link set dev eth0 xdpdrv off`",
             ),
             (
-                other(Mode::Generic, None, &[], &held),
+                other(Mode::Generic, By::Netlink, &[], &held),
                 "`ip link set dev eth0 xdpgeneric off`",
             ),
             (
-                other(Mode::Native, Some(3), &[], &held),
+                other(Mode::Native, By::Link(3), &[], &held),
                 "stop process 12 (agent), which holds its link",
             ),
-            (other(Mode::Native, Some(3), &["/b/l"], &[]), "`rm /b/l`"),
+            (other(Mode::Native, By::Link(3), &["/b/l"], &[]), "`rm /b/l`"),
             (
-                other(Mode::Native, Some(3), &["/b/l"], &held),
+                other(Mode::Native, By::Link(3), &["/b/l"], &held),
                 "stop process 12 (agent), then take it off with `bpftool link detach id 3`",
             ),
             (
-                other(Mode::Native, Some(3), &[], &[]),
+                other(Mode::Native, By::Link(3), &[], &[]),
                 "`bpftool link detach id 3`",
+            ),
+            (
+                other(Mode::Native, By::Unknown, &[], &[]),
+                "as root with `bpftool link detach id N`",
             ),
         ];
         for (other, expected) in rows {
@@ -297,7 +333,7 @@ mod tests {
 
     #[test]
     fn all_that_is_known_is_told() {
-        let all = other(Mode::Generic, Some(3), &["/b/l"], &[(12, "agent")]);
+        let all = other(Mode::Generic, By::Link(3), &["/b/l"], &[(12, "agent")]);
         assert_eq!(
             all.to_string(),
             "filter (id 7, tag 3b185187f1855c4e, generic mode, by link 3, loaded by root, held by process 12 (agent), \
@@ -307,6 +343,6 @@ mod tests {
             id: 9,
             ..Other::default()
         };
-        assert_eq!(little.to_string(), "without a name (id 9, by netlink)");
+        assert_eq!(little.to_string(), "without a name (id 9)");
     }
 }
