@@ -44,8 +44,10 @@ fn ask(node: &Node, program: &std::path::Path, asker: Asker, more: &[&str]) -> O
 fn found(node: &Node, program: &std::path::Path, asker: Asker) -> (Vec<(String, String)>, bool) {
     let output = ask(node, program, asker, &["--json"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let told: Value = serde_json::from_str(&text)
-        .unwrap_or_else(|error| panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+    let faults = String::from_utf8_lossy(&output.stderr);
+    let told = serde_json::from_str::<Value>(&text);
+    assert!(told.is_ok(), "no JSON: {text}{faults}");
+    let told = told.expect("JSON");
     let is_ok = told["ok"].as_bool().expect("a verdict");
     assert_eq!(output.status.code(), Some(i32::from(!is_ok)), "{text}");
     let word = |value: &Value| value.as_str().expect("a word").to_owned();

@@ -10,6 +10,9 @@ use crate::l4::host::facts::{Address, Interface, Link, Program, XdpFeatures};
 use crate::l4::interfaces::Mode;
 use crate::l4::others::Other;
 
+/// A finding that is no good: what was looked at, and how bad it is.
+type Bad = (&'static str, Level);
+
 fn dataplane() -> Dataplane {
     Dataplane {
         interfaces: vec!["eth0".to_owned()],
@@ -66,12 +69,7 @@ fn facts() -> Facts {
 }
 
 /// What is no good with these: check and level.
-fn found(
-    dataplane: &Dataplane,
-    announce: Announce,
-    vips: &[Vip],
-    facts: &Facts,
-) -> Vec<(&'static str, Level)> {
+fn found(dataplane: &Dataplane, announce: Announce, vips: &[Vip], facts: &Facts) -> Vec<Bad> {
     let asked = Asked {
         node: "node1",
         dataplane,
@@ -117,7 +115,7 @@ fn a_good_machine_has_no_fault_and_each_check_is_told_once() {
 #[test]
 fn each_fault_of_a_machine_is_one_finding() {
     use Level::{Fault, Warning};
-    type Row = (&'static str, fn(&mut Facts), &'static [(&'static str, Level)]);
+    type Row = (&'static str, fn(&mut Facts), &'static [Bad]);
     let rows: [Row; 14] = [
         (
             "an old kernel",
@@ -188,11 +186,7 @@ fn each_fault_of_a_machine_is_one_finding() {
 #[test]
 fn each_fault_of_an_interface_is_one_finding() {
     use Level::{Fault, Warning};
-    type Row = (
-        &'static str,
-        fn(&mut Dataplane, &mut Link),
-        &'static [(&'static str, Level)],
-    );
+    type Row = (&'static str, fn(&mut Dataplane, &mut Link), &'static [Bad]);
     let rows: [Row; 24] = [
         ("down", |_, l| l.is_up = false, &[("interface", Fault)]),
         (
@@ -336,7 +330,7 @@ fn what_no_vip_needs_is_no_fault() {
     let link = facts.interfaces[0].link.as_mut().unwrap();
     (link.arp_ignore, link.rp_filter, link.mtu) = (Some(0), Some(1), 1_300);
     let (dataplane, v4, v6) = (dataplane(), [vip("10.0.0.1")], [vip("fd00::1")]);
-    let rows: [(&str, Announce, &[Vip], &[(&str, Level)]); 3] = [
+    let rows: [(&str, Announce, &[Vip], &[Bad]); 3] = [
         (
             "of IPv4 alone",
             Announce::Vip,
@@ -370,7 +364,7 @@ fn an_interface_that_is_not_there_is_one_fault() {
 
 #[test]
 fn vips_are_nowhere_but_deprecated_on_lo() {
-    let rows: [(&str, &str, bool, &[(&str, Level)]); 4] = [
+    let rows: [(&str, &str, bool, &[Bad]); 4] = [
         ("lo", "10.0.0.1", true, &[]),
         ("lo", "10.0.0.1", false, &[("vip-address", Level::Warning)]),
         ("eth0", "10.0.0.1", true, &[("vip-address", Level::Warning)]),
