@@ -68,6 +68,8 @@ pub enum Kind {
     Limit,
     /// A file with a certificate, authorities, ticket keys or a filter's secrets, which was written anew.
     File,
+    /// An order of a certificate at an authority.
+    Acme,
 }
 
 impl Kind {
@@ -80,6 +82,7 @@ impl Kind {
             Self::Channel => "channel",
             Self::Limit => "limit",
             Self::File => "file",
+            Self::Acme => "acme",
         }
     }
 }
@@ -216,6 +219,29 @@ impl Events {
             file: Some(file.to_owned()),
             endpoint: None,
             from: "valid".to_owned(),
+            to: to.to_owned(),
+            why: why.to_owned(),
+        }));
+    }
+
+    /// Records how an order of a certificate ended: `issued` or `failed`. `from` says what there was: `valid`, or `none`.
+    pub fn tell_order(&self, listener: &str, file: &Path, from: &str, to: &str, why: &str) {
+        let shown = file.display();
+        if to == "issued" {
+            tracing::info!(listener, file = %shown, why, "a certificate was issued");
+        } else {
+            tracing::warn!(listener, file = %shown, why, "a certificate cannot be had; what there was stays");
+        }
+        self.record(Arc::new(Event {
+            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            kind: Kind::Acme,
+            check: None,
+            upstream: String::new(),
+            listener: Some(listener.to_owned()),
+            route: None,
+            file: Some(file.to_owned()),
+            endpoint: None,
+            from: from.to_owned(),
             to: to.to_owned(),
             why: why.to_owned(),
         }));

@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry as Metrics;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::acme::Issuer;
 use crate::cluster::Cluster;
 use crate::cluster::announce::Announcer;
 use crate::config::snapshot::{Announce, Snapshot};
@@ -28,7 +29,7 @@ use crate::registry::Registry;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging;
 use crate::view::{Served, View};
-use crate::{admin, allocator, cluster, health, l4, l7, names};
+use crate::{acme, admin, allocator, cluster, health, l4, l7, names};
 
 /// How long the last access-log lines may take to be written.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -98,11 +99,15 @@ async fn serve(settings: Settings) -> Result<()> {
     guards.apply(&snapshot);
     let keys = Fetcher::start(tokio::runtime::Handle::current(), names.asker());
     keys.apply(&snapshot);
+    let runtime = tokio::runtime::Handle::current();
+    let acme = Issuer::start(runtime, names.asker(), events.clone(), registry.acme_thumbprint());
+    acme.apply(settings.acme.as_ref());
 
     let mut metrics = Metrics::default();
     l7::register_metrics(&mut metrics, &shared);
     health::register_metrics(&mut metrics, &checks);
     names::register_metrics(&mut metrics, &names);
+    acme::register_metrics(&mut metrics, &acme);
     if let Some(dataplane) = &dataplane {
         l4::register_metrics(&mut metrics, dataplane);
     }
@@ -136,6 +141,7 @@ async fn serve(settings: Settings) -> Result<()> {
         checks,
         guards,
         keys,
+        acme,
         dataplane,
         cluster,
         announcer,

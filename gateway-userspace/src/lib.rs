@@ -5,6 +5,7 @@
 //! `l7` knows neither `l4`, `cluster` nor `admin`, and `l4` does not know `l7`: they share only the plain data
 //! of `config::snapshot`, `view`, `registry` and `router`.
 
+pub mod acme;
 pub mod admin;
 pub mod allocator;
 pub mod background;
@@ -14,6 +15,7 @@ pub mod config;
 pub mod control;
 pub mod events;
 pub mod explain;
+pub mod fetch;
 pub mod filters;
 pub mod gateway;
 pub mod guards;

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use crate::acme::challenge::Thumbprint;
 use crate::events::Events;
 use crate::filters::jwt::fetched::Fetched;
 use crate::filters::passwords::Verified;
@@ -220,6 +221,7 @@ pub struct Registry {
     /// Of filters that have their keys from that URL.
     fetched: Mutex<Cells<(Identity, String), Fetched>>,
     ticket_keys: Mutex<OwnKeys>,
+    acme_thumbprint: Arc<Thumbprint>,
 }
 
 /// Keys of session tickets, where no file has any.
@@ -288,6 +290,11 @@ impl Registry {
 }
 
 impl Registry {
+    /// What challenges of authorities are answered by.
+    pub fn acme_thumbprint(&self) -> Arc<Thumbprint> {
+        Arc::clone(&self.acme_thumbprint)
+    }
+
     /// The keys of session tickets of this process alone.
     pub fn ticket_keys(&self) -> TicketKeys {
         self.ticket_keys

@@ -12,10 +12,11 @@ mod server;
 mod subject;
 mod tickets;
 
-pub use choice::{Choice, Chosen};
+pub use choice::{Choice, Chosen, Held, NO_CERTIFICATE};
 pub use client::{ClientSettings, ClientStream, ClientTls, Security, system_roots};
 pub use client_auth::{ClientAuth, ClientCertificate, Roots};
 pub use pair::{Facts, Fault, Pair, Part};
+pub use pem::key as private_key;
 pub use server::{MinVersion, ServerSettings, ServerTls};
 pub use tickets::{KEY_BYTES, TicketKeys, TicketKeysError};
 

@@ -8,7 +8,7 @@ use crate::apt::Apt;
 use crate::steps;
 
 /// Program, its Debian package, and what it is for.
-const PROGRAMS: [(&str, &str, &str); 10] = [
+const PROGRAMS: [(&str, &str, &str); 12] = [
     ("bpftool", "bpftool", "shows what the kernel has loaded"),
     (
         "curl",
@@ -28,6 +28,8 @@ const PROGRAMS: [(&str, &str, &str); 10] = [
     ),
     ("nginx", "nginx", "must count requests as the gateway does"),
     ("openssl", "openssl", "makes the benchmark's certificate"),
+    ("pebble", "pebble", "issues certificates by ACME"),
+    ("pebble-challtestsrv", "pebble", "tells pebble where names lead"),
     ("python3", "python3", "has another server that must"),
     ("testssl", "testssl.sh", "looks for faults in the listeners' TLS"),
     ("wrk", "wrk", "asks as fast as it can"),

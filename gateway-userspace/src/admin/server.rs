@@ -259,6 +259,7 @@ mod tests {
                     connections: 0,
                     active_requests: 0,
                     listeners: Vec::new(),
+                    acme: Vec::new(),
                     upstreams: Vec::new(),
                     last_refused: None,
                 })

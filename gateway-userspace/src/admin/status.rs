@@ -2,6 +2,7 @@
 //!
 //! Clients must ignore members that they do not know: later versions add some, and take none away.
 
+mod acme;
 mod upstreams;
 
 use std::net::{IpAddr, SocketAddr};
@@ -9,6 +10,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+pub use acme::{AcmeCertificate, AcmeOrder, acme};
 pub use upstreams::{
     CheckStatus, Endpoint, EndpointReadiness, UnderWay, Upstream, Upstreams, Used, upstreams,
 };
@@ -46,6 +48,9 @@ pub struct Status {
     pub active_requests: u64,
     /// Where L7 accepts.
     pub listeners: Vec<Listener>,
+    /// Certificates that are had by ACME.
+    #[serde(default)]
+    pub acme: Vec<AcmeCertificate>,
     /// Backend services.
     pub upstreams: Vec<Upstream>,
     /// The last configuration that was refused since the start, unless one was accepted after it.

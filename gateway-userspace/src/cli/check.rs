@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use gateway::acme;
 use gateway::config::settings::{ActionSettings, ListenerSettings, Place, RouteSettings, UpstreamSettings};
 use gateway::config::snapshot::{AdminListen, Carries, Health, Respond, Way};
 use gateway::config::{Problem, Settings};
@@ -13,6 +14,9 @@ use serde_json::json;
 
 use super::table::{Cell, Style, Table, Tone, word};
 use super::{EXIT_REFUSED, Form, print};
+
+/// Where authorities ask.
+const HTTP_PORT: u16 = 80;
 
 /// Checks a file, and prints what it would run or all that is wrong with it.
 ///
@@ -30,6 +34,24 @@ pub fn check(config: &Path, form: Form) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Those that are had by ACME.
+fn certificates(acme: &acme::Settings) -> Table {
+    let mut table = Table::bare();
+    for wanted in &acme.wanted {
+        table.row([
+            format!("  {}", wanted.names.join(", ")).into(),
+            wanted.cert_file.display().into(),
+            format!("by {}", acme.directory).into(),
+        ]);
+    }
+    table
+}
+
+/// Whether an authority that asks at its port comes to that listener.
+fn is_asked(listener: &ListenerSettings) -> bool {
+    listener.carries == Carries::Requests && listener.tls.is_none() && listener.address.port() == HTTP_PORT
 }
 
 fn problem(problem: &Problem) -> serde_json::Value {
@@ -87,6 +109,15 @@ fn summary(settings: &Settings, style: Style) -> String {
         ]);
     }
     section("listeners", listeners, settings.listeners.len());
+
+    if let Some(acme) = &settings.acme {
+        let heading = if settings.listeners.iter().any(is_asked) {
+            "certificates by ACME"
+        } else {
+            "certificates by ACME: no plain listener has port 80, so what is asked there must be led to one"
+        };
+        section(heading, certificates(acme), acme.wanted.len());
+    }
 
     let mut routes = Table::bare();
     for route in &settings.routes {

@@ -73,13 +73,13 @@ fn event_text(event: &Event, style: Style) -> String {
         (kind, _) => kind.word(),
     };
     let tone = match event.to.as_str() {
-        "ready" | "closed" | "in" | "free" | "renewed" => Tone::Good,
-        "kept" | "failing" | "open" | "forced-open" | "ejected" => Tone::Bad,
+        "ready" | "closed" | "in" | "free" | "renewed" | "issued" => Tone::Good,
+        "kept" | "failed" | "failing" | "open" | "forced-open" | "ejected" => Tone::Bad,
         _ => Tone::Doubtful,
     };
     let (time, from, why) = (&event.time, &event.from, &event.why);
     let whose = match event.kind {
-        Kind::File if event.upstream.is_empty() => {
+        Kind::File | Kind::Acme if event.upstream.is_empty() => {
             let whose = event.listener.as_deref().or(event.route.as_deref());
             whose.unwrap_or("tls")
         }

@@ -164,6 +164,8 @@ fn ask<Q: Serialize, A: DeserializeOwned>(
 fn by_file(file: &Path, question: &request::Question) -> anyhow::Result<(request::Explained, Value)> {
     let settings = config::load(file)?;
     let registry = Registry::default();
+    // A node that runs has an account at its authority, and answers by it.
+    registry.acme_thumbprint().set(Some("account"));
     let snapshot = Arc::new(config::compile(&settings, &registry, &Answers::default(), 1));
     let places = Places::of(&settings)?;
     let of = l7::explain::Of {

@@ -1,5 +1,6 @@
 //! The client's commands: ask the running node, and show what it says.
 
+mod acme;
 mod upstreams;
 
 use std::thread::sleep;
@@ -165,11 +166,11 @@ fn status_text(status: &Status, style: Style) -> String {
             listener.routes.into(),
         ]);
     }
-    text.push_str(&format!(
-        "\n{}\n{}",
-        listeners.text(style),
-        upstreams::table(&status.upstreams).text(style)
-    ));
+    text.push_str(&format!("\n{}", listeners.text(style)));
+    if !status.acme.is_empty() {
+        text.push_str(&format!("\n{}", acme::table(&status.acme).text(style)));
+    }
+    text.push_str(&format!("\n{}", upstreams::table(&status.upstreams).text(style)));
     if let Some(checks) = upstreams::checks(&status.upstreams) {
         text.push_str(&format!("\n{}", checks.text(style)));
     }
@@ -233,8 +234,8 @@ mod tests {
     use gateway::admin::breakers::{Breaker, Switched};
     use gateway::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
     use gateway::admin::status::{
-        AttachedMode, CheckStatus, Dataplane, Endpoint, EndpointReadiness, Interface, Listener, Node,
-        RefusedReload, UnderWay, Upstream, VerdictCount,
+        AcmeCertificate, AcmeOrder, AttachedMode, CheckStatus, Dataplane, Endpoint, EndpointReadiness,
+        Interface, Listener, Node, RefusedReload, UnderWay, Upstream, VerdictCount,
     };
     use gateway::admin::{Answer, Api, ApiError, Token, bind, serve};
     use gateway::config::snapshot::{AdminListen, Kind};
@@ -314,6 +315,19 @@ mod tests {
                         last_failure: Some("answered 500".to_owned()),
                     }],
                 }],
+            }],
+            acme: vec![AcmeCertificate {
+                names: vec!["a.example".to_owned(), "www.a.example".to_owned()],
+                listeners: vec!["web".to_owned()],
+                cert_file: "/c/a.pem".into(),
+                valid_until: None,
+                next_order: Some("1970-01-01T00:05:00Z".to_owned()),
+                next_order_because: Some("there is none yet".to_owned()),
+                last_order: Some(AcmeOrder {
+                    at: "1970-01-01T00:00:00Z".to_owned(),
+                    outcome: "failed".to_owned(),
+                    why: "too many".to_owned(),
+                }),
             }],
             last_refused: Some(RefusedReload::new(
                 std::time::UNIX_EPOCH,
@@ -573,6 +587,7 @@ mod tests {
             "dataplane  eth0 native (program 7)\n",
             "configuration refused at 1970-01-01T00:00:00Z; the one before stays in force\ng.toml:1: odd; mend it\n",
             "tx       owner   2        120\n",
+            "a.example, www.a.example  none yet     1970-01-01T00:05:00Z  failed at 1970-01-01T00:00:00Z: too many\n",
             "users     10.0.1.1:80  failing    1       0       5         1         ejected, breaker half-open\n",
             "users     10.0.1.1:80  liveness  failing  1m 1s  answered 500\n",
         ] {

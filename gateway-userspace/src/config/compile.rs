@@ -17,9 +17,10 @@ use super::settings::{
 };
 use super::shared::Shared;
 use super::snapshot::{
-    Dataplane, Encapsulation, Fallback, Listener, MergeSlashes, Mirror, Node, Route, RouteAction, RouteHttp,
-    Snapshot, Split, Upstream,
+    Carries, Dataplane, Encapsulation, Fallback, Listener, MergeSlashes, Mirror, Node, Route, RouteAction,
+    RouteHttp, Snapshot, Split, Upstream,
 };
+use crate::acme::challenge::Challenges;
 use crate::filters::Owner;
 use crate::registry::Registry;
 use crate::router::{HostPattern, RouteIndex, Router, Slashes, Terms};
@@ -59,6 +60,7 @@ pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, numb
         .collect();
     let mut joined = Joined {
         ticket_keys: server_ticket_keys(settings, registry),
+        challenges: challenges(settings, registry),
         sources: &sources,
         upstreams: by_name,
         routes: HashMap::new(),
@@ -93,9 +95,18 @@ fn server_ticket_keys(settings: &Settings, registry: &Registry) -> TicketKeys {
     }
 }
 
+/// What all plain listeners answer authorities with.
+fn challenges(settings: &Settings, registry: &Registry) -> Option<Arc<Challenges>> {
+    let acme = settings.acme.as_ref()?;
+    let names = acme.wanted.iter().flat_map(|wanted| &wanted.names);
+    let thumbprint = registry.acme_thumbprint();
+    Some(Arc::new(Challenges::new(names.map(String::as_str), thumbprint)))
+}
+
 /// What several listeners share.
 struct Joined<'s> {
     ticket_keys: TicketKeys,
+    challenges: Option<Arc<Challenges>>,
     sources: &'s Sources<'s>,
     upstreams: HashMap<String, Arc<Upstream>>,
     /// By name; several where listeners say different things of one.
@@ -172,6 +183,7 @@ fn listener(
         Some(tls) => Some(server_tls(&settings.name, tls, joined)?),
         None => None,
     };
+    let is_plain = settings.carries == Carries::Requests && tls.is_none();
     let mut router = Router::default();
     let mut routes = Vec::new();
     for (index, route) in settings.routes.iter().enumerate() {
@@ -187,6 +199,7 @@ fn listener(
         carries: settings.carries,
         proxies: settings.proxies.clone(),
         tls,
+        challenges: joined.challenges.clone().filter(|_| is_plain),
         http: settings.http.clone(),
         router: Arc::new(router),
         filters: filters::filters(

@@ -4,6 +4,7 @@
 //! schema, and `validate` turns this into [`Settings`](super::Settings). The doc comments are the text of the
 //! reference in `docs/configuration.md` and of the JSON schema.
 
+mod acme;
 mod actions;
 mod channel;
 mod filters;
@@ -30,6 +31,7 @@ use super::snapshot::{Announce, EncodedSlash, Expect, HttpMode, Steering};
 use super::snapshot::{AttachMode, Encapsulation, Transport};
 use values::SocketAddress;
 
+pub use acme::{Acme, ExternalAccount};
 pub use actions::{Abort, Delay, Fault, Mirror, Redirect, Respond, Rewrite, Share, SplitBy};
 pub use channel::{Channel, Failback};
 pub use filters::{
@@ -64,6 +66,8 @@ pub struct Given {
     pub dns: Option<Dns>,
     /// What all listeners with TLS share.
     pub tls: Option<Tls>,
+    /// The authority that issues certificates by ACME, those of listeners with `acme_names`.
+    pub acme: Option<Acme>,
     /// What holds where a listener or a route says nothing.
     pub defaults: Option<Defaults>,
     /// Addresses that clients connect to, steered by the data plane to the node that owns the connection.

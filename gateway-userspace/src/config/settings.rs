@@ -21,6 +21,7 @@ use super::snapshot::{
     Outcomes, Redirect, Respond, Rewrite, RouteHttp, Shares, StickySettings, SubsetBy, SubsetFallback,
     UpstreamProtocol, Vip,
 };
+use crate::acme;
 use crate::balance::{self, RosterTerms, Zone};
 use crate::filters::FilterSettings;
 use crate::proxy_protocol;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub dns_servers: Vec<SocketAddr>,
     /// `tls.ticket_keys_file`, with its content; `None`: keys of this process.
     pub ticket_keys: Option<(PathBuf, tls::TicketKeys)>,
+    /// `[acme]`, with what is to be had by it; `None`: nothing is.
+    pub acme: Option<acme::Settings>,
     /// `[[vip]]`, in the file's order.
     pub vips: Vec<Vip>,
     /// `[[listener]]`, in the file's order.

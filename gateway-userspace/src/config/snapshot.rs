@@ -25,6 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
+use crate::acme::challenge::Challenges;
 use crate::filters::NamedFilter;
 use crate::proxy_protocol;
 use crate::registry::{Channel, EndpointState, GuardSettings, UpstreamState};
@@ -267,6 +268,8 @@ pub struct Listener {
     pub proxies: Networks,
     /// How TLS is spoken there; `None`: it is not.
     pub tls: Option<Arc<ServerTls>>,
+    /// What authorities are answered that look whether names lead here; `None`: such requests are like others.
+    pub challenges: Option<Arc<Challenges>>,
     /// How HTTP is read there, and how long clients may take.
     pub http: ListenerHttp,
     /// Which route a request takes; an index into `routes`.

@@ -44,6 +44,11 @@ impl Surroundings {
         self.state_directory.join("admin.token")
     }
 
+    /// Where the key of the ACME account lies, unless the file says otherwise.
+    pub fn acme_account_key_file(&self) -> PathBuf {
+        self.state_directory.join("acme").join("account.key")
+    }
+
     /// Where the routes of that node lie that the admin API set, unless the file says otherwise. Nodes on one machine
     /// have one each.
     pub fn routes_file(&self, node: &str) -> PathBuf {

@@ -3,6 +3,7 @@
 //! Types, bounds and required keys were checked by `shape`; where it found something, the value is absent here and
 //! nobody complains a second time. One file for each kind of table; the order is that of [`Settings`].
 
+mod acme;
 mod actions;
 mod added;
 mod balancing;
@@ -56,6 +57,7 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
     keys::defaults(given, problems);
     let mut listeners = listeners::listeners(given, surroundings, problems);
     let ticket_keys = tls::ticket_keys(given, problems);
+    let acme = acme::acme(given, &listeners, surroundings, problems);
     let routes = routes::routes(given, &upstreams, &mut listeners, problems);
     connections::serve(given, &listeners, problems);
     connections::headers(given, &routes, &listeners, problems);
@@ -85,6 +87,7 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
         cluster,
         dns_servers,
         ticket_keys,
+        acme,
         vips,
         listeners,
         routes,

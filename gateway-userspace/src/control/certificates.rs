@@ -170,6 +170,8 @@ impl Controller {
         if !self.certificates.is_due(now) {
             return;
         }
+        // One that is to be had from an authority may be gone.
+        self.parts.acme.look();
         let settings = self.parts.settings.clone();
         let look = Look::new(&self.events, SystemTime::now(), &mut self.certificates.faults);
         let Some(next) = look.at(&settings) else {

@@ -10,6 +10,7 @@ use super::certificates::Certificates;
 use super::command::Command;
 use super::health::{Panics, Reasons};
 use super::registrations::Registrations;
+use crate::acme::Issuer;
 use crate::admin::ApiError;
 use crate::admin::status::{NodeState, RefusedReload};
 use crate::cluster::announce::Announcer;
@@ -61,6 +62,8 @@ pub struct Parts {
     pub guards: Driver,
     /// Keys of issuers of tokens.
     pub keys: Fetcher,
+    /// Certificates that an authority issues.
+    pub acme: Issuer,
     /// The packet's side; `None`: L7 only.
     pub dataplane: Option<DataPlane>,
     /// The other nodes; `None`: there are none.
@@ -350,12 +353,8 @@ impl Controller {
 impl Controller {
     /// A thread that should run and does not.
     fn dead_thread(&self) -> Option<&'static str> {
-        if self
-            .parts
-            .cluster
-            .as_ref()
-            .is_some_and(|cluster| !cluster.is_running())
-        {
+        let cluster = self.parts.cluster.as_ref();
+        if cluster.is_some_and(|cluster| !cluster.is_running()) {
             return Some(HEARTBEATS_ENDED);
         }
         let announcer = self.parts.announcer.as_ref();

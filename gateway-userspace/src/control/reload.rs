@@ -102,6 +102,7 @@ impl Controller {
         self.parts.checks.apply(&next);
         self.parts.guards.apply(&next);
         self.parts.keys.apply(&next);
+        self.parts.acme.apply(settings.acme.as_ref());
         if let Some(cluster) = &self.parts.cluster {
             cluster.set_weight(next.node.weight);
             cluster.set_served(Served::by(&next.vips));

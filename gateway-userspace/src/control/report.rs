@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::controller::Controller;
 use crate::admin::status::{
-    AttachedMode, Dataplane, Interface, Member, Node, NodeState, Status, VerdictCount, listeners, upstreams,
-    vips,
+    AttachedMode, Dataplane, Interface, Member, Node, NodeState, Status, VerdictCount, acme, listeners,
+    upstreams, vips,
 };
 use crate::cluster::{NodeStatus, State};
 use crate::l4;
@@ -37,6 +37,7 @@ impl Controller {
                 .map(|endpoint| u64::from(endpoint.active))
                 .sum(),
             listeners: listeners(&snapshot),
+            acme: acme(&self.parts.acme.shown()),
             upstreams,
             last_refused: self.last_refused.clone(),
         }

@@ -1,62 +1,29 @@
-//! One fetch of a set of keys: a connection of its own, a GET, and an answer of bounded length.
+//! One fetch of a set of keys: a GET, and what its answer must be.
 
-use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http_body_util::Empty;
 
-use crate::config::snapshot::UpstreamProtocol;
+use crate::fetch;
 use crate::filters::jwt::Verifier;
 use crate::filters::jwt::fetched::Publisher;
 use crate::filters::jwt::set;
 use crate::names::Asker;
-use crate::tls::ClientStream;
 
-/// Bytes of a set at most: issuers' have some thousand.
-const SET_BYTES_MAX: usize = 1 << 20;
 /// What the gateway says that it is.
 const USER_AGENT: HeaderValue = HeaderValue::from_static("gateway-jwks/1");
-const HTTP_PORT: u16 = 80;
-const HTTPS_PORT: u16 = 443;
 
 /// Why a set cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
-    /// The URL names nobody who could be asked.
-    #[error("the URL has no host")]
-    Url,
-    /// Its host has no address.
-    #[error("resolving {host}: {why}")]
-    Resolve {
-        /// As the URL has it.
-        host: String,
-        /// What servers said, or did not.
-        why: String,
-    },
-    /// No address of its host takes a connection.
-    #[error("connecting failed")]
-    Connect(#[source] io::Error),
-    /// No TLS, or a certificate that is not good.
-    #[error("the TLS handshake failed")]
-    Tls(#[source] io::Error),
-    /// The request cannot be made.
-    #[error("the request cannot be made")]
-    Request(#[source] http::Error),
-    /// No answer that can be read.
-    #[error("no answer")]
-    Http(#[source] hyper::Error),
+    /// There is no answer.
+    #[error(transparent)]
+    Fetch(#[from] fetch::Fault),
     /// An answer that is none; redirects are not followed.
     #[error("answered {0}")]
     Status(StatusCode),
-    /// Its body broke off, or is too long.
-    #[error("the answer cannot be read")]
-    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It is no set of keys.
     #[error("the answer {0}")]
     Set(String),
@@ -73,65 +40,16 @@ pub(super) enum Fault {
 /// # Cancel safety
 /// The connection is closed.
 pub(super) async fn fetch(publisher: &Publisher, names: &Asker) -> Result<Vec<Verifier>, Fault> {
-    let authority = publisher.url.authority().ok_or(Fault::Url)?;
-    // An IPv6 address stands in brackets there.
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let port = authority.port_u16().unwrap_or(match publisher.tls {
-        Some(_) => HTTPS_PORT,
-        None => HTTP_PORT,
-    });
-    let addresses = names.addresses(host).await.map_err(|why| Fault::Resolve {
-        host: host.to_owned(),
-        why,
-    })?;
-    let addresses: Vec<SocketAddr> = addresses
-        .into_iter()
-        .map(|address| SocketAddr::new(address, port))
-        .collect();
-    let stream = TcpStream::connect(&addresses[..]).await.map_err(Fault::Connect)?;
-    let stream = match &publisher.tls {
-        None => ClientStream::Plain(stream),
-        Some(tls) => {
-            let address = stream.peer_addr().map_err(Fault::Connect)?.ip();
-            let protocol = UpstreamProtocol::Http1;
-            tls.connect(stream, Some(host), address, protocol)
-                .await
-                .map_err(Fault::Tls)?
-        }
-    };
-    let target = publisher
-        .url
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
-    let request = Request::get(target)
-        .header(header::HOST, authority.as_str())
+    let request = Request::get(publisher.url.clone())
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::ACCEPT, HeaderValue::from_static("application/json"))
-        .header(header::CONNECTION, HeaderValue::from_static("close"))
         .body(Empty::<Bytes>::new())
-        .map_err(Fault::Request)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(Fault::Http)?;
-    let answered = async {
-        let response = sender.send_request(request).await.map_err(Fault::Http)?;
-        if response.status() != StatusCode::OK {
-            return Err(Fault::Status(response.status()));
-        }
-        let body = Limited::new(response.into_body(), SET_BYTES_MAX).collect().await;
-        Ok(body.map_err(Fault::Body)?.to_bytes())
-    };
-    tokio::pin!(answered, connection);
-    let body = tokio::select! {
-        biased;
-        answered = &mut answered => answered?,
-        // The body may be there already.
-        ended = &mut connection => match ended {
-            Ok(()) => answered.await?,
-            Err(error) => return Err(Fault::Http(error)),
-        },
-    };
-    let text = str::from_utf8(&body).map_err(|error| Fault::Set(format!("is no text: {error}")))?;
+        .map_err(fetch::Fault::Request)?;
+    let response = fetch::send(request, publisher.tls.as_deref(), names).await?;
+    if response.status() != StatusCode::OK {
+        return Err(Fault::Status(response.status()));
+    }
+    let text = str::from_utf8(response.body()).map_err(|error| Fault::Set(format!("is no text: {error}")))?;
     let keys = set::parse(text, &set::ALGORITHMS).map_err(Fault::Set)?;
     let verifiers: Vec<Verifier> = keys.iter().filter_map(Verifier::new).collect();
     if verifiers.is_empty() {
@@ -144,6 +62,7 @@ pub(super) async fn fetch(publisher: &Publisher, names: &Asker) -> Result<Vec<Ve
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::sync::Arc;
 
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -223,13 +142,13 @@ mod tests {
             ),
             (ok("[]"), "Err(Set("),
             (ok("{\"keys\":[]}"), "Err(Set("),
-            (ok(&" ".repeat(SET_BYTES_MAX + 1)), "Err(Body("),
+            (ok(&" ".repeat(fetch::BODY_BYTES_MAX + 1)), "Err(Fetch(Body("),
             (
                 b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{".to_vec(),
-                "Err(Body(",
+                "Err(Fetch(Body(",
             ),
-            (b"SSH-2.0-x\r\n".to_vec(), "Err(Http("),
-            (Vec::new(), "Err(Http("),
+            (b"SSH-2.0-x\r\n".to_vec(), "Err(Fetch(Http("),
+            (Vec::new(), "Err(Fetch(Http("),
         ];
         for (bytes, expected) in rows {
             let address = server(None, bytes).await;
@@ -242,7 +161,10 @@ mod tests {
             .local_addr()
             .unwrap();
         let got = fetched(&format!("http://{gone}/"), None).await;
-        assert!(matches!(got, Err(Fault::Connect(_))), "{got:?}");
+        assert!(
+            matches!(got, Err(Fault::Fetch(fetch::Fault::Connect { .. }))),
+            "{got:?}"
+        );
     }
 
     #[tokio::test]
@@ -274,7 +196,7 @@ mod tests {
             client_auth: ClientAuth::None,
             client_roots: None,
             handshakes_max: 10,
-            pairs: vec![good.pair(&["127.0.0.1"])],
+            pairs: vec![good.pair(&["127.0.0.1"]).into()],
             default: 0,
         };
         let tls = ServerTls::new("server", &settings, &TicketKeys::random()).unwrap();
@@ -290,7 +212,10 @@ mod tests {
         for (url, believed, is_taken) in rows {
             let got = fetched(&url, Some(believed)).await;
             assert_eq!(matches!(got, Ok(3)), is_taken, "{url}: {got:?}");
-            assert!(is_taken || matches!(got, Err(Fault::Tls(_))), "{url}: {got:?}");
+            assert!(
+                is_taken || matches!(got, Err(Fault::Fetch(fetch::Fault::Tls { .. }))),
+                "{url}: {got:?}"
+            );
         }
     }
 }

@@ -151,6 +151,12 @@ pub(super) fn admit<W: Witness>(
         return Err(ProxyError::PathBad.into());
     }
 
+    // An authority that looks whether a name leads here is no client: no redirect and no filter is for it.
+    let challenges = listener.challenges();
+    if let Some(answer) = challenges.and_then(|all| all.answer(&head.method, host.name(), &path.merged)) {
+        return Err(Short::Challenge(answer));
+    }
+
     // Route. What none takes passes the filters of the listener all the same, where there are any.
     let (peer, client) = witness.client(&head.headers);
     let facts = Facts {

@@ -54,6 +54,8 @@ pub(super) enum Short {
         error: ProxyError,
         allow: Option<HeaderValue>,
     },
+    /// An authority is told that a name leads here.
+    Challenge(String),
     /// For that reason, in the words of whoever was asked.
     Relayed {
         answer: Box<Response<Bytes>>,
@@ -214,6 +216,20 @@ pub(super) fn relayed(
     if let Some(length) = length {
         response.headers_mut().insert(header::CONTENT_LENGTH, length);
     }
+    response
+}
+
+/// Answers an authority. Some take nothing but the answer itself.
+pub(super) fn challenge(answer: String, asker: &Asker, mut record: Box<Record>) -> Response<ResponseBody> {
+    record.fail(ProxyError::AcmeChallenge);
+    let mut response = own(
+        ProxyError::AcmeChallenge.status(),
+        Bytes::from(answer),
+        asker,
+        record,
+    );
+    let content_type = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
 }
 

@@ -190,6 +190,7 @@ mod tests {
             carries: crate::config::snapshot::Carries::Requests,
             proxies: crate::config::snapshot::Networks::default(),
             tls: None,
+            challenges: None,
             http: crate::config::snapshot::ListenerHttp::default(),
             filters: Vec::new(),
             router: std::sync::Arc::default(),

@@ -144,6 +144,8 @@ reasons! {
     LoopDetected = "loop-detected", Internal, Never, LOOP_DETECTED, "the request goes in circles";
     /// Over TLS, and the host is one whose certificate differs from the one that the connection has.
     Misdirected = "misdirected", Downstream, Never, MISDIRECTED_REQUEST, "this connection was made for another host";
+    /// An authority looks whether a name of `acme_names` leads here (HTTP-01): it is answered before any route.
+    AcmeChallenge = "acme-challenge", None, Never, OK, "an authority is answered that looks whether the name leads here";
     /// No route has that host and path.
     NoRoute = "no-route", Downstream, Never, NOT_FOUND, "nothing is served under this host and path";
     /// A route has it, but not with this method.

@@ -24,6 +24,7 @@ use self::listen::Listen;
 use self::passing::Standing;
 use self::told::Told;
 use super::admit::{self, Admission, Rest};
+use super::connection::{Ending, HandshakeFault};
 use super::error::ProxyError;
 use super::grpc;
 use super::headers::Seen;
@@ -163,7 +164,10 @@ impl Walk<'_> {
 
     /// As `serve` does it.
     fn walk(&mut self, by: Listening<'_>, asked: &Asked, sni: Option<&str>) -> Result<Verdict, ProxyError> {
-        let chosen = self.tls(by, asked, sni);
+        let chosen = match self.tls(by, asked, sni) {
+            Ok(chosen) => chosen,
+            Err(verdict) => return Ok(*verdict),
+        };
         self.inspect(by, asked)?;
         let head = asked.head()?;
         let seen = Seen::scan(&head.headers);
@@ -219,7 +223,15 @@ impl Walk<'_> {
     }
 
     /// The certificate that the client gets.
-    fn tls(&mut self, by: Listening<'_>, asked: &Asked, sni: Option<&str>) -> Option<Chosen> {
+    ///
+    /// # Errors
+    /// The verdict, where there is none yet.
+    fn tls(
+        &mut self,
+        by: Listening<'_>,
+        asked: &Asked,
+        sni: Option<&str>,
+    ) -> Result<Option<Chosen>, Box<Verdict>> {
         let Some(tls) = &by.listener.tls else {
             if sni.is_some() {
                 self.told.note(
@@ -227,19 +239,23 @@ impl Walk<'_> {
                     "the listener speaks none: the name of the handshake says nothing",
                 );
             }
-            return None;
+            return Ok(None);
         };
         let name = sni.or(asked.name()).map(str::to_ascii_lowercase);
         let chosen = tls.choice.choose(name.as_deref());
-        let pair = tls.choice.pairs().get(chosen.index());
-        let names = pair
-            .map(|pair| pair.facts.dns_names.join(", "))
-            .unwrap_or_default();
+        let held = tls.choice.all().get(chosen.index());
+        let names = held.map(|held| held.names().join(", ")).unwrap_or_default();
         let asked_for = name.map_or_else(|| "no name".to_owned(), |name| format!("\"{name}\""));
         let says = format!("{asked_for} is asked for: the certificate of {names}");
         let at = by.at.key("certificates").index(chosen.index());
         self.told.step("tls", says, &at);
-        Some(chosen)
+        if held.is_some_and(|held| held.pair().is_none()) {
+            let says = "the handshake is refused: the certificate has not been issued yet";
+            let mut verdict = Verdict::new(Fate::Refused, says);
+            verdict.reason = Some(Ending::Handshake(HandshakeFault::NotIssued).reason().to_owned());
+            return Err(Box::new(verdict));
+        }
+        Ok(Some(chosen))
     }
 
     /// Who the client is by its certificate, as far as the listener asks for one.

@@ -21,6 +21,7 @@ use super::ends::Ends;
 use super::error::ProxyError;
 use super::metrics::{Metrics, RouteCounters, UNROUTED};
 use super::path::Normal;
+use crate::acme::challenge::Challenges;
 use crate::config::snapshot::{
     Carries, HttpMode, Listener, ListenerHttp, MergeSlashes, Networks, NodeHeader, Snapshot,
 };
@@ -247,6 +248,11 @@ impl ResolvedListener {
     /// How TLS is spoken there; `None`: it is not.
     pub(super) fn tls(&self) -> Option<&Arc<ServerTls>> {
         self.listener.tls.as_ref()
+    }
+
+    /// What authorities are answered there that look whether names lead here.
+    pub(super) fn challenges(&self) -> Option<&Challenges> {
+        self.listener.challenges.as_deref()
     }
 
     /// How HTTP is read there.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use http::{HeaderValue, Response, StatusCode, Version, header};
 
-use super::answers::{Answer, Asker, Short, redirect, refusal, relayed, respond_with};
+use super::answers::{Answer, Asker, Short, challenge, redirect, refusal, relayed, respond_with};
 use super::body::{Conversion, ResponseBody};
 use super::connection::Connection;
 use super::error::ProxyError;
@@ -94,6 +94,7 @@ pub(super) fn respond(
             respond_with(&respond, Some(error), asker, record)
         }
         Answer::Short(Short::Refused { error, allow }) => refusal(error, allow, asker, record),
+        Answer::Short(Short::Challenge(answer)) => challenge(answer, asker, record),
         Answer::Short(Short::Relayed { answer, error }) => relayed(*answer, error, asker, record),
     };
     if let Some(passage) = passage {

@@ -1,6 +1,7 @@
 //! The request's way against real servers and clients on loopback.
 
 mod actions;
+mod challenges;
 mod channels;
 mod client;
 mod connections;

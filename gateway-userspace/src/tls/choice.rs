@@ -1,7 +1,8 @@
 //! Which certificate a client gets, by the name that it asks for (SNI, RFC 6066, section 3).
 //!
 //! An exact name comes before a wildcard, which stands for one label (RFC 9525, section 6.3), and what nothing fits gets the
-//! default, as nginx and Envoy do: refusing would hide a wrong certificate behind a broken handshake.
+//! default, as nginx and Envoy do: refusing would hide a wrong certificate behind a broken handshake. A name whose
+//! certificate an authority has yet to issue is refused: any other would be wrong for it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,10 +13,43 @@ use rustls::sign::CertifiedKey;
 
 use super::Pair;
 
+/// A place among a listener's certificates.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Held {
+    /// It is there.
+    Pair(Pair),
+    /// An authority has yet to issue it, for these names.
+    Awaited(Arc<[String]>),
+}
+
+impl Held {
+    /// What is there.
+    pub fn pair(&self) -> Option<&Pair> {
+        match self {
+            Self::Pair(pair) => Some(pair),
+            Self::Awaited(_) => None,
+        }
+    }
+
+    /// DNS names that it is for, in lower case.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::Pair(pair) => &pair.facts.dns_names,
+            Self::Awaited(names) => names,
+        }
+    }
+}
+
+impl From<Pair> for Held {
+    fn from(pair: Pair) -> Self {
+        Self::Pair(pair)
+    }
+}
+
 /// The certificates of a listener by name.
 pub struct Choice {
     /// In the file's order, not empty.
-    pairs: Vec<Pair>,
+    held: Vec<Held>,
     exact: HashMap<Box<str>, Chosen>,
     /// By what follows `*.`.
     wildcard: HashMap<Box<str>, Chosen>,
@@ -27,7 +61,7 @@ pub struct Choice {
 pub struct Chosen(usize);
 
 impl Chosen {
-    /// Its place among [`Choice::pairs`].
+    /// Its place among [`Choice::all`].
     pub fn index(self) -> usize {
         self.0
     }
@@ -35,10 +69,10 @@ impl Chosen {
 
 impl Choice {
     /// `default` is an index. Of two certificates for one name the first in the file's order wins.
-    pub fn new(pairs: Vec<Pair>, default: usize) -> Self {
+    pub fn new(held: Vec<Held>, default: usize) -> Self {
         let (mut exact, mut wildcard) = (HashMap::new(), HashMap::new());
-        for (index, pair) in pairs.iter().enumerate() {
-            for name in &pair.facts.dns_names {
+        for (index, one) in held.iter().enumerate() {
+            for name in one.names() {
                 let (names, name) = match name.strip_prefix("*.") {
                     Some(rest) => (&mut wildcard, rest),
                     None => (&mut exact, name.as_str()),
@@ -47,7 +81,7 @@ impl Choice {
             }
         }
         Self {
-            pairs,
+            held,
             exact,
             wildcard,
             default: Chosen(default),
@@ -75,14 +109,18 @@ impl Choice {
     }
 
     /// All of them.
-    pub fn pairs(&self) -> &[Pair] {
-        &self.pairs
+    pub fn all(&self) -> &[Held] {
+        &self.held
     }
 
     fn get(&self, chosen: Chosen) -> Option<Arc<CertifiedKey>> {
-        self.pairs.get(chosen.0).map(|pair| Arc::clone(&pair.certified))
+        let pair = self.held.get(chosen.0)?.pair()?;
+        Some(Arc::clone(&pair.certified))
     }
 }
+
+/// What a handshake fails with where [`Choice`] has nothing for a client: rustls has no kind of its own for it.
+pub const NO_CERTIFICATE: &str = "no server certificate chain resolved";
 
 impl ResolvesServerCert for Choice {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
@@ -94,6 +132,6 @@ impl ResolvesServerCert for Choice {
 
 impl fmt::Debug for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.pairs).finish()
+        f.debug_list().entries(&self.held).finish()
     }
 }

@@ -167,6 +167,11 @@ impl Facts {
         Ok(facts)
     }
 
+    /// The whole certificate.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
     /// # Errors
     /// It is not valid at `now`.
     pub fn check(&self, now: SystemTime) -> Result<(), String> {

@@ -44,7 +44,10 @@ pub(super) fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> 
 }
 
 /// The first private key of a file, which others may not read.
-pub(super) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
+///
+/// # Errors
+/// It cannot be read, others may read it, or it holds none.
+pub fn key(file: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
     let part = Part::Key;
     let bytes = read(file, part)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {

@@ -8,9 +8,8 @@ use rustls::server::NoServerSessionStorage;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::choice::Choice;
+use super::choice::{Choice, Held};
 use super::client_auth::{ClientAuth, Roots};
-use super::pair::Pair;
 use super::provider;
 use super::tickets::TicketKeys;
 
@@ -41,7 +40,7 @@ pub struct ServerSettings {
     /// Handshakes at once, of each worker.
     pub handshakes_max: usize,
     /// In the file's order, not empty.
-    pub pairs: Vec<Pair>,
+    pub pairs: Vec<Held>,
     /// Index of the one for everybody else.
     pub default: usize,
 }

@@ -134,13 +134,13 @@ fn an_exact_name_comes_before_a_wildcard_and_what_nothing_fits_gets_the_default(
         authority.pair(&["b.example", "a.example"]),
         authority.pair(&["default.example"]),
     ];
-    let choice = Choice::new(pairs, 3);
+    let choice = Choice::new(pairs.into_iter().map(Held::Pair).collect(), 3);
     let chosen = |name: Option<&str>| {
         let chosen = choice.choose(name);
         choice
-            .pairs()
+            .all()
             .iter()
-            .position(|pair| choice.choose(pair.facts.dns_names.first().map(String::as_str)) == chosen)
+            .position(|held| choice.choose(held.names().first().map(String::as_str)) == chosen)
     };
     let rows = [
         (Some("a.example"), 0, "exact, and the first of two"),
@@ -241,13 +241,13 @@ fn terms_change_with_what_clients_must_show_and_not_with_certificates() {
         client_auth: ClientAuth::None,
         client_roots: None,
         handshakes_max: 10,
-        pairs: vec![authority.pair(&["a.example"])],
+        pairs: vec![authority.pair(&["a.example"]).into()],
         default: 0,
     };
     let made = |settings: &ServerSettings| ServerTls::new("web", settings, &keys).unwrap();
     let first = made(&settings);
     let renewed = ServerSettings {
-        pairs: vec![authority.pair(&["a.example"])],
+        pairs: vec![authority.pair(&["a.example"]).into()],
         ..settings.clone()
     };
     assert!(made(&renewed).has_terms_of(&first));

@@ -38,6 +38,8 @@ pub fn recompile(change: Change<'_>, registry: &Registry, answers: &Answers) -> 
     let upstreams = old.upstreams.iter();
     let mut joined = Joined {
         ticket_keys: server_ticket_keys(after, registry),
+        // Listeners stay, and what they answer authorities with.
+        challenges: None,
         sources: &sources,
         upstreams: upstreams.map(|one| (one.name.clone(), Arc::clone(one))).collect(),
         routes: HashMap::new(),
@@ -88,6 +90,7 @@ fn listener(
         address: held.address,
         segment_bytes_max: held.segment_bytes_max,
         tls: held.tls.clone(),
+        challenges: held.challenges.clone(),
         http: held.http.clone(),
         carries: held.carries,
         proxies: held.proxies.clone(),

@@ -56,6 +56,14 @@ pub struct Certificate {
     /// Its key, as PEM, not encrypted and not readable by others.
     #[schemars(extend("examples" = ["/etc/gateway/example.com.key"]))]
     pub key_file: Option<PathBuf>,
+    /// Names that an authority is to issue it for, by `[acme]`: it is ordered where the files are missing, lack a name or have
+    /// expired, and renewed when two thirds of its life are over. Until it is there, handshakes for these names are refused.
+    /// What stands in the files is replaced.
+    #[schemars(
+        length(min = 1, max = limits::ACME_NAMES_MAX),
+        extend("examples" = [["example.com", "www.example.com"]])
+    )]
+    pub acme_names: Option<Vec<String>>,
     /// Whether clients get it that name a host of no certificate, or none. One at most; where none is, the first is it.
     #[schemars(extend("default" = false))]
     pub default: Option<bool>,

@@ -17,7 +17,7 @@ use crate::config::problem::Problems;
 use crate::config::settings::{ListenerTls, UpstreamTls};
 use crate::config::surroundings::{Invalid, Surroundings};
 use crate::tls::{
-    ClientAuth, ClientSettings, ClientTls, Pair, Part, Roots, ServerSettings, TicketKeys, system_roots,
+    ClientAuth, ClientSettings, ClientTls, Held, Pair, Part, Roots, ServerSettings, TicketKeys, system_roots,
 };
 
 /// Bytes read of a file of ticket keys at most: three lines have some 200.
@@ -85,8 +85,16 @@ pub fn listener(
         let (Some(cert_file), Some(key_file)) = (cert_file, key_file) else {
             continue;
         };
-        if let Some(pair) = pair(&cert_file, &key_file, now, surroundings.invalid, &path, problems) {
-            pairs.push(pair);
+        let held = match &certificate.acme_names {
+            // What is wrong with what is there is mended by the next order.
+            Some(names) => Some(match Pair::load(&cert_file, &key_file) {
+                Ok(pair) => Held::Pair(pair),
+                Err(_) => Held::Awaited(names.iter().map(|name| name.to_ascii_lowercase()).collect()),
+            }),
+            None => pair(&cert_file, &key_file, now, surroundings.invalid, &path, problems).map(Held::Pair),
+        };
+        if let Some(held) = held {
+            pairs.push(held);
             files.push((cert_file, key_file));
         }
     }
@@ -376,7 +384,7 @@ mod tests {
             (ClientAuth::Optional, 7, 1)
         );
         assert_eq!(server.client_roots.as_ref().unwrap().certificates.len(), 1);
-        assert_eq!(server.pairs[1].facts.dns_names, ["b.example"]);
+        assert_eq!(server.pairs[1].names(), ["b.example"]);
         assert_eq!(tls.files[0].0, folder.path().join("a.pem"));
     }
 

@@ -12,7 +12,7 @@ use crate::config::settings::{ListenerSettings, UpstreamSettings, UpstreamTls};
 use crate::config::validate::{read_ticket_keys, renewed_filter};
 use crate::events::{Events, Whose};
 use crate::filters::{self, FilterSettings};
-use crate::tls::{ClientSettings, ClientTls, Pair, Roots, TicketKeys};
+use crate::tls::{ClientSettings, ClientTls, Held, Pair, Roots, TicketKeys};
 
 /// Why files are not taken, by file: each is said once, until it is another.
 #[derive(Debug, Default)]
@@ -86,8 +86,8 @@ impl<'l> Look<'l> {
         }
         let Some(tls) = &mut listener.tls else { return };
         for (files, held) in tls.files.iter().zip(&mut tls.server.pairs) {
-            if let Some(pair) = self.pair(whose, files, held) {
-                *held = pair;
+            if let Some(pair) = self.pair(whose, files, held.pair()) {
+                *held = Held::Pair(pair);
             }
         }
         if let Some(held) = &mut tls.server.client_roots
@@ -103,7 +103,7 @@ impl<'l> Look<'l> {
         let held = tls.client.settings();
         let roots = self.roots(whose, &held.roots);
         let own = tls.files.as_ref().zip(held.pair.as_ref());
-        let pair = own.and_then(|(files, held)| self.pair(whose, files, held));
+        let pair = own.and_then(|(files, held)| self.pair(whose, files, Some(held)));
         if roots.is_none() && pair.is_none() {
             return None;
         }
@@ -165,8 +165,9 @@ impl<'l> Look<'l> {
         }
     }
 
-    /// What the files hold, if that is good and another than what is held.
-    fn pair(&mut self, whose: Whose<'_>, files: &(PathBuf, PathBuf), held: &Pair) -> Option<Pair> {
+    /// What the files hold, if that is good and another than what is held. Where nothing is held yet, it is no fault that there
+    /// is nothing.
+    fn pair(&mut self, whose: Whose<'_>, files: &(PathBuf, PathBuf), held: Option<&Pair>) -> Option<Pair> {
         let now = self.now;
         let read = self.pairs.entry(files.clone()).or_insert_with(|| {
             let (cert_file, key_file) = files;
@@ -177,7 +178,7 @@ impl<'l> Look<'l> {
         });
         let (file, read) = (&files.0, read.clone());
         match read {
-            Ok(pair) if pair == *held => {
+            Ok(pair) if Some(&pair) == held => {
                 self.faults.mended(file);
                 None
             }
@@ -186,6 +187,8 @@ impl<'l> Look<'l> {
                 self.taken(whose, file, &format!("valid until {until}"));
                 Some(pair)
             }
+            // Who orders it says what keeps it.
+            Err(_) if held.is_none() => None,
             Err(why) => {
                 self.kept(whose, file, why);
                 None
@@ -286,6 +289,10 @@ mod tests {
 
     impl Node {
         fn new() -> Self {
+            Self::of(TEXT)
+        }
+
+        fn of(text: &str) -> Self {
             let (folder, authority) = (Folder::new(), Authority::new("root"));
             folder.pair("web", &authority.issue(&["a.example"]));
             folder.pair("own", &authority.issue(&["gateway.internal"]));
@@ -299,7 +306,7 @@ mod tests {
                 state_directory: "/state".into(),
                 invalid: Invalid::Refused,
             };
-            let settings = load_text(&folder.path().join("t.toml"), TEXT, &surroundings).unwrap();
+            let settings = load_text(&folder.path().join("t.toml"), text, &surroundings).unwrap();
             Self {
                 folder,
                 authority,
@@ -384,6 +391,35 @@ mod tests {
             "{}",
             told[0].why
         );
+    }
+
+    #[test]
+    fn a_certificate_that_is_awaited_is_taken_when_it_comes_and_nothing_is_said_before() {
+        let own = "{ cert_file = 'web.pem', key_file = 'web.key' }";
+        let had = "{ cert_file = 'had.pem', key_file = 'had.key', acme_names = ['a.example'] }";
+        let acme = "
+            [[listener]]
+            name = 'plain'
+            address = '127.0.0.1:8080'
+            [acme]
+            terms_of_service_agreed = true
+            ca_file = 'services.pem'
+        ";
+        let text = TEXT.replacen(own, had, 1) + acme;
+        let mut node = Node::of(&text);
+        let held = |node: &Node| node.settings.listeners[0].tls.clone().unwrap().server.pairs;
+        assert_eq!(node.look(), Vec::<String>::new());
+        let (certificate, key) = node.authority.issue(&["a.example"]);
+        node.folder.file("had.key", &key, 0o600);
+        assert_eq!(node.look(), Vec::<String>::new(), "half of it");
+        assert!(held(&node)[0].pair().is_none());
+        let file = node.folder.file("had.pem", &certificate, 0o644);
+        assert_eq!(node.look(), ["web had.pem renewed"]);
+        assert_eq!(held(&node)[0].names(), ["a.example"]);
+        assert!(held(&node)[0].pair().is_some());
+        std::fs::remove_file(file).unwrap();
+        assert_eq!(node.look(), ["web had.pem kept"], "what was there once is missed");
+        assert!(held(&node)[0].pair().is_some());
     }
 
     #[test]

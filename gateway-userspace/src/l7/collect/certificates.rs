@@ -17,8 +17,11 @@ impl L7 {
         let snapshot = self.0.snapshot.load();
         let mut all = Vec::new();
         for listener in &snapshot.listeners {
-            let pairs = listener.tls.iter().flat_map(|tls| tls.choice.pairs());
-            for (index, pair) in pairs.enumerate() {
+            let held = listener.tls.iter().flat_map(|tls| tls.choice.all());
+            let pairs = held
+                .enumerate()
+                .filter_map(|(index, held)| Some((index, held.pair()?)));
+            for (index, pair) in pairs {
                 all.push((end(&pair.facts), listener.name.as_str(), index, &pair.facts));
             }
         }

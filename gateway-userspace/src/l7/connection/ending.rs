@@ -7,6 +7,7 @@ use crate::inspect::Flood;
 use crate::l7::error::Fault;
 use crate::proxy_protocol;
 use crate::telemetry::access_log::line::Line;
+use crate::tls::NO_CERTIFICATE;
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +64,14 @@ pub(crate) enum HandshakeFault {
     BadCertificate,
     /// The client does not take ours, or gives up for another reason of its own.
     Refused,
+    /// The certificate for that name has not been issued yet.
+    NotIssued,
     /// Any other.
     Other,
 }
 
 impl HandshakeFault {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Cut,
         Self::NoTls,
         Self::HelloTooLong,
@@ -76,6 +79,7 @@ impl HandshakeFault {
         Self::NoCertificate,
         Self::BadCertificate,
         Self::Refused,
+        Self::NotIssued,
         Self::Other,
     ];
 
@@ -91,6 +95,7 @@ impl HandshakeFault {
             Some(Error::NoCertificatesPresented) => Self::NoCertificate,
             Some(Error::InvalidCertificate(_)) => Self::BadCertificate,
             Some(Error::AlertReceived(_)) => Self::Refused,
+            Some(Error::General(text)) if text == NO_CERTIFICATE => Self::NotIssued,
             Some(_) => Self::Other,
             None => Self::Cut,
         }
@@ -105,6 +110,7 @@ impl HandshakeFault {
             Self::NoCertificate => "tls-no-client-certificate",
             Self::BadCertificate => "tls-bad-client-certificate",
             Self::Refused => "tls-refused-by-client",
+            Self::NotIssued => "tls-certificate-awaited",
             Self::Other => "tls-failed",
         }
     }
@@ -182,7 +188,7 @@ impl Ending {
     pub(crate) fn fault(self) -> Fault {
         match self {
             Self::Empty | Self::Unused | Self::Drained => Fault::None,
-            Self::Panic => Fault::Internal,
+            Self::Panic | Self::Handshake(HandshakeFault::NotIssued) => Fault::Internal,
             _ => Fault::Downstream,
         }
     }

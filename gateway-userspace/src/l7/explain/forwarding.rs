@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
+use http::StatusCode;
 use http::request::Parts;
 
 use super::{Taken, Walk, endpoints, refused};
+use crate::config::path::KeyPath;
 use crate::explain::request::{Fate, Verdict};
 use crate::l7::answers::{Answer, Short};
 use crate::l7::error::ProxyError;
@@ -121,6 +123,15 @@ impl Walk<'_> {
             }
             Short::Own(respond) | Short::Degraded { respond, .. } => {
                 (respond.status, "by the route itself".to_owned(), "respond")
+            }
+            Short::Challenge(_) => {
+                let says =
+                    "the node itself, as an authority that looks whether the name leads here is answered";
+                self.told.step("acme", says, &KeyPath::top("acme"));
+                let mut verdict = Verdict::new(Fate::Answered, says);
+                verdict.status = Some(StatusCode::OK.as_u16());
+                verdict.reason = Some(ProxyError::AcmeChallenge.reason().to_owned());
+                return verdict;
             }
             Short::Refused { error, .. } | Short::Relayed { error, .. } => return refused(*error),
         };

@@ -336,6 +336,7 @@ impl Setup {
                     let tls = ServerTls::new(&format!("web-{index}"), tls, &registry.ticket_keys());
                     Arc::new(tls.unwrap())
                 }),
+                challenges: None,
                 http: ListenerHttp {
                     stalled_timeout: self.stalled_timeout,
                     first_byte_timeout: self.first_byte_timeout,
@@ -405,7 +406,7 @@ fn configured(workers: usize, text: &str, number: u64, registry: &Registry) -> S
 pub(super) struct Gateway {
     pub(super) workers: Workers,
     pub(super) shared: Arc<Shared>,
-    registry: Registry,
+    pub(super) registry: Registry,
     guards: Driver,
     keys: Fetcher,
     number: u64,

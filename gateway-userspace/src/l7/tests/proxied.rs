@@ -151,7 +151,7 @@ async fn the_header_comes_before_tls() {
             client_auth: ClientAuth::None,
             client_roots: None,
             handshakes_max: 4,
-            pairs: vec![authority.pair(&["a.example"])],
+            pairs: vec![authority.pair(&["a.example"]).into()],
             default: 0,
         }),
         ..Setup::new(1, &[server.address])

@@ -105,7 +105,7 @@ impl Server {
             },
             client_roots: roots,
             handshakes_max: 10,
-            pairs: vec![pair],
+            pairs: vec![pair.into()],
             default: 0,
         };
         let tls = ServerTls::new("server", &settings, &TicketKeys::random()).unwrap();

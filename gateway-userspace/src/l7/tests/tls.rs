@@ -30,8 +30,8 @@ fn settings(authority: &Authority) -> ServerSettings {
         client_roots: None,
         handshakes_max: 4,
         pairs: vec![
-            authority.pair(&["a.example", "www.a.example"]),
-            authority.pair(&["b.example"]),
+            authority.pair(&["a.example", "www.a.example"]).into(),
+            authority.pair(&["b.example"]).into(),
         ],
         default: 0,
     }
@@ -57,7 +57,7 @@ pub(super) fn client(authority: &Authority, own: Option<(String, String)>) -> Cl
     }
 }
 
-async fn connect(
+pub(super) async fn connect(
     config: &Arc<ClientConfig>,
     address: SocketAddr,
     name: &str,
@@ -600,7 +600,7 @@ async fn connections_that_other_settings_let_in_end_and_those_of_a_renewed_certi
     let rows: [(&str, bool, Change); 5] = [
         ("nothing", false, |_, _| {}),
         ("a renewed certificate", false, |authority, tls| {
-            tls.pairs[0] = authority.pair(&["a.example", "www.a.example"]);
+            tls.pairs[0] = authority.pair(&["a.example", "www.a.example"]).into();
         }),
         ("the oldest version", true, |_, tls| {
             tls.min_version = MinVersion::Tls13

@@ -1,6 +1,8 @@
-//! Programs that people use: curl, HAProxy, nghttp, h2load, wrk, and scanners of TLS. They must be there: `cargo xtask test`
+//! Programs that people use: curl, HAProxy, nghttp, h2load, wrk, Pebble, and scanners of TLS. They must be there: `cargo xtask test`
 //! installs them.
 
+#[path = "programs/acme.rs"]
+mod acme;
 #[path = "programs/authority.rs"]
 mod authority;
 #[path = "programs/curl.rs"]

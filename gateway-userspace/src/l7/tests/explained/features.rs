@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::*;
 use crate::filters::jwt::tokens;
 use crate::filters::passwords::tests::BCRYPT;
-use crate::l7::tests::tls;
+use crate::l7::tests::{challenges, tls};
 use crate::resilience::breaker::Force;
 use crate::tls::testing::{Authority, Folder};
 
@@ -288,4 +288,46 @@ async fn of_certificates_on_both_sides() {
         .unwrap();
     assert_eq!(why.says, "wants certificate subject = \"CN=robot\"");
     assert_eq!(why.place.path, "route[0].match.client_certificate.subject");
+}
+
+#[tokio::test]
+async fn of_an_authority_that_looks_and_of_a_certificate_that_is_yet_to_be_issued() {
+    let folder = Folder::new();
+    let text = challenges::text(&folder);
+    let gateway = Gateway::configured(1, &text);
+    gateway.registry.acme_thumbprint().set(Some("thumb"));
+    let path = "/.well-known/acme-challenge/LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0";
+    for (index, (method, path)) in [("GET", path), ("POST", path), ("GET", "/")]
+        .into_iter()
+        .enumerate()
+    {
+        let question = Question {
+            method: method.to_owned(),
+            url: path.to_owned(),
+            headers: vec![("host".to_owned(), "a.example".to_owned())],
+            listener: Some("web".to_owned()),
+            client: Some("127.0.0.1".parse().unwrap()),
+            ..Question::default()
+        };
+        let told = answered(&gateway, &text, &question);
+        let mut client = Client::http1(gateway.address()).await;
+        let request = client.request(method, path).body(full("")).unwrap();
+        let answer = client.ask(request).await.unwrap();
+        compare(&told, &answer, gateway.lines(index + 1).await.last().unwrap());
+    }
+    let question = |host: &str| Question {
+        method: "GET".to_owned(),
+        url: format!("https://{host}/"),
+        listener: Some("secure".to_owned()),
+        client: Some("127.0.0.1".parse().unwrap()),
+        ..Question::default()
+    };
+    let told = answered(&gateway, &text, &question("a.example"));
+    assert_eq!(
+        told.verdict.reason.as_deref(),
+        Some("tls-certificate-awaited"),
+        "{told:#?}"
+    );
+    let told = answered(&gateway, &text, &question("b.example"));
+    assert_eq!(told.verdict.status, Some(308), "{told:#?}");
 }
