@@ -9,8 +9,18 @@ use crate::protection::{Protection, SourceSet, VipBuckets};
 use crate::vip::table::VipCell;
 use crate::vip::{Address, VipEntry, VipKey};
 
-/// Changes with every layout or meaning below; pinned maps of another version are not reused.
+/// Changes with every layout or meaning below; pinned maps of another version are not reused, but copied where
+/// [`layout_since`] allows.
 pub const ABI_VERSION: u32 = 3;
+
+/// The version since which the entries of a map have the layout and meaning that they have now: pinned ones of that version
+/// or a later one can be copied.
+pub fn layout_since(map: &str) -> u32 {
+    match map {
+        FLOWS | FLOWS_V6 | UDP_FLOWS | UDP_FLOWS_V6 => 3,
+        _ => 2,
+    }
+}
 
 /// Name of the program that steers.
 pub const PROGRAM: &str = "gateway";
@@ -23,6 +33,8 @@ pub const REFLECTOR_PROGRAM: &str = "bench_reflect";
 /// Per-CPU array of one [`Bench`]: what these programs run on. Not pinned.
 pub const BENCH: &str = "BENCH";
 
+/// Name of the program that steers a frame that the program in [`BEFORE`] has seen.
+pub const STEER_PROGRAM: &str = "steer";
 /// Name of the program that passes everything: the far end of a veth needs one for `XDP_TX` to reach it.
 pub const PASS_PROGRAM: &str = "pass";
 
@@ -83,9 +95,20 @@ pub const SOURCES: &str = "SOURCES";
 pub const VIP_BUCKETS: &str = "VIP_BUCKETS";
 /// Per-CPU array of words: what is counted of packets beside their reasons.
 pub const NOTED_COUNTS: &str = "NOTED_COUNTS";
+/// Array of programs: an operator's own before ours, ours, and an operator's own after it.
+pub const CHAIN: &str = "CHAIN";
+
+/// Where [`CHAIN`] has a program that sees each frame first, if any.
+pub const BEFORE: u32 = 0;
+/// Where it has ours: where the first one goes on.
+pub const STEER: u32 = 1;
+/// Where it has a program that gets what ours would pass to the stack, if any.
+pub const AFTER: u32 = 2;
+/// Entries of [`CHAIN`].
+pub const CHAIN_SLOTS: u32 = 3;
 
 /// Every map of the program that is pinned, so that it outlives user space.
-pub const PINNED_MAPS: [&str; 25] = [
+pub const PINNED_MAPS: [&str; 26] = [
     SETTINGS,
     VIPS,
     NODES,
@@ -111,6 +134,7 @@ pub const PINNED_MAPS: [&str; 25] = [
     SOURCES,
     VIP_BUCKETS,
     NOTED_COUNTS,
+    CHAIN,
 ];
 
 /// Entries of [`VIPS`]: addresses times ports, and one or more an address.

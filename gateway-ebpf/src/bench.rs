@@ -12,7 +12,7 @@ use gateway_common::abi::{Bench, LINK_BYTES, TAGGED_LINK_BYTES};
 use gateway_common::frame::{Frame, Opaque};
 
 use crate::frame::XdpFrame;
-use crate::program::steer;
+use crate::program::steer_frame;
 
 #[map]
 static BENCH: PerCpuArray<Bench> = PerCpuArray::with_max_entries(1, 0);
@@ -23,7 +23,7 @@ pub fn bench(context: XdpContext) -> u32 {
     if !begin(&context) {
         return xdp_action::XDP_ABORTED;
     }
-    let action = steer(&context);
+    let action = steer_frame(&context);
     if undo(&context) {
         action
     } else {

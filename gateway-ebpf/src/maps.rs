@@ -7,7 +7,7 @@ use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::{Key as TrieKey, LpmTrie};
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::programs::XdpContext;
 use gateway_common::abi::{
     self, Budget, CLUSTER_INTERFACES_MAX, Count, FLOWS_DEFAULT, FRAGMENTS_MAX, FlowSet, FlowSetV6, MacKey,
@@ -118,6 +118,17 @@ static VIP_BUCKETS: Array<VipBuckets> = Array::with_max_entries(VIPS_MAX + 1, 0)
 
 #[map]
 static NOTED_COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Noted::ALL.len() as u32, 0);
+
+#[map]
+static CHAIN: ProgramArray = ProgramArray::with_max_entries(abi::CHAIN_SLOTS, 0);
+
+/// Goes on in a program of the chain, and does not come back; comes back where there is none.
+#[inline(always)]
+pub fn go_on_in(context: &XdpContext, slot: u32) {
+    // SAFETY: nothing of this run is needed after it.
+    unsafe { CHAIN.tail_call(context, slot) };
+}
+
 /// What one CPU keeps beside the stack.
 pub struct RunNotes {
     /// What time it is.

@@ -1,25 +1,32 @@
-//! The programs of the object that are attached: the one that steers, and one that passes everything.
+//! The programs of the object that are attached: the one that steers, in two guises, and one that passes everything.
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
-use gateway_common::forward;
 use gateway_common::frame::Frame;
 use gateway_common::verdict::{Fate, Reason};
+use gateway_common::{abi, forward};
 
 use crate::frame::XdpFrame;
 use crate::maps::{self, KernelTables};
 
-/// Steers a frame: asks what becomes of it, does it, counts it.
+/// What is attached: hands a frame to the program in the first slot of the chain, or steers it.
 #[xdp]
 pub fn gateway(context: XdpContext) -> u32 {
-    steer(&context)
+    maps::go_on_in(&context, abi::BEFORE);
+    steer_frame(&context)
 }
 
-/// Steers a frame, and says what the kernel does with it.
+/// Where that program goes on. The same again, for `gateway` would hand it the frame once more.
+#[xdp]
+pub fn steer(context: XdpContext) -> u32 {
+    steer_frame(&context)
+}
+
+/// Steers a frame, and says what the kernel does with it: asks what becomes of it, does it, counts it.
 #[inline(always)]
-pub fn steer(context: &XdpContext) -> u32 {
+pub fn steer_frame(context: &XdpContext) -> u32 {
     let mut frame = XdpFrame::new(context);
     let bytes = frame.len() as u64;
     let Some(notes) = maps::notes() else {
@@ -32,7 +39,10 @@ pub fn steer(context: &XdpContext) -> u32 {
     let fate = forward::apply(&mut frame, &mut verdict, &notes.decision);
     maps::count(&verdict, bytes);
     match fate {
-        Fate::Pass => xdp_action::XDP_PASS,
+        Fate::Pass => {
+            maps::go_on_in(context, abi::AFTER);
+            xdp_action::XDP_PASS
+        }
         Fate::Transmit => xdp_action::XDP_TX,
         Fate::Drop => {
             log_refusal(context, verdict.reason);

@@ -6,6 +6,7 @@ mod client;
 mod deny;
 mod events;
 mod explain;
+mod host;
 mod routes;
 mod show;
 mod simulate;
@@ -52,6 +53,10 @@ enum Command {
         /// The configuration file.
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         config: PathBuf,
+        /// Say instead what this machine lacks for it: kernel, drivers, offloads, MTU, settings of ARP and of the reverse
+        /// path, other XDP programs. Needs the rights of the daemon.
+        #[arg(long)]
+        host: bool,
         /// Write JSON.
         #[arg(long)]
         json: bool,
@@ -186,13 +191,17 @@ fn told(error: &anyhow::Error) -> (String, u8) {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run { config } => gateway::gateway::run(&config)?,
-        Command::Check { config, json } => {
+        Command::Check { config, host, json } => {
             let form = if json {
                 Form::Json
             } else {
                 Form::Text(Style::of_stdout())
             };
-            return check::check(&config, form);
+            return if host {
+                host::host(&config, form)
+            } else {
+                check::check(&config, form)
+            };
         }
         Command::Status(connection) => show::status(&connection.client(), connection.form())?,
         Command::Nodes(connection) => show::nodes(&connection.client(), connection.form())?,

@@ -84,6 +84,11 @@ async fn serve(settings: Settings) -> Result<()> {
     };
     let announcer = announcer(&snapshot)?;
     let denied = Arc::new(Denied::load(&snapshot.admin.denied_file)?);
+    // A start that fails is told beside what may be the cause.
+    if let Some(asked) = l4::host::Asked::by_snapshot(&snapshot) {
+        let facts = l4::host::look::look(&asked).await?;
+        l4::host::log(&l4::host::judge::judge(&asked, &facts));
+    }
     // The kernel's side last: whatever fails before leaves nothing in the kernel.
     let dataplane = match &snapshot.dataplane {
         Some(config) => Some(DataPlane::start(config, &snapshot.node.name).await?),

@@ -4,6 +4,7 @@
 //! [`dataplane::DataPlane`] does it. Knows the snapshot and the view, and nothing of `l7` or `cluster`.
 
 pub mod addresses;
+mod bpf;
 pub mod collect;
 pub mod counters;
 pub mod dataplane;
@@ -13,13 +14,16 @@ pub mod desired;
 pub mod error;
 pub mod explain;
 pub mod flows;
+pub mod host;
 pub mod interfaces;
+mod kept;
 pub mod kernel_log;
 pub mod loader;
 pub mod mapped;
 pub mod maps;
 pub mod neighbours;
 pub mod object;
+pub mod others;
 pub mod owners;
 pub mod pins;
 pub mod plan;

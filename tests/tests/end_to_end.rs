@@ -17,6 +17,8 @@ mod deaths;
 mod explained;
 #[path = "end_to_end/failover.rs"]
 mod failover;
+#[path = "end_to_end/host.rs"]
+mod host;
 #[path = "end_to_end/http.rs"]
 mod http;
 #[path = "end_to_end/ipv6_only.rs"]
@@ -43,5 +45,7 @@ mod start;
 mod support;
 #[path = "end_to_end/tags.rs"]
 mod tags;
+#[path = "end_to_end/takeover.rs"]
+mod takeover;
 #[path = "end_to_end/traffic.rs"]
 mod traffic;

@@ -7,12 +7,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use gateway::l4::owners::{OwnersCache, slots};
 use gateway::l4::plan::Step;
 use gateway::view::{Member, View};
+use gateway_common::abi;
 use gateway_common::node::NodeId;
 use gateway_common::verdict::{Fate, Reason};
 use gateway_common::vip::{SteeringCode, VipEntry, VipId};
 use gateway_tests::packets::build::{Packet, SYN, frame};
 use gateway_tests::packets::cases::{self, After, Before, Case, Outcome};
-use gateway_tests::packets::kernel::{Kernel, receiver};
+use gateway_tests::packets::kernel::{Kernel, MARK, Tiny, receiver};
 use gateway_tests::packets::pure;
 use gateway_tests::packets::world::{MAC_HERE, MAC_ROUTER, ME, Situation, Version, vip_key};
 use rand::rngs::StdRng;
@@ -53,6 +54,67 @@ fn root_cases_hold_in_the_kernel() {
     std::thread::spawn(|| {
         let kernel = std::cell::RefCell::new(Kernel::start().unwrap());
         compare(|case| kernel.borrow_mut().run(case).unwrap());
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn root_programs_in_the_chain_see_every_frame_before_and_what_passes_after() {
+    const DROP: u32 = 1;
+    std::thread::spawn(|| {
+        let mut kernel = Kernel::start().unwrap();
+        let cases = cases::all();
+        let some = |fate: Fate, reason: Reason| {
+            let found = cases
+                .iter()
+                .find(|case| case.expected.fate == fate && case.expected.reason == reason);
+            found.expect("a case").clone()
+        };
+        let passed = some(Fate::Pass, Reason::NotAVip);
+        let sent = some(Fate::Transmit, Reason::ToOwner);
+        let dropped = some(Fate::Drop, Reason::NoOwner);
+        let [as_passed, as_sent, as_dropped] =
+            [&passed, &sent, &dropped].map(|case| kernel.act(case).unwrap());
+        let mut marked = as_passed.clone();
+        marked.1[6] = MARK;
+        let lost = |case: &Case| (DROP, case.frame.clone());
+        // What stands before, what after; what becomes of a frame that passes, and of one that is sent on.
+        let rows = [
+            (None, None, &as_passed, as_sent.clone()),
+            (Some(Tiny::MarksAndGoesOn), None, &marked, as_sent.clone()),
+            (Some(Tiny::Drops), None, &lost(&passed), lost(&sent)),
+            (None, Some(Tiny::MarksAndPasses), &marked, as_sent.clone()),
+            (None, Some(Tiny::Drops), &lost(&passed), as_sent.clone()),
+            (
+                Some(Tiny::MarksAndGoesOn),
+                Some(Tiny::MarksAndPasses),
+                &marked,
+                as_sent.clone(),
+            ),
+            (None, None, &as_passed, as_sent),
+        ];
+        for (before, after, if_passed, if_sent) in rows {
+            for (slot, tiny) in [(abi::BEFORE, before), (abi::AFTER, after)] {
+                kernel.plug(slot, tiny).unwrap();
+            }
+            let what = format!("{before:?} before, {after:?} after");
+            assert_eq!(
+                kernel.act(&passed).unwrap(),
+                *if_passed,
+                "{what}: a frame that passes"
+            );
+            assert_eq!(
+                kernel.act(&sent).unwrap(),
+                if_sent,
+                "{what}: a frame that is sent on"
+            );
+            assert_eq!(
+                kernel.act(&dropped).unwrap().0,
+                as_dropped.0,
+                "{what}: one that is dropped"
+            );
+        }
     })
     .join()
     .unwrap();

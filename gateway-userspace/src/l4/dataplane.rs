@@ -1,6 +1,9 @@
 //! The node's data plane: set up once, told of every change, taken down on stop.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod start;
+mod status;
+
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,19 +11,20 @@ use std::time::{Duration, Instant};
 use gateway_common::abi::VIPS_MAX;
 use gateway_common::vip::VipId;
 use rtnetlink::Handle;
-use serde::Serialize;
 
 use super::collect::Collected;
-use super::counters::{Counters, ReasonCount};
+use super::counters::ReasonCount;
 use super::desired::{self, Desired, Neighbours};
-use super::interfaces::{self, Attached};
-use super::loader::{self, Loaded, Reused};
+use super::interfaces;
+use super::loader::Loaded;
 use super::neighbours::Reach;
 use super::owners::{OwnersCache, Successors};
 use super::pins::Pins;
 use super::{L4Error, addresses, neighbours, plan};
 use crate::config::snapshot::{Dataplane, Encapsulation, Snapshot};
 use crate::view::View;
+
+pub use status::Status;
 
 /// Tables up to which a change is written at once, with all successors, some 3 ms each. Of more, owners and previous owners
 /// go first, so that nothing more is sent to a dead node; until the successors follow, a proxy that crashes here resets
@@ -60,19 +64,6 @@ pub struct Published {
     pub took: Duration,
 }
 
-/// What an operator sees of the data plane.
-#[derive(Clone, Debug, Serialize)]
-pub struct Status {
-    /// Interfaces with the program on them; `None`: there is no program.
-    pub interfaces: BTreeMap<String, Option<Attached>>,
-    /// Packets by reason; those that never occurred are left out.
-    pub verdicts: Vec<ReasonCount>,
-    /// Packets by VIP.
-    pub vips: BTreeMap<String, u64>,
-    /// Packets sent to other nodes, by their number.
-    pub steered: BTreeMap<u16, u64>,
-}
-
 impl DataPlane {
     /// Loads the program, over what an earlier life pinned, and attaches it. Tables come with the first `publish`.
     ///
@@ -91,7 +82,7 @@ impl DataPlane {
         let pins = Pins::open(&config.pin_directory, node)?;
         let had_links = !pins.linked_interfaces()?.is_empty();
         let left_behind = addresses::left_behind(&netlink).await?;
-        match Self::load_and_attach(config, &pins, &netlink).await {
+        match start::load(config, &pins, &netlink).await {
             Ok((loaded, counters, now)) => Ok(Self {
                 counted: Collected::new(counters, loaded.lists.told()),
                 loaded,
@@ -116,30 +107,6 @@ impl DataPlane {
                 Err(error)
             }
         }
-    }
-
-    async fn load_and_attach(
-        config: &Dataplane,
-        pins: &Pins,
-        netlink: &Handle,
-    ) -> Result<(Loaded, Counters, Desired), L4Error> {
-        let (mut loaded, counters) = loader::load(config, pins)?;
-        let now = loaded.maps.contents()?;
-        loaded
-            .maps
-            .set_cluster_interfaces(&indices(&config.cluster_interfaces)?)?;
-        for interface in &config.interfaces {
-            let attached = interfaces::attached(netlink, interface, interfaces::index(interface)?).await?;
-            if let Err(error) = loader::attach(&mut loaded.object, pins, interface, config.mode, attached) {
-                return Err(interfaces::name_the_other(error, netlink).await);
-            }
-        }
-        // An earlier life may have had other interfaces: there the old program would steer by tables nobody writes.
-        pins.forget_links_but(&config.interfaces)?;
-        if loaded.reused == Reused::Pinned {
-            tracing::info!("steering goes on over the maps that an earlier life pinned");
-        }
-        Ok((loaded, counters, now))
     }
 
     /// Brings maps and addresses to what snapshot and view say.
@@ -167,6 +134,9 @@ impl DataPlane {
             self.cache.set_successors(Successors::Awaited);
         }
         steps += self.write(snapshot, view)?;
+        if self.loaded.takeover.is_some() {
+            self.take_over().await?;
+        }
         let live_after = started.elapsed();
         for address in &vips {
             // Those that seem to be there: somebody may have taken one away.
@@ -303,37 +273,6 @@ impl DataPlane {
     /// The counters cannot be read.
     pub fn counters(&self) -> Result<Vec<ReasonCount>, L4Error> {
         self.counted.counters.reasons()
-    }
-
-    /// What an operator sees.
-    ///
-    /// # Errors
-    /// The counters cannot be read, or netlink does not answer.
-    pub async fn status(&self) -> Result<Status, L4Error> {
-        let mut interfaces = BTreeMap::new();
-        for name in &self.config.interfaces {
-            let attached = interfaces::attached(&self.netlink, name, interfaces::index(name)?).await?;
-            interfaces.insert(name.clone(), attached);
-        }
-        let mut verdicts = self.counters()?;
-        verdicts.retain(|count| count.packets > 0);
-        let mut vips = BTreeMap::new();
-        for (name, id) in &self.vip_ids {
-            vips.insert(name.clone(), self.counted.counters.vip(id.0)?.packets);
-        }
-        let mut steered = BTreeMap::new();
-        for id in self.now.nodes.keys() {
-            let count = self.counted.counters.node(id.0)?;
-            if count.packets > 0 {
-                steered.insert(id.0, count.packets);
-            }
-        }
-        Ok(Status {
-            interfaces,
-            verdicts,
-            vips,
-            steered,
-        })
     }
 
     /// Detaches the program and removes all that was set up: links, maps, addresses.

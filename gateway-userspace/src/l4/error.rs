@@ -56,16 +56,14 @@ pub enum L4Error {
         path: PathBuf,
     },
     /// Another program holds the interface.
-    #[error(
-        "another XDP program is attached to `{interface}`{program}: stop what attached it, or detach it with \
-         `ip link set dev {interface} xdp off`; if a gateway of another node.name left it, remove that one's directory \
-         below dataplane.pin_directory"
-    )]
+    #[error("another XDP program is attached to `{interface}`: {program}; {remedy}")]
     AnotherProgram {
         /// The interface.
         interface: String,
-        /// What is known of the program, with a space before it.
+        /// What is known of the program.
         program: String,
+        /// What takes it off.
+        remedy: String,
     },
     /// The program could not be attached.
     #[error(

@@ -1,5 +1,7 @@
 //! The flow tables as user space reads them, by the code by which the kernel program does (`gateway_common::flow::set`).
 
+mod moved;
+
 use std::cell::RefCell;
 
 use aya::maps::{Array, Map, MapData, MapError};
@@ -12,6 +14,8 @@ use gateway_common::headers::{PROTOCOL_TCP, PROTOCOL_UDP};
 
 use super::L4Error;
 use super::maps::typed;
+
+pub use moved::Moved;
 
 /// Flows that the tables have room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +65,7 @@ impl FlowsOf {
         }
     }
 
-    fn protocol(self) -> u16 {
+    pub(super) fn protocol(self) -> u16 {
         match self {
             Self::Tcp => PROTOCOL_TCP.into(),
             Self::Udp => PROTOCOL_UDP.into(),

@@ -83,29 +83,3 @@ pub async fn attached(netlink: &Handle, name: &str, index: u32) -> Result<Option
     }
     Ok(mode.map(|mode| Attached { mode, program }))
 }
-
-/// Adds to an error about another program which one it is.
-pub async fn name_the_other(error: L4Error, netlink: &Handle) -> L4Error {
-    let L4Error::AnotherProgram { interface, .. } = error else {
-        return error;
-    };
-    let attached = match index(&interface) {
-        Ok(index) => attached(netlink, &interface, index).await.ok().flatten(),
-        Err(_) => None,
-    };
-    let program = attached.map(|attached| {
-        let name = aya::programs::loaded_programs()
-            .filter_map(Result::ok)
-            .find(|info| info.id() == attached.program)
-            .and_then(|info| info.name_as_str().map(str::to_owned));
-        format!(
-            " (id {}, name {})",
-            attached.program,
-            name.as_deref().unwrap_or("unknown")
-        )
-    });
-    L4Error::AnotherProgram {
-        interface,
-        program: program.unwrap_or_default(),
-    }
-}

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use aya::maps::MapData;
+use aya::maps::ProgramArray;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
@@ -21,7 +21,9 @@ use super::descriptors::Descriptors;
 use super::explain::Reader;
 use super::flows::FlowLimits;
 use super::interfaces::{Attached, Mode};
+use super::kept::{Kept, Takeover};
 use super::maps::Maps;
+use super::others::Other;
 use super::pins::Pins;
 use super::{L4Error, interfaces, kernel_log, object};
 use crate::config::limits;
@@ -37,17 +39,8 @@ pub struct Loaded {
     pub reader: Arc<Reader>,
     /// Holds the program and whatever is not pinned.
     pub object: Ebpf,
-    /// Whether the maps are those of an earlier life.
-    pub reused: Reused,
-}
-
-/// Whether maps outlived the process that made them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reused {
-    /// They did: flows and counters go on.
-    Pinned,
-    /// They are new.
-    Nothing,
+    /// What is to be done before the program takes the place of one that steers; `None`: nothing.
+    pub takeover: Option<Takeover>,
 }
 
 /// Loads the program, over pinned maps where those fit the configuration.
@@ -80,23 +73,25 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
         (abi::VIP_BUCKETS, abi::VIPS_MAX + 1),
         (abi::NOTED_COUNTS, Noted::ALL.len() as u32),
     ];
-    let mut reused = Reused::Nothing;
-    if pins.map(abi::FLOWS).exists() {
-        reused = Reused::Pinned;
-        if !sizes
-            .iter()
-            .chain(&limits.sets())
-            .all(|(name, entries)| has_entries(pins, name, *entries))
-        {
-            tracing::warn!("the sizes of the maps have changed: the flow table and the counters start anew");
+    let sizes: Vec<_> = sizes.into_iter().chain(limits.sets()).collect();
+    let kept = Kept::look(pins, &sizes)?;
+    // A program that steers goes on until the new maps are filled. Without one nothing waits.
+    let has_links = !pins.linked_interfaces()?.is_empty();
+    let is_held_back = has_links && !kept.is_all();
+    let paths: Vec<_> = if is_held_back {
+        kept.tell();
+        kept.taken_up().map(|name| (name, pins.map(name))).collect()
+    } else {
+        if kept.is_all() {
+            tracing::info!("steering goes on over the maps that an earlier life pinned");
+        } else {
             pins.forget_maps()?;
-            reused = Reused::Nothing;
         }
-    }
-    let paths: Vec<_> = abi::PINNED_MAPS
-        .iter()
-        .map(|name| (*name, pins.map(name)))
-        .collect();
+        abi::PINNED_MAPS
+            .iter()
+            .map(|name| (*name, pins.map(name)))
+            .collect()
+    };
     let level = kernel_log::level();
     let mut loader = EbpfLoader::new();
     loader.override_global(aya_log::LEVEL, &level, false);
@@ -110,7 +105,14 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
     let mut object = loader.load(object::bytes()?).map_err(refused)?;
     kernel_log::follow(&mut object);
     // The program first: its instructions name the maps by descriptors, which must be open until then.
-    program(&mut object)?.load().map_err(refused)?;
+    program(&mut object, abi::PROGRAM)?.load().map_err(refused)?;
+    program(&mut object, abi::STEER_PROGRAM)?
+        .load()
+        .map_err(refused)?;
+    let takeover = match is_held_back {
+        true => Some(Takeover::of(kept, &object)?),
+        false => None,
+    };
     let reader = Arc::new(Reader::new(Descriptors::of(&object)?, config));
     let maps = Maps::take(&mut object, config.tables)?;
     let counters = Counters::take(&mut object)?;
@@ -120,7 +122,7 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
         lists,
         reader,
         object,
-        reused,
+        takeover,
     };
     Ok((loaded, counters))
 }
@@ -138,7 +140,7 @@ pub fn attach(
 ) -> Result<(), L4Error> {
     let index = interfaces::index(interface)?;
     let path = pins.link(interface);
-    let program = program(object)?;
+    let program = program(object, abi::PROGRAM)?;
     let link_error = |error: Box<dyn std::error::Error + Send + Sync>| L4Error::Link {
         interface: interface.to_owned(),
         source: error,
@@ -183,10 +185,7 @@ pub fn attach(
                 return Ok(());
             }
             Err(error) if is_busy(&error) => {
-                return Err(L4Error::AnotherProgram {
-                    interface: interface.to_owned(),
-                    program: String::new(),
-                });
+                return Err(another(interface, pins, attached));
             }
             Err(source) => {
                 refusal = Some(L4Error::Attach {
@@ -203,28 +202,69 @@ pub fn attach(
     }))
 }
 
-/// Puts the program into a pinned link; `false` where the link leads nowhere any more.
-fn swap(program: &mut Xdp, path: &std::path::Path) -> Result<bool, LinkError> {
+/// The error that another program is on an interface.
+pub(super) fn another(interface: &str, pins: &Pins, attached: Option<Attached>) -> L4Error {
+    let other = match attached {
+        Some(attached) => Other::find(interface, attached, pins.directory()),
+        // It came this moment.
+        None => Other {
+            interface: interface.to_owned(),
+            ..Other::default()
+        },
+    };
+    L4Error::AnotherProgram {
+        interface: interface.to_owned(),
+        program: other.to_string(),
+        remedy: other.remedy(),
+    }
+}
+
+/// Puts the program into a pinned link, at once; `false` where the link leads nowhere any more.
+///
+/// # Errors
+/// It is no link of XDP.
+pub fn swap(program: &mut Xdp, path: &std::path::Path) -> Result<bool, LinkError> {
     let link = XdpLink::try_from(FdLink::from(PinnedLink::from_pin(path)?))?;
     Ok(program.attach_to_link(link).is_ok())
 }
 
-fn program(object: &mut Ebpf) -> Result<&mut Xdp, L4Error> {
+/// Puts the program into its slot of the chain, where an operator's own goes on that sees frames first.
+///
+/// # Errors
+/// The object is not what this program expects, or the slot holds to programs of another kind.
+pub fn join_chain(object: &mut Ebpf) -> Result<(), L4Error> {
+    let failed = |source| L4Error::Map {
+        action: "write",
+        map: abi::CHAIN,
+        source,
+    };
+    let steer = program(object, abi::STEER_PROGRAM)?;
+    let steer = steer
+        .fd()
+        .and_then(|fd| Ok(fd.try_clone()?))
+        .map_err(|error| L4Error::Load(error.into()))?;
     let missing = L4Error::Missing {
-        kind: "program",
-        name: abi::PROGRAM,
+        kind: "map",
+        name: abi::CHAIN,
     };
-    let Some(program) = object.program_mut(abi::PROGRAM) else {
-        return Err(missing);
-    };
-    program.try_into().map_err(|_| missing)
+    let mut chain: ProgramArray<_> = object
+        .map_mut(abi::CHAIN)
+        .ok_or(missing)?
+        .try_into()
+        .map_err(failed)?;
+    chain.set(abi::STEER, &steer, 0).map_err(failed)
 }
 
-fn has_entries(pins: &Pins, name: &str, entries: u32) -> bool {
-    let info = MapData::from_pin(pins.map(name))
-        .ok()
-        .and_then(|map| map.info().ok());
-    info.is_some_and(|info| info.max_entries() == entries)
+fn program<'o>(object: &'o mut Ebpf, name: &'static str) -> Result<&'o mut Xdp, L4Error> {
+    let missing = || L4Error::Missing {
+        kind: "program",
+        name,
+    };
+    object
+        .program_mut(name)
+        .ok_or_else(missing)?
+        .try_into()
+        .map_err(|_| missing())
 }
 
 fn is_busy(error: &ProgramError) -> bool {

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aya::maps::MapData;
 use gateway_common::abi::{ABI_VERSION, PINNED_MAPS};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -56,22 +57,60 @@ impl Pins {
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Err(L4Error::Locked { path: directory }),
             Err((_, error)) => return Err(failed("lock")(error.into(), &directory)),
         };
-        let pins = Self {
+        Ok(Self {
             directory,
             _lock: lock,
-        };
-        pins.forget_other_versions()?;
-        Ok(pins)
+        })
     }
 
-    /// Where a map is pinned. The version is part of the name: other layouts are never reused.
+    /// Where a map is pinned. The version is part of the name: other layouts are never taken for this one.
     pub fn map(&self, name: &str) -> PathBuf {
-        self.directory.join(format!("v{ABI_VERSION}_{name}"))
+        self.map_of(ABI_VERSION, name)
+    }
+
+    /// Where a gateway of another version pinned a map.
+    pub fn map_of(&self, version: u32, name: &str) -> PathBuf {
+        self.directory.join(format!("v{version}_{name}"))
+    }
+
+    /// The versions of the maps that are pinned: this one first, then the newest.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn versions(&self) -> Result<Vec<u32>, L4Error> {
+        let names = self.names()?;
+        let version = |name: &String| name.strip_prefix('v')?.split_once('_')?.0.parse().ok();
+        let mut versions: Vec<u32> = names.iter().filter_map(version).collect();
+        versions.sort_unstable_by_key(|version| (*version != ABI_VERSION, std::cmp::Reverse(*version)));
+        versions.dedup();
+        Ok(versions)
+    }
+
+    /// Pins a map in the place of the one that has its name.
+    ///
+    /// # Errors
+    /// It cannot be pinned.
+    pub fn replace(&self, name: &'static str, map: &MapData) -> Result<(), L4Error> {
+        // Beside it first: at every moment one of the two is pinned.
+        let aside = self.directory.join(format!("new_{name}"));
+        remove_file(&aside)?;
+        let failed = |source| L4Error::File {
+            action: "pin a map at",
+            path: aside.clone(),
+            source,
+        };
+        map.pin(&aside).map_err(|error| failed(io::Error::other(error)))?;
+        fs::rename(&aside, self.map(name)).map_err(failed)
     }
 
     /// Where the link of an interface is pinned.
     pub fn link(&self, interface: &str) -> PathBuf {
-        self.directory.join(format!("link_{interface}"))
+        Self::link_of(&self.directory, interface)
+    }
+
+    /// Where a node with that directory pins the link of an interface.
+    pub(super) fn link_of(directory: &Path, interface: &str) -> PathBuf {
+        directory.join(format!("link_{interface}"))
     }
 
     /// The node's directory.
@@ -140,7 +179,11 @@ impl Pins {
         Ok(())
     }
 
-    fn forget_other_versions(&self) -> Result<(), L4Error> {
+    /// Removes what is neither a map of this version nor a link: what others left, once nothing of it is needed.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn forget_others(&self) -> Result<(), L4Error> {
         for name in self.names()? {
             let is_current = PINNED_MAPS.iter().any(|map| self.map(map).ends_with(&name));
             if !is_current && !name.starts_with("link_") {

@@ -124,6 +124,22 @@ pub fn set_power(interface: &str, power: Power) -> Result<()> {
     })
 }
 
+/// Sets the longest IP packet that an interface takes, in bytes.
+///
+/// # Errors
+/// Where there is no such interface or the kernel refuses.
+pub fn set_mtu(interface: &str, bytes: u32) -> Result<()> {
+    with_netlink(|netlink| async move {
+        let message = LinkUnspec::new_with_index(index_of(interface)?).mtu(bytes);
+        netlink
+            .link()
+            .change(message.build())
+            .execute()
+            .await
+            .with_context(|| format!("set the MTU of {interface} to {bytes}"))
+    })
+}
+
 /// Gives an interface an address.
 ///
 /// # Errors

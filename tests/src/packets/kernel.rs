@@ -1,14 +1,12 @@
 //! The cases in the kernel, by `BPF_PROG_TEST_RUN`, with real sockets in a network namespace of their own.
 
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
-use gateway::l4;
 use gateway::l4::flows::{FlowLimits, Flows, FlowsOf};
-use gateway::l4::maps::Maps;
+use gateway::l4::loader;
+use gateway::l4::maps::{self, Maps};
 use gateway::l4::object;
 use gateway::l4::plan::Step;
 use gateway_common::abi::{self, Budget, Count, mac_key};
@@ -21,19 +19,19 @@ use gateway_common::verdict::{Fate, Reason};
 use netlink_packet_route::address::AddressHeaderFlags;
 use nix::sched::{CloneFlags, unshare};
 
-use connect::{connect, datagram_socket};
-
 use filter::Filter;
 
 use super::cases::{After, Case, ErrorsLeft, Interface, Outcome, Written};
-use super::world::{
-    self, ANY_PORT_LISTENER, CONNECTED_PORT, COOKIE_MARK, ENDED_PORT, QUIC_PORT, SITUATIONS, Situation,
-    TABLES, Version,
-};
+use super::world::{self, COOKIE_MARK, SITUATIONS, Situation, TABLES, Version};
 
+mod chain;
 mod connect;
 mod cookie;
 mod filter;
+mod sockets;
+
+pub use chain::{MARK, Tiny};
+use sockets::Sockets;
 
 /// Longest frame that a case may make.
 const FRAME_BYTES_MAX: usize = 4_096;
@@ -99,6 +97,14 @@ impl Kernel {
             .context("no program")?
             .try_into()?;
         program.load().context("the verifier refuses the program")?;
+        let program: &mut Xdp = object
+            .program_mut(abi::STEER_PROGRAM)
+            .context("no second program")?
+            .try_into()?;
+        program
+            .load()
+            .context("the verifier refuses the second program")?;
+        loader::join_chain(&mut object)?;
         // User space holds the lease through memory alone; here it goes back in time.
         let lease = object.map(abi::LEASE).context("no lease")?;
         let aya::maps::Map::Array(lease) = lease else {
@@ -107,7 +113,7 @@ impl Kernel {
         let lease = aya::maps::Map::Array(MapData::from_id(lease.info()?.id())?);
         let maps = Maps::take(&mut object, TABLES)?;
         let [flows, udp_flows] =
-            [FlowsOf::Tcp, FlowsOf::Udp].map(|of| Flows::open(of, |name| l4::maps::take(&mut object, name)));
+            [FlowsOf::Tcp, FlowsOf::Udp].map(|of| Flows::open(of, |name| maps::take(&mut object, name)));
         let mut take = |name: &'static str| object.take_map(name).context(name);
         let mut kernel = Self {
             flows: flows?,
@@ -335,63 +341,6 @@ fn bring_up_loopback() -> Result<()> {
         }
         Ok(())
     })
-}
-
-/// The sockets of this world.
-struct Sockets {
-    /// By version: the numbers that acknowledge a SYN cookie.
-    cookies: [[u8; 8]; 2],
-    _connections: Vec<(TcpStream, TcpStream)>,
-    _listeners: Vec<TcpListener>,
-    _datagrams: Vec<UdpSocket>,
-}
-
-impl Sockets {
-    /// A listener at each situation's port, and two connections to each, one of which has ended; the same of UDP, without
-    /// one that ended; and a SYN cookie.
-    fn open() -> Result<Self> {
-        let (mut listeners, mut connections, mut datagrams) = (Vec::new(), Vec::new(), Vec::new());
-        for version in Version::BOTH {
-            let client = SocketAddr::new(version.client(), CONNECTED_PORT);
-            for situation in SITUATIONS {
-                let address = SocketAddr::new(version.vip(), situation.port());
-                let listener =
-                    TcpListener::bind(address).with_context(|| format!("cannot listen at {address}"))?;
-                let socket =
-                    connect(client, address).with_context(|| format!("cannot connect to {address}"))?;
-                let (accepted, _) = listener.accept()?;
-                connections.push((socket, accepted));
-                let ended = connect(SocketAddr::new(version.client(), ENDED_PORT), address)?;
-                let (accepted, _) = listener.accept()?;
-                // The side that closes first keeps it in TIME_WAIT, for a minute.
-                drop(accepted);
-                drop(ended);
-                listeners.push(listener);
-                datagrams.push(datagram_socket(address)?);
-                let connected = datagram_socket(address)?;
-                connected.connect(client)?;
-                datagrams.push(connected);
-            }
-            datagrams.push(datagram_socket(SocketAddr::new(version.vip(), QUIC_PORT))?);
-            let any = SocketAddr::new(version.vip_of_all_ports(), ANY_PORT_LISTENER);
-            listeners.push(TcpListener::bind(any)?);
-        }
-        let [v4, v6] = Version::BOTH;
-        Ok(Self {
-            cookies: [cookie::obtain(v4)?, cookie::obtain(v6)?],
-            _connections: connections,
-            _listeners: listeners,
-            _datagrams: datagrams,
-        })
-    }
-
-    fn cookie(&self, version: Version) -> [u8; 8] {
-        let [v4, v6] = self.cookies;
-        match version {
-            Version::V4 => v4,
-            Version::V6 => v6,
-        }
-    }
 }
 
 /// The owner that a frame was sent to, by the hardware address that it now has.

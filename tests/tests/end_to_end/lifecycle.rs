@@ -1,7 +1,6 @@
 //! A node's life: what it leaves behind, what it takes up again, and what a bad configuration changes.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use gateway_tests::lab::wire::{self, XdpMode};
 use gateway_tests::lab::{Lab, Plan};
 use http::{Method, StatusCode};
 
-use crate::support::{get, one_at_a_time, running_lab};
+use crate::support::{bpftool, get, one_at_a_time, running_lab};
 
 /// Bound of every wait for a node to show a change.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -258,15 +257,4 @@ fn bpftool_net(node: &Node) -> String {
         "bpftool net has no table of XDP programs: {told}"
     );
     told
-}
-
-/// Where bpftool is: not everyone's PATH has the folders that it lies in.
-fn bpftool() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = ["/usr/sbin", "/sbin"].map(PathBuf::from).into_iter();
-    folders
-        .chain(std::env::split_paths(&path))
-        .map(|folder| folder.join("bpftool"))
-        .find(|program| program.is_file())
-        .expect("bpftool: install Debian's package bpftool, or run `cargo xtask test`, which does")
 }

@@ -5,10 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use gateway_tests::lab::node::Node;
-use gateway_tests::lab::pass;
-use gateway_tests::lab::settings::INTERFACE;
 use gateway_tests::lab::wait::wait_until;
-use gateway_tests::lab::wire::XdpMode;
 use gateway_tests::lab::{Lab, Plan};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -22,14 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const NOBODY: u32 = 65_534;
 
 /// Exit code of a failure while running.
-const FAILURE: i32 = 1;
+pub const FAILURE: i32 = 1;
 
 /// Exit code of a bad configuration.
 const BAD_CONFIGURATION: i32 = 64;
 
 /// Who runs the program.
 #[derive(Clone, Copy, PartialEq)]
-enum User {
+pub enum User {
     Root,
     /// Root of a kernel that hides its type information.
     RootWithoutBtf,
@@ -37,7 +34,7 @@ enum User {
 }
 
 /// Hides `/sys/kernel/btf` below an empty file system from the calling process and what it starts.
-fn hide_btf() -> std::io::Result<()> {
+pub fn hide_btf() -> std::io::Result<()> {
     let none = None::<&str>;
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
@@ -52,7 +49,7 @@ fn hide_btf() -> std::io::Result<()> {
 }
 
 /// Runs the program until it ends by itself.
-fn run(node: &Node, user: User, program: &std::path::Path) -> Output {
+pub fn run(node: &Node, user: User, program: &std::path::Path) -> Output {
     let mut command = Command::new(program);
     command.arg("run").arg("--config").arg(&node.files().config);
     command
@@ -88,13 +85,13 @@ fn run(node: &Node, user: User, program: &std::path::Path) -> Output {
     output
 }
 
-fn lab() -> (Lab, Plan) {
+pub fn lab() -> (Lab, Plan) {
     let plan = Plan::new().expect("the gateway's program");
     (Lab::raise(&plan).expect("a lab"), plan)
 }
 
 /// Checks the exit code, that one line tells the fault and its remedy, and that nothing is left.
-fn check(node: &Node, what: &str, output: &Output, code: i32, named: &[&str], left: &[String]) {
+pub fn check(node: &Node, what: &str, output: &Output, code: i32, named: &[&str], left: &[String]) {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{what}: {text}");
     for word in named {
@@ -234,35 +231,6 @@ fn without_root_the_data_plane_is_refused_with_the_remedy() {
     node.write_config(&config).expect("a file");
     let output = run(node, User::Nobody, &program);
     check(node, "not root", &output, FAILURE, &["root"], &[]);
-}
-
-#[test]
-fn another_xdp_program_in_the_way_is_left_alone() {
-    let _turn = one_at_a_time();
-    let (lab, plan) = lab();
-    let node = &lab.nodes()[0];
-    let other = node
-        .namespace()
-        .run(|| pass::attach(&[INTERFACE.to_owned()]))
-        .expect("a job")
-        .expect("a program");
-    let there = node.leftovers().expect("a look");
-    let output = run(node, User::Root, &plan.program);
-    check(
-        node,
-        "another program",
-        &output,
-        FAILURE,
-        &["XDP program", INTERFACE],
-        &there,
-    );
-    assert_eq!(
-        node.xdp_mode().expect("a mode"),
-        XdpMode::Native,
-        "the other program stays"
-    );
-    drop(other);
-    assert_eq!(node.xdp_mode().expect("a mode"), XdpMode::Absent);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What all end-to-end tests share.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -50,4 +51,15 @@ pub fn node_of(answer: &Response<Bytes>) -> String {
         .get(NODE_HEADER)
         .expect("an answer that names its node");
     name.to_str().expect("a name in ASCII").to_owned()
+}
+
+/// Where bpftool is: not everyone's PATH has the folders that it lies in.
+pub fn bpftool() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = ["/usr/sbin", "/sbin"].map(PathBuf::from).into_iter();
+    folders
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join("bpftool"))
+        .find(|program| program.is_file())
+        .expect("bpftool: install Debian's package bpftool, or run `cargo xtask test`, which does")
 }
