@@ -4,6 +4,7 @@
 //! the design: parse, decapsulate, look up the VIP, filter, ask the flow tables, ask the Maglev table, see whether the packet is
 //! for this node's sockets, send it on.
 
+mod about;
 mod arrive;
 mod candidates;
 mod end;
@@ -22,8 +23,9 @@ use crate::node::Settings;
 use crate::parse::{self, About, Matter, Network};
 use crate::tables::{Socket, Tables};
 use crate::verdict::{Action, Fate, Reason, Verdict};
-use crate::vip::{TableId, VipEntry, VipFlags, VipId, VipKey};
+use crate::vip::{TableId, VipEntry, VipId};
 
+use about::{not_understood, vip_of};
 use arrive::Arrival;
 use candidates::Slots;
 use end::{End, Place};
@@ -368,53 +370,6 @@ fn is_for(settings: &Settings, packet: &Network) -> bool {
 fn is_for_a_group<F: Frame>(frame: &F) -> bool {
     let ethernet: Option<Ethernet> = frame.read(0);
     ethernet.is_some_and(|ethernet| ethernet.is_for_a_group())
-}
-
-/// The VIP that a packet is about: of its port, or of all ports; of its address, if it has no ports.
-#[inline(always)]
-fn vip_of<'t, T: Tables>(tables: &'t T, about: &About) -> Option<&'t VipEntry> {
-    let [_, port] = about.flow.ports;
-    let mut key = VipKey::new(about.flow.destination, port, about.flow.protocol);
-    let has_ports = !matches!(about.matter, Matter::Echo | Matter::LaterFragment);
-    if has_ports && let Some(vip) = tables.vip(&key) {
-        return Some(vip);
-    }
-    key.port = 0;
-    key.protocol = 0;
-    let address = tables.vip(&key)?;
-    if !has_ports {
-        return Some(address);
-    }
-    let any_port = if about.flow.protocol == u16::from(PROTOCOL_TCP) {
-        VipFlags::ANY_TCP_PORT
-    } else {
-        VipFlags::ANY_UDP_PORT
-    };
-    if !address.flags.has(any_port) {
-        return None;
-    }
-    key.protocol = about.flow.protocol;
-    tables.vip(&key)
-}
-
-/// What becomes of a packet that is about no flow, or whose flow cannot be read.
-#[inline(always)]
-fn not_understood<T: Tables>(
-    tables: &T,
-    packet: &Network,
-    arrival: Option<Arrival>,
-    reason: Reason,
-) -> Verdict {
-    match (reason, arrival) {
-        (Reason::NotAVip, None) => Verdict::early(Reason::NotAVip),
-        (Reason::NotAVip, Some(_)) => Verdict::early(Reason::UnknownVipInside),
-        (Reason::TooManyExtensions, None)
-            if tables.vip(&VipKey::of_address(packet.destination)).is_none() =>
-        {
-            Verdict::early(Reason::NotAVip)
-        }
-        _ => Verdict::early(reason),
-    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,10 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod program;
 #[cfg(target_arch = "bpf")]
+mod run;
+#[cfg(target_arch = "bpf")]
+mod sets;
+#[cfg(target_arch = "bpf")]
 mod sockets;
 #[cfg(target_arch = "bpf")]
 mod words;

@@ -1,10 +1,6 @@
 //! The maps, and `Tables` over them. Names and sizes are those of `gateway_common::abi`.
 
-use core::cell::Cell;
-
 use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
-use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::{Key as TrieKey, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
@@ -13,9 +9,8 @@ use gateway_common::abi::{
     self, Budget, CLUSTER_INTERFACES_MAX, Count, FLOWS_DEFAULT, FRAGMENTS_MAX, FlowSet, FlowSetV6, MacKey,
     NODES_MAX, NodeCell, PREFIXES_DEFAULT, TABLES_MAX, UDP_FLOWS_DEFAULT, VIPS_MAX,
 };
-use gateway_common::flow::set::{self, Key, Words};
+use gateway_common::flow::set::{self, Key};
 use gateway_common::flow::{FlowEntry, FlowKey};
-use gateway_common::forward::Notes;
 use gateway_common::fragment::{FragmentEntry, FragmentKey};
 use gateway_common::frame::Frame;
 use gateway_common::maglev::Slot;
@@ -27,6 +22,8 @@ use gateway_common::verdict::{REASONS, Verdict};
 use gateway_common::vip::table::{CELLS, VipCell, VipHalf};
 use gateway_common::vip::{Address, TableId, VipEntry, VipId, VipKey};
 
+use crate::run::Clock;
+use crate::sets::SetAt;
 use crate::sockets;
 
 #[map]
@@ -86,9 +83,6 @@ static HEARD: Array<u64> = Array::with_max_entries(NODES_MAX + 1, 0);
 static ERROR_BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
-static NOTES: PerCpuArray<RunNotes> = PerCpuArray::with_max_entries(1, 0);
-
-#[map]
 static CLUSTER_INTERFACES: HashMap<u32, u32> =
     HashMap::with_max_entries(CLUSTER_INTERFACES_MAX, BPF_F_NO_PREALLOC);
 
@@ -129,73 +123,6 @@ pub fn go_on_in(context: &XdpContext, slot: u32) {
     unsafe { CHAIN.tail_call(context, slot) };
 }
 
-/// What one CPU keeps beside the stack.
-pub struct RunNotes {
-    /// What time it is.
-    pub clock: Clock,
-    /// What is noted while a frame is decided.
-    pub decision: Notes,
-}
-
-/// Where one run of the program notes what it decides by.
-#[inline(always)]
-pub fn notes<'a>() -> Option<&'a mut RunNotes> {
-    let notes = NOTES.get_ptr_mut(0)?;
-    // SAFETY: the entry of this CPU, and XDP is not preempted by itself; zeroes are notes, and so is what an earlier run
-    // left.
-    Some(unsafe { &mut *notes })
-}
-
-/// The time, read from the kernel's clock once in each of its ticks, some milliseconds.
-///
-/// Reading a clock takes longer than all the rest of what a known flow needs, while nothing here is decided by less than a
-/// hundredth of a second. The count of ticks is a load.
-pub struct Clock {
-    tick: Cell<u64>,
-    now_ns: Cell<u64>,
-}
-
-// SAFETY: each CPU has one of its own, and XDP is not preempted by itself.
-unsafe impl Sync for Clock {}
-
-impl Clock {
-    /// Reads the kernel's clock, if a tick has passed since it was read. Once for each frame: the verifier follows both ways
-    /// at every place where it is done.
-    ///
-    /// # Kernel
-    /// 5.5: `bpf_jiffies64`, which the verifier compiles in line.
-    #[inline(always)]
-    pub fn read(&self) {
-        // SAFETY: reads a counter.
-        let tick = unsafe { bpf_jiffies64() };
-        if tick != self.tick.get() {
-            self.tick.set(tick);
-            // SAFETY: reads a clock.
-            self.now_ns.set(unsafe { bpf_ktime_get_boot_ns() });
-        }
-    }
-}
-
-/// A set of flows in a map, whose words are read and written whole.
-struct SetAt(*mut u64);
-
-impl Words for SetAt {
-    #[inline(always)]
-    fn load(&self, index: usize) -> u64 {
-        // SAFETY: `index` is one of the set's words: the verifier checks it.
-        let at = unsafe { self.0.add(index) };
-        // SAFETY: aligned, within the map's value, and read as one word, which another CPU may write.
-        unsafe { at.read_volatile() }
-    }
-
-    #[inline(always)]
-    fn store(&self, index: usize, word: u64) {
-        // SAFETY: as in `load`.
-        let at = unsafe { self.0.add(index) };
-        // SAFETY: as in `load`; what two CPUs write at once matches no flow.
-        unsafe { at.write_volatile(word) };
-    }
-}
 /// Bits of an [`Address`]: a look into a trie is one for the longest prefix of all of them.
 const ADDRESS_BITS: u32 = 128;
 
@@ -378,7 +305,7 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn now_ns(&self) -> u64 {
-        self.clock.now_ns.get()
+        self.clock.now_ns()
     }
 
     #[inline(always)]

@@ -10,6 +10,7 @@ use gateway_common::{abi, forward};
 
 use crate::frame::XdpFrame;
 use crate::maps::{self, KernelTables};
+use crate::run;
 
 /// What is attached: hands a frame to the program in the first slot of the chain, or steers it.
 #[xdp]
@@ -29,7 +30,7 @@ pub fn steer(context: XdpContext) -> u32 {
 pub fn steer_frame(context: &XdpContext) -> u32 {
     let mut frame = XdpFrame::new(context);
     let bytes = frame.len() as u64;
-    let Some(notes) = maps::notes() else {
+    let Some(notes) = run::notes() else {
         // The map has this entry on every CPU.
         return xdp_action::XDP_ABORTED;
     };
