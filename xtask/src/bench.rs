@@ -300,7 +300,8 @@ mod tests {
             "l7 --soak 0",
             "l7 --soak NaN",
             "l7 --only x",
-            "l4",
+            "l4 --rounds 0",
+            "l5",
         ];
         for row in rows {
             let words = std::iter::once("bench").chain(row.split_whitespace());
