@@ -211,7 +211,9 @@ impl Tables for KernelTables<'_> {
     fn node(&self, id: NodeId) -> Option<&NodeEntry> {
         let cell = NODES.get_ptr(u32::from(id.0))?;
         // SAFETY: a word of the map's value, written whole by user space.
-        let half = unsafe { (&raw const (*cell).half).read_volatile() };
+        let half = unsafe { &raw const (*cell).half };
+        // SAFETY: as above, and aligned: user space flips it while packets pass.
+        let half = unsafe { half.read_volatile() };
         // SAFETY: the half that is live is not written while a packet may read it.
         let entries = unsafe { &(*cell).entries };
         let entry = if half & 1 == 0 { &entries[0] } else { &entries[1] };

@@ -11,19 +11,32 @@ const BYTES_MAX: usize = 40;
 
 macro_rules! access {
     ($load:ident, $store:ident, $word:ty, $load_text:literal, $store_text:literal) => {
+        /// Copies the word at `at` out of a frame.
         #[inline(always)]
-        unsafe fn $load(from: *const u8) -> $word {
+        unsafe fn $load(from: *const u8, to: *mut u8, at: usize) {
+            // SAFETY: the caller says that the bytes are the frame's.
+            let from = unsafe { from.add(at) };
             let word: u64;
-            // SAFETY: the caller says that the bytes are the frame's; nothing else is touched.
+            // SAFETY: as above; nothing else is touched.
             unsafe {
                 asm!($load_text, word = out(reg) word, from = in(reg) from, options(readonly, nostack, preserves_flags));
             };
-            word as $word
+            // SAFETY: the caller says that there is room.
+            let to = unsafe { to.add(at) };
+            // SAFETY: as above.
+            unsafe { to.cast::<$word>().write_unaligned(word as $word) };
         }
 
+        /// Copies the word at `at` into a frame.
         #[inline(always)]
-        unsafe fn $store(to: *mut u8, word: $word) {
+        unsafe fn $store(to: *mut u8, from: *const u8, at: usize) {
+            // SAFETY: the caller says that the bytes are there.
+            let from = unsafe { from.add(at) };
             // SAFETY: as above.
+            let word = unsafe { from.cast::<$word>().read_unaligned() };
+            // SAFETY: the caller says that they are the frame's.
+            let to = unsafe { to.add(at) };
+            // SAFETY: as above; nothing else is touched.
             unsafe {
                 asm!($store_text, word = in(reg) u64::from(word), to = in(reg) to, options(nostack, preserves_flags));
             };
@@ -88,11 +101,11 @@ pub unsafe fn load(from: *const u8, to: *mut u8, bytes: usize) {
         bytes,
         at,
         // SAFETY: the caller's promise, for these eight bytes.
-        unsafe { to.add(at).cast::<u64>().write_unaligned(load_8(from.add(at))) },
+        unsafe { load_8(from, to, at) },
         // SAFETY: the same for four.
-        unsafe { to.add(at).cast::<u32>().write_unaligned(load_4(from.add(at))) },
+        unsafe { load_4(from, to, at) },
         // SAFETY: the same for two.
-        unsafe { to.add(at).cast::<u16>().write_unaligned(load_2(from.add(at))) }
+        unsafe { load_2(from, to, at) }
     );
 }
 
@@ -107,10 +120,10 @@ pub unsafe fn store(to: *mut u8, from: *const u8, bytes: usize) {
         bytes,
         at,
         // SAFETY: the caller's promise, for these eight bytes.
-        unsafe { store_8(to.add(at), from.add(at).cast::<u64>().read_unaligned()) },
+        unsafe { store_8(to, from, at) },
         // SAFETY: the same for four.
-        unsafe { store_4(to.add(at), from.add(at).cast::<u32>().read_unaligned()) },
+        unsafe { store_4(to, from, at) },
         // SAFETY: the same for two.
-        unsafe { store_2(to.add(at), from.add(at).cast::<u16>().read_unaligned()) }
+        unsafe { store_2(to, from, at) }
     );
 }

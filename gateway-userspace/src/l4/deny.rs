@@ -1,7 +1,7 @@
 //! Lists of prefixes in the kernel: who is denied, and who never is; and the bounds of new connections beside them.
 //!
 //! A thread of its own writes them, for a million prefixes take seconds: who must be denied now goes before what the
-//! configuration lists ([`filler`]). What has to be written for a change is decided purely ([`book`]).
+//! configuration lists (`filler`). What has to be written for a change is decided purely (`book`).
 
 mod book;
 mod filler;
