@@ -28,6 +28,7 @@ pub mod names;
 pub mod proxy_protocol;
 pub mod registry;
 pub mod resilience;
+pub mod retry_after;
 pub mod router;
 pub mod simulate;
 pub mod telemetry;

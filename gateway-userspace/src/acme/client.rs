@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use tokio::time::timeout;
 
 use crate::fetch;
 use crate::names::Asker;
+use crate::retry_after::retry_after;
 use crate::tls::ClientTls;
 
 /// One request may take so long: authorities answer within a second, and some make a client wait.
@@ -80,7 +81,7 @@ impl Client {
         let response = answered.map_err(|fault| Error::Other(Box::new(fault)))?;
         let (status, headers) = (response.status(), response.headers());
         if status.is_client_error() || status.is_server_error() {
-            let asked = retry_after(headers, SystemTime::now());
+            let asked = retry_after(headers, SystemTime::now);
             *self.0.retry_after.lock().unwrap_or_else(PoisonError::into_inner) = asked;
             let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
             if !kind.is_some_and(|kind| kind.starts_with(PROBLEM)) {
@@ -98,41 +99,5 @@ impl HttpClient for Client {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         let client = self.clone();
         Box::pin(async move { client.send(request).await })
-    }
-}
-
-/// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3).
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    match text.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).ok(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::UNIX_EPOCH;
-
-    use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_and_nothing_else() {
-        let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let rows = [
-            ("120", Some(120)),
-            (" 7 ", Some(7)),
-            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
-            ("Sun, 06 Nov 1994 08:48:37 GMT", None),
-            ("soon", None),
-            ("-1", None),
-            ("", None),
-        ];
-        for (text, expected) in rows {
-            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(text))]);
-            let got = retry_after(&headers, now);
-            assert_eq!(got, expected.map(Duration::from_secs), "{text:?}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use http::{Response, header};
+use http::Response;
 use hyper::body::Incoming;
 use tokio::time::sleep;
 
@@ -30,6 +30,7 @@ use crate::config::snapshot::{Choice, Failure, Outcomes, Retries};
 use crate::registry::{Blame, Gate, Readiness};
 use crate::resilience::backoff::Wait;
 use crate::resilience::limits::{Limit, Limited, Permit};
+use crate::retry_after::retry_after;
 
 pub(super) use dial::dial;
 
@@ -269,7 +270,11 @@ impl Round {
         let (is_listed, is_sent, asked) = match &outcome {
             Ok(answered) => {
                 let listed = lists(&rules.on, &answered.response);
-                (listed, true, retry_after(&answered.response).filter(|_| listed))
+                (
+                    listed,
+                    true,
+                    retry_after(answered.response.headers(), SystemTime::now).filter(|_| listed),
+                )
             }
             Err(failed) => {
                 let listed = failed
@@ -346,26 +351,6 @@ pub(super) fn lists(outcomes: &Outcomes, response: &Response<Incoming>) -> bool 
     outcomes.has_status(response.status())
         || (outcomes.has_any_grpc()
             && grpc::Status::read(response.headers()).is_some_and(|status| outcomes.has_grpc(status.code())))
-}
-
-/// How long the upstream asks to be left alone. A date is compared with that of the answer itself, so that no two clocks
-/// are: ours counts only where the answer has none.
-///
-/// Source: RFC 9110, section 10.2.3.
-fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
-    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let until = httpdate::parse_http_date(value).ok()?;
-    let date = response
-        .headers()
-        .get(header::DATE)
-        .and_then(|date| date.to_str().ok());
-    let now = date.and_then(|date| httpdate::parse_http_date(date).ok());
-    let now = now.unwrap_or_else(SystemTime::now);
-    // One that is over asks for nothing.
-    Some(until.duration_since(now).unwrap_or_default())
 }
 
 impl ProxyError {
