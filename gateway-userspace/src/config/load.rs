@@ -148,21 +148,9 @@ mod tests {
         load_text(Path::new("t.toml"), text, &surroundings())
     }
 
-    /// Each wanted text stands in a problem of its own, and there are no others.
     #[track_caller]
     fn check(text: &str, wanted: &[&str]) {
-        let refused = match loaded(text) {
-            Ok(_) if wanted.is_empty() => return,
-            Ok(_) => panic!("accepted:\n{text}"),
-            Err(refused) => refused,
-        };
-        for wanted in wanted {
-            assert!(
-                refused.to_string().contains(wanted),
-                "{wanted:?} is not in:\n{refused}"
-            );
-        }
-        assert_eq!(refused.problems().len(), wanted.len(), "{refused}");
+        Refused::expect(loaded(text), text, wanted);
     }
 
     #[test]

@@ -236,6 +236,26 @@ pub fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
 }
 
 #[cfg(test)]
+impl Refused {
+    /// Each wanted text stands in a problem of its own, and there are no others; without any, nothing is refused.
+    #[track_caller]
+    pub(crate) fn expect<T>(result: Result<T, Self>, text: &str, wanted: &[&str]) {
+        let refused = match result {
+            Ok(_) if wanted.is_empty() => return,
+            Ok(_) => panic!("accepted:\n{text}"),
+            Err(refused) => refused,
+        };
+        for wanted in wanted {
+            assert!(
+                refused.to_string().contains(wanted),
+                "{wanted:?} is not in:\n{refused}"
+            );
+        }
+        assert_eq!(refused.problems().len(), wanted.len(), "{refused}");
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

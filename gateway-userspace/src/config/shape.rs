@@ -369,6 +369,7 @@ fn placeholder(schema: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use crate::config::problem::Refused;
     use std::path::Path;
 
     use super::super::document::Document;
@@ -378,17 +379,7 @@ mod tests {
         let (document, value, _) = Document::parse(Path::new("t.toml"), text).unwrap();
         let mut problems = Problems::new(&document);
         read(value, &mut problems);
-        let refused = problems
-            .into_result()
-            .map_or_else(|refused| refused.to_string(), |()| String::new());
-        for wanted in wanted {
-            assert!(refused.contains(wanted), "{wanted:?} is not in:\n{refused}");
-        }
-        assert_eq!(
-            refused.lines().count().saturating_sub(1),
-            wanted.len(),
-            "{refused}"
-        );
+        Refused::expect(problems.into_result(), text, wanted);
     }
 
     #[test]

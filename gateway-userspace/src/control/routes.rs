@@ -292,16 +292,7 @@ mod tests {
 
     #[track_caller]
     fn check(name: &str, text: &str, format: Format, wanted: &[&str]) {
-        let refused = read(name, text, format, &settings())
-            .map_or_else(|refused| refused.to_string(), |_| String::new());
-        for wanted in wanted {
-            assert!(refused.contains(wanted), "{wanted:?} is not in:\n{refused}");
-        }
-        assert_eq!(
-            refused.lines().count().saturating_sub(1),
-            wanted.len(),
-            "{refused}"
-        );
+        Refused::expect(read(name, text, format, &settings()), text, wanted);
     }
 
     #[test]

@@ -304,21 +304,9 @@ mod tests {
         )
     }
 
-    /// Each wanted text stands in a problem of its own, and there are no others.
     #[track_caller]
     fn check(folder: &Folder, text: &str, wanted: &[&str]) {
-        let refused = match loaded(folder, text) {
-            Ok(_) if wanted.is_empty() => return,
-            Ok(_) => panic!("accepted:\n{text}"),
-            Err(refused) => refused,
-        };
-        for wanted in wanted {
-            assert!(
-                refused.to_string().contains(wanted),
-                "{wanted:?} is not in:\n{refused}"
-            );
-        }
-        assert_eq!(refused.problems().len(), wanted.len(), "{refused}");
+        Refused::expect(loaded(folder, text), text, wanted);
     }
 
     /// A listener with TLS on that port, with that certificate.

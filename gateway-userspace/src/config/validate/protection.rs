@@ -203,11 +203,12 @@ mod tests {
     use super::super::super::load::load_text;
     use super::super::super::surroundings::{Invalid, Surroundings};
     use super::*;
+    use crate::config::problem::Refused;
 
     const NODE: &str = "[node]\nname='a'\naddress='10.0.0.1'\n[dataplane]\ninterfaces=['eth0']\n\
                         [[listener]]\nname='web'\naddress='127.0.0.1:8080'\n[protection]\n";
 
-    fn loaded(text: &str) -> Result<crate::config::Settings, crate::config::Refused> {
+    fn loaded(text: &str) -> Result<crate::config::Settings, Refused> {
         let surroundings = Surroundings {
             cores: 1,
             state_directory: "/state".into(),
@@ -218,15 +219,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, wanted: &[&str]) {
-        let refused = loaded(text).map_or_else(|refused| refused.to_string(), |_| String::new());
-        for wanted in wanted {
-            assert!(refused.contains(wanted), "{wanted:?} is not in:\n{refused}");
-        }
-        assert_eq!(
-            refused.lines().count().saturating_sub(1),
-            wanted.len(),
-            "{refused}"
-        );
+        Refused::expect(loaded(text), text, wanted);
     }
 
     #[test]

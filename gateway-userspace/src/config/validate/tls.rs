@@ -327,22 +327,10 @@ mod tests {
         load_text(&folder.path().join("t.toml"), text, &surroundings)
     }
 
-    /// Each wanted text stands in a problem of its own, and there are no others.
     #[track_caller]
     fn check(folder: &Folder, text: &str, wanted: &[&str]) {
         let text = format!("[node]\nname='a'\n{text}");
-        let refused = match loaded(folder, &text, Invalid::Refused) {
-            Ok(_) if wanted.is_empty() => return,
-            Ok(_) => panic!("accepted:\n{text}"),
-            Err(refused) => refused,
-        };
-        for wanted in wanted {
-            assert!(
-                refused.to_string().contains(wanted),
-                "{wanted:?} is not in:\n{refused}"
-            );
-        }
-        assert_eq!(refused.problems().len(), wanted.len(), "{refused}");
+        Refused::expect(loaded(folder, &text, Invalid::Refused), &text, wanted);
     }
 
     fn listener(protocol: &str, keys: &str) -> String {
