@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 
 use aya::Pod;
 use aya::maps::{Array, Map, MapData};
-use gateway_common::abi::{self, FlowSet, FlowSetV6};
-use gateway_common::flow::set::{self, Key};
+use gateway_common::abi;
+use gateway_common::flow::set::{self, Key, SET_WORDS_V4, SET_WORDS_V6};
 use gateway_common::flow::{FlowEntry, FlowKey};
 use gateway_common::hash;
 
@@ -17,6 +17,7 @@ use crate::l4::maps::{now_ns, typed};
 /// The flows of one map on their way into another.
 pub struct Moved {
     name: &'static str,
+    of: FlowsOf,
     maps: Pair,
     /// Hashes of those that went over.
     known: HashSet<u64>,
@@ -24,8 +25,13 @@ pub struct Moved {
 
 /// From where, and to where.
 enum Pair {
-    V4(FlowsOf, Array<MapData, FlowSet>, Array<MapData, FlowSet>),
-    V6(FlowsOf, Array<MapData, FlowSetV6>, Array<MapData, FlowSetV6>),
+    V4(Maps<SET_WORDS_V4>),
+    V6(Maps<SET_WORDS_V6>),
+}
+
+struct Maps<const WORDS: usize> {
+    from: Array<MapData, [u64; WORDS]>,
+    to: Array<MapData, [u64; WORDS]>,
 }
 
 impl Moved {
@@ -47,11 +53,16 @@ impl Moved {
             _ => FlowsOf::Tcp,
         };
         let maps = match name {
-            abi::FLOWS_V6 | abi::UDP_FLOWS_V6 => Pair::V6(of, opened(from, name)?, fresh(to, name)?),
-            _ => Pair::V4(of, opened(from, name)?, fresh(to, name)?),
+            abi::FLOWS_V6 | abi::UDP_FLOWS_V6 => Pair::V6(Maps::open(from, to, name)?),
+            _ => Pair::V4(Maps::open(from, to, name)?),
         };
         let known = HashSet::new();
-        Ok(Self { name, maps, known })
+        Ok(Self {
+            name,
+            of,
+            maps,
+            known,
+        })
     }
 
     /// Copies what has not gone over yet, and is not there by itself; how many flows. Some system calls for each set and
@@ -60,76 +71,68 @@ impl Moved {
     /// # Errors
     /// A map cannot be read or written.
     pub fn copy(&mut self, hash_key: [u64; 2]) -> Result<usize, L4Error> {
-        let (name, known, now) = (self.name, &mut self.known, now_ns()?);
-        let mut copied = 0;
+        let (name, protocol, now) = (self.name, self.of.protocol(), now_ns()?);
+        let known = &mut self.known;
         let mut is_new = |flow: &FlowKey| {
             let hash = hash::of_flow(hash_key, flow);
             known.insert(hash).then_some(hash)
         };
         match &mut self.maps {
-            Pair::V4(of, from, to) => {
-                for at in 0..from.len() {
-                    for (flow, entry) in set::all_v4(&read(from, at, name)?, of.protocol(), now) {
-                        if let Some(hash) = is_new(&flow) {
-                            copied +=
-                                usize::from(moved(to, &Key::<2>::words(&flow), entry, hash, now, name)?);
-                        }
-                    }
-                }
-            }
-            Pair::V6(of, from, to) => {
-                for at in 0..from.len() {
-                    for (flow, entry) in set::all_v6(&read(from, at, name)?, of.protocol(), now) {
-                        if let Some(hash) = is_new(&flow) {
-                            copied +=
-                                usize::from(moved(to, &Key::<5>::words(&flow), entry, hash, now, name)?);
-                        }
-                    }
+            Pair::V4(maps) => maps.copy(name, now, |set| {
+                let flows = set::all_v4(set, protocol, now);
+                let new =
+                    flows.filter_map(|(flow, entry)| Some((Key::<2>::words(&flow), entry, is_new(&flow)?)));
+                new.collect()
+            }),
+            Pair::V6(maps) => maps.copy(name, now, |set| {
+                let flows = set::all_v6(set, protocol, now);
+                let new =
+                    flows.filter_map(|(flow, entry)| Some((Key::<5>::words(&flow), entry, is_new(&flow)?)));
+                new.collect()
+            }),
+        }
+    }
+}
+
+impl<const WORDS: usize> Maps<WORDS>
+where
+    [u64; WORDS]: Pod,
+{
+    fn open(from: MapData, to: OwnedFd, name: &'static str) -> Result<Self, L4Error> {
+        let failed = |source| L4Error::Map {
+            action: "open",
+            map: name,
+            source,
+        };
+        let open = |data| typed(Map::from_map_data(data).map_err(failed)?, name);
+        let to = MapData::from_fd(to).map_err(failed)?;
+        Ok(Self {
+            from: open(from)?,
+            to: open(to)?,
+        })
+    }
+
+    /// Remembers what is `new` of each set, by its key's words and its hash, and is not remembered; how many flows.
+    fn copy<const KEY_WORDS: usize>(
+        &mut self,
+        name: &'static str,
+        now_ns: u64,
+        mut new: impl FnMut(&Copied<WORDS>) -> Vec<([u64; KEY_WORDS], FlowEntry, u64)>,
+    ) -> Result<usize, L4Error> {
+        let mut copied = 0;
+        for at in 0..self.from.len() {
+            for (key, entry, hash) in new(&read(&self.from, at, name)?) {
+                let at = set::set_of(hash, self.to.len());
+                let words: Copied<WORDS> = read(&self.to, at, name)?;
+                if set::find(&words, &key, || now_ns).is_none() {
+                    set::put(&words, &key, entry, hash, now_ns);
+                    write(&mut self.to, at, &words, name)?;
+                    copied += 1;
                 }
             }
         }
         Ok(copied)
     }
-}
-
-/// Remembers a flow that is not remembered; whether it was not.
-fn moved<const WORDS: usize, const KEY_WORDS: usize>(
-    to: &mut Array<MapData, [u64; WORDS]>,
-    key: &[u64; KEY_WORDS],
-    entry: FlowEntry,
-    hash: u64,
-    now_ns: u64,
-    name: &'static str,
-) -> Result<bool, L4Error>
-where
-    [u64; WORDS]: Pod,
-{
-    let at = set::set_of(hash, to.len());
-    let words: Copied<WORDS> = read(to, at, name)?;
-    if set::find(&words, key, || now_ns).is_some() {
-        return Ok(false);
-    }
-    set::put(&words, key, entry, hash, now_ns);
-    write(to, at, &words, name)?;
-    Ok(true)
-}
-
-fn opened<V: Pod>(data: MapData, name: &'static str) -> Result<Array<MapData, V>, L4Error> {
-    let failed = |source| L4Error::Map {
-        action: "open",
-        map: name,
-        source,
-    };
-    typed(Map::from_map_data(data).map_err(failed)?, name)
-}
-
-fn fresh<V: Pod>(descriptor: OwnedFd, name: &'static str) -> Result<Array<MapData, V>, L4Error> {
-    let failed = |source| L4Error::Map {
-        action: "open",
-        map: name,
-        source,
-    };
-    opened(MapData::from_fd(descriptor).map_err(failed)?, name)
 }
 
 impl std::fmt::Debug for Moved {
