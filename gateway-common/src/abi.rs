@@ -28,8 +28,6 @@ pub const PROGRAM: &str = "gateway";
 pub const BENCH_PROGRAM: &str = "bench";
 /// Name of the program that does and undoes to a frame what the other one does, and decides nothing.
 pub const FLOOR_PROGRAM: &str = "bench_floor";
-/// Name of the program that swaps hardware addresses and sends back: what steering is held against.
-pub const REFLECTOR_PROGRAM: &str = "bench_reflect";
 /// Per-CPU array of one [`Bench`]: what these programs run on. Not pinned.
 pub const BENCH: &str = "BENCH";
 

@@ -70,20 +70,6 @@ fn act(context: &XdpContext) -> Option<()> {
     Some(())
 }
 
-/// Sends back what it gets, with hardware addresses changed: the least that any program does that sends.
-#[xdp]
-pub fn bench_reflect(context: XdpContext) -> u32 {
-    let mut frame = XdpFrame::new(&context);
-    let Some(link) = frame.read::<Link>(0) else {
-        return xdp_action::XDP_DROP;
-    };
-    let sent = frame.write(0, swapped(link));
-    match sent {
-        Ok(()) => xdp_action::XDP_TX,
-        Err(_) => xdp_action::XDP_DROP,
-    }
-}
-
 /// Ethernet without tags.
 type Link = Opaque<7>;
 

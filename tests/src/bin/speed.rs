@@ -58,6 +58,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
                 runs: arguments.runs,
                 cores,
             };
+            // A quarter of a minute each, or more: whoever waits sees how far it is.
+            eprintln!("    {} on {cores} of the cores", scenario.name);
             rounds::measure(scenario, plan).with_context(|| format!("measuring {}", scenario.name))?;
         }
     }

@@ -4,8 +4,8 @@
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd};
 
-use anyhow::{Context, Result, ensure};
-use aya::maps::{Map, PerCpuArray, PerCpuValues};
+use anyhow::{Context, Result, bail, ensure};
+use aya::maps::{Array, Map, PerCpuArray, PerCpuValues};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use gateway::l4::counters::Counters;
@@ -16,6 +16,7 @@ use gateway_common::abi::{self, BENCH_LINK_BYTES, Bench};
 use gateway_common::forward::{Notes, apply, decide};
 use gateway_common::headers::ETHERNET_BYTES;
 use gateway_common::memory::MemoryFrame;
+use gateway_common::protection::Protection;
 use gateway_common::verdict::{Fate, Reason};
 
 use super::scenario::Scenario;
@@ -95,6 +96,9 @@ impl Kernel {
             maps.carry_out(&step)?;
         }
         maps.set_cluster_interfaces(&[INTERFACE])?;
+        let protection = object.map_mut(abi::PROTECTION).context("no bounds")?;
+        let mut protection: Array<_, Protection> = Array::try_from(protection)?;
+        protection.set(0, world::protection(), 0)?;
         let counters = Counters::take(&mut object)?;
         let mut kernel = Self {
             object,
@@ -134,10 +138,14 @@ impl Kernel {
         let mut sizes = Vec::new();
         for (name, map) in object.maps() {
             let data = match map {
-                Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => {
-                    data
-                }
-                _ => continue,
+                Map::Array(data)
+                | Map::HashMap(data)
+                | Map::LpmTrie(data)
+                | Map::LruHashMap(data)
+                | Map::PerCpuArray(data)
+                | Map::ProgramArray(data)
+                | Map::RingBuf(data) => data,
+                _ => bail!("the map {name} is of a kind that is not known here"),
             };
             let path = format!("/proc/self/fdinfo/{}", data.fd().as_fd().as_raw_fd());
             let text = std::fs::read_to_string(path)?;

@@ -29,6 +29,8 @@ pub struct Plan {
 /// # Errors
 /// A program cannot be run, or does not do what it should.
 pub fn measure(scenario: &Scenario, plan: Plan) -> Result<()> {
+    // Flows are opened on the core that runs them: which one is next is counted for each.
+    bind(0)?;
     let mut kernel = Kernel::start(scenario)?;
     let share = kernel.share_as_expected()?;
     let subjects = [
@@ -71,9 +73,7 @@ pub fn measure(scenario: &Scenario, plan: Plan) -> Result<()> {
 fn at_once(program: &Xdp, frame: &[u8], runs: u32, cores: usize) -> Result<f64> {
     let together = Barrier::new(cores);
     let on = |core: usize| -> Result<f64> {
-        let mut set = CpuSet::new();
-        set.set(core)?;
-        sched_setaffinity(Pid::from_raw(0), &set).context("binding to a core")?;
+        bind(core)?;
         together.wait();
         kernel::time(program, frame, runs)
     };
@@ -93,4 +93,11 @@ fn at_once(program: &Xdp, frame: &[u8], runs: u32, cores: usize) -> Result<f64> 
             .collect::<Result<Vec<f64>>>()
     })?;
     Ok(times.into_iter().fold(0.0, f64::max))
+}
+
+/// Has this thread run on that core alone.
+fn bind(core: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core)?;
+    sched_setaffinity(Pid::from_raw(0), &set).context("binding to a core")
 }

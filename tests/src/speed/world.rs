@@ -12,6 +12,7 @@ use gateway_common::maglev::{SLOTS, Slot};
 use gateway_common::memory::MemoryTables;
 use gateway_common::node::{EncapsulationCode, NodeEntry, NodeId, Settings};
 use gateway_common::parse::Family;
+use gateway_common::protection::{Protection, Rate};
 use gateway_common::tables::Socket;
 use gateway_common::vip::{TableId, VipEntry, VipFlags, VipId, VipKey};
 
@@ -23,6 +24,21 @@ pub const TABLES: u32 = 5;
 
 /// Secret of the steering hash.
 const HASH_KEY: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+
+/// Connections a second of one source or VIP, and at once, so many that a test run never meets the bound.
+const NEVER_MET: u64 = 1_000_000_000;
+
+/// Every bound is on, and no list has anything: as by default, but for how many are allowed.
+pub fn protection() -> Protection {
+    let rate = Rate::new(NEVER_MET, NEVER_MET);
+    Protection {
+        source_connections: rate,
+        source_flows: rate,
+        vip_connections: rate,
+        vip_flows: rate,
+        ..Protection::default()
+    }
+}
 
 /// A port of the VIP, and whose its slots are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +155,7 @@ pub fn steps(encapsulation: EncapsulationCode) -> Vec<Step> {
 pub fn tables(encapsulation: EncapsulationCode) -> MemoryTables {
     let mut tables = MemoryTables {
         settings: Some(settings(encapsulation)),
+        protection: Some(protection()),
         vips: vips().into_iter().collect(),
         ..MemoryTables::default()
     };
