@@ -109,6 +109,7 @@ pub fn decide<F: Frame, T: Tables>(frame: &F, tables: &T, notes: &mut Notes) -> 
         return Verdict::early(reason);
     }
 
+    // Filter, whatever it is for, where the lists hold for the host.
     if arrival.is_none() && filter::is_denied_here(tables, packet) {
         return Verdict::early(Reason::Denied);
     }
