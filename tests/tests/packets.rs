@@ -16,6 +16,7 @@ use gateway_tests::packets::cases::{self, After, Before, Case, Outcome};
 use gateway_tests::packets::kernel::{Kernel, MARK, Tiny, receiver};
 use gateway_tests::packets::pure;
 use gateway_tests::packets::world::{MAC_HERE, MAC_ROUTER, ME, Situation, Version, vip_key};
+use gateway_tests::speed;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -57,6 +58,14 @@ fn root_cases_hold_in_the_kernel() {
     })
     .join()
     .unwrap();
+}
+
+#[test]
+fn root_the_verifier_has_room_left() {
+    // Of 1,000,000: another kernel may look at some more, and then no node starts.
+    const INSTRUCTIONS_MAX: u32 = 950_000;
+    let verified = speed::kernel::Kernel::size().unwrap().verified;
+    assert!((1..=INSTRUCTIONS_MAX).contains(&verified), "{verified}");
 }
 
 #[test]
