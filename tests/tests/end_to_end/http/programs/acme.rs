@@ -17,7 +17,7 @@ use super::authority::Authority;
 use super::{echo, output, told};
 
 /// An order takes a second or two, and some tries where the authority is not there yet.
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(120);
 /// How often certificates are renewed under load.
 const RENEWALS: u64 = 4;
 /// Of a hundred nonces, those that Pebble refuses though they are good: clients must ask for another.
