@@ -11,13 +11,13 @@ use crate::vip::{Address, VipEntry, VipKey};
 
 /// Changes with every layout or meaning below; pinned maps of another version are not reused, but copied where
 /// [`layout_since`] allows.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// The version since which the entries of a map have the layout and meaning that they have now: pinned ones of that version
 /// or a later one can be copied.
 pub fn layout_since(map: &str) -> u32 {
     match map {
-        FLOWS | FLOWS_V6 | UDP_FLOWS | UDP_FLOWS_V6 => 3,
+        FLOWS | FLOWS_V6 | UDP_FLOWS | UDP_FLOWS_V6 => 4,
         _ => 2,
     }
 }

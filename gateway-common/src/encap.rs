@@ -108,6 +108,20 @@ pub fn send<F: Frame>(
     wrap(frame, link, packet, hop)
 }
 
+/// Sends a client's packet that stands behind an untagged Ethernet header, which was read already.
+///
+/// # Errors
+/// There is no headroom.
+#[inline(always)]
+pub fn send_untagged<F: Frame>(
+    frame: &mut F,
+    ethernet: Ethernet,
+    packet: &Network,
+    hop: &Hop,
+) -> Result<(), OutOfBounds> {
+    wrap(frame, LinkHeader::untagged(ethernet), packet, hop)
+}
+
 /// Takes away what another node put around a packet.
 ///
 /// # Errors
@@ -146,9 +160,8 @@ fn wrap<F: Frame>(frame: &mut F, link: LinkHeader, packet: &Network, hop: &Hop) 
                 Format::Ipip => hop.hops,
                 _ => 0,
             };
-            let [source, destination] = [hop.from.ipv4_words(), hop.to.ipv4_words()];
             let bytes = bytes + Family::V4.header_bytes();
-            let header = Ipv4::new(bytes, protocol, hop.ttl, source, destination);
+            let header = Ipv4::new(bytes, protocol, hop.ttl, hop.from, hop.to);
             frame.write(at, header.marked(packet.traffic_class, identification))?;
         }
         Family::V6 => {
@@ -180,6 +193,16 @@ pub struct LinkHeader {
 }
 
 impl LinkHeader {
+    #[inline(always)]
+    const fn untagged(ethernet: Ethernet) -> Self {
+        Self {
+            ethernet,
+            first_tag: VlanTag([0; 2]),
+            second_tag: VlanTag([0; 2]),
+            bytes: ETHERNET_BYTES,
+        }
+    }
+
     /// The link header of a frame whose network header begins at `bytes`.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod end;
 mod filter;
 mod remembered;
 mod send;
+mod short;
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
@@ -33,6 +34,7 @@ use filter::{Admitted, Heat, Memory};
 use remembered::Opening;
 
 pub use candidates::{HEARD_NS, LEASE_NS};
+pub use short::{Done, short};
 
 /// The table that all members share: of what a node sends that is for no VIP here.
 pub const TABLE_OF_ALL: TableId = TableId(0);

@@ -8,11 +8,12 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::XdpContext;
-use gateway_common::abi::{Bench, LINK_BYTES, TAGGED_LINK_BYTES};
+use gateway_common::abi::{self, Bench, LINK_BYTES, TAGGED_LINK_BYTES};
 use gateway_common::frame::{Frame, Opaque};
 
 use crate::frame::XdpFrame;
-use crate::program::steer_frame;
+use crate::maps;
+use crate::program::steer_short;
 
 #[map]
 static BENCH: PerCpuArray<Bench> = PerCpuArray::with_max_entries(1, 0);
@@ -23,12 +24,23 @@ pub fn bench(context: XdpContext) -> u32 {
     if !begin(&context) {
         return xdp_action::XDP_ABORTED;
     }
-    let action = steer_frame(&context);
+    let action = match steer_short(&context) {
+        Some(action) => action,
+        None => steer_long(&context),
+    };
     if undo(&context) {
         action
     } else {
         xdp_action::XDP_ABORTED
     }
+}
+
+/// Goes on where the short way ends, as the program that is attached does. A call, for what it goes on in comes back to
+/// whoever called.
+#[inline(never)]
+fn steer_long(context: &XdpContext) -> u32 {
+    maps::go_on_in(context, abi::STEER);
+    xdp_action::XDP_ABORTED
 }
 
 /// Does and undoes what `bench` does to the bytes.

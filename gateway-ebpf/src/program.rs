@@ -1,11 +1,15 @@
-//! The programs of the object that are attached: the one that steers, in two guises, and one that passes everything.
+//! The programs of the object that are attached: the two that steer, one behind the other, and one that passes everything.
+//!
+//! Two, for the verifier takes each by itself; and what takes the short way, which most packets do, never pays for what the
+//! long one keeps beside the stack.
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
+use gateway_common::forward::Done;
 use gateway_common::frame::Frame;
-use gateway_common::verdict::{Fate, Reason};
+use gateway_common::verdict::{Fate, Reason, Verdict};
 use gateway_common::{abi, forward};
 
 use crate::frame::XdpFrame;
@@ -16,18 +20,35 @@ use crate::run;
 #[xdp]
 pub fn gateway(context: XdpContext) -> u32 {
     maps::go_on_in(&context, abi::BEFORE);
-    steer_frame(&context)
+    if let Some(action) = steer_short(&context) {
+        return action;
+    }
+    maps::go_on_in(&context, abi::STEER);
+    // User space puts the other one there before it attaches this one: who took it away wants no steering.
+    xdp_action::XDP_PASS
 }
 
-/// Where that program goes on. The same again, for `gateway` would hand it the frame once more.
+/// What goes on with a frame that the short way does not take, or that an operator's own program saw first.
 #[xdp]
 pub fn steer(context: XdpContext) -> u32 {
-    steer_frame(&context)
+    steer_long(&context)
+}
+
+/// Steers a frame by the short way, and says what the kernel does with it; `None`: nothing was done, the long way has to.
+#[inline(always)]
+pub fn steer_short(context: &XdpContext) -> Option<u32> {
+    let mut frame = XdpFrame::new(context);
+    let bytes = frame.len() as u64;
+    let notes = run::notes()?;
+    notes.clock.read();
+    let tables = KernelTables::new(context, &notes.clock);
+    let Done { verdict, fate } = forward::short(&mut frame, &tables)?;
+    Some(end(context, &verdict, bytes, fate))
 }
 
 /// Steers a frame, and says what the kernel does with it: asks what becomes of it, does it, counts it.
 #[inline(always)]
-pub fn steer_frame(context: &XdpContext) -> u32 {
+fn steer_long(context: &XdpContext) -> u32 {
     let mut frame = XdpFrame::new(context);
     let bytes = frame.len() as u64;
     let Some(notes) = run::notes() else {
@@ -38,7 +59,13 @@ pub fn steer_frame(context: &XdpContext) -> u32 {
     let tables = KernelTables::new(context, &notes.clock);
     let mut verdict = forward::decide(&frame, &tables, &mut notes.decision);
     let fate = forward::apply(&mut frame, &mut verdict, &notes.decision);
-    maps::count(&verdict, bytes);
+    end(context, &verdict, bytes, fate)
+}
+
+/// Counts a frame, and says what the kernel does with it.
+#[inline(always)]
+fn end(context: &XdpContext, verdict: &Verdict, bytes: u64, fate: Fate) -> u32 {
+    maps::count(verdict, bytes);
     match fate {
         Fate::Pass => {
             maps::go_on_in(context, abi::AFTER);

@@ -19,7 +19,7 @@ macro_rules! access {
             let word: u64;
             // SAFETY: as above; nothing else is touched.
             unsafe {
-                asm!($load_text, word = out(reg) word, from = in(reg) from, options(readonly, nostack, preserves_flags));
+                asm!($load_text, word = out(reg) word, from = in(reg) from, options(pure, readonly, nostack, preserves_flags));
             };
             // SAFETY: the caller says that there is room.
             let to = unsafe { to.add(at) };

@@ -45,6 +45,14 @@ pub(super) enum Heat {
     Hot,
 }
 
+/// Whether the lists hold for what is for no VIP, too.
+#[inline(always)]
+pub(super) fn is_of_host<T: Tables>(tables: &T) -> bool {
+    tables
+        .protection()
+        .is_some_and(|protection| protection.lists.has(Lists::OF_HOST))
+}
+
 /// Whether what the packet's sender sends is dropped whatever it is for.
 #[inline(always)]
 pub(super) fn is_denied_here<T: Tables>(tables: &T, packet: &Network) -> bool {
@@ -196,11 +204,11 @@ fn is_denied<T: Tables>(tables: &T, protection: &Protection, packet: &Network) -
 fn is_no_sender(source: &Address) -> bool {
     if !source.is_ipv4() {
         let [high, low] = source.halves();
-        let is_multicast = source.words()[0].to_ne_bytes()[0] == 0xff;
+        let is_multicast = high.to_ne_bytes()[0] == 0xff;
         return is_multicast || (high == 0 && u64::from_be(low) <= 1);
     }
-    let [first, second] = source.ipv4_words();
-    matches!(first.to_ne_bytes()[0], 0 | 127 | 224..=239) || first & second == u16::MAX
+    let address = source.ipv4();
+    matches!(address.to_ne_bytes()[0], 0 | 127 | 224..=239) || address == u32::MAX
 }
 
 /// Whether no TCP sends such flags: none at all, SYN with FIN or RST, FIN without ACK, and what else has no meaning.
@@ -209,7 +217,7 @@ fn is_no_sender(source: &Address) -> bool {
 /// Source: RFC 9293, 3.10.7; the table of what Linux's connection tracking takes for valid (`tcp_valid_flags` in
 /// net/netfilter/nf_conntrack_proto_tcp.c).
 #[inline(always)]
-fn is_impossible(flags: TcpFlags) -> bool {
+pub(super) fn is_impossible(flags: TcpFlags) -> bool {
     const URG: u8 = 0x20;
     const fn bit(flags: u8) -> u32 {
         // FIN, SYN and RST as they stand, ACK and URG behind them.

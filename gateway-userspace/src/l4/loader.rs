@@ -104,11 +104,8 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
     }
     let mut object = loader.load(object::bytes()?).map_err(refused)?;
     kernel_log::follow(&mut object);
-    // The program first: its instructions name the maps by descriptors, which must be open until then.
-    program(&mut object, abi::PROGRAM)?.load().map_err(refused)?;
-    program(&mut object, abi::STEER_PROGRAM)?
-        .load()
-        .map_err(refused)?;
+    // The programs first: their instructions name the maps by descriptors, which must be open until then.
+    load_programs(&mut object)?;
     let takeover = match is_held_back {
         true => Some(Takeover::of(kept, &object)?),
         false => None,
@@ -228,7 +225,18 @@ pub fn swap(program: &mut Xdp, path: &std::path::Path) -> Result<bool, LinkError
     Ok(program.attach_to_link(link).is_ok())
 }
 
-/// Puts the program into its slot of the chain, where an operator's own goes on that sees frames first.
+/// Has the verifier take both programs that steer.
+///
+/// # Errors
+/// It does not, or the object is not what this program expects.
+pub fn load_programs(object: &mut Ebpf) -> Result<(), L4Error> {
+    for name in [abi::PROGRAM, abi::STEER_PROGRAM] {
+        program(object, name)?.load().map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// Puts the program of the long way into its slot of the chain, where an operator's own goes on that sees frames first.
 ///
 /// # Errors
 /// The object is not what this program expects, or the slot holds to programs of another kind.

@@ -1,8 +1,9 @@
 //! What is measured. Names are those of `bench xdp-lb` in the Linux selftests where it has the same, and ours else.
 
+use gateway_common::abi;
 use gateway_common::node::EncapsulationCode;
 use gateway_common::parse::Family;
-use gateway_common::verdict::Reason;
+use gateway_common::verdict::{Fate, Reason};
 
 use super::frames::{self, ACK, RST, SYN};
 use super::world::{self, Port};
@@ -26,6 +27,19 @@ pub struct Scenario {
     pub format: EncapsulationCode,
     /// Bytes that the floor puts before the packet, and takes away before.
     pub outer_bytes: [u32; 2],
+}
+
+impl Scenario {
+    /// The program that is timed: what leaves a frame as it is needs nobody who undoes it, so that there it is the one that
+    /// is attached.
+    pub fn program(&self) -> &'static str {
+        let leaves_the_frame = self.flows == 1 && self.outer_bytes == [0, 0];
+        if leaves_the_frame && self.reason.fate() != Fate::Transmit {
+            abi::PROGRAM
+        } else {
+            abi::BENCH_PROGRAM
+        }
+    }
 }
 
 /// A flow, ten thousand, a million.
