@@ -7,7 +7,6 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
-use gateway_common::forward::Done;
 use gateway_common::frame::Frame;
 use gateway_common::verdict::{Fate, Reason, Verdict};
 use gateway_common::{abi, forward};
@@ -42,8 +41,8 @@ pub fn steer_short(context: &XdpContext) -> Option<u32> {
     let notes = run::notes()?;
     notes.clock.read();
     let tables = KernelTables::new(context, &notes.clock);
-    let Done { verdict, fate } = forward::short(&mut frame, &tables)?;
-    Some(end(context, &verdict, bytes, fate))
+    let fate = forward::short(&mut frame, &tables, &mut notes.verdict)?;
+    Some(end(context, &notes.verdict, bytes, fate))
 }
 
 /// Steers a frame, and says what the kernel does with it: asks what becomes of it, does it, counts it.

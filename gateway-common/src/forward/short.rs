@@ -1,233 +1,301 @@
 //! The short way of what most packets are: a client's TCP segment for a VIP, whole, untagged, without IP options, that
-//! opens a connection or goes on with one, and whose owner is another node of its own family.
+//! opens a connection or goes on with one, and whose owner is another node that is reached by the packet's own family.
 //!
 //! It asks the same questions by the same functions as [`super::decide`] and comes to the same end, so that nothing
-//! depends on which of the two a packet took. It is shorter by what such a packet cannot be, and keeps what it knows in
-//! registers instead of notes. Whatever is unusual in the packet, the tables or the node ends it before anything was
-//! taken or written, and the long way begins anew.
+//! depends on which of the two a packet took. It is shorter by what such a packet cannot be, made once for each family and
+//! format, and keeps what it knows in registers instead of notes. Whatever is unusual in the packet, the tables or the node
+//! ends it before anything was taken or written, and the long way begins anew.
 
 use super::candidates::{self, Slots};
-use super::filter::{self, Memory};
-use super::remembered::{self, Opening};
+use super::filter::{self, Memory, Opening};
 use crate::encap::{self, Format, Hop, OUTER_TTL};
-use crate::flow::FlowKey;
-use crate::frame::Frame;
+use crate::flow::{FlowEntry, FlowKey, FlowPhase};
+use crate::frame::{Frame, Wire};
 use crate::hash;
 use crate::headers::{
     ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_BYTES, Ethernet, IPV4_BYTES, IPV6_BYTES, Ipv4, Ipv6,
     PROTOCOL_TCP, TCP_BYTES, Tcp, TcpFlags,
 };
 use crate::node::{EncapsulationCode, NodeEntry, NodeId, Settings};
-use crate::parse::{About, Family, Fragment, Matter, Network};
+use crate::parse::{Family, Fragment, Network};
+use crate::protection::Protection;
 use crate::tables::Tables;
 use crate::verdict::{Action, Fate, Reason, Verdict};
 use crate::vip::{VipEntry, VipKey};
 
-/// What became of a frame.
-#[derive(Clone, Copy, Debug)]
-pub struct Done {
-    /// Whose it was, and why.
-    pub verdict: Verdict,
-    /// What the kernel does with it.
-    pub fate: Fate,
-}
-
-/// Decides what becomes of a frame, and does it; `None`: the long way has to, and nothing was done.
+/// Decides what becomes of a frame, does it, and says what the kernel does with it then; `None`: the long way has to, and
+/// nothing was done.
+///
+/// The verdict is written, not returned: of one that is none the compiler would copy what was never written, which the
+/// verifier refuses.
 #[inline(always)]
-pub fn short<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Option<Done> {
+pub fn short<F: Frame, T: Tables>(frame: &mut F, tables: &T, verdict: &mut Verdict) -> Option<Fate> {
     let ethernet: Ethernet = frame.read(0)?;
     match ethernet.ether_type() {
-        ETHER_TYPE_IPV4 => {
-            let header: Ipv4 = frame.read(ETHERNET_BYTES)?;
-            let packet = ipv4(&header)?;
-            segment(frame, tables, ethernet, &packet)
-        }
-        ETHER_TYPE_IPV6 => {
-            let header: Ipv6 = frame.read(ETHERNET_BYTES)?;
-            let packet = ipv6(&header)?;
-            segment(frame, tables, ethernet, &packet)
-        }
+        ETHER_TYPE_IPV4 => parse::<F, T, Ipv4>(frame, tables, ethernet, verdict),
+        ETHER_TYPE_IPV6 => parse::<F, T, Ipv6>(frame, tables, ethernet, verdict),
         _ => None,
     }
 }
 
-/// An IPv4 packet of TCP, whole and without options.
-#[inline(always)]
-fn ipv4(header: &Ipv4) -> Option<Network> {
-    let is_whole = !header.is_later_fragment() && !header.has_more_fragments();
-    let is_plain = header.version() == 4 && header.header_bytes() == IPV4_BYTES && is_whole;
-    (is_plain && header.protocol() == PROTOCOL_TCP).then(|| Network {
-        family: Family::V4,
-        header_at: ETHERNET_BYTES,
-        payload_at: ETHERNET_BYTES + IPV4_BYTES,
-        total_bytes: header.total_bytes(),
-        protocol: PROTOCOL_TCP,
-        ttl: header.ttl(),
-        traffic_class: header.traffic_class(),
-        mark: header.identification(),
-        fragment: Fragment::Whole,
-        identification: 0,
-        source: header.source(),
-        destination: header.destination(),
-    })
+/// The header of one family.
+trait Header: Wire {
+    /// Which.
+    const FAMILY: Family;
+    /// Its bytes.
+    const BYTES: usize;
+
+    /// A packet of TCP, whole, and without options or extension headers.
+    fn plain(&self) -> Option<Network>;
 }
 
-/// An IPv6 packet of TCP without extension headers.
-#[inline(always)]
-fn ipv6(header: &Ipv6) -> Option<Network> {
-    let (source, destination) = (header.source(), header.destination());
-    let is_plain = header.version() == 6 && !source.is_ipv4() && !destination.is_ipv4();
-    (is_plain && header.next_header() == PROTOCOL_TCP).then(|| Network {
-        family: Family::V6,
-        header_at: ETHERNET_BYTES,
-        payload_at: ETHERNET_BYTES + IPV6_BYTES,
-        total_bytes: IPV6_BYTES + header.payload_bytes(),
-        protocol: PROTOCOL_TCP,
-        ttl: header.hop_limit(),
-        traffic_class: header.traffic_class(),
-        mark: header.flow_label_low(),
-        fragment: Fragment::Whole,
-        identification: 0,
-        source,
-        destination,
-    })
+impl Header for Ipv4 {
+    const FAMILY: Family = Family::V4;
+    const BYTES: usize = IPV4_BYTES;
+
+    #[inline(always)]
+    fn plain(&self) -> Option<Network> {
+        let is_whole = !self.is_later_fragment() && !self.has_more_fragments();
+        let is_plain = self.version() == 4 && self.header_bytes() == IPV4_BYTES && is_whole;
+        (is_plain && self.protocol() == PROTOCOL_TCP).then(|| Network {
+            family: Family::V4,
+            header_at: ETHERNET_BYTES,
+            payload_at: ETHERNET_BYTES + IPV4_BYTES,
+            total_bytes: self.total_bytes(),
+            protocol: PROTOCOL_TCP,
+            ttl: self.ttl(),
+            traffic_class: self.traffic_class(),
+            mark: self.identification(),
+            fragment: Fragment::Whole,
+            identification: 0,
+            source: self.source(),
+            destination: self.destination(),
+        })
+    }
 }
 
-/// The way of one segment.
+impl Header for Ipv6 {
+    const FAMILY: Family = Family::V6;
+    const BYTES: usize = IPV6_BYTES;
+
+    #[inline(always)]
+    fn plain(&self) -> Option<Network> {
+        let (source, destination) = (self.source(), self.destination());
+        let is_plain = self.version() == 6 && !source.is_ipv4() && !destination.is_ipv4();
+        (is_plain && self.next_header() == PROTOCOL_TCP).then(|| Network {
+            family: Family::V6,
+            header_at: ETHERNET_BYTES,
+            payload_at: ETHERNET_BYTES + IPV6_BYTES,
+            total_bytes: IPV6_BYTES + self.payload_bytes(),
+            protocol: PROTOCOL_TCP,
+            ttl: self.hop_limit(),
+            traffic_class: self.traffic_class(),
+            mark: self.flow_label_low(),
+            fragment: Fragment::Whole,
+            identification: 0,
+            source,
+            destination,
+        })
+    }
+}
+
+/// A segment, and what is known of the node and the VIP.
+struct Segment<'t> {
+    ethernet: Ethernet,
+    packet: Network,
+    flow: FlowKey,
+    flags: TcpFlags,
+    settings: &'t Settings,
+    protection: Option<&'t Protection>,
+    vip: &'t VipEntry,
+}
+
+/// Parses the segment, looks up its VIP, and goes on by the format of what nodes send each other.
 #[inline(always)]
-fn segment<F: Frame, T: Tables>(
+fn parse<F: Frame, T: Tables, H: Header>(
     frame: &mut F,
     tables: &T,
     ethernet: Ethernet,
-    packet: &Network,
-) -> Option<Done> {
-    // Parse.
-    let header: Tcp = frame.read(packet.payload_at)?;
-    let headers_bytes = packet.payload_at - ETHERNET_BYTES;
-    let (tcp_bytes, flags) = (header.header_bytes(), header.flags());
+    verdict: &mut Verdict,
+) -> Option<Fate> {
+    let (header, tcp): (H, Tcp) = frame.read_two(ETHERNET_BYTES)?;
+    let packet = header.plain()?;
+    let (tcp_bytes, flags) = (tcp.header_bytes(), tcp.flags());
     let is_all_there = ETHERNET_BYTES + packet.total_bytes <= frame.len();
-    if !is_all_there || tcp_bytes < TCP_BYTES || headers_bytes + tcp_bytes > packet.total_bytes {
+    if !is_all_there || tcp_bytes < TCP_BYTES || H::BYTES + tcp_bytes > packet.total_bytes {
         return None;
     }
+    // None of these flags is impossible.
     if !flags.opens() && !flags.acknowledges() {
         return None;
     }
-    let about = About {
-        flow: FlowKey {
-            source: packet.source,
-            destination: packet.destination,
-            ports: header.ports(),
-            protocol: u16::from(PROTOCOL_TCP),
-            zero: 0,
-        },
-        flags,
-        matter: Matter::Segment,
-    };
     let settings = tables.settings()?;
-    if filter::is_of_host(tables) {
+    let protection = tables.protection();
+    if filter::is_of_host(protection) {
         return None;
     }
-
-    // Look up the VIP.
-    let [_, port] = about.flow.ports;
-    let Some(vip) = tables.vip(&VipKey::new(packet.destination, port, u16::from(PROTOCOL_TCP))) else {
-        return is_no_vip(tables, packet);
+    let flow = FlowKey {
+        source: packet.source,
+        destination: packet.destination,
+        ports: tcp.ports(),
+        protocol: u16::from(PROTOCOL_TCP),
+        zero: 0,
     };
-    if ethernet.is_for_a_group() || filter::may_be_spread(tables, vip) {
+    let [_, port] = flow.ports;
+    let Some(vip) = tables.vip(&VipKey::new(packet.destination, port, flow.protocol)) else {
+        return is_no_vip(tables, &packet, verdict);
+    };
+    if ethernet.is_for_a_group() || filter::may_be_spread(protection, vip) {
         return None;
     }
+    let segment = Segment {
+        ethernet,
+        packet,
+        flow,
+        flags,
+        settings,
+        protection,
+        vip,
+    };
+    match settings.encapsulation {
+        EncapsulationCode::GUE => steer::<F, T, H, InGue>(frame, tables, &segment, verdict),
+        EncapsulationCode::IPIP => steer::<F, T, H, InIp>(frame, tables, &segment, verdict),
+        _ => None,
+    }
+}
 
-    // Find who owns it, and how that node is reached.
-    let flow_hash = hash::of_flow(settings.hash_key, &about.flow);
-    let (owner, reason) = owner(tables, settings, &about, vip, flow_hash)?;
-    let node = tables.node(owner)?;
-    let hop = hop(settings, packet, node, flow_hash as u16)?;
+/// What is for none of our addresses is none of our business.
+#[inline(always)]
+fn is_no_vip<T: Tables>(tables: &T, packet: &Network, verdict: &mut Verdict) -> Option<Fate> {
+    if tables.vip(&VipKey::of_address(packet.destination)).is_some() {
+        return None;
+    }
+    *verdict = Verdict::early(Reason::NotAVip);
+    Some(Fate::Pass)
+}
 
-    // Filter, and remember: from here on this way goes to its end.
-    let admitted = match filter::client(tables, settings, packet, &about, vip) {
+/// What is put around a packet.
+trait Around {
+    /// That.
+    const FORMAT: Format;
+}
+
+/// GUE.
+struct InGue;
+
+impl Around for InGue {
+    const FORMAT: Format = Format::Gue;
+}
+
+/// IP in IP.
+struct InIp;
+
+impl Around for InIp {
+    const FORMAT: Format = Format::Ipip;
+}
+
+/// Finds the owner and the way to it; then filters, remembers and sends.
+#[inline(always)]
+fn steer<F: Frame, T: Tables, H: Header, A: Around>(
+    frame: &mut F,
+    tables: &T,
+    segment: &Segment<'_>,
+    verdict: &mut Verdict,
+) -> Option<Fate> {
+    let Segment {
+        packet,
+        flow,
+        settings,
+        vip,
+        ..
+    } = segment;
+    let flow_hash = hash::of_flow(settings.hash_key, flow);
+    let (owner, node, reason) = owner(tables, segment, flow_hash)?;
+    if candidates::is_lost(tables, settings, owner) {
+        return None;
+    }
+    let hop = hop::<H, A>(settings, packet.total_bytes, node, flow_hash as u16)?;
+
+    // Nothing was taken or written yet. From here on this way goes to its end.
+    let opening = match segment.flags.opens() {
+        true => Opening::New,
+        false => Opening::None,
+    };
+    let admitted = filter::sender(&packet.source, &packet.destination).and_then(|()| {
+        filter::admit(
+            tables,
+            settings,
+            segment.protection,
+            &packet.source,
+            opening,
+            vip,
+        )
+    });
+    let admitted = match admitted {
         Ok(admitted) => admitted,
         Err(reason) => {
-            return Some(Done {
-                verdict: Verdict::of(vip.id, Action::Drop, reason),
-                fate: Fate::Drop,
-            });
+            *verdict = Verdict::of(vip.id, Action::Drop, reason);
+            return Some(Fate::Drop);
         }
     };
-    if flags.opens() && admitted.memory == Memory::Kept {
-        remembered::remember(tables, &about.flow, flow_hash, owner);
+    if opening == Opening::New && admitted.memory == Memory::Kept && node.is_member() {
+        tables.remember(flow, flow_hash, FlowEntry::new(owner, node.incarnation, 0));
     }
-
-    // Send it.
-    let verdict = Verdict {
+    *verdict = Verdict {
         action: Action::Send,
         reason,
         vip: vip.id,
         node: owner,
     };
-    Some(match encap::send_untagged(frame, ethernet, packet, &hop) {
-        Ok(()) => Done {
-            verdict,
-            fate: Fate::Transmit,
-        },
-        Err(_) => Done {
-            verdict: Verdict {
-                reason: Reason::NoHeadroom,
-                ..verdict
-            },
-            fate: Fate::Drop,
-        },
-    })
-}
-
-/// What is for none of our addresses is none of our business.
-#[inline(always)]
-fn is_no_vip<T: Tables>(tables: &T, packet: &Network) -> Option<Done> {
-    let address = tables.vip(&VipKey::of_address(packet.destination));
-    address.is_none().then(|| Done {
-        verdict: Verdict::early(Reason::NotAVip),
-        fate: Fate::Pass,
-    })
-}
-
-/// Another node that owns the segment's flow: by what is remembered of it, else by its slot, if this node cannot have it.
-#[inline(always)]
-fn owner<T: Tables>(
-    tables: &T,
-    settings: &Settings,
-    about: &About,
-    vip: &VipEntry,
-    flow_hash: u64,
-) -> Option<(NodeId, Reason)> {
-    let opens = about.flags.opens();
-    let known = remembered::flow_owner(tables, settings, about, flow_hash, Opening::Anew);
-    let (owner, reason) = match known {
-        Some(known) => known,
-        None => {
-            let spread = hash::spread(settings.hash_key, Some(vip), &about.flow);
-            let slots = Slots::read(tables, vip.table, spread);
-            let owner = slots.slot.owner();
-            let may_be_here = !opens && slots.may_be_known(settings);
-            if owner.is_nobody() || may_be_here || candidates::is_lost(tables, settings, owner) {
-                return None;
-            }
-            (owner, Reason::ToOwner)
+    match encap::send_plain(frame, segment.ethernet, packet, &hop) {
+        Ok(sent) => sent.map(|()| Fate::Transmit),
+        Err(_) => {
+            verdict.reason = Reason::NoHeadroom;
+            Some(Fate::Drop)
         }
-    };
-    (owner != settings.node).then_some((owner, reason))
+    }
 }
 
-/// How a node is reached by the packet's own family, if the packet fits into that way.
+/// Another node that owns the segment's flow, and why: by what is remembered of it, if the life of the node in which it was
+/// accepted still serves; else by its slot, if this node cannot have it.
 #[inline(always)]
-fn hop(settings: &Settings, packet: &Network, node: &NodeEntry, entropy: u16) -> Option<Hop> {
-    let format = match settings.encapsulation {
-        EncapsulationCode::GUE => Format::Gue,
-        EncapsulationCode::IPIP => Format::Ipip,
-        _ => return None,
-    };
-    let outer = packet.family;
+fn owner<'t, T: Tables>(
+    tables: &'t T,
+    segment: &Segment<'_>,
+    flow_hash: u64,
+) -> Option<(NodeId, &'t NodeEntry, Reason)> {
+    let settings = segment.settings;
+    let opens = segment.flags.opens();
+    // One that opens is none of an old connection, whatever is remembered.
+    if !opens && let Some(entry) = tables.flow(&segment.flow, flow_hash) {
+        if entry.phase != FlowPhase::OPEN || entry.node == settings.node {
+            return None;
+        }
+        let node = tables.node(entry.node)?;
+        let still_serves = node.incarnation == entry.incarnation;
+        return still_serves.then_some((entry.node, node, Reason::ToFlowOwner));
+    }
+    let spread = hash::spread(settings.hash_key, Some(segment.vip), &segment.flow);
+    let slots = Slots::read(tables, segment.vip.table, spread);
+    let owner = slots.slot.owner();
+    if owner == settings.node || (!opens && slots.may_be_known(settings)) {
+        return None;
+    }
+    Some((owner, tables.node(owner)?, Reason::ToOwner))
+}
+
+/// How a node is reached by that family, if so long a packet fits into that way.
+#[inline(always)]
+fn hop<H: Header, A: Around>(
+    settings: &Settings,
+    total_bytes: usize,
+    node: &NodeEntry,
+    entropy: u16,
+) -> Option<Hop> {
+    let (outer, format) = (H::FAMILY, A::FORMAT);
     let (from, to) = (*settings.address(outer), *node.address(outer));
     let mac = node.mac(outer)?;
-    let fits = packet.total_bytes + format.bytes(outer) <= node.mtu(outer)?;
+    let fits = total_bytes + format.bytes(outer) <= node.mtu(outer)?;
     (fits && !from.is_unset() && !to.is_unset()).then_some(Hop {
         from,
         to,

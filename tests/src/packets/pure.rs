@@ -8,7 +8,7 @@ use gateway_common::memory::{MemoryFrame, MemoryTables};
 use gateway_common::node::NodeId;
 use gateway_common::protection::{SourceSet, source_set, source_tag};
 use gateway_common::tables::Socket;
-use gateway_common::verdict::{Fate, Reason};
+use gateway_common::verdict::{Fate, Reason, Verdict};
 use gateway_common::vip::VipId;
 
 use super::cases::{After, Case, ErrorsLeft, Interface, Outcome, Spent, Written};
@@ -94,12 +94,13 @@ pub fn run_short(tables: &mut MemoryTables, case: &Case) -> Option<Outcome> {
     prepare(tables, case);
     let mut frame = MemoryFrame::new(case.frame.clone());
     let untouched = outcome(tables, MemoryFrame::new(case.frame.clone()), Reason::NotIp, Fate::Pass);
-    let Some(done) = short(&mut frame, tables) else {
+    let mut verdict = Verdict::early(Reason::NotAVip);
+    let Some(fate) = short(&mut frame, tables, &mut verdict) else {
         let left = outcome(tables, frame, Reason::NotIp, Fate::Pass);
         assert_eq!(left, untouched, "`{}`: what is left to the long way was changed", case.name);
         return None;
     };
-    Some(outcome(tables, frame, done.verdict.reason, done.fate))
+    Some(outcome(tables, frame, verdict.reason, fate))
 }
 
 /// Has the tables as they are before a case.

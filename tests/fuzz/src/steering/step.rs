@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use gateway_common::encap::HOPS_MAX;
 use gateway_common::flow::{FlowEntry, FlowKey};
-use gateway_common::forward::{Done, Notes, apply, decide, short};
+use gateway_common::forward::{Notes, apply, decide, short};
 use gateway_common::node::EncapsulationCode;
 use gateway_common::verdict::{Action, Fate, Reason, Verdict};
 
@@ -94,7 +94,8 @@ pub fn step(world: &World, at: u8, before: &[u8], headroom: usize, notes: &mut N
 
 /// What the short way did to a frame, and to what is remembered.
 struct Short {
-    done: Done,
+    verdict: Verdict,
+    fate: Fate,
     bytes: Vec<u8>,
     flows: HashMap<FlowKey, FlowEntry>,
 }
@@ -104,14 +105,16 @@ impl Short {
     fn take(tables: &NodeTables, before: &[u8], headroom: usize) -> Option<Self> {
         let flows = tables.memory.flows.borrow().clone();
         let mut frame = StrictFrame::new(before.to_vec(), headroom);
-        let done = short(&mut frame, tables);
+        let mut verdict = Verdict::early(Reason::NotAVip);
+        let fate = short(&mut frame, tables, &mut verdict);
         let flows = tables.memory.flows.replace(flows);
-        if done.is_none() {
+        if fate.is_none() {
             assert_eq!(frame.bytes(), before, "left as it came");
             assert_eq!(flows, *tables.memory.flows.borrow(), "nothing is remembered");
         }
         Some(Self {
-            done: done?,
+            verdict,
+            fate: fate?,
             bytes: frame.bytes().to_vec(),
             flows,
         })
@@ -119,8 +122,8 @@ impl Short {
 
     fn came_to_the_same_end(&self, tables: &NodeTables, verdict: Verdict, fate: Fate, after: &[u8]) {
         let reason = verdict.reason.name();
-        assert_eq!(self.done.verdict, verdict, "{reason}");
-        assert_eq!(self.done.fate, fate, "{reason}");
+        assert_eq!(self.verdict, verdict, "{reason}");
+        assert_eq!(self.fate, fate, "{reason}");
         assert_eq!(self.bytes, after, "{reason}");
         assert_eq!(self.flows, *tables.memory.flows.borrow(), "{reason}");
     }
