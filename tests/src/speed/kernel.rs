@@ -20,7 +20,7 @@ use gateway_common::memory::MemoryFrame;
 use gateway_common::protection::Protection;
 use gateway_common::verdict::{Fate, Reason};
 
-use super::scenario::Scenario;
+use super::scenario::{FlowTable, Scenario};
 use super::world::{self, Port};
 
 /// The interface of test runs: the namespace's `lo`.
@@ -71,9 +71,12 @@ impl Kernel {
     /// # Errors
     /// No root, no kernel object, or the verifier refuses a program.
     pub fn start(scenario: &Scenario) -> Result<Self> {
-        let limits = FlowLimits {
-            tcp: abi::FLOWS_DEFAULT,
-            udp: abi::UDP_FLOWS_DEFAULT,
+        let limits = match scenario.flow_table {
+            FlowTable::Default => FlowLimits {
+                tcp: abi::FLOWS_DEFAULT,
+                udp: abi::UDP_FLOWS_DEFAULT,
+            },
+            FlowTable::None => FlowLimits { tcp: 0, udp: 0 },
         };
         let mut loader = EbpfLoader::new();
         limits.apply(&mut loader);
