@@ -71,7 +71,11 @@ mod tests {
             let mut changed = EXAMPLE;
             changed[4] = ttl << 8 | 0x11_u16;
             assert_eq!(
-                updated(ipv4_header(&header(EXAMPLE)), EXAMPLE[4].to_be(), changed[4].to_be()),
+                updated(
+                    ipv4_header(&header(EXAMPLE)),
+                    EXAMPLE[4].to_be(),
+                    changed[4].to_be()
+                ),
                 ipv4_header(&header(changed)),
                 "TTL {ttl}"
             );

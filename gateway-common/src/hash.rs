@@ -159,7 +159,11 @@ mod tests {
             }
             assert_eq!(ours.finish(), other.finish(), "{words:?}");
             other.write(&[1, 2, 3, 4, 5]);
-            assert_eq!(ours.finish_with(0x05_0403_0201, 5), other.finish(), "{words:?} and five bytes");
+            assert_eq!(
+                ours.finish_with(0x05_0403_0201, 5),
+                other.finish(),
+                "{words:?} and five bytes"
+            );
         }
     }
 

@@ -90,7 +90,10 @@ fn root_the_verifier_has_room_left() {
     const INSTRUCTIONS_MAX: u32 = 950_000;
     for program in [abi::PROGRAM, abi::STEER_PROGRAM] {
         let verified = speed::kernel::Kernel::size(program).unwrap().verified;
-        assert!((1..=INSTRUCTIONS_MAX).contains(&verified), "`{program}`: {verified}");
+        assert!(
+            (1..=INSTRUCTIONS_MAX).contains(&verified),
+            "`{program}`: {verified}"
+        );
     }
 }
 

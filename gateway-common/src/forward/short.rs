@@ -221,16 +221,8 @@ fn steer<F: Frame, T: Tables, H: Header, A: Around>(
         true => Opening::New,
         false => Opening::None,
     };
-    let admitted = filter::sender(&packet.source, &packet.destination).and_then(|()| {
-        filter::admit(
-            tables,
-            settings,
-            segment.protection,
-            &packet.source,
-            opening,
-            vip,
-        )
-    });
+    let admitted = filter::sender(&packet.source, &packet.destination)
+        .and_then(|()| filter::admit(tables, settings, segment.protection, &packet.source, opening, vip));
     let admitted = match admitted {
         Ok(admitted) => admitted,
         Err(reason) => {
@@ -295,7 +287,9 @@ fn hop<H: Header, A: Around>(
     let (outer, format) = (H::FAMILY, A::FORMAT);
     let (from, to) = (*settings.address(outer), *node.address(outer));
     let mac = node.mac(outer)?;
-    let fits = total_bytes + format.bytes(outer) <= node.mtu(outer)?;
+    // An outer header cannot say more than that.
+    let mtu = node.mtu(outer).unwrap_or(u16::MAX as usize);
+    let fits = total_bytes + format.bytes(outer) <= mtu;
     (fits && !from.is_unset() && !to.is_unset()).then_some(Hop {
         from,
         to,

@@ -2,9 +2,9 @@
 //!
 //! Source: RFC 791, RFC 8200, RFC 4302.
 
+use super::halves::{join, split};
 use crate::checksum;
 use crate::frame::Wire;
-use super::halves::{join, split};
 use crate::vip::Address;
 
 /// An IPv4 header without its options.
@@ -114,7 +114,13 @@ impl Ipv4 {
         let [first, mut checksum] = split(self.0[2]);
         let lives = (u16::from(ttl) << 8 | u16::from(self.protocol())).to_be();
         checksum = checksum::updated(checksum, first, lives);
-        Self([self.0[0], self.0[1], join([lives, checksum]), self.0[4], self.0[3]])
+        Self([
+            self.0[0],
+            self.0[1],
+            join([lives, checksum]),
+            self.0[4],
+            self.0[3],
+        ])
     }
 }
 

@@ -93,11 +93,20 @@ pub fn run(tables: &mut MemoryTables, case: &Case) -> Outcome {
 pub fn run_short(tables: &mut MemoryTables, case: &Case) -> Option<Outcome> {
     prepare(tables, case);
     let mut frame = MemoryFrame::new(case.frame.clone());
-    let untouched = outcome(tables, MemoryFrame::new(case.frame.clone()), Reason::NotIp, Fate::Pass);
+    let untouched = outcome(
+        tables,
+        MemoryFrame::new(case.frame.clone()),
+        Reason::NotIp,
+        Fate::Pass,
+    );
     let mut verdict = Verdict::early(Reason::NotAVip);
     let Some(fate) = short(&mut frame, tables, &mut verdict) else {
         let left = outcome(tables, frame, Reason::NotIp, Fate::Pass);
-        assert_eq!(left, untouched, "`{}`: what is left to the long way was changed", case.name);
+        assert_eq!(
+            left, untouched,
+            "`{}`: what is left to the long way was changed",
+            case.name
+        );
         return None;
     };
     Some(outcome(tables, frame, verdict.reason, fate))
