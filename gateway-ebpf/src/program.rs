@@ -1,7 +1,7 @@
-//! The programs of the object that are attached: the two that steer, one behind the other, and one that passes everything.
+//! The programs of the object that are attached: those that steer, one behind the other, and one that passes everything.
 //!
-//! Two, for the verifier takes each by itself; and what takes the short way, which most packets do, never pays for what the
-//! long one keeps beside the stack.
+//! Several, for the verifier takes each by itself: one state begins each of them, not all that the one before can end in.
+//! What takes the short way, which most packets do, never comes to the others.
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
@@ -27,10 +27,31 @@ pub fn gateway(context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// What goes on with a frame that the short way does not take, or that an operator's own program saw first.
+/// What goes on with a frame that the short way does not take, or that an operator's own program saw first: decides what
+/// becomes of it, and notes that.
 #[xdp]
 pub fn steer(context: XdpContext) -> u32 {
-    steer_long(&context)
+    let Some(notes) = run::notes() else {
+        // The map has this entry on every CPU.
+        return xdp_action::XDP_ABORTED;
+    };
+    notes.clock.read();
+    let tables = KernelTables::new(&context, &notes.clock);
+    notes.verdict = forward::decide(&XdpFrame::new(&context), &tables, &mut notes.decision);
+    maps::go_on_in(&context, abi::FINISH);
+    xdp_action::XDP_PASS
+}
+
+/// Does what was decided, and says what the kernel does with the frame.
+#[xdp]
+pub fn finish(context: XdpContext) -> u32 {
+    let Some(notes) = run::notes() else {
+        return xdp_action::XDP_ABORTED;
+    };
+    let mut frame = XdpFrame::new(&context);
+    let bytes = frame.len() as u64;
+    let fate = forward::apply(&mut frame, &mut notes.verdict, &notes.decision);
+    end(&context, &notes.verdict, bytes, fate)
 }
 
 /// Steers a frame by the short way, and says what the kernel does with it; `None`: nothing was done, the long way has to.
@@ -43,22 +64,6 @@ pub fn steer_short(context: &XdpContext) -> Option<u32> {
     let tables = KernelTables::new(context, &notes.clock);
     let fate = forward::short(&mut frame, &tables, &mut notes.verdict)?;
     Some(end(context, &notes.verdict, bytes, fate))
-}
-
-/// Steers a frame, and says what the kernel does with it: asks what becomes of it, does it, counts it.
-#[inline(always)]
-fn steer_long(context: &XdpContext) -> u32 {
-    let mut frame = XdpFrame::new(context);
-    let bytes = frame.len() as u64;
-    let Some(notes) = run::notes() else {
-        // The map has this entry on every CPU.
-        return xdp_action::XDP_ABORTED;
-    };
-    notes.clock.read();
-    let tables = KernelTables::new(context, &notes.clock);
-    let mut verdict = forward::decide(&frame, &tables, &mut notes.decision);
-    let fate = forward::apply(&mut frame, &mut verdict, &notes.decision);
-    end(context, &verdict, bytes, fate)
 }
 
 /// Counts a frame, and says what the kernel does with it.

@@ -88,7 +88,7 @@ fn root_cases_hold_in_the_kernel() {
 fn root_the_verifier_has_room_left() {
     // Of 1,000,000: another kernel may look at some more, and then no node starts.
     const INSTRUCTIONS_MAX: u32 = 950_000;
-    for program in [abi::PROGRAM, abi::STEER_PROGRAM] {
+    for program in abi::PROGRAMS {
         let verified = speed::kernel::Kernel::size(program).unwrap().verified;
         assert!(
             (1..=INSTRUCTIONS_MAX).contains(&verified),

@@ -65,10 +65,10 @@ fn measure(arguments: &Arguments) -> Result<()> {
         }
     }
     if is_asked("program") {
-        for (program, name) in [(abi::PROGRAM, "short"), (abi::STEER_PROGRAM, "long")] {
+        for program in abi::PROGRAMS {
             let size = kernel::Kernel::size(program)?;
             let figure = |metric: &str, value: f64, unit| {
-                row("program", "gateway", &format!("{metric}_{name}"), value, unit);
+                row("program", "gateway", &format!("{metric}_{program}"), value, unit);
             };
             figure("instructions", size.translated.into(), "instructions");
             figure("instructions_verified", size.verified.into(), "instructions");
