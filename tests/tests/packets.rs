@@ -87,7 +87,7 @@ fn root_cases_hold_in_the_kernel() {
 #[test]
 fn root_the_verifier_has_room_left() {
     // Of 1,000,000: another kernel may look at some more, and then no node starts.
-    const INSTRUCTIONS_MAX: u32 = 950_000;
+    const INSTRUCTIONS_MAX: u32 = 700_000;
     for program in abi::PROGRAMS {
         let verified = speed::kernel::Kernel::size(program).unwrap().verified;
         assert!(
