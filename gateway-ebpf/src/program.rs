@@ -38,6 +38,7 @@ pub fn steer_frame(context: &XdpContext) -> u32 {
     let tables = KernelTables::new(context, &notes.clock);
     let mut verdict = forward::decide(&frame, &tables, &mut notes.decision);
     let fate = forward::apply(&mut frame, &mut verdict, &notes.decision);
+    let fate = maps::exit(fate, notes.decision.hop().interface, &mut verdict);
     maps::count(&verdict, bytes);
     match fate {
         Fate::Pass => {
@@ -45,6 +46,7 @@ pub fn steer_frame(context: &XdpContext) -> u32 {
             xdp_action::XDP_PASS
         }
         Fate::Transmit => xdp_action::XDP_TX,
+        Fate::Redirect => xdp_action::XDP_REDIRECT,
         Fate::Drop => {
             log_refusal(context, verdict.reason);
             xdp_action::XDP_DROP

@@ -102,6 +102,7 @@ pub fn run(tables: &mut MemoryTables, case: &Case) -> Outcome {
         ErrorsLeft::None => Budget { empty_at_ns: NOW_NS },
     });
     tables.protection = Some(before.protection);
+    tables.bounds = before.bounds.iter().copied().collect();
     let denied = before.denied.iter();
     tables.denied = denied
         .map(|(prefix, lasts)| (*prefix, lasts.until_ns(NOW_NS)))
