@@ -236,7 +236,8 @@ fn a_vip_moves_from_a_node_that_has_lost_the_interface_of_its_clients_and_no_oth
         others.then_some(())
     });
     assert!(moved.is_some(), "nobody answers in the place of {}", node.name());
-    lab.wait_formed(NODES).expect("three nodes, for the others hear each other");
+    lab.wait_formed(NODES)
+        .expect("three nodes, for the others hear each other");
     lab.heal_link(node.name()).expect("a cable that is mended");
     wait_for_state(node, "attached");
     let back = wait_until(Instant::now() + 3 * PATIENCE, || {

@@ -313,7 +313,9 @@ mod tests {
         assert_eq!((own.source, own.vip), (Some(expected), None));
         check(
             &vip("udp"),
-            &["vip[0].protection: the bounds are of new TCP connections, and this VIP is UDP; remove it, or write"],
+            &[
+                "vip[0].protection: the bounds are of new TCP connections, and this VIP is UDP; remove it, or write",
+            ],
         );
     }
 
