@@ -11,13 +11,13 @@ use crate::vip::{Address, VipEntry, VipKey};
 
 /// Changes with every layout or meaning below; pinned maps of another version are not reused, but copied where
 /// [`layout_since`] allows.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// The version since which the entries of a map have the layout and meaning that they have now: pinned ones of that version
 /// or a later one can be copied.
 pub fn layout_since(map: &str) -> u32 {
     match map {
-        FLOWS | FLOWS_V6 | UDP_FLOWS | UDP_FLOWS_V6 => 3,
+        FLOWS | FLOWS_V6 | UDP_FLOWS | UDP_FLOWS_V6 => 4,
         _ => 2,
     }
 }
@@ -31,8 +31,12 @@ pub const FLOOR_PROGRAM: &str = "bench_floor";
 /// Per-CPU array of one [`Bench`]: what these programs run on. Not pinned.
 pub const BENCH: &str = "BENCH";
 
-/// Name of the program that steers a frame that the program in [`BEFORE`] has seen.
+/// Name of the program that goes on with a frame that the program in [`BEFORE`] has seen, or that takes the long way.
 pub const STEER_PROGRAM: &str = "steer";
+/// Name of the program that does what that one decided.
+pub const FINISH_PROGRAM: &str = "finish";
+/// Programs that steer a frame, in the order of its way.
+pub const PROGRAMS: [&str; 3] = [PROGRAM, STEER_PROGRAM, FINISH_PROGRAM];
 /// Name of the program that passes everything: the far end of a veth needs one for `XDP_TX` to reach it.
 pub const PASS_PROGRAM: &str = "pass";
 
@@ -104,8 +108,10 @@ pub const BEFORE: u32 = 0;
 pub const STEER: u32 = 1;
 /// Where it has a program that gets what ours would pass to the stack, if any.
 pub const AFTER: u32 = 2;
+/// Where it has the rest of ours.
+pub const FINISH: u32 = 3;
 /// Entries of [`CHAIN`].
-pub const CHAIN_SLOTS: u32 = 3;
+pub const CHAIN_SLOTS: u32 = 4;
 
 /// Every map of the program that is pinned, so that it outlives user space.
 pub const PINNED_MAPS: [&str; 27] = [

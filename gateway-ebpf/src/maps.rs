@@ -59,7 +59,7 @@ static UDP_FLOWS: Array<FlowSet> = Array::with_max_entries(set::sets_v4(UDP_FLOW
 static UDP_FLOWS_V6: Array<FlowSetV6> =
     Array::with_max_entries(set::sets_v6(UDP_FLOWS_DEFAULT), BPF_F_MMAPABLE);
 
-/// Flows of TCP that there are sets for; the loader writes it with the sizes of the maps.
+/// Flows of TCP that there are sets for, 0 if none are to be remembered; the loader writes it with the sizes of the maps.
 #[unsafe(no_mangle)]
 static FLOWS_MAX: u32 = FLOWS_DEFAULT;
 
@@ -150,6 +150,9 @@ impl<'a> KernelTables<'a> {
         key: &FlowKey,
         hash: u64,
     ) -> Option<FlowEntry> {
+        if flows == 0 {
+            return None;
+        }
         let now = || self.now_ns();
         if key.source.is_ipv4() {
             let set = v4.get_ptr_mut(set::set_of(hash, set::sets_v4(flows)))?;
@@ -170,6 +173,9 @@ impl<'a> KernelTables<'a> {
         hash: u64,
         entry: FlowEntry,
     ) {
+        if flows == 0 {
+            return;
+        }
         let now = self.now_ns();
         if key.source.is_ipv4() {
             if let Some(set) = v4.get_ptr_mut(set::set_of(hash, set::sets_v4(flows))) {
