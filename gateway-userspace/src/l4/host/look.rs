@@ -54,10 +54,7 @@ async fn look_by(netlink: &Handle, asked: &Asked<'_>) -> Result<Facts, L4Error> 
         let message = links
             .iter()
             .find(|link| name(link).as_deref() == Some(wanted.as_str()));
-        let link = match message {
-            Some(message) => Some(link(asked, wanted, message, &links)),
-            None => None,
-        };
+        let link = message.map(|message| link(asked, wanted, message, &links));
         found.push(Interface {
             name: wanted.clone(),
             link,
