@@ -51,6 +51,7 @@ pub fn finish(context: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(&context);
     let bytes = frame.len() as u64;
     let fate = forward::apply(&mut frame, &mut notes.verdict, &notes.decision);
+    let fate = maps::exit(fate, notes.decision.hop().interface, &mut notes.verdict);
     end(&context, &notes.verdict, bytes, fate)
 }
 
@@ -76,6 +77,7 @@ fn end(context: &XdpContext, verdict: &Verdict, bytes: u64, fate: Fate) -> u32 {
             xdp_action::XDP_PASS
         }
         Fate::Transmit => xdp_action::XDP_TX,
+        Fate::Redirect => xdp_action::XDP_REDIRECT,
         Fate::Drop => {
             log_refusal(context, verdict.reason);
             xdp_action::XDP_DROP

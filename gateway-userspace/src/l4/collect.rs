@@ -11,7 +11,9 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 
 use super::counters::Counters;
+use super::dataplane::{Attachment, State};
 use super::deny::Told;
+use super::interfaces::Mode;
 
 /// Names of what the kernel counts by number.
 #[derive(Debug, Default)]
@@ -29,6 +31,7 @@ pub struct Collected {
     pub counters: Counters,
     names: Mutex<Names>,
     without_table: AtomicUsize,
+    interfaces: Mutex<Vec<Attachment>>,
     /// How far the lists of prefixes are.
     pub lists: Arc<Told>,
 }
@@ -40,6 +43,7 @@ impl Collected {
             counters,
             names: Mutex::default(),
             without_table: AtomicUsize::new(0),
+            interfaces: Mutex::default(),
             lists,
         })
     }
@@ -56,6 +60,12 @@ impl Collected {
                  serve; raise dataplane.tables"
             );
         }
+    }
+
+    /// Says how the interfaces are now.
+    pub fn tell_interfaces(&self, interfaces: &[Attachment]) {
+        let mut known = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        interfaces.clone_into(&mut known);
     }
 
     /// The names; each change of configuration or view writes them anew.
@@ -80,6 +90,7 @@ impl Collector for L4 {
             )?
             .encode_gauge(&i64::try_from(without_table).unwrap_or(i64::MAX))?;
         self.lists(&mut encoder)?;
+        self.interfaces(&mut encoder)?;
         // A map that cannot be read has no figures: zero would be a lie.
         let Ok(reasons) = self.0.counters.reasons() else {
             return Ok(());
@@ -132,6 +143,29 @@ impl Collector for L4 {
 }
 
 impl L4 {
+    /// The interfaces, and what they are good for.
+    fn interfaces(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut up = encoder.encode_descriptor(
+            "gateway_interface_up",
+            "1 for an interface that the kernel program is on, and that frames get through; else 0",
+            None,
+            MetricType::Gauge,
+        )?;
+        let known = self.0.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        for one in known.iter() {
+            let mode = match one.state.mode() {
+                Some(Mode::Native) => "native",
+                Some(Mode::Generic) => "generic",
+                Some(Mode::Other) => "other",
+                None => "none",
+            };
+            let is_up = matches!(one.state, State::Attached(_));
+            up.encode_family(&[("interface", one.name.as_str()), ("mode", mode)])?
+                .encode_gauge(&i64::from(is_up))?;
+        }
+        Ok(())
+    }
+
     /// The lists of prefixes, and what is counted beside reasons.
     fn lists(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let told = &self.0.lists;

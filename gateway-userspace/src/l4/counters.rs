@@ -61,7 +61,7 @@ impl Counters {
             let action = match reason.fate() {
                 Fate::Pass => "pass",
                 Fate::Drop => "drop",
-                Fate::Transmit => "transmit",
+                Fate::Transmit | Fate::Redirect => "transmit",
             };
             Ok(ReasonCount {
                 reason: reason.name(),

@@ -99,7 +99,10 @@ impl Kernel {
         maps.set_cluster_interfaces(&[INTERFACE])?;
         let protection = object.map_mut(abi::PROTECTION).context("no bounds")?;
         let mut protection: Array<_, Protection> = Array::try_from(protection)?;
-        protection.set(0, world::protection(), 0)?;
+        // That of all VIPs, and that of the one that there is.
+        for place in [0, 1] {
+            protection.set(place, world::protection(), 0)?;
+        }
         let counters = Counters::take(&mut object)?;
         let mut kernel = Self {
             object,
@@ -323,5 +326,6 @@ fn code(fate: Fate) -> u32 {
         Fate::Drop => 1,
         Fate::Pass => 2,
         Fate::Transmit => 3,
+        Fate::Redirect => 4,
     }
 }
