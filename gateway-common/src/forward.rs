@@ -11,6 +11,7 @@ mod end;
 mod filter;
 mod remembered;
 mod send;
+mod traced;
 
 use core::sync::atomic::{Ordering, compiler_fence};
 

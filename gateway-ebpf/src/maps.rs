@@ -18,7 +18,7 @@ use gateway_common::node::{NodeEntry, NodeId, Settings};
 use gateway_common::parse::{About, Network};
 use gateway_common::protection::{Protection, SOURCE_SETS, SourceSet, VipBuckets};
 use gateway_common::tables::{Noted, Socket, Tables};
-use gateway_common::verdict::{REASONS, Verdict};
+use gateway_common::verdict::REASONS;
 use gateway_common::vip::table::{CELLS, VipCell, VipHalf};
 use gateway_common::vip::{Address, TableId, VipEntry, VipId, VipKey};
 
@@ -90,7 +90,7 @@ static CLUSTER_INTERFACES: HashMap<u32, u32> =
 static REASON_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(REASONS, 0);
 
 #[map]
-static VIP_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(VIPS_MAX + 1, 0);
+static VIP_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(abi::VIP_COUNTS_MAX, 0);
 
 #[map]
 static NODE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(NODES_MAX + 1, 0);
@@ -362,15 +362,15 @@ fn udp_flows_max() -> u32 {
     unsafe { (&raw const UDP_FLOWS_MAX).read_volatile() }
 }
 
-/// Counts a verdict by reason, VIP and node.
+/// Counts a verdict by reason, by VIP and reason, and by the node that the packet goes to.
 #[inline(always)]
-pub fn count(verdict: &Verdict, bytes: u64) {
-    add(&REASON_COUNTS, verdict.reason as u32, bytes);
-    if verdict.vip.0 != 0 {
-        add(&VIP_COUNTS, u32::from(verdict.vip.0), bytes);
+pub fn count(reason: u32, vip: u32, node: u32, bytes: u64) {
+    add(&REASON_COUNTS, reason, bytes);
+    if vip != 0 {
+        add(&VIP_COUNTS, abi::vip_count(vip, reason), bytes);
     }
-    if !verdict.node.is_nobody() {
-        add(&NODE_COUNTS, u32::from(verdict.node.0), bytes);
+    if node != 0 {
+        add(&NODE_COUNTS, node, bytes);
     }
 }
 

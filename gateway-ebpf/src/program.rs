@@ -10,7 +10,7 @@ use gateway_common::{abi, forward};
 
 use crate::frame::XdpFrame;
 use crate::maps::{self, KernelTables};
-use crate::run;
+use crate::{run, trace};
 
 /// What is attached: hands a frame to the program in the first slot of the chain, or steers it.
 #[xdp]
@@ -30,6 +30,8 @@ pub fn steer(context: XdpContext) -> u32 {
 pub fn steer_frame(context: &XdpContext) -> u32 {
     let mut frame = XdpFrame::new(context);
     let bytes = frame.len() as u64;
+    // First, for it writes into the notes.
+    trace::begin(context);
     let Some(notes) = run::notes() else {
         // The map has this entry on every CPU.
         return xdp_action::XDP_ABORTED;
@@ -38,7 +40,7 @@ pub fn steer_frame(context: &XdpContext) -> u32 {
     let tables = KernelTables::new(context, &notes.clock);
     let mut verdict = forward::decide(&frame, &tables, &mut notes.decision);
     let fate = forward::apply(&mut frame, &mut verdict, &notes.decision);
-    maps::count(&verdict, bytes);
+    trace::end(&verdict, bytes);
     match fate {
         Fate::Pass => {
             maps::go_on_in(context, abi::AFTER);

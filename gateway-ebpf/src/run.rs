@@ -8,6 +8,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use gateway_common::forward::Notes;
 
+use crate::trace::TraceNotes;
+
 #[map]
 static NOTES: PerCpuArray<RunNotes> = PerCpuArray::with_max_entries(1, 0);
 
@@ -17,6 +19,8 @@ pub struct RunNotes {
     pub clock: Clock,
     /// What is noted while a frame is decided.
     pub decision: Notes,
+    /// What is noted of a frame while somebody traces.
+    pub trace: TraceNotes,
 }
 
 /// Where one run of the program notes what it decides by.

@@ -19,6 +19,7 @@ pub mod reload;
 pub mod report;
 mod routes;
 pub mod stop;
+mod trace;
 
 pub use controller::{Controller, Ended, Parts};
 pub use handle::Handle;

@@ -103,6 +103,9 @@ pub struct Dataplane {
     pub vips: Vec<Vip>,
     /// What it decided so far.
     pub verdicts: Vec<VerdictCount>,
+    /// What it sent to other nodes so far.
+    #[serde(default)]
+    pub steered: Vec<Steered>,
 }
 
 /// One attachment.
@@ -139,6 +142,26 @@ pub struct Vip {
     pub protocol: Transport,
     /// What chooses the owner.
     pub steering: Steering,
+    /// Packets for it that this node has seen.
+    #[serde(default)]
+    pub packets: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub bytes: u64,
+    /// What was decided for them.
+    #[serde(default)]
+    pub verdicts: Vec<VerdictCount>,
+}
+
+/// What was sent to another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Steered {
+    /// Its name.
+    pub node: String,
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes as they came, before anything was put around them.
+    pub bytes: u64,
 }
 
 /// Packets of one verdict and reason.
@@ -269,6 +292,9 @@ pub fn vips(snapshot: &Snapshot) -> Vec<Vip> {
         ports: vip.ports.clone(),
         protocol: vip.protocol,
         steering: vip.steering,
+        packets: 0,
+        bytes: 0,
+        verdicts: Vec::new(),
     };
     snapshot.vips.iter().map(one).collect()
 }

@@ -17,6 +17,7 @@ use gateway_common::forward::{Notes, apply, decide};
 use gateway_common::headers::ETHERNET_BYTES;
 use gateway_common::memory::MemoryFrame;
 use gateway_common::protection::Protection;
+use gateway_common::trace::Traces;
 use gateway_common::verdict::{Fate, Reason};
 
 use super::scenario::Scenario;
@@ -99,6 +100,9 @@ impl Kernel {
         let protection = object.map_mut(abi::PROTECTION).context("no bounds")?;
         let mut protection: Array<_, Protection> = Array::try_from(protection)?;
         protection.set(0, world::protection(), 0)?;
+        let traces = object.map_mut(abi::TRACES).context("no traces")?;
+        let mut traces: Array<_, Traces> = Array::try_from(traces)?;
+        traces.set(0, world::traces(scenario.traced_one_of), 0)?;
         let counters = Counters::take(&mut object)?;
         let mut kernel = Self {
             object,
