@@ -19,8 +19,7 @@ pub const ABI_VERSION: u32 = 4;
 /// or a later one can be copied.
 pub fn layout_since(map: &str) -> u32 {
     match map {
-        FLOWS | FLOWS_V6 | UDP_FLOWS | UDP_FLOWS_V6 => 3,
-        VIP_COUNTS => 4,
+        FLOWS | FLOWS_V6 | UDP_FLOWS | UDP_FLOWS_V6 | VIP_COUNTS => 4,
         _ => 2,
     }
 }
@@ -34,8 +33,12 @@ pub const FLOOR_PROGRAM: &str = "bench_floor";
 /// Per-CPU array of one [`Bench`]: what these programs run on. Not pinned.
 pub const BENCH: &str = "BENCH";
 
-/// Name of the program that steers a frame that the program in [`BEFORE`] has seen.
+/// Name of the program that goes on with a frame that the program in [`BEFORE`] has seen, or that takes the long way.
 pub const STEER_PROGRAM: &str = "steer";
+/// Name of the program that does what that one decided.
+pub const FINISH_PROGRAM: &str = "finish";
+/// Programs that steer a frame, in the order of its way.
+pub const PROGRAMS: [&str; 3] = [PROGRAM, STEER_PROGRAM, FINISH_PROGRAM];
 /// Name of the program that passes everything: the far end of a veth needs one for `XDP_TX` to reach it.
 pub const PASS_PROGRAM: &str = "pass";
 
@@ -119,8 +122,10 @@ pub const BEFORE: u32 = 0;
 pub const STEER: u32 = 1;
 /// Where it has a program that gets what ours would pass to the stack, if any.
 pub const AFTER: u32 = 2;
+/// Where it has the rest of ours.
+pub const FINISH: u32 = 3;
 /// Entries of [`CHAIN`].
-pub const CHAIN_SLOTS: u32 = 3;
+pub const CHAIN_SLOTS: u32 = 4;
 
 /// Every map of the program that is pinned, so that it outlives user space.
 pub const PINNED_MAPS: [&str; 26] = [

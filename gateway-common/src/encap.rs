@@ -141,31 +141,87 @@ fn wrap<F: Frame>(frame: &mut F, link: LinkHeader, packet: &Network, hop: &Hop) 
         Format::Ipip => (packet.family.protocol(), packet.total_bytes),
     };
     match hop.outer {
-        Family::V4 => {
-            let identification = match hop.format {
-                Format::Ipip => hop.hops,
-                _ => 0,
-            };
-            let [source, destination] = [hop.from.ipv4_words(), hop.to.ipv4_words()];
-            let bytes = bytes + Family::V4.header_bytes();
-            let header = Ipv4::new(bytes, protocol, hop.ttl, source, destination);
-            frame.write(at, header.marked(packet.traffic_class, identification))?;
-        }
-        Family::V6 => {
-            let label = match hop.format {
-                Format::Ipip => hop.entropy << 2 | hop.hops,
-                _ => hop.entropy,
-            };
-            let header = Ipv6::new(bytes, protocol, hop.ttl, hop.from, hop.to);
-            frame.write(at, header.labelled(packet.traffic_class, label))?;
-        }
+        Family::V4 => frame.write(at, outer_v4(packet, hop, protocol, bytes))?,
+        Family::V6 => frame.write(at, outer_v6(packet, hop, protocol, bytes))?,
     }
     if hop.format == Format::Gue {
-        let at = at + hop.outer.header_bytes();
-        let ports = [gue::source_port(hop.entropy).to_be(), gue::PORT.to_be()];
-        frame.write(at, Udp::new(ports, gue::BYTES - UDP_BYTES + packet.total_bytes))?;
-        let header = Gue::new(packet.family.protocol(), hop.hops, hop.cookie);
-        frame.write(at + UDP_BYTES, header)?;
+        let (udp, gue) = gue_headers(packet, hop);
+        frame.write_two(at + hop.outer.header_bytes(), udp, gue)?;
+    }
+    Ok(())
+}
+
+/// The outer IPv4 header before so many bytes.
+#[inline(always)]
+fn outer_v4(packet: &Network, hop: &Hop, protocol: u8, bytes: usize) -> Ipv4 {
+    let identification = match hop.format {
+        Format::Ipip => hop.hops,
+        _ => 0,
+    };
+    let bytes = bytes + Family::V4.header_bytes();
+    Ipv4::new(bytes, protocol, hop.ttl, hop.from, hop.to).marked(packet.traffic_class, identification)
+}
+
+/// The outer IPv6 header before so many bytes.
+#[inline(always)]
+fn outer_v6(packet: &Network, hop: &Hop, protocol: u8, bytes: usize) -> Ipv6 {
+    let label = match hop.format {
+        Format::Ipip => hop.entropy << 2 | hop.hops,
+        _ => hop.entropy,
+    };
+    Ipv6::new(bytes, protocol, hop.ttl, hop.from, hop.to).labelled(packet.traffic_class, label)
+}
+
+/// UDP and GUE before a packet.
+#[inline(always)]
+fn gue_headers(packet: &Network, hop: &Hop) -> (Udp, Gue) {
+    let ports = [gue::source_port(hop.entropy).to_be(), gue::PORT.to_be()];
+    let udp = Udp::new(ports, gue::BYTES - UDP_BYTES + packet.total_bytes);
+    (udp, Gue::new(packet.family.protocol(), hop.hops, hop.cookie))
+}
+
+/// Puts a client's packet that stands behind an untagged Ethernet header into an outer header of its own family.
+///
+/// `None`: the frame is shorter than was just made sure, which cannot be.
+///
+/// # Errors
+/// There is no headroom; nothing is changed.
+#[inline(always)]
+pub fn send_plain<F: Frame>(
+    frame: &mut F,
+    ethernet: Ethernet,
+    packet: &Network,
+    hop: &Hop,
+) -> Result<Option<()>, OutOfBounds> {
+    match (hop.format, hop.outer) {
+        (Format::L2, _) => {}
+        (Format::Gue, Family::V4) => frame.grow_head::<{ Format::Gue.bytes(Family::V4) }>()?,
+        (Format::Gue, Family::V6) => frame.grow_head::<{ Format::Gue.bytes(Family::V6) }>()?,
+        (Format::Ipip, Family::V4) => frame.grow_head::<{ Format::Ipip.bytes(Family::V4) }>()?,
+        (Format::Ipip, Family::V6) => frame.grow_head::<{ Format::Ipip.bytes(Family::V6) }>()?,
+    }
+    Ok(write_plain(frame, ethernet, packet, hop).ok())
+}
+
+#[inline(always)]
+fn write_plain<F: Frame>(
+    frame: &mut F,
+    ethernet: Ethernet,
+    packet: &Network,
+    hop: &Hop,
+) -> Result<(), OutOfBounds> {
+    let (protocol, bytes) = match hop.format {
+        Format::Gue => (PROTOCOL_UDP, packet.total_bytes + gue::BYTES),
+        _ => (packet.family.protocol(), packet.total_bytes),
+    };
+    let ethernet = ethernet.with_addresses(hop.mac, ethernet.destination());
+    match hop.outer {
+        Family::V4 => frame.write_two(0, ethernet, outer_v4(packet, hop, protocol, bytes))?,
+        Family::V6 => frame.write_two(0, ethernet, outer_v6(packet, hop, protocol, bytes))?,
+    }
+    if hop.format == Format::Gue {
+        let (udp, gue) = gue_headers(packet, hop);
+        frame.write_two(ETHERNET_BYTES + hop.outer.header_bytes(), udp, gue)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The flow tables' keys and entries: what a director remembers of the connections and datagrams that it steered.
 
-use crate::headers::TcpFlags;
+use crate::headers::{TcpFlags, halves};
 use crate::node::NodeId;
 use crate::vip::Address;
 
@@ -35,6 +35,14 @@ pub struct FlowKey {
     pub protocol: u16,
     /// Zero, so that the key has no padding and its size is a multiple of 4.
     pub zero: u16,
+}
+
+impl FlowKey {
+    /// Both ports, as they lie in a packet.
+    #[inline(always)]
+    pub const fn port_word(&self) -> u32 {
+        halves::join(self.ports)
+    }
 }
 
 /// How far a connection has come.

@@ -11,6 +11,7 @@ mod end;
 mod filter;
 mod remembered;
 mod send;
+mod short;
 mod traced;
 
 use core::sync::atomic::{Ordering, compiler_fence};
@@ -34,6 +35,7 @@ use filter::{Admitted, Heat, Memory};
 use remembered::Opening;
 
 pub use candidates::{HEARD_NS, LEASE_NS};
+pub use short::short;
 
 /// The table that all members share: of what a node sends that is for no VIP here.
 pub const TABLE_OF_ALL: TableId = TableId(0);
@@ -254,7 +256,7 @@ fn steer<F: Frame, T: Tables>(
 
     // Mine? Then the stack gets it. A flow that no table knows may have been accepted here before its slot moved away, if
     // the slot does not say who had it all the time; a flow that a table knows needs no look at the sockets.
-    let may_be_known = || slots.may_be_known(settings) || filter::may_be_spread(tables, vip);
+    let may_be_known = || slots.may_be_known(settings) || filter::may_be_spread(tables.protection(), vip);
     let looks = is_for_here || (known.is_none() && !opens && may_be_known());
     let socket = match (looks, is_tcp) {
         (false, _) => Socket::None,

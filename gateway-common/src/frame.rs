@@ -42,6 +42,12 @@ pub trait Frame {
     /// The header at `at` bytes from the start; `None` if the frame ends before the header does.
     fn read<H: Wire>(&self, at: usize) -> Option<H>;
 
+    /// Two headers, one behind the other: one look at the frame's end instead of two.
+    #[inline(always)]
+    fn read_two<A: Wire, B: Wire>(&self, at: usize) -> Option<(A, B)> {
+        Some((self.read(at)?, self.read(at + size_of::<A>())?))
+    }
+
     /// The sum of the words in `BYTES` bytes, a multiple of 4, at `at` bytes from the start, to be folded; `None` if the
     /// frame ends before they do.
     fn sum<const BYTES: usize>(&self, at: usize) -> Option<u32>;
@@ -51,6 +57,16 @@ pub trait Frame {
     /// # Errors
     /// The frame ends before the header would.
     fn write<H: Wire>(&mut self, at: usize, header: H) -> Result<(), OutOfBounds>;
+
+    /// Puts two headers there, one behind the other.
+    ///
+    /// # Errors
+    /// The frame ends before the second would; the first may be written.
+    #[inline(always)]
+    fn write_two<A: Wire, B: Wire>(&mut self, at: usize, first: A, second: B) -> Result<(), OutOfBounds> {
+        self.write(at, first)?;
+        self.write(at + size_of::<A>(), second)
+    }
 
     /// Adds `BYTES` bytes of unknown content before the start.
     ///

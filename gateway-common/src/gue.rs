@@ -27,8 +27,8 @@ pub const MAGIC: u16 = 0x6701;
 /// Bytes of UDP, GUE and private data.
 pub const BYTES: usize = UDP_BYTES + 16;
 
-/// The first two bytes of a header: version 0, no control message, three words of private data; then the protocol.
-const FIRST_WORD: u16 = 3 << 8;
+/// The first four bytes of a header: version 0, no control message, three words of private data; the protocol; no flags.
+const FIRST_WORD: u32 = 3 << 24;
 
 /// Keeps the cookies apart from every other use of the secret.
 const COOKIE_DOMAIN: u64 = u64::from_be_bytes(*b"gue-cook");
@@ -36,9 +36,9 @@ const COOKIE_DOMAIN: u64 = u64::from_be_bytes(*b"gue-cook");
 /// GUE's header and private data, behind UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Gue([u16; 8]);
+pub struct Gue([u64; 2]);
 
-// SAFETY: eight u16, no padding, every pattern valid.
+// SAFETY: two u64, no padding, every pattern valid.
 unsafe impl Wire for Gue {}
 
 /// What is inside.
@@ -56,23 +56,15 @@ impl Gue {
     /// A header before a packet of that protocol number, 4 or 41.
     #[inline(always)]
     pub fn new(protocol: u8, hops: u16, cookie: u64) -> Self {
-        Self([
-            (FIRST_WORD | u16::from(protocol)).to_be(),
-            0,
-            MAGIC.to_be(),
-            hops.to_be(),
-            ((cookie >> 48) as u16).to_be(),
-            ((cookie >> 32) as u16).to_be(),
-            ((cookie >> 16) as u16).to_be(),
-            (cookie as u16).to_be(),
-        ])
+        let first = before_hops(protocol) | u64::from(hops);
+        Self([first.to_be(), cookie.to_be()])
     }
 
     /// Its bytes, as they stand on the wire.
     pub fn bytes(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        for (two, word) in bytes.chunks_exact_mut(2).zip(self.0) {
-            two.copy_from_slice(&word.to_ne_bytes());
+        for (eight, word) in bytes.chunks_exact_mut(8).zip(self.0) {
+            eight.copy_from_slice(&word.to_ne_bytes());
         }
         bytes
     }
@@ -80,13 +72,10 @@ impl Gue {
     /// What is inside; a header of another kind, or with anything that nodes do not write, holds nothing.
     #[inline(always)]
     pub fn inside(&self) -> Inside {
-        let first = u16::from_be(self.0[0]);
-        if self.0[1] != 0 || self.0[2] != MAGIC.to_be() {
-            return Inside::Unexpected;
-        }
-        if first == FIRST_WORD | PROTOCOL_IPIP as u16 {
+        let first = u64::from_be(self.0[0]) & !u64::from(u16::MAX);
+        if first == before_hops(PROTOCOL_IPIP) {
             Inside::V4
-        } else if first == FIRST_WORD | PROTOCOL_IPV6 as u16 {
+        } else if first == before_hops(PROTOCOL_IPV6) {
             Inside::V6
         } else {
             Inside::Unexpected
@@ -96,15 +85,20 @@ impl Gue {
     /// Times that the packet was sent from node to node.
     #[inline(always)]
     pub fn hops(&self) -> u16 {
-        u16::from_be(self.0[3])
+        u64::from_be(self.0[0]) as u16
     }
 
     /// What the sender proves itself with.
     #[inline(always)]
     pub fn cookie(&self) -> u64 {
-        let word = |index: usize| u64::from(u16::from_be(self.0[index]));
-        word(4) << 48 | word(5) << 32 | word(6) << 16 | word(7)
+        u64::from_be(self.0[1])
     }
+}
+
+/// All that stands before the hop count, and a count of none.
+#[inline(always)]
+const fn before_hops(protocol: u8) -> u64 {
+    ((FIRST_WORD | (protocol as u32) << 16) as u64) << 32 | (MAGIC as u64) << 16
 }
 
 /// The source port for a flow of that hash: one of the dynamic ports (RFC 6335, 6), so that equal paths and receive
@@ -140,15 +134,15 @@ mod tests {
     fn header_with_anything_that_nodes_do_not_write_holds_nothing() {
         let good = Gue::new(4, 1, 1);
         let rows = [
-            ("version 1", 0, 0x4304_u16),
-            ("control message", 0, 0x2304),
-            ("two words of private data", 0, 0x0204),
-            ("flags", 1, 1),
-            ("other private data", 2, MAGIC + 1),
+            ("version 1", 0x4304_0000_6701_0001_u64),
+            ("control message", 0x2304_0000_6701_0001),
+            ("two words of private data", 0x0204_0000_6701_0001),
+            ("flags", 0x0304_0001_6701_0001),
+            ("other private data", 0x0304_0000_6702_0001),
         ];
-        for (name, word, value) in rows {
-            let mut bad = good;
-            bad.0[word] = value.to_be();
+        assert_eq!(good.0[0], 0x0304_0000_6701_0001_u64.to_be());
+        for (name, first) in rows {
+            let bad = Gue([first.to_be(), good.0[1]]);
             assert_eq!(bad.inside(), Inside::Unexpected, "{name}");
         }
     }

@@ -39,9 +39,15 @@ impl SipHash {
     /// The hash of all that was written.
     #[inline(always)]
     pub fn finish(self) -> u64 {
-        // The last block of the definition: the length in bytes in its top byte, and no bytes left over.
-        let length = (self.words * 8) << 56;
-        let mut hash = self.write(length);
+        self.finish_with(0, 0)
+    }
+
+    /// The hash of all that was written, and of so many bytes more, at most seven, the least significant first.
+    #[inline(always)]
+    pub fn finish_with(self, rest: u64, bytes: u64) -> u64 {
+        // The last block of the definition: the length in bytes in its top byte, and what is no whole word.
+        let length = (self.words * 8 + bytes) << 56;
+        let mut hash = self.write(length | rest);
         hash.v[2] ^= 0xff;
         hash.round();
         hash.round();
@@ -94,7 +100,7 @@ impl Spread {
 pub const fn of_flow(key: [u64; 2], flow: &FlowKey) -> u64 {
     let [high, low] = flow.source.halves();
     let [to_high, to_low] = flow.destination.halves();
-    let ports = (flow.ports[0] as u64) << 16 | flow.ports[1] as u64;
+    let ports = flow.port_word() as u64;
     let mut hash = (low ^ high.rotate_left(23) ^ key[0]).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     hash ^= hash >> 32;
     hash = (hash ^ to_low.rotate_left(17) ^ to_high ^ ports ^ key[1]).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -102,23 +108,26 @@ pub const fn of_flow(key: [u64; 2], flow: &FlowKey) -> u64 {
 }
 
 /// Where a flow falls under that key; of no VIP, by the client alone.
+///
+/// What no whole word is filled with goes into the hash's last block, which is there anyway: a round less of six or seven.
 #[inline(always)]
 pub fn spread(key: [u64; 2], vip: Option<&VipEntry>, flow: &FlowKey) -> Spread {
-    let [high, low] = flow.source.halves();
-    let mut hash = SipHash::new(key).write(low);
-    if !flow.source.is_ipv4() {
-        hash = hash.write(high);
-    }
     // The salt stands for the VIP's address and protocol.
-    let mut last = 0;
-    if let Some(vip) = vip {
-        last = u64::from(vip.salt) << 32;
-        if vip.steering != SteeringCode::IP_HASH {
-            last |= u64::from(flow.ports[0]) << 16 | u64::from(flow.ports[1]);
-        }
-    }
-    let hash = hash.write(last).finish();
-    Spread(hash)
+    let (salt, ports) = match vip {
+        None => (0, 0),
+        Some(vip) if vip.steering == SteeringCode::IP_HASH => (vip.salt, 0),
+        Some(vip) => (vip.salt, flow.port_word()),
+    };
+    let (salt, ports) = (u64::from(salt), u64::from(ports));
+    let hash = SipHash::new(key);
+    Spread(if flow.source.is_ipv4() {
+        let word = u64::from(flow.source.ipv4()) | ports << 32;
+        hash.write(word).finish_with(salt, 4)
+    } else {
+        let [high, low] = flow.source.halves();
+        let rest = ports | (salt & 0x00ff_ffff) << 32;
+        hash.write(high).write(low).finish_with(rest, 7)
+    })
 }
 
 /// A salt from what all nodes know of a VIP: its address and protocol.
@@ -149,6 +158,12 @@ mod tests {
                 ours = ours.write(*word);
             }
             assert_eq!(ours.finish(), other.finish(), "{words:?}");
+            other.write(&[1, 2, 3, 4, 5]);
+            assert_eq!(
+                ours.finish_with(0x05_0403_0201, 5),
+                other.finish(),
+                "{words:?} and five bytes"
+            );
         }
     }
 

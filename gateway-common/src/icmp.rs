@@ -12,7 +12,6 @@ use crate::headers::{
 };
 use crate::parse::{Family, Matter, Network};
 use crate::verdict::Reason;
-use crate::vip::Address;
 
 /// Hop limit of what a director answers itself.
 pub const ANSWER_TTL: u8 = 64;
@@ -114,8 +113,8 @@ pub fn read<F: Frame>(frame: &F, network: &Network, flow: &mut FlowKey) -> Resul
             (
                 quoted.header_bytes(),
                 quoted.protocol(),
-                Address::from_ipv4_words(quoted.source()),
-                Address::from_ipv4_words(quoted.destination()),
+                quoted.source(),
+                quoted.destination(),
             )
         }
         Family::V6 => {
@@ -126,8 +125,8 @@ pub fn read<F: Frame>(frame: &F, network: &Network, flow: &mut FlowKey) -> Resul
             (
                 IPV6_BYTES,
                 quoted.next_header(),
-                Address::from_words(quoted.source()),
-                Address::from_words(quoted.destination()),
+                quoted.source(),
+                quoted.destination(),
             )
         }
     };
@@ -209,8 +208,13 @@ pub fn answer_too_big<F: Frame>(frame: &mut F, packet: &Network, mtu: u16) -> Re
             frame.grow_head::<{ IPV4_BYTES + ICMP_BYTES }>()?;
             link.restore(frame)?;
             let bytes = IPV4_BYTES + ICMP_BYTES + QUOTED_BYTES_V4;
-            let [from, to] = [packet.destination.ipv4_words(), packet.source.ipv4_words()];
-            let header = Ipv4::new(bytes, PROTOCOL_ICMP, ANSWER_TTL, from, to);
+            let header = Ipv4::new(
+                bytes,
+                PROTOCOL_ICMP,
+                ANSWER_TTL,
+                packet.destination,
+                packet.source,
+            );
             frame.write(at, header.marked(0, 0))?;
             frame.write(at + IPV4_BYTES, Icmp(icmp))
         }

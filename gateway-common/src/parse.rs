@@ -238,8 +238,8 @@ pub fn ipv4<F: Frame>(frame: &F, at: usize, network: &mut Network) -> Result<(),
             Fragment::Whole
         },
         identification: u32::from(header.identification()),
-        source: Address::from_ipv4_words(header.source()),
-        destination: Address::from_ipv4_words(header.destination()),
+        source: header.source(),
+        destination: header.destination(),
     };
     Ok(())
 }
@@ -271,8 +271,8 @@ pub fn ipv6<F: Frame>(frame: &F, at: usize, network: &mut Network) -> Result<(),
         mark: header.flow_label_low(),
         fragment: Fragment::Whole,
         identification: 0,
-        source: Address::from_words(header.source()),
-        destination: Address::from_words(header.destination()),
+        source: header.source(),
+        destination: header.destination(),
     };
     // No such address is ever on a wire (RFC 4291, 2.5.5.2), and here it would pass for one of IPv4.
     if network.source.is_ipv4() || network.destination.is_ipv4() {

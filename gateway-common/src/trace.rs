@@ -214,6 +214,7 @@ impl PacketEvent {
     }
 
     /// Takes over what was decided.
+    #[inline(always)]
     pub fn decide(&mut self, verdict: &Verdict) {
         self.action = verdict.action as u16;
         self.reason = verdict.reason as u16;

@@ -57,7 +57,7 @@ pub enum Fate {
 }
 
 /// What was decided for a packet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// What becomes of it.
     pub action: Action,

@@ -12,16 +12,6 @@ pub mod table;
 pub struct Address([u64; 2]);
 
 impl Address {
-    /// The first half of every IPv4 address, and what stands before it in the second.
-    const MAPPED: [u16; 6] = [0, 0, 0, 0, 0, 0xffff];
-
-    /// From the two words of an IPv4 header.
-    #[inline(always)]
-    pub const fn from_ipv4_words(words: [u16; 2]) -> Self {
-        let m = Self::MAPPED;
-        Self::from_words([m[0], m[1], m[2], m[3], m[4], m[5], words[0], words[1]])
-    }
-
     /// From an IPv4 address as it stands in memory.
     #[inline(always)]
     pub const fn from_ipv4(address: u32) -> Self {
@@ -53,13 +43,6 @@ impl Address {
     #[inline(always)]
     pub const fn from_words(w: [u16; 8]) -> Self {
         Self([join(w[0], w[1], w[2], w[3]), join(w[4], w[5], w[6], w[7])])
-    }
-
-    /// The two words of an IPv4 header; meaningless for IPv6.
-    #[inline(always)]
-    pub const fn ipv4_words(&self) -> [u16; 2] {
-        let [_, _, a, b] = split(self.0[1]);
-        [a, b]
     }
 
     /// The eight words of an IPv6 header.
@@ -119,8 +102,7 @@ const fn split(word: u64) -> [u16; 4] {
 
 impl From<Ipv4Addr> for Address {
     fn from(address: Ipv4Addr) -> Self {
-        let [a, b, c, d] = address.octets();
-        Self::from_ipv4_words([u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])])
+        Self::from_ipv4(u32::from_ne_bytes(address.octets()))
     }
 }
 
@@ -290,8 +272,8 @@ mod tests {
         let address = Address::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, 2));
         assert_eq!(address.words()[0].to_ne_bytes(), [0x20, 0x01]);
         assert_eq!(
-            Address::from(Ipv4Addr::new(192, 0, 2, 1)).ipv4_words()[0].to_ne_bytes(),
-            [192, 0]
+            Address::from(Ipv4Addr::new(192, 0, 2, 1)).ipv4().to_ne_bytes(),
+            [192, 0, 2, 1]
         );
     }
 }

@@ -4,15 +4,18 @@
 //! it and then undoes that; `bench_floor` does and undoes the same to the bytes without deciding anything: what is between
 //! the two is what steering costs.
 
+use core::arch::asm;
+
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::XdpContext;
-use gateway_common::abi::{Bench, LINK_BYTES, TAGGED_LINK_BYTES};
+use gateway_common::abi::{self, Bench, LINK_BYTES, TAGGED_LINK_BYTES};
 use gateway_common::frame::{Frame, Opaque};
 
 use crate::frame::XdpFrame;
-use crate::program::steer_frame;
+use crate::maps;
+use crate::program::steer_short;
 
 #[map]
 static BENCH: PerCpuArray<Bench> = PerCpuArray::with_max_entries(1, 0);
@@ -23,12 +26,36 @@ pub fn bench(context: XdpContext) -> u32 {
     if !begin(&context) {
         return xdp_action::XDP_ABORTED;
     }
-    let action = steer_frame(&context);
+    let action = match steer(&context) {
+        UNDECIDED => steer_long(&context),
+        action => action,
+    };
     if undo(&context) {
         action
     } else {
         xdp_action::XDP_ABORTED
     }
+}
+
+/// No XDP action.
+const UNDECIDED: u32 = u32::MAX;
+
+/// Steers by the short way. A call, for the kernel allows no tail call behind a stack of 256 bytes.
+#[inline(never)]
+fn steer(context: &XdpContext) -> u32 {
+    steer_short(context).unwrap_or(UNDECIDED)
+}
+
+/// Goes on where the short way ends, as the program that is attached does. A call, for what it goes on in comes back to
+/// whoever called.
+#[inline(never)]
+fn steer_long(context: &XdpContext) -> u32 {
+    maps::go_on_in(context, abi::STEER);
+    let nowhere: u64;
+    // SAFETY: a constant, of which the compiler must not know that it is one: it would take it for the action of the program
+    // that comes back here, too.
+    unsafe { asm!("{nowhere} = 0", nowhere = out(reg) nowhere, options(nostack)) };
+    nowhere as u32
 }
 
 /// Does and undoes what `bench` does to the bytes.

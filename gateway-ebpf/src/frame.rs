@@ -10,6 +10,10 @@ use gateway_common::frame::{Frame, HEADERS_BYTES_MAX, OutOfBounds, Wire};
 
 use crate::words;
 
+/// Two headers as they follow each other in a frame.
+#[repr(C, packed)]
+struct Both<A, B>(A, B);
+
 /// The frame of one run of the program.
 pub struct XdpFrame<'a> {
     context: &'a XdpContext,
@@ -73,6 +77,22 @@ impl Frame for XdpFrame<'_> {
     }
 
     #[inline(always)]
+    fn read_two<A: Wire, B: Wire>(&self, at: usize) -> Option<(A, B)> {
+        let pointer = self.pointer::<Both<A, B>>(at)?.cast::<u8>();
+        let mut both = MaybeUninit::<Both<A, B>>::uninit();
+        let to = both.as_mut_ptr().cast::<u8>();
+        // SAFETY: `pointer` was compared with the end of the frame for both, and `both` has room for them.
+        unsafe { words::load(pointer, to, size_of::<A>()) };
+        // SAFETY: the second begins where the first ends: nothing lies between them.
+        let (second, to) = unsafe { (pointer.add(size_of::<A>()), to.add(size_of::<A>())) };
+        // SAFETY: as for the first.
+        unsafe { words::load(second, to, size_of::<B>()) };
+        // SAFETY: both were written, and every pattern is a value of a `Wire` type.
+        let Both(first, second) = unsafe { both.assume_init() };
+        Some((first, second))
+    }
+
+    #[inline(always)]
     fn sum<const BYTES: usize>(&self, at: usize) -> Option<u32> {
         let pointer = self.pointer::<[u8; BYTES]>(at)?;
         // SAFETY: nothing is subtracted, and what is added lies within the frame, as `pointer` compared.
@@ -92,6 +112,18 @@ impl Frame for XdpFrame<'_> {
                 size_of::<H>(),
             )
         };
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn write_two<A: Wire, B: Wire>(&mut self, at: usize, first: A, second: B) -> Result<(), OutOfBounds> {
+        let pointer = self.pointer::<Both<A, B>>(at).ok_or(OutOfBounds)?.cast::<u8>();
+        // SAFETY: as in `read_two`, the other way.
+        unsafe { words::store(pointer, core::ptr::from_ref(&first).cast(), size_of::<A>()) };
+        // SAFETY: as in `read_two`.
+        let behind = unsafe { pointer.add(size_of::<A>()) };
+        // SAFETY: as for the first.
+        unsafe { words::store(behind, core::ptr::from_ref(&second).cast(), size_of::<B>()) };
         Ok(())
     }
 

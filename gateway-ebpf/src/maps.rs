@@ -18,7 +18,7 @@ use gateway_common::node::{NodeEntry, NodeId, Settings};
 use gateway_common::parse::{About, Network};
 use gateway_common::protection::{Protection, SOURCE_SETS, SourceSet, VipBuckets};
 use gateway_common::tables::{Noted, Socket, Tables};
-use gateway_common::verdict::REASONS;
+use gateway_common::verdict::{REASONS, Verdict};
 use gateway_common::vip::table::{CELLS, VipCell, VipHalf};
 use gateway_common::vip::{Address, TableId, VipEntry, VipId, VipKey};
 
@@ -59,7 +59,7 @@ static UDP_FLOWS: Array<FlowSet> = Array::with_max_entries(set::sets_v4(UDP_FLOW
 static UDP_FLOWS_V6: Array<FlowSetV6> =
     Array::with_max_entries(set::sets_v6(UDP_FLOWS_DEFAULT), BPF_F_MMAPABLE);
 
-/// Flows of TCP that there are sets for; the loader writes it with the sizes of the maps.
+/// Flows of TCP that there are sets for, 0 if none are to be remembered; the loader writes it with the sizes of the maps.
 #[unsafe(no_mangle)]
 static FLOWS_MAX: u32 = FLOWS_DEFAULT;
 
@@ -148,6 +148,9 @@ impl<'a> KernelTables<'a> {
         key: &FlowKey,
         hash: u64,
     ) -> Option<FlowEntry> {
+        if flows == 0 {
+            return None;
+        }
         let now = || self.now_ns();
         if key.source.is_ipv4() {
             let set = v4.get_ptr_mut(set::set_of(hash, set::sets_v4(flows)))?;
@@ -168,6 +171,9 @@ impl<'a> KernelTables<'a> {
         hash: u64,
         entry: FlowEntry,
     ) {
+        if flows == 0 {
+            return;
+        }
         let now = self.now_ns();
         if key.source.is_ipv4() {
             if let Some(set) = v4.get_ptr_mut(set::set_of(hash, set::sets_v4(flows))) {
@@ -364,13 +370,15 @@ fn udp_flows_max() -> u32 {
 
 /// Counts a verdict by reason, by VIP and reason, and by the node that the packet goes to.
 #[inline(always)]
-pub fn count(reason: u32, vip: u32, node: u32, bytes: u64) {
+pub fn count(verdict: &Verdict, bytes: u64) {
+    let reason = verdict.reason as u32;
     add(&REASON_COUNTS, reason, bytes);
-    if vip != 0 {
-        add(&VIP_COUNTS, abi::vip_count(vip, reason), bytes);
+    if verdict.vip.0 != 0 {
+        let at = abi::vip_count(u32::from(verdict.vip.0), reason);
+        add(&VIP_COUNTS, at, bytes);
     }
-    if node != 0 {
-        add(&NODE_COUNTS, node, bytes);
+    if !verdict.node.is_nobody() {
+        add(&NODE_COUNTS, u32::from(verdict.node.0), bytes);
     }
 }
 

@@ -1,11 +1,14 @@
-//! The programs of the object that are attached: the one that steers, in two guises, and one that passes everything.
+//! The programs of the object that are attached: those that steer, one behind the other, and one that passes everything.
+//!
+//! Several, for the verifier takes each by itself: one state begins each of them, not all that the one before can end in.
+//! What takes the short way, which most packets do, never comes to the others.
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
 use gateway_common::frame::Frame;
-use gateway_common::verdict::{Fate, Reason};
+use gateway_common::verdict::{Fate, Reason, Verdict};
 use gateway_common::{abi, forward};
 
 use crate::frame::XdpFrame;
@@ -16,31 +19,63 @@ use crate::{run, trace};
 #[xdp]
 pub fn gateway(context: XdpContext) -> u32 {
     maps::go_on_in(&context, abi::BEFORE);
-    steer_frame(&context)
+    if let Some(action) = steer_short(&context) {
+        return action;
+    }
+    maps::go_on_in(&context, abi::STEER);
+    // User space puts the other one there before it attaches this one: who took it away wants no steering.
+    xdp_action::XDP_PASS
 }
 
-/// Where that program goes on. The same again, for `gateway` would hand it the frame once more.
+/// What goes on with a frame that the short way does not take, or that an operator's own program saw first: decides what
+/// becomes of it, and notes that.
 #[xdp]
 pub fn steer(context: XdpContext) -> u32 {
-    steer_frame(&context)
-}
-
-/// Steers a frame, and says what the kernel does with it: asks what becomes of it, does it, counts it.
-#[inline(always)]
-pub fn steer_frame(context: &XdpContext) -> u32 {
-    let mut frame = XdpFrame::new(context);
-    let bytes = frame.len() as u64;
-    // First, for it writes into the notes.
-    trace::begin(context);
+    trace::begin(&context);
     let Some(notes) = run::notes() else {
         // The map has this entry on every CPU.
         return xdp_action::XDP_ABORTED;
     };
     notes.clock.read();
+    let tables = KernelTables::new(&context, &notes.clock);
+    notes.verdict = forward::decide(&XdpFrame::new(&context), &tables, &mut notes.decision);
+    maps::go_on_in(&context, abi::FINISH);
+    xdp_action::XDP_PASS
+}
+
+/// Does what was decided, and says what the kernel does with the frame.
+#[xdp]
+pub fn finish(context: XdpContext) -> u32 {
+    let Some(notes) = run::notes() else {
+        return xdp_action::XDP_ABORTED;
+    };
+    let mut frame = XdpFrame::new(&context);
+    let bytes = frame.len() as u64;
+    let fate = forward::apply(&mut frame, &mut notes.verdict, &notes.decision);
+    trace::end(notes);
+    end(&context, &notes.verdict, bytes, fate)
+}
+
+/// Steers a frame by the short way, and says what the kernel does with it; `None`: nothing was done, the long way has to. So
+/// it has while somebody traces, for it alone notes what can be told.
+#[inline(always)]
+pub fn steer_short(context: &XdpContext) -> Option<u32> {
+    if trace::is_on() {
+        return None;
+    }
+    let mut frame = XdpFrame::new(context);
+    let bytes = frame.len() as u64;
+    let notes = run::notes()?;
+    notes.clock.read();
     let tables = KernelTables::new(context, &notes.clock);
-    let mut verdict = forward::decide(&frame, &tables, &mut notes.decision);
-    let fate = forward::apply(&mut frame, &mut verdict, &notes.decision);
-    trace::end(&verdict, bytes);
+    let fate = forward::short(&mut frame, &tables, &mut notes.verdict)?;
+    Some(end(context, &notes.verdict, bytes, fate))
+}
+
+/// Counts a frame, and says what the kernel does with it.
+#[inline(always)]
+fn end(context: &XdpContext, verdict: &Verdict, bytes: u64, fate: Fate) -> u32 {
+    maps::count(verdict, bytes);
     match fate {
         Fate::Pass => {
             maps::go_on_in(context, abi::AFTER);

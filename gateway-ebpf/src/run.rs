@@ -7,6 +7,7 @@ use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use gateway_common::forward::Notes;
+use gateway_common::verdict::Verdict;
 
 use crate::trace::TraceNotes;
 
@@ -17,6 +18,9 @@ static NOTES: PerCpuArray<RunNotes> = PerCpuArray::with_max_entries(1, 0);
 pub struct RunNotes {
     /// What time it is.
     pub clock: Clock,
+    /// What was decided. Here, for the next program goes on with it; and the compiler would carry it in registers through
+    /// each step of the short way that may leave the frame to the long one.
+    pub verdict: Verdict,
     /// What is noted while a frame is decided.
     pub decision: Notes,
     /// What is noted of a frame while somebody traces.

@@ -89,14 +89,13 @@ pub fn udp(context: &XdpContext, packet: &Network, about: &About) -> Socket {
 }
 
 #[inline(always)]
-fn ipv4_tuple(flow: &FlowKey) -> [u16; 6] {
-    let [s, d] = [flow.source.ipv4_words(), flow.destination.ipv4_words()];
-    [s[0], s[1], d[0], d[1], flow.ports[0], flow.ports[1]]
+fn ipv4_tuple(flow: &FlowKey) -> [u32; 3] {
+    [flow.source.ipv4(), flow.destination.ipv4(), flow.port_word()]
 }
 
 /// The tuple of a flow, as the kernel wants it.
 #[inline(always)]
-fn tuple_of(family: Family, v4: &[u16; 6], flow: &FlowKey) -> (*mut bpf_sock_tuple, u32) {
+fn tuple_of(family: Family, v4: &[u32; 3], flow: &FlowKey) -> (*mut bpf_sock_tuple, u32) {
     let (tuple, bytes) = match family {
         Family::V4 => (core::ptr::from_ref(v4).cast::<u16>(), IPV4_TUPLE_BYTES),
         // A flow's key begins as the tuple does: source, destination, source port, destination port.

@@ -1,9 +1,9 @@
-//! Tells user space of packets while somebody traces, and costs a look at two words while nobody does.
+//! Tells user space of packets while somebody traces, and costs a look at one word while nobody does.
 //!
-//! Before a frame is decided, [`begin`] notes its start as it came; once it is decided, [`end`] counts it, and asks which traces
-//! want it. Both call global functions: the verifier proves those once for themselves, and what they branch on is no state of
-//! the program that steers, which it would else follow from there on for each. Which packets are wanted, and how many,
-//! `gateway_common::trace` says.
+//! All frames go the long way then: before one is decided, [`begin`] notes its start as it came; once that is done, [`end`] asks
+//! which traces want it. Both call global functions: the verifier proves those once for themselves, and what they branch on is
+//! no state of the programs that steer, which it would else follow from there on for each. Which packets are wanted, and how
+//! many, `gateway_common::trace` says.
 
 use core::arch::asm;
 
@@ -17,11 +17,9 @@ use gateway_common::abi::{self, TraceCounts};
 use gateway_common::frame::{Frame, Opaque};
 use gateway_common::protection::Bucket;
 use gateway_common::trace::{HEAD_BYTES, HEAD_WORDS, PacketEvent, TRACES_MAX, Traces};
-use gateway_common::verdict::Verdict;
 
 use crate::frame::XdpFrame;
-use crate::maps;
-use crate::run;
+use crate::run::{self, RunNotes};
 
 #[map]
 static TRACES: Array<Traces> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -47,32 +45,43 @@ pub struct TraceNotes {
     event: PacketEvent,
 }
 
-/// Notes a frame as it came, if somebody traces.
+/// Whether somebody traces.
 #[inline(always)]
-pub fn begin(context: &XdpContext) {
-    let _nothing = note_traced(context.ctx);
+pub fn is_on() -> bool {
+    drawn_below() != 0
 }
 
-/// Counts a verdict, and tells of a frame that was noted, if a trace wants it.
+/// Below which number a frame is drawn for any trace; 0: nobody traces.
 #[inline(always)]
-pub fn end(verdict: &Verdict, bytes: u64) {
-    let (action, reason) = (verdict.action as u64, verdict.reason as u64);
-    let (vip, node) = (u64::from(verdict.vip.0), u64::from(verdict.node.0));
-    // What it gives says nothing: the verifier wants global functions to give something.
-    let _nothing = count_and_tell(action, reason, vip, node, bytes);
-}
-
-/// The same for the verifier, which proves it once for itself.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn note_traced(context: *mut xdp_md) -> u64 {
+fn drawn_below() -> u64 {
     let Some(traces) = TRACES.get_ptr(0) else {
         return 0;
     };
     // SAFETY: a word of the map's value.
     let drawn_below = unsafe { &raw const (*traces).drawn_below };
     // SAFETY: as above, and aligned: user space writes it while packets pass.
-    let drawn_below = unsafe { drawn_below.read_volatile() };
+    unsafe { drawn_below.read_volatile() }
+}
+
+/// Notes a frame as it came, if somebody traces.
+#[inline(always)]
+pub fn begin(context: &XdpContext) {
+    let _nothing = note_traced(context.ctx);
+}
+
+/// Tells of a frame that was noted, if a trace wants it.
+#[inline(always)]
+pub fn end(notes: &RunNotes) {
+    if notes.trace.is_noted != 0 {
+        let _nothing = tell_traces();
+    }
+}
+
+/// [`begin`], as a function that the verifier proves for itself; it wants those to give something, which says nothing here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn note_traced(context: *mut xdp_md) -> u64 {
+    let drawn_below = drawn_below();
     if drawn_below == 0 {
         return 0;
     }
@@ -128,22 +137,16 @@ fn copy_head(context: &XdpContext, frame: &XdpFrame<'_>, event: &mut PacketEvent
     }
 }
 
-/// Counts a packet that was decided on, and has the traces told that want it. Numbers, for a global function takes no
-/// references: action, reason, VIP, the node that it goes to, and bytes of the frame.
+/// [`end`], in the same way: asks each trace whether it wants the packet that was decided on.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn count_and_tell(action: u64, reason: u64, vip: u64, node: u64, bytes: u64) -> u64 {
-    maps::count(reason as u32, vip as u32, node as u32, bytes);
-    let Some(notes) = run::notes() else {
+pub extern "C" fn tell_traces() -> u64 {
+    let (Some(notes), Some(traces), Some(counts)) =
+        (run::notes(), TRACES.get_ptr_mut(0), TRACE_COUNTS.get_ptr_mut(0))
+    else {
         return 0;
     };
-    if notes.trace.is_noted == 0 {
-        return 0;
-    }
     notes.trace.is_noted = 0;
-    let (Some(traces), Some(counts)) = (TRACES.get_ptr_mut(0), TRACE_COUNTS.get_ptr_mut(0)) else {
-        return 0;
-    };
     // SAFETY: the entry of this CPU, and XDP is not preempted by itself.
     let counts = unsafe { &mut *counts };
     // SAFETY: user space writes it while packets pass, by whole words; of a trace that is half written a packet is told or not.
@@ -151,10 +154,7 @@ pub extern "C" fn count_and_tell(action: u64, reason: u64, vip: u64, node: u64, 
     let now_ns = notes.clock.now_ns();
     let trace = &mut notes.trace;
     trace.event.note(&notes.decision);
-    trace.event.action = action as u16;
-    trace.event.reason = reason as u16;
-    trace.event.vip.0 = vip as u16;
-    trace.event.node.0 = node as u16;
+    trace.event.decide(&notes.verdict);
     trace.event.traces = 0;
     trace.any_runs = 0;
     for (place, ((one, bucket), count)) in each.iter().zip(&trace.buckets).zip(counts.iter_mut()).enumerate()

@@ -11,34 +11,42 @@ const BYTES_MAX: usize = 40;
 
 macro_rules! access {
     ($load:ident, $store:ident, $word:ty, $load_text:literal, $store_text:literal) => {
-        /// Copies the word at `at` out of a frame.
+        /// Copies the word at `AT` out of a frame.
         #[inline(always)]
-        unsafe fn $load(from: *const u8, to: *mut u8, at: usize) {
-            // SAFETY: the caller says that the bytes are the frame's.
-            let from = unsafe { from.add(at) };
+        unsafe fn $load<const AT: usize>(from: *const u8, to: *mut u8) {
             let word: u64;
-            // SAFETY: as above; nothing else is touched.
+            // SAFETY: the caller says that the bytes are the frame's; nothing else is touched.
             unsafe {
-                asm!($load_text, word = out(reg) word, from = in(reg) from, options(readonly, nostack, preserves_flags));
+                asm!(
+                    $load_text,
+                    word = out(reg) word,
+                    from = in(reg) from,
+                    at = const AT,
+                    options(pure, readonly, nostack, preserves_flags)
+                );
             };
             // SAFETY: the caller says that there is room.
-            let to = unsafe { to.add(at) };
+            let to = unsafe { to.add(AT) };
             // SAFETY: as above.
             unsafe { to.cast::<$word>().write_unaligned(word as $word) };
         }
 
-        /// Copies the word at `at` into a frame.
+        /// Copies the word at `AT` into a frame.
         #[inline(always)]
-        unsafe fn $store(to: *mut u8, from: *const u8, at: usize) {
+        unsafe fn $store<const AT: usize>(to: *mut u8, from: *const u8) {
             // SAFETY: the caller says that the bytes are there.
-            let from = unsafe { from.add(at) };
+            let from = unsafe { from.add(AT) };
             // SAFETY: as above.
             let word = unsafe { from.cast::<$word>().read_unaligned() };
             // SAFETY: the caller says that they are the frame's.
-            let to = unsafe { to.add(at) };
-            // SAFETY: as above; nothing else is touched.
             unsafe {
-                asm!($store_text, word = in(reg) u64::from(word), to = in(reg) to, options(nostack, preserves_flags));
+                asm!(
+                    $store_text,
+                    word = in(reg) u64::from(word),
+                    to = in(reg) to,
+                    at = const AT,
+                    options(nostack, preserves_flags)
+                );
             };
         }
     };
@@ -48,43 +56,49 @@ access!(
     load_8,
     store_8,
     u64,
-    "{word} = *(u64 *)({from} + 0)",
-    "*(u64 *)({to} + 0) = {word}"
+    "{word} = *(u64 *)({from} + {at})",
+    "*(u64 *)({to} + {at}) = {word}"
 );
 access!(
     load_4,
     store_4,
     u32,
-    "{word} = *(u32 *)({from} + 0)",
-    "*(u32 *)({to} + 0) = {word}"
+    "{word} = *(u32 *)({from} + {at})",
+    "*(u32 *)({to} + {at}) = {word}"
 );
 access!(
     load_2,
     store_2,
     u16,
-    "{word} = *(u16 *)({from} + 0)",
-    "*(u16 *)({to} + 0) = {word}"
+    "{word} = *(u16 *)({from} + {at})",
+    "*(u16 *)({to} + {at}) = {word}"
 );
 
-/// Does something for each word of eight bytes, then for one of four and one of two that are left.
+/// Does something for each word of eight bytes, then for one of four and one of two that are left. All comparisons are of
+/// what the compiler knows; offsets are literal, for an instruction has room for one.
 macro_rules! each_word {
-    ($bytes:expr, $at:ident, $eight:expr, $four:expr, $two:expr) => {
-        // No loop: what the compiler unrolls later it has not kept in registers before.
-        each_word!(@eight $bytes, $at, $eight, 0, 8, 16, 24, 32);
-        let $at = $bytes & !7;
+    ($bytes:expr, $eight:ident, $four:ident, $two:ident, $first:expr, $second:expr) => {
+        each_word!(@whole $bytes, $eight, $first, $second, 0, 8, 16, 24, 32);
         if $bytes & 4 != 0 {
-            $four;
+            each_word!(@rest $bytes & !7, $four, $first, $second, 0, 8, 16, 24, 32);
         }
-        let $at = $bytes & !3;
         if $bytes & 2 != 0 {
-            $two;
+            each_word!(@rest $bytes & !3, $two, $first, $second, 0, 4, 8, 12, 16, 20, 24, 28, 32, 36);
         }
     };
-    (@eight $bytes:expr, $at:ident, $eight:expr, $($offset:literal),+) => {
+    (@whole $bytes:expr, $copy:ident, $first:expr, $second:expr, $($at:literal),+) => {
         $(
-            let $at = $offset;
-            if $bytes >= $offset + 8 {
-                $eight;
+            if $bytes >= $at + 8 {
+                // SAFETY: the caller's promise, for these bytes.
+                unsafe { $copy::<$at>($first, $second) };
+            }
+        )+
+    };
+    (@rest $at_bytes:expr, $copy:ident, $first:expr, $second:expr, $($at:literal),+) => {
+        $(
+            if $at_bytes == $at {
+                // SAFETY: as above.
+                unsafe { $copy::<$at>($first, $second) };
             }
         )+
     };
@@ -97,16 +111,7 @@ macro_rules! each_word {
 #[inline(always)]
 pub unsafe fn load(from: *const u8, to: *mut u8, bytes: usize) {
     debug_assert!(bytes <= BYTES_MAX);
-    each_word!(
-        bytes,
-        at,
-        // SAFETY: the caller's promise, for these eight bytes.
-        unsafe { load_8(from, to, at) },
-        // SAFETY: the same for four.
-        unsafe { load_4(from, to, at) },
-        // SAFETY: the same for two.
-        unsafe { load_2(from, to, at) }
-    );
+    each_word!(bytes, load_8, load_4, load_2, from, to);
 }
 
 /// Copies `bytes` bytes into a frame, as `load` does out of one.
@@ -116,14 +121,5 @@ pub unsafe fn load(from: *const u8, to: *mut u8, bytes: usize) {
 #[inline(always)]
 pub unsafe fn store(to: *mut u8, from: *const u8, bytes: usize) {
     debug_assert!(bytes <= BYTES_MAX);
-    each_word!(
-        bytes,
-        at,
-        // SAFETY: the caller's promise, for these eight bytes.
-        unsafe { store_8(to, from, at) },
-        // SAFETY: the same for four.
-        unsafe { store_4(to, from, at) },
-        // SAFETY: the same for two.
-        unsafe { store_2(to, from, at) }
-    );
+    each_word!(bytes, store_8, store_4, store_2, to, from);
 }

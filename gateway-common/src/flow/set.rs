@@ -12,6 +12,7 @@
 //! search", 2002.
 
 use super::{FlowEntry, FlowKey, FlowPhase};
+use crate::headers::halves;
 use crate::node::NodeId;
 
 /// Cells of a set: four of IPv4 lie on two lines of the cache.
@@ -91,7 +92,7 @@ impl Key<5> for FlowKey {
 
 #[inline(always)]
 const fn ports(key: &FlowKey) -> u64 {
-    (key.ports[0] as u64) << 48 | (key.ports[1] as u64) << 32
+    (key.port_word() as u64) << 32
 }
 
 /// What a set knows of a flow.
@@ -149,7 +150,7 @@ pub fn all_v4<W: Words>(set: &W, protocol: u16, now_ns: u64) -> impl Iterator<It
         let key = FlowKey {
             source: crate::vip::Address::from_ipv4((words[0] >> 32) as u32),
             destination: crate::vip::Address::from_ipv4(words[0] as u32),
-            ports: [(words[1] >> 48) as u16, (words[1] >> 32) as u16],
+            ports: halves::split((words[1] >> 32) as u32),
             protocol,
             zero: 0,
         };
@@ -164,7 +165,7 @@ pub fn all_v6<W: Words>(set: &W, protocol: u16, now_ns: u64) -> impl Iterator<It
         let key = FlowKey {
             source: crate::vip::Address::from_halves([a, b]),
             destination: crate::vip::Address::from_halves([c, d]),
-            ports: [(ports >> 48) as u16, (ports >> 32) as u16],
+            ports: halves::split((ports >> 32) as u32),
             protocol,
             zero: 0,
         };

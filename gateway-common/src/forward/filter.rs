@@ -45,12 +45,18 @@ pub(super) enum Heat {
     Hot,
 }
 
+/// Whether the lists hold for what is for no VIP, too.
+#[inline(always)]
+pub(super) fn is_of_host(protection: Option<&Protection>) -> bool {
+    protection.is_some_and(|protection| protection.lists.has(Lists::OF_HOST))
+}
+
 /// Whether what the packet's sender sends is dropped whatever it is for.
 #[inline(always)]
 pub(super) fn is_denied_here<T: Tables>(tables: &T, packet: &Network) -> bool {
-    tables.protection().is_some_and(|protection| {
-        protection.lists.has(Lists::OF_HOST) && is_denied(tables, protection, packet)
-    })
+    let protection = tables.protection();
+    is_of_host(protection)
+        && protection.is_some_and(|protection| is_denied(tables, protection, &packet.source))
 }
 
 /// Judges a client's packet for a VIP.
@@ -65,39 +71,78 @@ pub(super) fn client<T: Tables>(
     about: &About,
     vip: &VipEntry,
 ) -> Result<Admitted, Reason> {
-    if packet.source == packet.destination {
-        return Err(Reason::Land);
-    }
-    if is_no_sender(&packet.source) {
-        return Err(Reason::BadSource);
-    }
+    sender(&packet.source, &packet.destination)?;
     if about.matter == Matter::Segment && is_impossible(about.flags) {
         return Err(Reason::BadFlags);
     }
-    let Some(protection) = tables.protection() else {
+    let opens = match (about.matter, about.flags.opens()) {
+        (Matter::Segment, true) => Opening::New,
+        _ => Opening::None,
+    };
+    admit(tables, settings, tables.protection(), &packet.source, opens, vip)
+}
+
+/// Whether a packet opens a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// It does.
+    New,
+    /// It does not.
+    None,
+}
+
+/// Judges addresses.
+///
+/// # Errors
+/// No client sends from there.
+#[inline(always)]
+pub(super) fn sender(source: &Address, destination: &Address) -> Result<(), Reason> {
+    if source == destination {
+        return Err(Reason::Land);
+    }
+    if is_no_sender(source) {
+        return Err(Reason::BadSource);
+    }
+    Ok(())
+}
+
+/// Judges who sends a packet for a VIP, and how many connections he and others open.
+///
+/// # Errors
+/// He is denied; or begins too many connections, or the VIP has too many new ones.
+#[inline(always)]
+pub(super) fn admit<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    protection: Option<&Protection>,
+    source: &Address,
+    opening: Opening,
+    vip: &VipEntry,
+) -> Result<Admitted, Reason> {
+    let Some(protection) = protection else {
         return Ok(Admitted::default());
     };
     // Else it was looked for before.
-    if !protection.lists.has(Lists::OF_HOST) && is_denied(tables, protection, packet) {
+    if !protection.lists.has(Lists::OF_HOST) && is_denied(tables, protection, source) {
         return Err(Reason::Denied);
     }
-    if about.matter == Matter::Segment && about.flags.opens() {
-        opens(tables, settings, protection, packet, vip)
-    } else {
-        Ok(Admitted::default())
+    // Others are free: whoever cannot open a connection has none.
+    match opening {
+        Opening::New => opens(tables, settings, protection, source, vip),
+        Opening::None => Ok(Admitted::default()),
     }
 }
 
-/// Judges a packet that opens a connection. Others are free: whoever cannot open one has none.
+/// Judges a packet that opens a connection.
 #[inline(always)]
 fn opens<T: Tables>(
     tables: &T,
     settings: &Settings,
     protection: &Protection,
-    packet: &Network,
+    source: &Address,
     vip: &VipEntry,
 ) -> Result<Admitted, Reason> {
-    let tag = source_tag(settings.hash_key, &packet.source);
+    let tag = source_tag(settings.hash_key, source);
     let (Some(sources), Some(buckets)) = (tables.sources(source_set(tag)), tables.vip_buckets(vip.id)) else {
         return Ok(Admitted::default());
     };
@@ -133,10 +178,8 @@ fn is_watched(protection: &Protection, vip: &VipEntry) -> bool {
 
 /// Whether connections to that VIP may be with a node that their slot does not name.
 #[inline(always)]
-pub(super) fn may_be_spread<T: Tables>(tables: &T, vip: &VipEntry) -> bool {
-    tables
-        .protection()
-        .is_some_and(|protection| is_watched(protection, vip))
+pub(super) fn may_be_spread(protection: Option<&Protection>, vip: &VipEntry) -> bool {
+    protection.is_some_and(|protection| is_watched(protection, vip))
 }
 
 /// Where a flow of a source that was hot once may have gone: the slot of its 5-tuple, if the VIP's sources are watched.
@@ -147,7 +190,7 @@ pub(super) fn spread_if_hot<T: Tables>(
     about: &About,
     vip: &VipEntry,
 ) -> Option<Spread> {
-    may_be_spread(tables, vip).then(|| spread_by_flow(settings, about, vip))
+    may_be_spread(tables.protection(), vip).then(|| spread_by_flow(settings, about, vip))
 }
 
 /// Where a flow falls by its 5-tuple, whatever its VIP says.
@@ -169,22 +212,24 @@ fn is_hot(protection: &Protection, source: &Source, vip: &VipBuckets, now_ns: u6
 
 /// Whether the sender is denied, and neither a node nor allowed.
 #[inline(always)]
-fn is_denied<T: Tables>(tables: &T, protection: &Protection, packet: &Network) -> bool {
-    let family = match packet.source.is_ipv4() {
+fn is_denied<T: Tables>(tables: &T, protection: &Protection, source: &Address) -> bool {
+    let family = match source.is_ipv4() {
         true => Lists::DENIES_IPV4,
         false => Lists::DENIES_IPV6,
     };
     if !protection.lists.has(family) {
         return false;
     }
+    // A copy: whose address the kernel gets, that cannot be kept in registers before either.
+    let source = Address::from_halves(source.halves());
     // The lists are short of hits: what overrules them is asked only behind one.
-    let Some(until) = tables.denied_until_ns(&packet.source) else {
+    let Some(until) = tables.denied_until_ns(&source) else {
         return false;
     };
     if until != FOREVER_NS && until <= tables.now_ns() {
         return false;
     }
-    !tables.is_allowed(&packet.source) && tables.node_at(&packet.source).is_none()
+    !tables.is_allowed(&source) && tables.node_at(&source).is_none()
 }
 
 /// Whether no machine sends from that address: "this network", loopback, multicast and broadcast of IPv4; the unspecified
@@ -196,11 +241,11 @@ fn is_denied<T: Tables>(tables: &T, protection: &Protection, packet: &Network) -
 fn is_no_sender(source: &Address) -> bool {
     if !source.is_ipv4() {
         let [high, low] = source.halves();
-        let is_multicast = source.words()[0].to_ne_bytes()[0] == 0xff;
+        let is_multicast = high.to_ne_bytes()[0] == 0xff;
         return is_multicast || (high == 0 && u64::from_be(low) <= 1);
     }
-    let [first, second] = source.ipv4_words();
-    matches!(first.to_ne_bytes()[0], 0 | 127 | 224..=239) || first & second == u16::MAX
+    let address = source.ipv4();
+    matches!(address.to_ne_bytes()[0], 0 | 127 | 224..=239) || address == u32::MAX
 }
 
 /// Whether no TCP sends such flags: none at all, SYN with FIN or RST, FIN without ACK, and what else has no meaning.
@@ -209,7 +254,7 @@ fn is_no_sender(source: &Address) -> bool {
 /// Source: RFC 9293, 3.10.7; the table of what Linux's connection tracking takes for valid (`tcp_valid_flags` in
 /// net/netfilter/nf_conntrack_proto_tcp.c).
 #[inline(always)]
-fn is_impossible(flags: TcpFlags) -> bool {
+pub(super) fn is_impossible(flags: TcpFlags) -> bool {
     const URG: u8 = 0x20;
     const fn bit(flags: u8) -> u32 {
         // FIN, SYN and RST as they stand, ACK and URG behind them.

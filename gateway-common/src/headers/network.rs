@@ -2,6 +2,7 @@
 //!
 //! Source: RFC 791, RFC 8200, RFC 4302.
 
+use super::halves::{join, split};
 use crate::checksum;
 use crate::frame::Wire;
 use crate::vip::Address;
@@ -9,183 +10,180 @@ use crate::vip::Address;
 /// An IPv4 header without its options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Ipv4(pub [u16; 10]);
+pub struct Ipv4(pub [u32; 5]);
 
-// SAFETY: ten u16, no padding, every pattern valid.
+// SAFETY: five u32, no padding, every pattern valid.
 unsafe impl Wire for Ipv4 {}
 
 impl Ipv4 {
     #[inline(always)]
-    fn word(&self, index: usize) -> u16 {
-        u16::from_be(self.0[index])
+    fn word(&self, index: usize) -> u32 {
+        u32::from_be(self.0[index])
     }
 
     /// 4, if the packet keeps to its EtherType.
     #[inline(always)]
     pub fn version(&self) -> u8 {
-        (self.word(0) >> 12) as u8
+        (self.word(0) >> 28) as u8
     }
 
     /// Bytes of the header with its options, 0 to 60; under 20 is malformed.
     #[inline(always)]
     pub fn header_bytes(&self) -> usize {
-        ((self.word(0) >> 8) & 0xf) as usize * 4
+        ((self.word(0) >> 24) & 0xf) as usize * 4
     }
 
     /// DSCP and ECN.
     #[inline(always)]
     pub fn traffic_class(&self) -> u8 {
-        self.word(0) as u8
+        (self.word(0) >> 16) as u8
     }
 
     /// Bytes of the packet with its header.
     #[inline(always)]
     pub fn total_bytes(&self) -> usize {
-        self.word(1) as usize
+        self.word(0) as u16 as usize
     }
 
     /// The identification field; its low bits count hops in packets that nodes send each other.
     #[inline(always)]
     pub fn identification(&self) -> u16 {
-        self.word(2)
+        (self.word(1) >> 16) as u16
     }
 
     /// Whether more fragments follow.
     #[inline(always)]
     pub fn has_more_fragments(&self) -> bool {
-        self.word(3) & 0x2000 != 0
+        self.0[1] & 0x2000_u32.to_be() != 0
     }
 
     /// Whether this is a fragment that is not the first, and so has no ports.
     #[inline(always)]
     pub fn is_later_fragment(&self) -> bool {
-        self.word(3) & 0x1fff != 0
+        self.0[1] & 0x1fff_u32.to_be() != 0
     }
 
     /// Hops that are left.
     #[inline(always)]
     pub fn ttl(&self) -> u8 {
-        (self.word(4) >> 8) as u8
+        self.0[2].to_ne_bytes()[0]
     }
 
     /// What the packet carries.
     #[inline(always)]
     pub fn protocol(&self) -> u8 {
-        self.word(4) as u8
+        self.0[2].to_ne_bytes()[1]
     }
 
-    /// The sender, in the network's order.
+    /// The sender.
     #[inline(always)]
-    pub fn source(&self) -> [u16; 2] {
-        [self.0[6], self.0[7]]
+    pub fn source(&self) -> Address {
+        Address::from_ipv4(self.0[3])
     }
 
-    /// The receiver, in the network's order.
+    /// The receiver.
     #[inline(always)]
-    pub fn destination(&self) -> [u16; 2] {
-        [self.0[8], self.0[9]]
+    pub fn destination(&self) -> Address {
+        Address::from_ipv4(self.0[4])
     }
 
-    /// A header without options, DF set; `marked` completes it.
+    /// A header without options, DF set; `marked` completes it. Both addresses are of IPv4.
     #[inline(always)]
-    pub fn new(total_bytes: usize, protocol: u8, ttl: u8, source: [u16; 2], destination: [u16; 2]) -> Self {
+    pub fn new(total_bytes: usize, protocol: u8, ttl: u8, source: Address, destination: Address) -> Self {
         Self([
-            0x4500_u16.to_be(),
-            (total_bytes as u16).to_be(),
-            0,
-            0x4000_u16.to_be(),
-            (u16::from(ttl) << 8 | u16::from(protocol)).to_be(),
-            0,
-            source[0],
-            source[1],
-            destination[0],
-            destination[1],
+            (0x4500_0000 | total_bytes as u32 & 0xffff).to_be(),
+            0x4000_u32.to_be(),
+            (u32::from(ttl) << 24 | u32::from(protocol) << 16).to_be(),
+            source.ipv4(),
+            destination.ipv4(),
         ])
     }
 
     /// The same with traffic class and identification, and the checksum of all.
     #[inline(always)]
     pub fn marked(mut self, traffic_class: u8, identification: u16) -> Self {
-        self.0[0] = (0x4500 | u16::from(traffic_class)).to_be();
-        self.0[2] = identification.to_be();
-        self.0[5] = 0;
-        self.0[5] = checksum::ipv4_header(&self.0);
+        self.0[0] |= (u32::from(traffic_class) << 16).to_be();
+        self.0[1] |= (u32::from(identification) << 16).to_be();
+        self.0[2] |= join([0, checksum::ipv4_header(&self.0)]);
         self
     }
 
     /// The header of the answer: the addresses change places, the TTL is a fresh one, the checksum follows.
     #[inline(always)]
     pub fn answered(self, ttl: u8) -> Self {
-        let mut words = self.0;
-        [words[6], words[7], words[8], words[9]] = [self.0[8], self.0[9], self.0[6], self.0[7]];
-        words[4] = (u16::from(ttl) << 8 | u16::from(self.protocol())).to_be();
-        words[5] = checksum::updated(self.0[5], self.0[4], words[4]);
-        Self(words)
+        let [first, mut checksum] = split(self.0[2]);
+        let lives = (u16::from(ttl) << 8 | u16::from(self.protocol())).to_be();
+        checksum = checksum::updated(checksum, first, lives);
+        Self([
+            self.0[0],
+            self.0[1],
+            join([lives, checksum]),
+            self.0[4],
+            self.0[3],
+        ])
     }
 }
 
 /// An IPv6 header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Ipv6(pub [u16; 20]);
+pub struct Ipv6(pub [u64; 5]);
 
-// SAFETY: twenty u16, no padding, every pattern valid.
+// SAFETY: five u64, no padding, every pattern valid.
 unsafe impl Wire for Ipv6 {}
 
 impl Ipv6 {
     #[inline(always)]
-    fn word(&self, index: usize) -> u16 {
-        u16::from_be(self.0[index])
+    fn first(&self) -> u64 {
+        u64::from_be(self.0[0])
     }
 
     /// 6, if the packet keeps to its EtherType.
     #[inline(always)]
     pub fn version(&self) -> u8 {
-        (self.word(0) >> 12) as u8
+        (self.first() >> 60) as u8
     }
 
     /// DSCP and ECN.
     #[inline(always)]
     pub fn traffic_class(&self) -> u8 {
-        (self.word(0) >> 4) as u8
+        (self.first() >> 52) as u8
     }
 
     /// The low half of the flow label; its low bits count hops in packets that nodes send each other.
     #[inline(always)]
     pub fn flow_label_low(&self) -> u16 {
-        self.word(1)
+        (self.first() >> 32) as u16
     }
 
     /// Bytes behind this header.
     #[inline(always)]
     pub fn payload_bytes(&self) -> usize {
-        self.word(2) as usize
+        (self.first() >> 16) as u16 as usize
     }
 
     /// What follows this header.
     #[inline(always)]
     pub fn next_header(&self) -> u8 {
-        (self.word(3) >> 8) as u8
+        (self.first() >> 8) as u8
     }
 
     /// Hops that are left.
     #[inline(always)]
     pub fn hop_limit(&self) -> u8 {
-        self.word(3) as u8
+        self.first() as u8
     }
 
-    /// The sender, in the network's order.
+    /// The sender.
     #[inline(always)]
-    pub fn source(&self) -> [u16; 8] {
-        let w = &self.0;
-        [w[4], w[5], w[6], w[7], w[8], w[9], w[10], w[11]]
+    pub fn source(&self) -> Address {
+        Address::from_halves([self.0[1], self.0[2]])
     }
 
-    /// The receiver, in the network's order.
+    /// The receiver.
     #[inline(always)]
-    pub fn destination(&self) -> [u16; 8] {
-        let w = &self.0;
-        [w[12], w[13], w[14], w[15], w[16], w[17], w[18], w[19]]
+    pub fn destination(&self) -> Address {
+        Address::from_halves([self.0[3], self.0[4]])
     }
 
     /// A header without traffic class and label.
@@ -197,36 +195,16 @@ impl Ipv6 {
         source: Address,
         destination: Address,
     ) -> Self {
-        let [s, d] = [source.words(), destination.words()];
-        Self([
-            0x6000_u16.to_be(),
-            0,
-            (payload_bytes as u16).to_be(),
-            (u16::from(next_header) << 8 | u16::from(hop_limit)).to_be(),
-            s[0],
-            s[1],
-            s[2],
-            s[3],
-            s[4],
-            s[5],
-            s[6],
-            s[7],
-            d[0],
-            d[1],
-            d[2],
-            d[3],
-            d[4],
-            d[5],
-            d[6],
-            d[7],
-        ])
+        let lengths = (payload_bytes as u64 & 0xffff) << 16;
+        let first = 6 << 60 | lengths | u64::from(next_header) << 8 | u64::from(hop_limit);
+        let ([a, b], [c, d]) = (source.halves(), destination.halves());
+        Self([first.to_be(), a, b, c, d])
     }
 
     /// The same with traffic class, and the low half of the flow label.
     #[inline(always)]
     pub fn labelled(mut self, traffic_class: u8, label: u16) -> Self {
-        self.0[0] = (0x6000 | u16::from(traffic_class) << 4).to_be();
-        self.0[1] = label.to_be();
+        self.0[0] |= (u64::from(traffic_class) << 52 | u64::from(label) << 32).to_be();
         self
     }
 }

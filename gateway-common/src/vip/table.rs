@@ -60,8 +60,7 @@ impl VipCell {
     #[inline(always)]
     pub fn entry(&self, key: &VipKey) -> Option<&VipEntry> {
         let [[a, b], [c, d]] = [self.key.address.halves(), key.address.halves()];
-        let ports = u32::from(self.key.port ^ key.port) | u32::from(self.key.protocol ^ key.protocol);
-        let different = (a ^ c) | (b ^ d) | u64::from(ports | (self.key.zero ^ PRESENT));
+        let different = (a ^ c) | (b ^ d) | (service(&self.key) ^ service(key) ^ u64::from(PRESENT) << 32);
         (different == 0).then_some(&self.entry)
     }
 
@@ -70,6 +69,12 @@ impl VipCell {
         let key = VipKey { zero: 0, ..self.key };
         (self.key.zero == PRESENT).then_some((key, self.entry))
     }
+}
+
+/// Port, protocol and mark of a key in one word, which the compiler loads as one.
+#[inline(always)]
+const fn service(key: &VipKey) -> u64 {
+    key.port as u64 | (key.protocol as u64) << 16 | (key.zero as u64) << 32
 }
 
 #[inline(always)]

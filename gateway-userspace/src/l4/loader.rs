@@ -107,11 +107,8 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
     }
     let mut object = loader.load(object::bytes()?).map_err(refused)?;
     kernel_log::follow(&mut object);
-    // The program first: its instructions name the maps by descriptors, which must be open until then.
-    program(&mut object, abi::PROGRAM)?.load().map_err(refused)?;
-    program(&mut object, abi::STEER_PROGRAM)?
-        .load()
-        .map_err(refused)?;
+    // The programs first: their instructions name the maps by descriptors, which must be open until then.
+    load_programs(&mut object)?;
     let takeover = match is_held_back {
         true => Some(Takeover::of(kept, &object)?),
         false => None,
@@ -233,18 +230,35 @@ pub fn swap(program: &mut Xdp, path: &std::path::Path) -> Result<bool, LinkError
     Ok(program.attach_to_link(link).is_ok())
 }
 
-/// Puts the program into its slot of the chain, where an operator's own goes on that sees frames first.
+/// Has the verifier take the programs that steer.
 ///
 /// # Errors
-/// The object is not what this program expects, or the slot holds to programs of another kind.
+/// It does not, or the object is not what this program expects.
+pub fn load_programs(object: &mut Ebpf) -> Result<(), L4Error> {
+    for name in abi::PROGRAMS {
+        program(object, name)?.load().map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// Puts the programs of the long way into their slots of the chain, where the short way goes on, and an operator's own that
+/// sees frames first.
+///
+/// # Errors
+/// The object is not what this program expects, or the slots hold to programs of another kind.
 pub fn join_chain(object: &mut Ebpf) -> Result<(), L4Error> {
+    // From the last: none goes on where nothing is yet.
+    put_into_chain(object, abi::FINISH, abi::FINISH_PROGRAM)?;
+    put_into_chain(object, abi::STEER, abi::STEER_PROGRAM)
+}
+
+fn put_into_chain(object: &mut Ebpf, slot: u32, name: &'static str) -> Result<(), L4Error> {
     let failed = |source| L4Error::Map {
         action: "write",
         map: abi::CHAIN,
         source,
     };
-    let steer = program(object, abi::STEER_PROGRAM)?;
-    let steer = steer
+    let descriptor = program(object, name)?
         .fd()
         .and_then(|fd| Ok(fd.try_clone()?))
         .map_err(|error| L4Error::Load(error.into()))?;
@@ -257,7 +271,7 @@ pub fn join_chain(object: &mut Ebpf) -> Result<(), L4Error> {
         .ok_or(missing)?
         .try_into()
         .map_err(failed)?;
-    chain.set(abi::STEER, &steer, 0).map_err(failed)
+    chain.set(slot, &descriptor, 0).map_err(failed)
 }
 
 fn program<'o>(object: &'o mut Ebpf, name: &'static str) -> Result<&'o mut Xdp, L4Error> {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use gateway_common::abi;
 use gateway_tests::speed::figures::row;
 use gateway_tests::speed::rounds::{self, Plan};
 use gateway_tests::speed::{kernel, scenario, table};
@@ -64,22 +65,15 @@ fn measure(arguments: &Arguments) -> Result<()> {
         }
     }
     if is_asked("program") {
-        let size = kernel::Kernel::size()?;
-        row(
-            "program",
-            "gateway",
-            "instructions",
-            size.translated.into(),
-            "instructions",
-        );
-        row(
-            "program",
-            "gateway",
-            "instructions_verified",
-            size.verified.into(),
-            "instructions",
-        );
-        row("program", "gateway", "load_ms", size.load_ms, "ms");
+        for program in abi::PROGRAMS {
+            let size = kernel::Kernel::size(program)?;
+            let figure = |metric: &str, value: f64, unit| {
+                row("program", "gateway", &format!("{metric}_{program}"), value, unit);
+            };
+            figure("instructions", size.translated.into(), "instructions");
+            figure("instructions_verified", size.verified.into(), "instructions");
+            figure("load", size.load_ms, "ms");
+        }
         for (map, bytes) in kernel::Kernel::memory()? {
             row(
                 "program",

@@ -5,6 +5,7 @@ use aya::maps::{MapData, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use gateway::l4::flows::FlowLimits;
+use gateway::l4::loader;
 use gateway::l4::maps::Maps;
 use gateway::l4::object;
 use gateway_common::abi::{self, Count};
@@ -68,9 +69,8 @@ impl Kernel {
             .map_max_entries(abi::HALVES, abi::table_half(world.tables))
             .load(object::bytes()?)
             .context("the kernel object does not load")?;
-        program(&mut object)?
-            .load()
-            .context("the verifier refuses the program")?;
+        loader::load_programs(&mut object).context("the verifier refuses a program")?;
+        loader::join_chain(&mut object)?;
         let mut maps = Maps::take(&mut object, world.tables)?;
         for step in &world.steps {
             maps.carry_out(step)?;

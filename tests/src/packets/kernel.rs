@@ -96,18 +96,7 @@ impl Kernel {
             .map_max_entries(abi::FRAGMENTS, FRAGMENTS)
             .load(object::bytes()?)
             .context("the kernel object does not load")?;
-        let program: &mut Xdp = object
-            .program_mut(abi::PROGRAM)
-            .context("no program")?
-            .try_into()?;
-        program.load().context("the verifier refuses the program")?;
-        let program: &mut Xdp = object
-            .program_mut(abi::STEER_PROGRAM)
-            .context("no second program")?
-            .try_into()?;
-        program
-            .load()
-            .context("the verifier refuses the second program")?;
+        loader::load_programs(&mut object).context("the verifier refuses a program")?;
         loader::join_chain(&mut object)?;
         // User space holds the lease through memory alone; here it goes back in time.
         let lease = object.map(abi::LEASE).context("no lease")?;

@@ -61,9 +61,9 @@ pub fn ip(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
             let [high, low] = (20 + payload.len() as u16).to_be_bytes();
             let mut bytes = vec![0x45, 0, high, low, 0, 1, 0x40, 0, 64, protocol, 0, 0];
             bytes.extend([from.octets(), to.octets()].concat());
-            let words: Vec<u16> = bytes
-                .chunks(2)
-                .map(|two| u16::from_ne_bytes([two[0], two[1]]))
+            let words: Vec<u32> = bytes
+                .chunks(4)
+                .map(|four| u32::from_ne_bytes([four[0], four[1], four[2], four[3]]))
                 .collect();
             let sum = checksum::ipv4_header(&std::array::from_fn(|index| words[index]));
             bytes[10..12].copy_from_slice(&sum.to_ne_bytes());

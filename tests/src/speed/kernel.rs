@@ -10,6 +10,7 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use gateway::l4::counters::Counters;
 use gateway::l4::flows::FlowLimits;
+use gateway::l4::loader;
 use gateway::l4::maps::Maps;
 use gateway::l4::object;
 use gateway_common::abi::{self, BENCH_LINK_BYTES, Bench};
@@ -20,7 +21,7 @@ use gateway_common::protection::Protection;
 use gateway_common::trace::Traces;
 use gateway_common::verdict::{Fate, Reason};
 
-use super::scenario::Scenario;
+use super::scenario::{FlowTable, Scenario};
 use super::world::{self, Port};
 
 /// The interface of test runs: the namespace's `lo`.
@@ -29,13 +30,8 @@ const INTERFACE: u32 = 1;
 /// Bytes of the longest frame that comes out.
 const OUT_BYTES_MAX: usize = 512;
 
-/// The programs that are run.
-pub const PROGRAMS: [&str; 4] = [
-    abi::PROGRAM,
-    abi::BENCH_PROGRAM,
-    abi::FLOOR_PROGRAM,
-    abi::PASS_PROGRAM,
-];
+/// The programs that are run beside those that steer.
+const OTHERS: [&str; 3] = [abi::BENCH_PROGRAM, abi::FLOOR_PROGRAM, abi::PASS_PROGRAM];
 
 /// The kernel with the programs of one scenario.
 pub struct Kernel {
@@ -76,9 +72,12 @@ impl Kernel {
     /// # Errors
     /// No root, no kernel object, or the verifier refuses a program.
     pub fn start(scenario: &Scenario) -> Result<Self> {
-        let limits = FlowLimits {
-            tcp: abi::FLOWS_DEFAULT,
-            udp: abi::UDP_FLOWS_DEFAULT,
+        let limits = match scenario.flow_table {
+            FlowTable::Default => FlowLimits {
+                tcp: abi::FLOWS_DEFAULT,
+                udp: abi::UDP_FLOWS_DEFAULT,
+            },
+            FlowTable::None => FlowLimits { tcp: 0, udp: 0 },
         };
         let mut loader = EbpfLoader::new();
         limits.apply(&mut loader);
@@ -87,7 +86,9 @@ impl Kernel {
             .map_max_entries(abi::HALVES, abi::table_half(world::TABLES))
             .load(object::bytes()?)
             .context("the kernel object does not load")?;
-        for name in PROGRAMS {
+        loader::load_programs(&mut object)?;
+        loader::join_chain(&mut object)?;
+        for name in OTHERS {
             program(&mut object, name)?
                 .load()
                 .with_context(|| format!("the verifier refuses `{name}`"))?;
@@ -114,13 +115,13 @@ impl Kernel {
         Ok(kernel)
     }
 
-    /// What the program that steers is.
+    /// What one of the programs is.
     ///
     /// # Errors
     /// It cannot be loaded, or not be asked.
-    pub fn size() -> Result<Size> {
+    pub fn size(name: &str) -> Result<Size> {
         let mut object = EbpfLoader::new().load(object::bytes()?)?;
-        let program = program(&mut object, abi::PROGRAM)?;
+        let program = program(&mut object, name)?;
         let began = std::time::Instant::now();
         program.load()?;
         let load_ms = began.elapsed().as_secs_f64() * 1e3;
@@ -138,7 +139,7 @@ impl Kernel {
     /// The kernel does not tell.
     pub fn memory() -> Result<Vec<(String, u64)>> {
         let mut object = EbpfLoader::new().load(object::bytes()?)?;
-        program(&mut object, abi::PROGRAM)?.load()?;
+        loader::load_programs(&mut object)?;
         let mut sizes = Vec::new();
         for (name, map) in object.maps() {
             let data = match map {

@@ -36,7 +36,7 @@ pub fn measure(scenario: &Scenario, plan: Plan) -> Result<()> {
     let subjects = [
         (abi::PASS_PROGRAM, "empty"),
         (abi::FLOOR_PROGRAM, "floor"),
-        (abi::BENCH_PROGRAM, "gateway"),
+        (scenario.program(), "gateway"),
     ];
     let runs = plan.runs.max(scenario.flows);
     let mut times = subjects.map(|_| Vec::new());

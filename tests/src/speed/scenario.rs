@@ -1,8 +1,9 @@
 //! What is measured. Names are those of `bench xdp-lb` in the Linux selftests where it has the same, and ours else.
 
+use gateway_common::abi;
 use gateway_common::node::EncapsulationCode;
 use gateway_common::parse::Family;
-use gateway_common::verdict::Reason;
+use gateway_common::verdict::{Fate, Reason};
 
 use super::frames::{self, ACK, RST, SYN};
 use super::world::{self, Port};
@@ -20,6 +21,8 @@ pub struct Scenario {
     pub client_at: u32,
     /// What opens each flow before the clock runs.
     pub opened_by: Option<Vec<u8>>,
+    /// Whether flows are remembered at all.
+    pub flow_table: FlowTable,
     /// Why the program does what it does.
     pub reason: Reason,
     /// How packets get to other nodes.
@@ -28,6 +31,28 @@ pub struct Scenario {
     pub outer_bytes: [u32; 2],
     /// Of so many packets one is traced; `None`: nobody traces.
     pub traced_one_of: Option<u32>,
+}
+
+/// Whether flows are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowTable {
+    /// As many as by default.
+    Default,
+    /// None: each packet goes by its slot.
+    None,
+}
+
+impl Scenario {
+    /// The program that is timed: what leaves a frame as it is needs nobody who undoes it, so that there it is the one that
+    /// is attached.
+    pub fn program(&self) -> &'static str {
+        let leaves_the_frame = self.flows == 1 && self.outer_bytes == [0, 0];
+        if leaves_the_frame && self.reason.fate() != Fate::Transmit {
+            abi::PROGRAM
+        } else {
+            abi::BENCH_PROGRAM
+        }
+    }
 }
 
 /// A flow, ten thousand, a million.
@@ -75,6 +100,7 @@ fn steered(format: EncapsulationCode) -> Vec<Scenario> {
         flows,
         client_at: frames::client_at(family),
         opened_by: opened_by.map(|packet| frames::frame(&packet)),
+        flow_table: FlowTable::Default,
         reason,
         format,
         outer_bytes: [outer_bytes(family, format), 0],
@@ -94,6 +120,10 @@ fn steered(format: EncapsulationCode) -> Vec<Scenario> {
         traced_one_of: Some(one_of),
         ..of(name, Family::V4, ONE, &ack, opens(&syn), known)
     };
+    let without_table = |name, flows| Scenario {
+        flow_table: FlowTable::None,
+        ..of(name, Family::V4, flows, &ack, None, owner)
+    };
     vec![
         of("tcp-v4-lru-hit", Family::V4, ONE, &ack, opens(&syn), known),
         of("tcp-v4-lru-hit-10k", Family::V4, MANY, &ack, opens(&syn), known),
@@ -107,6 +137,8 @@ fn steered(format: EncapsulationCode) -> Vec<Scenario> {
         ),
         of("tcp-v4-ch", Family::V4, ONE, &ack, None, owner),
         of("tcp-v4-ch-diverse", Family::V4, MILLION, &ack, None, owner),
+        without_table("tcp-v4-no-table", ONE),
+        without_table("tcp-v4-no-table-diverse", MILLION),
         of("tcp-v4-syn", Family::V4, ONE, &syn, None, owner),
         of("tcp-v4-lru-warmup", Family::V4, MILLION, &syn, None, owner),
         of("tcp-v4-rst-miss", Family::V4, ONE, &rst, None, owner),
@@ -152,6 +184,7 @@ fn elsewhere() -> Vec<Scenario> {
         flows: ONE,
         client_at: 0,
         opened_by: None,
+        flow_table: FlowTable::Default,
         reason,
         format: EncapsulationCode::GUE,
         outer_bytes: [0, 0],

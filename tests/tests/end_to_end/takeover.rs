@@ -130,9 +130,8 @@ fn loaded() -> Ebpf {
     let mut object = EbpfLoader::new()
         .load(object::bytes().expect("the kernel object"))
         .expect("an object that loads");
-    steering(&mut object)
-        .load()
-        .expect("a program that the verifier takes");
+    loader::load_programs(&mut object).expect("programs that the verifier takes");
+    loader::join_chain(&mut object).expect("a chain");
     object
 }
 

@@ -27,14 +27,14 @@ pub struct Dataplane {
     #[schemars(length(min = 1, max = limits::INTERFACES_MAX), extend("examples" = [["eth0"]]))]
     pub cluster_interfaces: Option<Vec<String>>,
     /// Connections that the kernel remembers on this node, as many of IPv4 as of IPv6, at 48 bytes each. Near that many
-    /// some are forgotten, and steered by table.
+    /// some are forgotten, and steered by table; with 0 all are.
     #[schemars(
         range(min = limits::FLOW_TABLE_ENTRIES_MIN, max = limits::FLOW_TABLE_ENTRIES_MAX),
         extend("default" = limits::FLOW_TABLE_ENTRIES)
     )]
     pub flow_table_entries: Option<u32>,
     /// UDP flows that the kernel remembers on this node, as many of IPv4 as of IPv6, at 48 bytes each. Near that many some
-    /// are forgotten, and steered by table.
+    /// are forgotten, and steered by table; with 0 all are.
     #[schemars(
         range(min = limits::FLOW_TABLE_ENTRIES_MIN, max = limits::FLOW_TABLE_ENTRIES_MAX),
         extend("default" = limits::UDP_FLOW_TABLE_ENTRIES)

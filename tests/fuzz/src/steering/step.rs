@@ -1,14 +1,17 @@
 //! One frame at one node: decided, done, and checked against what the bytes say.
 
+use std::collections::HashMap;
+
 use gateway_common::encap::HOPS_MAX;
-use gateway_common::forward::{Notes, apply, decide};
+use gateway_common::flow::{FlowEntry, FlowKey};
+use gateway_common::forward::{Notes, apply, decide, short};
 use gateway_common::node::EncapsulationCode;
-use gateway_common::verdict::{Action, Fate, Reason};
+use gateway_common::verdict::{Action, Fate, Reason, Verdict};
 
 use super::frame::StrictFrame;
 use super::naive::{self, Link, Outer, Packet, word};
 use super::packets::{pseudo, sum};
-use super::world::{World, cookie, mac, v4, v6, vip_v4, vip_v6};
+use super::world::{NodeTables, World, cookie, mac, v4, v6, vip_v4, vip_v6};
 
 /// Headroom that is enough for whatever is put before a packet.
 pub const HEADROOM: usize = 64;
@@ -29,12 +32,16 @@ pub enum Outcome {
 /// Gives a frame to node `at`. `notes` may hold what was noted of another: the kernel does not clear them.
 pub fn step(world: &World, at: u8, before: &[u8], headroom: usize, notes: &mut Notes) -> Outcome {
     let tables = &world.nodes[usize::from(at) - 1];
+    let short = Short::take(tables, before, headroom);
     let mut frame = StrictFrame::new(before.to_vec(), headroom);
     let mut verdict = decide(&frame, tables, notes);
     let decided = verdict.reason;
     let fate = apply(&mut frame, &mut verdict, notes);
     assert_eq!(fate, verdict.reason.fate(), "{}", verdict.reason.name());
     let after = frame.bytes();
+    if let Some(short) = short {
+        short.came_to_the_same_end(tables, verdict, fate, after);
+    }
     if verdict.reason != decided {
         assert_eq!(verdict.reason, Reason::NoHeadroom);
         let quotes_too_much = matches!(verdict.action, Action::AnswerTooBig) && before.len() < 22 + 176;
@@ -82,6 +89,43 @@ pub fn step(world: &World, at: u8, before: &[u8], headroom: usize, notes: &mut N
             Outcome::Answered(after.to_vec())
         }
         (action, fate) => panic!("{action:?} makes {fate:?}"),
+    }
+}
+
+/// What the short way did to a frame, and to what is remembered.
+struct Short {
+    verdict: Verdict,
+    fate: Fate,
+    bytes: Vec<u8>,
+    flows: HashMap<FlowKey, FlowEntry>,
+}
+
+impl Short {
+    /// Has it do that, and puts the tables back; `None`, if it leaves the frame to the long way.
+    fn take(tables: &NodeTables, before: &[u8], headroom: usize) -> Option<Self> {
+        let flows = tables.memory.flows.borrow().clone();
+        let mut frame = StrictFrame::new(before.to_vec(), headroom);
+        let mut verdict = Verdict::early(Reason::NotAVip);
+        let fate = short(&mut frame, tables, &mut verdict);
+        let flows = tables.memory.flows.replace(flows);
+        if fate.is_none() {
+            assert_eq!(frame.bytes(), before, "left as it came");
+            assert_eq!(flows, *tables.memory.flows.borrow(), "nothing is remembered");
+        }
+        Some(Self {
+            verdict,
+            fate: fate?,
+            bytes: frame.bytes().to_vec(),
+            flows,
+        })
+    }
+
+    fn came_to_the_same_end(&self, tables: &NodeTables, verdict: Verdict, fate: Fate, after: &[u8]) {
+        let reason = verdict.reason.name();
+        assert_eq!(self.verdict, verdict, "{reason}");
+        assert_eq!(self.fate, fate, "{reason}");
+        assert_eq!(self.bytes, after, "{reason}");
+        assert_eq!(self.flows, *tables.memory.flows.borrow(), "{reason}");
     }
 }
 

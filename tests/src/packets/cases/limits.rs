@@ -80,6 +80,18 @@ fn limits(version: Version) -> Vec<Case> {
         .notes(&udp(version, FRESH_PORT, mine), ME.0)
         .after(Spent::SourceConnections),
         drop("VIP's connections used up: a SYN", &syn, Reason::VipLimit).after(Spent::VipConnections),
+        drop(
+            "source's connections used up: another node's SYN",
+            &remote,
+            Reason::SourceLimit,
+        )
+        .after(Spent::SourceConnections),
+        drop(
+            "VIP's connections used up: another node's SYN",
+            &remote,
+            Reason::VipLimit,
+        )
+        .after(Spent::VipConnections),
         pass(
             "VIP's connections used up: another VIP",
             &elsewhere,

@@ -105,6 +105,23 @@ fn impossible(version: Version) -> Vec<Case> {
     }
     let land = Packet::tcp((version.vip(), mine), (version.vip(), mine), SYN);
     cases.push(drop("sender is the VIP itself".to_owned(), &land, Reason::Land));
+    let second = Situation::Second.port();
+    let nobody = from(senders.first().unwrap_or(&"")).source;
+    for (name, sender, reason) in [
+        (
+            "sender is the VIP itself, whose slot is another node's",
+            version.vip(),
+            Reason::Land,
+        ),
+        (
+            "sender is no machine's, and its slot another node's",
+            nobody,
+            Reason::BadSource,
+        ),
+    ] {
+        let packet = Packet::tcp((sender, mine), (version.vip(), second), SYN);
+        cases.push(drop(name.to_owned(), &packet, reason));
+    }
     let datagram = Packet::udp((version.vip(), 5), (version.vip(), mine));
     cases.push(drop(
         "datagram of the VIP to itself".to_owned(),

@@ -13,8 +13,8 @@ const OVER_FLOOR: [(&str, f64); 7] = [
     ("tcp-v4-lru-diverse", 165.0),
     ("tcp-v6-lru-hit", 55.0),
     ("tcp-v4-syn", 90.0),
-    ("tcp-v4-ch", 45.0),
-    ("tcp-v4-ch-diverse", 75.0),
+    ("tcp-v4-no-table", 45.0),
+    ("tcp-v4-no-table-diverse", 75.0),
 ];
 
 /// Nanoseconds over the empty program, at most, of a packet that is for no VIP.
