@@ -6,6 +6,8 @@ use crate::fragment::{FragmentEntry, FragmentKey};
 use crate::maglev::{SLOTS, Slot};
 use crate::node::{NodeEntry, NodeId, Settings};
 use crate::protection::{Protection, SourceSet, VipBuckets};
+use crate::trace::{PacketEvent, Trace, TraceCount, Traces};
+use crate::verdict::REASONS;
 use crate::vip::table::VipCell;
 use crate::vip::{Address, VipEntry, VipKey};
 
@@ -18,6 +20,7 @@ pub const ABI_VERSION: u32 = 5;
 pub fn layout_since(map: &str) -> u32 {
     match map {
         FLOWS | FLOWS_V6 | UDP_FLOWS | UDP_FLOWS_V6 => 4,
+        VIP_COUNTS => 5,
         _ => 2,
     }
 }
@@ -82,7 +85,7 @@ pub const CLUSTER_INTERFACES: &str = "CLUSTER_INTERFACES";
 pub const EXITS: &str = "EXITS";
 /// Per-CPU array of [`Count`]s by reason.
 pub const REASON_COUNTS: &str = "REASON_COUNTS";
-/// Per-CPU array of [`Count`]s by VIP.
+/// Per-CPU array of [`Count`]s by VIP and reason: where each lies says [`vip_count`].
 pub const VIP_COUNTS: &str = "VIP_COUNTS";
 /// Per-CPU array of [`Count`]s by the node that packets were sent to.
 pub const NODE_COUNTS: &str = "NODE_COUNTS";
@@ -101,6 +104,20 @@ pub const VIP_BUCKETS: &str = "VIP_BUCKETS";
 pub const NOTED_COUNTS: &str = "NOTED_COUNTS";
 /// Array of programs: an operator's own before ours, ours, and an operator's own after it.
 pub const CHAIN: &str = "CHAIN";
+
+/// Memory-mapped array of one [`Traces`]: which packets are told of. Not pinned, as nothing of traces is: they are of one
+/// life of user space, and end by themselves after it.
+pub const TRACES: &str = "TRACES";
+/// Per-CPU array of one [`TraceCounts`].
+pub const TRACE_COUNTS: &str = "TRACE_COUNTS";
+/// Ring buffer of [`PacketEvent`]s.
+pub const TRACE_EVENTS: &str = "TRACE_EVENTS";
+
+/// Bytes of [`TRACE_EVENTS`], a power of two: 2,788 events.
+pub const TRACE_EVENTS_BYTES: u32 = 1 << 20;
+
+/// What one CPU counts of each trace.
+pub type TraceCounts = [TraceCount; crate::trace::TRACES_MAX];
 
 /// Where [`CHAIN`] has a program that sees each frame first, if any.
 pub const BEFORE: u32 = 0;
@@ -163,6 +180,15 @@ pub const INTERFACES_MAX: u32 = 64;
 
 /// Prefixes of [`DENIED`], and of [`ALLOWED`], unless the loader says another number. Memory is taken for those there are.
 pub const PREFIXES_DEFAULT: u32 = 1_000_000;
+
+/// Entries of [`VIP_COUNTS`]: VIPs are numbered from 1.
+pub const VIP_COUNTS_MAX: u32 = (VIPS_MAX + 1) * REASONS;
+
+/// Where [`VIP_COUNTS`] counts a reason of a VIP, each by its number.
+#[inline(always)]
+pub const fn vip_count(vip: u32, reason: u32) -> u32 {
+    vip * REASONS + reason
+}
 
 /// Where [`HALVES`] says which half of the settings is live.
 pub const SETTINGS_HALF: u32 = 0;
@@ -304,13 +330,17 @@ const _: () = assert!(size_of::<Bench>() == 108);
 const _: () = assert!(size_of::<Protection>() == 88);
 const _: () = assert!(size_of::<SourceSet>() == 128);
 const _: () = assert!(size_of::<VipBuckets>() == 32);
+const _: () = assert!(size_of::<Trace>() == 72);
+const _: () = assert!(size_of::<Traces>() == 296);
+const _: () = assert!(size_of::<TraceCount>() == 32);
+const _: () = assert!(size_of::<PacketEvent>() == 368);
 
 /// Lets aya copy these types to and from maps.
 #[cfg(feature = "aya")]
 mod pod {
     use super::{
-        Address, Bench, Budget, Count, FragmentEntry, FragmentKey, NodeEntry, Protection, Settings, Slot,
-        VipCell,
+        Address, Bench, Budget, Count, FragmentEntry, FragmentKey, NodeEntry, PacketEvent, Protection,
+        Settings, Slot, Trace, TraceCount, Traces, VipCell,
     };
 
     macro_rules! pod {
@@ -330,9 +360,13 @@ mod pod {
         FragmentEntry,
         FragmentKey,
         NodeEntry,
+        PacketEvent,
         Protection,
         Settings,
         Slot,
+        Trace,
+        TraceCount,
+        Traces,
         VipCell
     );
 }
@@ -340,6 +374,12 @@ mod pod {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons_of_vips_are_counted_apart() {
+        assert_eq!(vip_count(1, 0), vip_count(0, REASONS - 1) + 1);
+        assert_eq!(vip_count(VIPS_MAX, REASONS - 1), VIP_COUNTS_MAX - 1);
+    }
 
     #[test]
     fn budget_allows_a_burst_and_then_the_rate() {

@@ -12,6 +12,7 @@ mod filter;
 mod remembered;
 mod send;
 mod short;
+mod traced;
 
 use core::sync::atomic::{Ordering, compiler_fence};
 

@@ -28,6 +28,7 @@ pub mod prefix;
 pub mod protection;
 pub mod quic;
 pub mod tables;
+pub mod trace;
 pub mod verdict;
 pub mod vip;
 pub mod word;

@@ -149,6 +149,17 @@ pub enum Matter {
     LaterFragment,
 }
 
+impl Matter {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 5] = [
+        Self::Segment,
+        Self::Datagram,
+        Self::Error,
+        Self::Echo,
+        Self::LaterFragment,
+    ];
+}
+
 /// Reads Ethernet and up to two VLAN tags.
 ///
 /// # Errors

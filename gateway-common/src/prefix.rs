@@ -50,6 +50,12 @@ impl Prefix {
         self.bits
     }
 
+    /// The bits of an [`Address`] that count, and what they are, each as its halves.
+    pub fn halves(&self) -> ([u64; 2], [u64; 2]) {
+        let mask = Address::from(Ipv6Addr::from_bits(mask(self.bits)));
+        (mask.halves(), self.address().halves())
+    }
+
     /// Whether it is one of IPv4.
     pub fn is_ipv4(&self) -> bool {
         self.bits >= IPV4_BITS_BEFORE && self.address().is_ipv4()

@@ -21,6 +21,30 @@ pub enum Action {
     AnswerTooBig,
 }
 
+impl Action {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 6] = [
+        Self::Pass,
+        Self::Drop,
+        Self::Decapsulate,
+        Self::Send,
+        Self::AnswerEcho,
+        Self::AnswerTooBig,
+    ];
+
+    /// Its name in traces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Drop => "drop",
+            Self::Decapsulate => "decapsulate",
+            Self::Send => "send",
+            Self::AnswerEcho => "answer-echo",
+            Self::AnswerTooBig => "answer-too-big",
+        }
+    }
+}
+
 /// What the kernel does with the frame once the action is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -224,6 +248,13 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn actions_stand_in_the_order_of_their_numbers() {
+        for (index, action) in Action::ALL.iter().enumerate() {
+            assert_eq!(*action as usize, index, "{}", action.name());
+        }
+    }
 
     #[test]
     fn each_reason_has_its_own_name_and_counter() {

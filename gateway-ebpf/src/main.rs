@@ -20,6 +20,8 @@ mod sets;
 #[cfg(target_arch = "bpf")]
 mod sockets;
 #[cfg(target_arch = "bpf")]
+mod trace;
+#[cfg(target_arch = "bpf")]
 mod words;
 
 #[cfg(not(target_arch = "bpf"))]

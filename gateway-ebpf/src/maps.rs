@@ -92,7 +92,7 @@ static EXITS: DevMapHash = DevMapHash::with_max_entries(INTERFACES_MAX, 0);
 static REASON_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(REASONS, 0);
 
 #[map]
-static VIP_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(VIPS_MAX + 1, 0);
+static VIP_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(abi::VIP_COUNTS_MAX, 0);
 
 #[map]
 static NODE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(NODES_MAX + 1, 0);
@@ -395,12 +395,14 @@ pub fn exit(fate: Fate, interface: u32, verdict: &mut Verdict) -> Fate {
     fate
 }
 
-/// Counts a verdict by reason, VIP and node.
+/// Counts a verdict by reason, by VIP and reason, and by the node that the packet goes to.
 #[inline(always)]
 pub fn count(verdict: &Verdict, bytes: u64) {
-    add(&REASON_COUNTS, verdict.reason as u32, bytes);
+    let reason = verdict.reason as u32;
+    add(&REASON_COUNTS, reason, bytes);
     if verdict.vip.0 != 0 {
-        add(&VIP_COUNTS, u32::from(verdict.vip.0), bytes);
+        let at = abi::vip_count(u32::from(verdict.vip.0), reason);
+        add(&VIP_COUNTS, at, bytes);
     }
     if !verdict.node.is_nobody() {
         add(&NODE_COUNTS, u32::from(verdict.node.0), bytes);

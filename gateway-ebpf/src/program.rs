@@ -13,7 +13,7 @@ use gateway_common::{abi, forward};
 
 use crate::frame::XdpFrame;
 use crate::maps::{self, KernelTables};
-use crate::run;
+use crate::{run, trace};
 
 /// What is attached: hands a frame to the program in the first slot of the chain, or steers it.
 #[xdp]
@@ -31,6 +31,7 @@ pub fn gateway(context: XdpContext) -> u32 {
 /// becomes of it, and notes that.
 #[xdp]
 pub fn steer(context: XdpContext) -> u32 {
+    trace::begin(&context);
     let Some(notes) = run::notes() else {
         // The map has this entry on every CPU.
         return xdp_action::XDP_ABORTED;
@@ -52,12 +53,17 @@ pub fn finish(context: XdpContext) -> u32 {
     let bytes = frame.len() as u64;
     let fate = forward::apply(&mut frame, &mut notes.verdict, &notes.decision);
     let fate = maps::exit(fate, notes.decision.hop().interface, &mut notes.verdict);
+    trace::end(notes);
     end(&context, &notes.verdict, bytes, fate)
 }
 
-/// Steers a frame by the short way, and says what the kernel does with it; `None`: nothing was done, the long way has to.
+/// Steers a frame by the short way, and says what the kernel does with it; `None`: nothing was done, the long way has to. So
+/// it has while somebody traces, for it alone notes what can be told.
 #[inline(always)]
 pub fn steer_short(context: &XdpContext) -> Option<u32> {
+    if trace::is_on() {
+        return None;
+    }
     let mut frame = XdpFrame::new(context);
     let bytes = frame.len() as u64;
     let notes = run::notes()?;

@@ -9,6 +9,8 @@ use aya_ebpf::maps::PerCpuArray;
 use gateway_common::forward::Notes;
 use gateway_common::verdict::Verdict;
 
+use crate::trace::TraceNotes;
+
 #[map]
 static NOTES: PerCpuArray<RunNotes> = PerCpuArray::with_max_entries(1, 0);
 
@@ -21,6 +23,8 @@ pub struct RunNotes {
     pub verdict: Verdict,
     /// What is noted while a frame is decided.
     pub decision: Notes,
+    /// What is noted of a frame while somebody traces.
+    pub trace: TraceNotes,
 }
 
 /// Where one run of the program notes what it decides by.

@@ -22,6 +22,7 @@
 //! | `GET /v1/deny` | yes | 200 [`Listed`](deny::Listed), 409 without `[dataplane]` |
 //! | `POST /v1/deny` | yes | 200 [`Changed`](deny::Changed), 400, 409 where one can never be denied; takes a [`Body`](deny::Body) |
 //! | `DELETE /v1/deny/{prefix}` | yes | 200 [`Changed`](deny::Changed), 400, 404, 409 where the file denies it |
+//! | `GET /v1/trace` | yes | 200 [packets](crate::trace::Packet) as they pass, one a line; 400, 404, 409 without `[dataplane]` |
 //! | `POST /v1/reload` | yes | 200 [`Reloaded`](status::Reloaded), 422 where the configuration is refused |
 //!
 //! Errors are `{"error":{"code":"…","message":"…"}}` ([`ErrorAnswer`](status::ErrorAnswer)): 401 `unauthorized`,
@@ -44,6 +45,7 @@ pub mod routes;
 pub mod server;
 pub mod status;
 pub mod token;
+pub mod trace;
 
 use std::pin::Pin;
 
@@ -59,6 +61,7 @@ use status::{Node, NodeState, Status};
 use crate::events::Events;
 use crate::explain::{packet, request};
 use crate::resilience::breaker::Force;
+use crate::trace::Running;
 
 /// An answer that may take a while.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -102,6 +105,8 @@ pub trait Api: Send + Sync {
     ) -> Answer<'_, Result<request::Explained, ApiError>>;
     /// What would become of a client's packet that comes in here, and why; nothing is remembered or counted.
     fn explain_packet(&self, question: packet::Question) -> Answer<'_, Result<packet::Explained, ApiError>>;
+    /// Packets of the data plane as they pass.
+    fn trace(&self, order: crate::trace::Order) -> Answer<'_, Result<Running, ApiError>>;
 }
 
 /// Why the node did not do what it was asked for. The texts go to the client.

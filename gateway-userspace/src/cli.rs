@@ -11,6 +11,7 @@ mod routes;
 mod show;
 mod simulate;
 mod table;
+mod trace;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -88,6 +89,8 @@ enum Command {
     Breaker(breaker::Order),
     /// Show what changed at the endpoints and breakers of the running node, the oldest first.
     Events(events::Order),
+    /// Show packets of the data plane as they pass: verdict, reason, and the way between nodes.
+    Trace(trace::Order),
     /// Say what would become of a request or a packet, and why, step by step; nothing is sent.
     #[command(subcommand, arg_required_else_help = true)]
     Explain(explain::What),
@@ -219,6 +222,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Deny(order) => deny::deny(&order)?,
         Command::Breaker(order) => breaker::breaker(&order)?,
         Command::Events(order) => events::events(&order)?,
+        Command::Trace(order) => trace::trace(&order)?,
         Command::Explain(what) => return explain::explain(&what),
         Command::Simulate(simulation) => simulate::simulate(&simulation)?,
         Command::Schema => print(&format!("{:#}\n", gateway::config::schema()))?,
@@ -267,6 +271,7 @@ mod tests {
                 "deny",
                 "breaker",
                 "events",
+                "trace",
                 "explain",
                 "simulate",
                 "schema",

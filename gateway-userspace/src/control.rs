@@ -20,6 +20,7 @@ pub mod reload;
 pub mod report;
 mod routes;
 pub mod stop;
+mod trace;
 
 pub use controller::{Controller, Ended, Parts};
 pub use handle::Handle;

@@ -29,11 +29,12 @@ pub mod pins;
 pub mod plan;
 pub mod sockets;
 pub mod tables;
+pub mod trace;
 
 pub use dataplane::{DataPlane, Status};
 pub use error::L4Error;
 
 /// Adds the metrics of the kernel program; names begin with `gateway_`.
 pub fn register_metrics(registry: &mut prometheus_client::registry::Registry, dataplane: &DataPlane) {
-    registry.register_collector(Box::new(collect::L4(dataplane.collected())));
+    registry.register_collector(Box::new(collect::L4(dataplane.collected(), dataplane.tracer())));
 }

@@ -33,4 +33,5 @@ pub mod router;
 pub mod simulate;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;
 pub mod view;

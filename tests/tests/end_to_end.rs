@@ -49,5 +49,7 @@ mod support;
 mod tags;
 #[path = "end_to_end/takeover.rs"]
 mod takeover;
+#[path = "end_to_end/traced.rs"]
+mod traced;
 #[path = "end_to_end/traffic.rs"]
 mod traffic;

@@ -21,6 +21,9 @@ use gateway_tests::speed;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+#[path = "packets/traced.rs"]
+mod traced;
+
 fn compare(run: impl Fn(&Case) -> Outcome + Copy) {
     let cases = cases::all();
     assert!(cases.len() >= 250, "only {} cases", cases.len());

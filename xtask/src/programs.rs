@@ -8,7 +8,7 @@ use crate::apt::Apt;
 use crate::steps;
 
 /// Program, its Debian package, and what it is for.
-const PROGRAMS: [(&str, &str, &str); 12] = [
+const PROGRAMS: [(&str, &str, &str); 13] = [
     ("bpftool", "bpftool", "shows what the kernel has loaded"),
     (
         "curl",
@@ -31,6 +31,7 @@ const PROGRAMS: [(&str, &str, &str); 12] = [
     ("pebble", "pebble", "issues certificates by ACME"),
     ("pebble-challtestsrv", "pebble", "tells pebble where names lead"),
     ("python3", "python3", "has another server that must"),
+    ("tcpdump", "tcpdump", "reads the files of `gateway trace --pcap`"),
     ("testssl", "testssl.sh", "looks for faults in the listeners' TLS"),
     ("wrk", "wrk", "asks as fast as it can"),
 ];

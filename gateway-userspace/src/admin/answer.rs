@@ -1,6 +1,7 @@
 //! One request of the admin API and its answer.
 
 mod denied;
+mod streams;
 
 use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, WWW_AUTHENTICATE};
@@ -13,12 +14,12 @@ use tokio::sync::watch;
 use super::breakers;
 use super::deny;
 use super::endpoints::{self, Asked, Refused};
-use super::follow::{self, Body, Wanted};
+use super::follow::{self, Body};
 use super::routes;
 use super::status::{Changed, ErrorAnswer, ErrorBody, Nodes, Ready, Reloaded, Upstreams};
 use super::{Api, ApiError, Token};
 
-/// An answer; its body is whole but for one: events that are followed.
+/// An answer; its body is whole but for two: events that are followed, and packets that are traced.
 pub type Reply = Response<Body>;
 
 /// What can be asked for.
@@ -36,6 +37,7 @@ enum Endpoint {
     Reload,
     ExplainRequest,
     ExplainPacket,
+    Trace,
 }
 
 impl Endpoint {
@@ -45,7 +47,7 @@ impl Endpoint {
 }
 
 /// Every endpoint with its method and path.
-const ENDPOINTS: [(Endpoint, Method, &str); 12] = [
+const ENDPOINTS: [(Endpoint, Method, &str); 13] = [
     (Endpoint::Livez, Method::GET, "/livez"),
     (Endpoint::Readyz, Method::GET, "/readyz"),
     (Endpoint::Metrics, Method::GET, "/metrics"),
@@ -58,6 +60,7 @@ const ENDPOINTS: [(Endpoint, Method, &str); 12] = [
     (Endpoint::Reload, Method::POST, "/v1/reload"),
     (Endpoint::ExplainRequest, Method::POST, "/v1/explain/request"),
     (Endpoint::ExplainPacket, Method::POST, "/v1/explain/packet"),
+    (Endpoint::Trace, Method::GET, "/v1/trace"),
 ];
 
 /// A request that must not go on, with its answer.
@@ -205,7 +208,7 @@ where
         }
         Endpoint::Status => outcome(api.status().await),
         Endpoint::Nodes => outcome(api.nodes().await.map(|nodes| Nodes { nodes })),
-        Endpoint::Events => events(head, api, stopped)?,
+        Endpoint::Events => streams::events(head, api, stopped)?,
         Endpoint::Upstreams => outcome(api.status().await.map(|status| Upstreams {
             upstreams: status.upstreams,
         })),
@@ -214,22 +217,8 @@ where
         Endpoint::Reload => outcome(api.reload().await.map(|snapshot| Reloaded { snapshot })),
         Endpoint::ExplainRequest => outcome(api.explain_request(question(&body)?).await),
         Endpoint::ExplainPacket => outcome(api.explain_packet(question(&body)?).await),
+        Endpoint::Trace => streams::trace(head, api, stopped).await?,
     })
-}
-
-/// What changed, and what changes.
-fn events(head: &Parts, api: &dyn Api, stopped: watch::Receiver<()>) -> Result<Reply, Stopped> {
-    let body = match follow::asked(head.uri.query()).map_err(bad)? {
-        Wanted::Kept => follow::whole(follow::lines(&api.events().kept())),
-        Wanted::Following => {
-            let events = api.events().follow().map_err(|too_many| {
-                let message = format!("No more can follow the events: {too_many}.");
-                Stopped::new(StatusCode::CONFLICT, "conflict", &message)
-            })?;
-            follow::following(events, stopped)
-        }
-    };
-    Ok(with_body(StatusCode::OK, follow::CONTENT_TYPE, body))
 }
 
 /// What endpoints say of themselves.

@@ -212,6 +212,16 @@ mod tests {
     use crate::events::Events;
     use crate::explain::{packet, request};
     use crate::resilience::breaker::{Force, State};
+    use crate::trace;
+
+    /// A trace that counts nothing.
+    struct Nothing;
+
+    impl trace::Counting for Nothing {
+        fn counts(&self) -> trace::Counts {
+            trace::Counts::default()
+        }
+    }
 
     /// A node whose state is one word.
     struct Tiny {
@@ -346,6 +356,22 @@ mod tests {
 
         fn explain_packet(&self, _: packet::Question) -> Answer<'_, Result<packet::Explained, ApiError>> {
             Box::pin(async { Err(ApiError::Conflict("no data plane".to_owned())) })
+        }
+
+        fn trace(&self, order: trace::Order) -> Answer<'_, Result<trace::Running, ApiError>> {
+            let (sender, lines) = tokio::sync::mpsc::channel(4);
+            Box::pin(async move {
+                let Some(vip) = order.wish.vip else {
+                    return Err(ApiError::Conflict("no data plane".to_owned()));
+                };
+                sender
+                    .try_send(format!("{{\"vip\":\"{vip}\"}}\n").into())
+                    .unwrap();
+                Ok(trace::Running {
+                    lines,
+                    counting: Box::new(Nothing),
+                })
+            })
         }
 
         fn denied(&self) -> Answer<'_, Result<deny::Listed, ApiError>> {

@@ -103,6 +103,9 @@ pub struct Dataplane {
     pub vips: Vec<Vip>,
     /// What it decided so far.
     pub verdicts: Vec<VerdictCount>,
+    /// What it sent to other nodes so far.
+    #[serde(default)]
+    pub steered: Vec<Steered>,
 }
 
 /// One interface of `[dataplane]`.
@@ -151,6 +154,15 @@ pub struct Vip {
     /// What may begin there; absent: it is UDP, which has no limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounds: Option<VipBounds>,
+    /// Packets for it that this node has seen.
+    #[serde(default)]
+    pub packets: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub bytes: u64,
+    /// What was decided for them.
+    #[serde(default)]
+    pub verdicts: Vec<VerdictCount>,
 }
 
 /// What may begin at a VIP, by its own bounds or those of all.
@@ -160,6 +172,17 @@ pub struct VipBounds {
     pub source: Bounds,
     /// By all together.
     pub vip: Bounds,
+}
+
+/// What was sent to another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Steered {
+    /// Its name.
+    pub node: String,
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes as they came, before anything was put around them.
+    pub bytes: u64,
 }
 
 /// Packets of one verdict and reason.
@@ -294,6 +317,9 @@ pub fn vips(snapshot: &Snapshot) -> Vec<Vip> {
             source: vip.protection.source.unwrap_or(snapshot.protection.source),
             vip: vip.protection.vip.unwrap_or(snapshot.protection.vip),
         }),
+        packets: 0,
+        bytes: 0,
+        verdicts: Vec::new(),
     };
     snapshot.vips.iter().map(one).collect()
 }

@@ -148,6 +148,19 @@ impl Client {
         path: &str,
         each: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
+        self.lines_until(path, each, std::future::pending())
+    }
+
+    /// The same, and until `stop` is ready, which is looked at within the client's runtime.
+    ///
+    /// # Errors
+    /// As of [`Client::lines`].
+    pub fn lines_until(
+        &self,
+        path: &str,
+        each: &mut dyn FnMut(&str) -> ControlFlow<()>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let read = async {
             // The head in time; lines come when something happens.
@@ -177,7 +190,12 @@ impl Client {
             }
             Ok(())
         };
-        runtime.map_err(ClientError::Runtime)?.block_on(read)
+        runtime.map_err(ClientError::Runtime)?.block_on(async {
+            tokio::select! {
+                () = stop => Ok(()),
+                read = read => read,
+            }
+        })
     }
 
     async fn exchange(

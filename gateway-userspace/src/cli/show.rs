@@ -144,6 +144,8 @@ fn status_text(status: &Status, style: Style) -> String {
             "protocol",
             "steering",
             "new connections",
+            "packets",
+            "bytes",
         ]);
         for vip in &dataplane.vips {
             let ports: Vec<String> = vip.ports.iter().map(u16::to_string).collect();
@@ -155,6 +157,8 @@ fn status_text(status: &Status, style: Style) -> String {
                 protocol.into(),
                 steering.into(),
                 vip.bounds.as_ref().map_or_else(String::new, bounds_text).into(),
+                vip.packets.into(),
+                vip.bytes.into(),
             ]);
         }
         let mut verdicts = Table::new(&["verdict", "reason", "packets", "bytes"]);
@@ -167,6 +171,13 @@ fn status_text(status: &Status, style: Style) -> String {
             ]);
         }
         text.push_str(&format!("\n{}\n{}", vips.text(style), verdicts.text(style)));
+        if !dataplane.steered.is_empty() {
+            let mut steered = Table::new(&["sent to", "packets", "bytes"]);
+            for count in &dataplane.steered {
+                steered.row([(&count.node).into(), count.packets.into(), count.bytes.into()]);
+            }
+            text.push_str(&format!("\n{}", steered.text(style)));
+        }
     }
     let mut listeners = Table::new(&["listener", "address", "routes"]);
     for listener in &status.listeners {
@@ -272,14 +283,15 @@ mod tests {
     use gateway::admin::deny;
     use gateway::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
     use gateway::admin::status::{
-        AcmeCertificate, AcmeOrder, AttachedMode, CheckStatus, Endpoint, EndpointReadiness, Listener, Node,
-        RefusedReload, UnderWay, Upstream, VerdictCount,
+        AcmeCertificate, AcmeOrder, AttachedMode, CheckStatus, Dataplane, Endpoint, EndpointReadiness,
+        Interface, Listener, Node, RefusedReload, Steered, UnderWay, Upstream, VerdictCount, Vip,
     };
     use gateway::admin::{Answer, Api, ApiError, Token, bind, serve};
-    use gateway::config::snapshot::{AdminListen, Kind};
+    use gateway::config::snapshot::{AdminListen, Kind, Steering, Transport};
     use gateway::events::Events;
     use gateway::explain::{packet, request};
     use gateway::resilience::breaker::{Force, State};
+    use gateway::trace;
     use tokio::sync::oneshot;
 
     use super::super::client::ClientError;
@@ -317,12 +329,27 @@ mod tests {
                     mtu: Some(1_500),
                     why: "the program is on it".to_owned(),
                 }],
-                vips: Vec::new(),
+                vips: vec![Vip {
+                    name: "public".to_owned(),
+                    address: "203.0.113.10".parse().unwrap(),
+                    ports: vec![80],
+                    protocol: Transport::Tcp,
+                    steering: Steering::FlowHash,
+                    bounds: None,
+                    packets: 7,
+                    bytes: 420,
+                    verdicts: Vec::new(),
+                }],
                 verdicts: vec![VerdictCount {
                     reason: "owner".to_owned(),
                     action: "tx".to_owned(),
                     packets: 2,
                     bytes: 120,
+                }],
+                steered: vec![Steered {
+                    node: "gw-2".to_owned(),
+                    packets: 5,
+                    bytes: 300,
                 }],
             }),
             connections,
@@ -465,6 +492,10 @@ mod tests {
 
         fn explain_packet(&self, _: packet::Question) -> Answer<'_, Result<packet::Explained, ApiError>> {
             Box::pin(async { Err(ApiError::Conflict("This node steers nothing.".to_owned())) })
+        }
+
+        fn trace(&self, _: trace::Order) -> Answer<'_, Result<trace::Running, ApiError>> {
+            Box::pin(async { Err(ApiError::Conflict("no data plane".to_owned())) })
         }
 
         fn denied(&self) -> Answer<'_, Result<deny::Listed, ApiError>> {
@@ -635,7 +666,9 @@ mod tests {
             "view       4: gw-1 (weight 0)\n",
             "dataplane  eth0 native (program 7)\n",
             "configuration refused at 1970-01-01T00:00:00Z; the one before stays in force\ng.toml:1: odd; mend it\n",
+            "public  203.0.113.10  80     tcp       flow-hash  7        420\n",
             "tx       owner   2        120\n",
+            "gw-2     5        300\n",
             "a.example, www.a.example  none yet     1970-01-01T00:05:00Z  failed at 1970-01-01T00:00:00Z: too many\n",
             "users     10.0.1.1:80  failing    1       0       5         1         ejected, breaker half-open\n",
             "users     10.0.1.1:80  liveness  failing  1m 1s  answered 500\n",

@@ -82,6 +82,7 @@ pub fn compile(settings: &Settings, registry: &Registry, answers: &Answers, numb
         admin: settings.admin.clone(),
         dataplane: settings.dataplane.clone(),
         protection: Arc::clone(&settings.protection),
+        trace: settings.trace.clone(),
         cluster: settings.cluster.clone(),
         vips: settings.vips.clone(),
         listeners,

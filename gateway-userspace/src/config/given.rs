@@ -19,6 +19,7 @@ mod retry;
 mod sticky;
 mod subsets;
 mod tls;
+mod trace;
 mod upstream;
 mod values;
 
@@ -48,6 +49,7 @@ pub use retry::{Fallback, Retry};
 pub use sticky::Sticky;
 pub use subsets::{Subset, SubsetBy};
 pub use tls::{Certificate, ListenerTls, Tls, UpstreamTls};
+pub use trace::Trace;
 pub use upstream::{Endpoint, ProxyHeader, RetryBudget, Upstream};
 pub use values::{Network, Place, Time, TimeOrNone, time_text};
 
@@ -64,6 +66,8 @@ pub struct Given {
     pub dataplane: Option<Dataplane>,
     /// Who may not send to VIPs, and how many connections may begin. Bounds hold without this table, too.
     pub protection: Option<Protection>,
+    /// Packets that are sampled into the log all the time. Without this table none is.
+    pub trace: Option<Trace>,
     /// The other nodes. Without this table the node stands alone.
     pub cluster: Option<Cluster>,
     /// Who is asked for the addresses of host names. Without this table the system's configuration holds

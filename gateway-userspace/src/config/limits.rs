@@ -7,6 +7,7 @@ mod filters;
 mod protection;
 mod routing;
 mod tls;
+mod trace;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub use filters::*;
 pub use protection::*;
 pub use routing::*;
 pub use tls::*;
+pub use trace::*;
 
 /// Largest configuration file read, in bytes: some 10,000 routes, and small enough to parse in a blink.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;

@@ -31,6 +31,7 @@ use crate::resilience::channel;
 use crate::resilience::limits::Limits;
 use crate::router::{Conditions, HostPattern, PathPattern};
 use crate::tls::{self, Security};
+use crate::trace::Wish;
 
 pub use super::given::Place;
 
@@ -49,6 +50,8 @@ pub struct Settings {
     pub dataplane: Option<Dataplane>,
     /// `[protection]`, with the content of its files.
     pub protection: Arc<Protection>,
+    /// `[trace]`: packets that are sampled; `None`: none.
+    pub trace: Option<Wish>,
     /// `[cluster]`, with the key's content.
     pub cluster: Option<Cluster>,
     /// `dns.servers`; empty: the system's configuration.

@@ -36,6 +36,7 @@ use crate::resilience::channel;
 use crate::resilience::limits::Limits;
 use crate::router::Router;
 use crate::tls::{ClientTls, Security, ServerTls};
+use crate::trace::Wish;
 
 pub use balancing::{Balancer, Balancing, HashAlgorithm, HashBy};
 pub use fault::{Faults, Odds};
@@ -67,6 +68,8 @@ pub struct Snapshot {
     pub dataplane: Option<Dataplane>,
     /// What the data plane keeps from VIPs.
     pub protection: Arc<Protection>,
+    /// Packets that are sampled into the log; `None`: none.
+    pub trace: Option<Wish>,
     /// Other nodes; `None`: a single node.
     pub cluster: Option<Cluster>,
     /// Addresses that clients connect to.

@@ -29,6 +29,7 @@ mod split;
 mod sticky;
 mod subsets;
 mod tls;
+mod trace;
 mod upstreams;
 
 pub use added::added;
@@ -53,6 +54,7 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
     let admin = node::admin(given, surroundings, problems);
     let dataplane = dataplane::dataplane(given, problems);
     let protection = Arc::new(protection::protection(given, problems));
+    let trace = trace::trace(given, problems);
     let vips = dataplane::vips(given, problems);
     let dns_servers = node::dns_servers(given, problems);
     let cluster = cluster::cluster(given, problems);
@@ -88,6 +90,7 @@ pub fn validate(given: &Given, surroundings: &Surroundings, problems: &mut Probl
         admin,
         dataplane,
         protection,
+        trace,
         cluster,
         dns_servers,
         ticket_keys,

@@ -38,6 +38,8 @@ pub struct InForce {
     pub(super) view: Arc<View>,
     /// The kernel's maps; `None`: the node steers nothing.
     pub(super) maps: Option<Arc<l4::explain::Reader>>,
+    /// By what packets are told of; `None`: the node steers nothing.
+    pub(super) tracer: Option<Arc<l4::trace::Tracer>>,
 }
 
 impl Controller {
@@ -48,6 +50,7 @@ impl Controller {
             snapshot: self.snapshot(),
             view: self.view(),
             maps: self.parts.dataplane.as_ref().map(l4::DataPlane::reader),
+            tracer: self.parts.dataplane.as_ref().map(l4::DataPlane::tracer),
         }
     }
 }
@@ -58,11 +61,7 @@ impl Controller {
 /// There is no data plane, its maps cannot be read, or there can be no such packet.
 pub(super) fn packet(in_force: &InForce, question: &packet::Question) -> Result<packet::Explained, ApiError> {
     question.check().map_err(invalid)?;
-    let missing = || {
-        let text = "This node steers nothing: [dataplane] is missing in its configuration.";
-        ApiError::Conflict(text.to_owned())
-    };
-    let maps = in_force.maps.as_ref().ok_or_else(missing)?;
+    let maps = in_force.maps.as_ref().ok_or_else(no_dataplane)?;
     let decided = maps
         .explain(question, &in_force.snapshot)
         .map_err(|error| ApiError::Failed(format!("{:#}", anyhow::Error::from(error))))?;
@@ -72,6 +71,11 @@ pub(super) fn packet(in_force: &InForce, question: &packet::Question) -> Result<
         places: &places(&in_force.settings)?,
     };
     Ok(l4::explain::tell(question, &decided, around))
+}
+
+pub(super) fn no_dataplane() -> ApiError {
+    let text = "This node steers nothing: [dataplane] is missing in its configuration.";
+    ApiError::Conflict(text.to_owned())
 }
 
 fn places(settings: &Settings) -> Result<Places, ApiError> {
@@ -119,6 +123,7 @@ mod tests {
             snapshot,
             view: Arc::default(),
             maps: None,
+            tracer: None,
         };
         let told = request(&in_force, &question).unwrap();
         assert_eq!((told.snapshot, told.verdict.status), (Some(7), Some(204)));

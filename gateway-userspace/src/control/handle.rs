@@ -19,6 +19,7 @@ use crate::admin::{Answer, Api, ApiError};
 use crate::events::Events;
 use crate::explain::{packet, request};
 use crate::resilience::breaker::Force;
+use crate::trace;
 
 /// What the admin API holds of the running node.
 #[derive(Debug)]
@@ -118,6 +119,10 @@ impl Api for Handle {
 
     fn explain_packet(&self, question: packet::Question) -> Answer<'_, Result<packet::Explained, ApiError>> {
         Box::pin(self.explain(move |in_force| explain::packet(in_force, &question)))
+    }
+
+    fn trace(&self, order: trace::Order) -> Answer<'_, Result<trace::Running, ApiError>> {
+        Box::pin(self.explain(move |in_force| super::trace::start(in_force, order)))
     }
 
     fn denied(&self) -> Answer<'_, Result<deny::Listed, ApiError>> {

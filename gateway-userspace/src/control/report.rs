@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::controller::Controller;
 use crate::admin::status::{
-    AttachedMode, Dataplane, Interface, Member, Node, NodeState, Status, VerdictCount, acme, listeners,
-    upstreams, vips,
+    AttachedMode, Dataplane, Interface, Member, Node, NodeState, Status, Steered, VerdictCount, acme,
+    listeners, upstreams, vips,
 };
 use crate::cluster::{NodeStatus, State};
 use crate::l4;
@@ -82,7 +82,18 @@ impl Controller {
     }
 }
 
-fn described(status: l4::Status, vips: Vec<crate::admin::status::Vip>) -> Dataplane {
+fn described(status: l4::Status, mut vips: Vec<crate::admin::status::Vip>) -> Dataplane {
+    for vip in &mut vips {
+        let counts = status.vips.get(&vip.name).into_iter().flatten();
+        vip.verdicts = counts.map(verdict).collect();
+        vip.packets = vip.verdicts.iter().map(|count| count.packets).sum();
+        vip.bytes = vip.verdicts.iter().map(|count| count.bytes).sum();
+    }
+    let steered = status.steered.into_iter().map(|(node, counted)| Steered {
+        node,
+        packets: counted.packets,
+        bytes: counted.bytes,
+    });
     let interface = |at: l4::dataplane::Attachment| {
         let mode = at.state.mode().map(|mode| match mode {
             l4::interfaces::Mode::Generic => AttachedMode::Generic,
@@ -100,16 +111,20 @@ fn described(status: l4::Status, vips: Vec<crate::admin::status::Vip>) -> Datapl
             why: at.state.why(),
         }
     };
-    let verdict = |count: &l4::counters::ReasonCount| VerdictCount {
-        reason: count.reason.to_owned(),
-        action: count.action.to_owned(),
-        packets: count.packets,
-        bytes: count.bytes,
-    };
     Dataplane {
         interfaces: status.interfaces.into_iter().map(interface).collect(),
         vips,
         verdicts: status.verdicts.iter().map(verdict).collect(),
+        steered: steered.collect(),
+    }
+}
+
+fn verdict(count: &l4::counters::ReasonCount) -> VerdictCount {
+    VerdictCount {
+        reason: count.reason.to_owned(),
+        action: count.action.to_owned(),
+        packets: count.packets,
+        bytes: count.bytes,
     }
 }
 

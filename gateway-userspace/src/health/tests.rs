@@ -43,6 +43,7 @@ fn snapshot(registry: &Registry, addresses: &[SocketAddr], health: Health) -> Sn
         },
         dataplane: None,
         protection: Arc::default(),
+        trace: None,
         cluster: None,
         vips: Vec::new(),
         listeners: Vec::new(),

@@ -5,15 +5,17 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gateway_common::abi::Count;
 use gateway_common::tables::Noted;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use super::counters::Counters;
+use super::counters::{Counters, ReasonCount};
 use super::dataplane::{Attachment, State};
 use super::deny::Told;
 use super::interfaces::Mode;
+use super::trace::Tracer;
 
 /// Names of what the kernel counts by number.
 #[derive(Debug, Default)]
@@ -76,7 +78,7 @@ impl Collected {
 
 /// Encodes all of `l4` at each scrape.
 #[derive(Debug)]
-pub struct L4(pub Arc<Collected>);
+pub struct L4(pub Arc<Collected>, pub Arc<Tracer>);
 
 impl Collector for L4 {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -89,6 +91,14 @@ impl Collector for L4 {
                 MetricType::Gauge,
             )?
             .encode_gauge(&i64::try_from(without_table).unwrap_or(i64::MAX))?;
+        encoder
+            .encode_descriptor(
+                "gateway_traces",
+                "Traces of packets that run, that of [trace] among them",
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&i64::try_from(self.1.running()).unwrap_or(i64::MAX))?;
         self.lists(&mut encoder)?;
         self.interfaces(&mut encoder)?;
         // A map that cannot be read has no figures: zero would be a lie.
@@ -120,23 +130,60 @@ impl Collector for L4 {
             )?;
         }
         let names = self.0.names();
-        let mut vips = describe(&mut encoder, "gateway_vip_packets", "Frames for a VIP")?;
-        for (id, name) in &names.vips {
-            let Ok(count) = self.0.counters.vip(*id) else {
-                continue;
-            };
-            add(&mut vips, &[("vip", name.as_str())], count.packets)?;
+        let counters = &self.0.counters;
+        let by_vip = names
+            .vips
+            .iter()
+            .filter_map(|(id, name)| Some((name.clone(), counters.vip(*id).ok()?)));
+        let by_vip: Vec<_> = by_vip.collect();
+        let by_node = names
+            .nodes
+            .iter()
+            .filter_map(|(id, name)| Some((name.clone(), counters.node(*id).ok()?)));
+        let by_node: Vec<_> = by_node.collect();
+        drop(names);
+        let figures: [(_, _, fn(&ReasonCount) -> u64); 2] = [
+            (
+                "gateway_vip_packets",
+                "Frames for a VIP, by what became of them, and why",
+                |count| count.packets,
+            ),
+            (
+                "gateway_vip_packet_bytes",
+                "Bytes of these frames, Ethernet included",
+                |count| count.bytes,
+            ),
+        ];
+        for (name, help, figure) in figures {
+            let mut metric = describe(&mut encoder, name, help)?;
+            for (vip, counts) in &by_vip {
+                for count in counts {
+                    let labels = [
+                        ("vip", vip.as_str()),
+                        ("action", count.action),
+                        ("reason", count.reason),
+                    ];
+                    add(&mut metric, &labels, figure(count))?;
+                }
+            }
         }
-        let mut nodes = describe(
-            &mut encoder,
-            "gateway_steered_packets",
-            "Frames sent to another node",
-        )?;
-        for (id, name) in &names.nodes {
-            let Ok(count) = self.0.counters.node(*id) else {
-                continue;
-            };
-            add(&mut nodes, &[("node", name.as_str())], count.packets)?;
+        let figures: [(_, _, fn(&Count) -> u64); 2] = [
+            (
+                "gateway_steered_packets",
+                "Frames sent to another node",
+                |count| count.packets,
+            ),
+            (
+                "gateway_steered_packet_bytes",
+                "Bytes of these frames as they came, Ethernet included",
+                |count| count.bytes,
+            ),
+        ];
+        for (name, help, figure) in figures {
+            let mut metric = describe(&mut encoder, name, help)?;
+            for (node, count) in &by_node {
+                add(&mut metric, &[("node", node.as_str())], figure(count))?;
+            }
         }
         Ok(())
     }

@@ -56,29 +56,25 @@ impl Counters {
     /// # Errors
     /// The map cannot be read.
     pub fn reasons(&self) -> Result<Vec<ReasonCount>, L4Error> {
-        let count = |reason: &Reason| {
-            let count = sum(&self.reasons, *reason as u32, abi::REASON_COUNTS)?;
-            let action = match reason.fate() {
-                Fate::Pass => "pass",
-                Fate::Drop => "drop",
-                Fate::Transmit | Fate::Redirect => "transmit",
-            };
-            Ok(ReasonCount {
-                reason: reason.name(),
-                action,
-                packets: count.packets,
-                bytes: count.bytes,
-            })
-        };
-        Reason::ALL.iter().map(count).collect()
+        by_reason(|reason| sum(&self.reasons, reason as u32, abi::REASON_COUNTS))
     }
 
-    /// What came for the VIP of that number.
+    /// What came for the VIP of that number, by reason; those that never occurred are left out. A call of the kernel for each
+    /// reason there is.
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn vip(&self, id: u16) -> Result<Count, L4Error> {
-        sum(&self.vips, u32::from(id), abi::VIP_COUNTS)
+    pub fn vip(&self, id: u16) -> Result<Vec<ReasonCount>, L4Error> {
+        let count = |reason| {
+            sum(
+                &self.vips,
+                abi::vip_count(u32::from(id), reason as u32),
+                abi::VIP_COUNTS,
+            )
+        };
+        let mut counts = by_reason(count)?;
+        counts.retain(|count| count.packets > 0);
+        Ok(counts)
     }
 
     /// What was counted beside reasons.
@@ -104,6 +100,25 @@ impl Counters {
     pub fn node(&self, id: u16) -> Result<Count, L4Error> {
         sum(&self.nodes, u32::from(id), abi::NODE_COUNTS)
     }
+}
+
+/// Each reason with what is counted for it.
+fn by_reason(of: impl Fn(Reason) -> Result<Count, L4Error>) -> Result<Vec<ReasonCount>, L4Error> {
+    let count = |reason: &Reason| {
+        let count = of(*reason)?;
+        let action = match reason.fate() {
+            Fate::Pass => "pass",
+            Fate::Drop => "drop",
+            Fate::Transmit | Fate::Redirect => "transmit",
+        };
+        Ok(ReasonCount {
+            reason: reason.name(),
+            action,
+            packets: count.packets,
+            bytes: count.bytes,
+        })
+    };
+    Reason::ALL.iter().map(count).collect()
 }
 
 fn sum(map: &PerCpuArray<MapData, Count>, index: u32, name: &'static str) -> Result<Count, L4Error> {

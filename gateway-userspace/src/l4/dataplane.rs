@@ -21,7 +21,7 @@ use super::loader::Loaded;
 use super::neighbours::Reach;
 use super::owners::{OwnersCache, Successors};
 use super::pins::Pins;
-use super::{L4Error, addresses, neighbours, plan};
+use super::{L4Error, addresses, neighbours, plan, trace};
 use crate::config::snapshot::{Dataplane, Encapsulation, Snapshot, Vip};
 use crate::view::View;
 
@@ -139,6 +139,7 @@ impl DataPlane {
             .collect();
         self.loaded.lists.configure(&snapshot.protection, bounds);
         self.name_counters(view);
+        self.configure_traces(self.names(snapshot), snapshot.trace.as_ref());
         let vips: HashSet<IpAddr> = snapshot.vips.iter().map(|vip| vip.address).collect();
         // Before the tables only what they need: a death must not wait for what has not changed.
         for address in vips.difference(&self.local_addresses.clone()) {
@@ -292,6 +293,7 @@ impl DataPlane {
             local_addresses,
             ..
         } = self;
+        loaded.tracer.stop();
         drop(loaded);
         if let Err(error) = pins.remove() {
             result = Err(error);
@@ -314,6 +316,16 @@ impl DataPlane {
             .iter()
             .map(|member| (member.id.0, member.name.clone()));
         names.nodes = nodes.collect();
+    }
+
+    /// What packets' numbers mean, for traces.
+    fn names(&self, snapshot: &Snapshot) -> trace::Names {
+        let names = self.counted.names();
+        trace::Names {
+            node: snapshot.node.name.clone(),
+            vips: names.vips.clone(),
+            nodes: names.nodes.clone(),
+        }
     }
 
     /// Gives each VIP a number for its counters, which it keeps for as long as it is configured.

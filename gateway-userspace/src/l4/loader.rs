@@ -25,6 +25,7 @@ use super::kept::{Kept, Takeover};
 use super::maps::Maps;
 use super::others::Other;
 use super::pins::Pins;
+use super::trace::Tracer;
 use super::{L4Error, interfaces, kernel_log, object};
 use crate::config::limits;
 use crate::config::snapshot::{AttachMode, Dataplane};
@@ -37,6 +38,8 @@ pub struct Loaded {
     pub lists: Lists,
     /// By what others read it.
     pub reader: Arc<Reader>,
+    /// By what packets are told of.
+    pub tracer: Arc<Tracer>,
     /// Holds the program and whatever is not pinned.
     pub object: Ebpf,
     /// What is to be done before the program takes the place of one that steers; `None`: nothing.
@@ -64,7 +67,7 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
         (abi::FRAGMENTS, abi::FRAGMENTS_MAX),
         (abi::HEARD, abi::NODES_MAX + 1),
         (abi::REASON_COUNTS, REASONS),
-        (abi::VIP_COUNTS, abi::VIPS_MAX + 1),
+        (abi::VIP_COUNTS, abi::VIP_COUNTS_MAX),
         (abi::NODE_COUNTS, abi::NODES_MAX + 1),
         // What the configuration lists must leave room for orders.
         (abi::DENIED, config.prefixes_max + limits::DENIED_SET_MAX as u32),
@@ -115,10 +118,12 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
     let maps = Maps::take(&mut object, config.tables)?;
     let counters = Counters::take(&mut object)?;
     let lists = Lists::start(&mut object, config.prefixes_max)?;
+    let tracer = Tracer::take(&mut object)?;
     let loaded = Loaded {
         maps,
         lists,
         reader,
+        tracer,
         object,
         takeover,
     };

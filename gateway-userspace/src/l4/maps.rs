@@ -352,7 +352,7 @@ pub(super) fn typed<T: TryFrom<Map, Error = MapError>>(map: Map, name: &'static 
     })
 }
 
-fn mapped(map: Map, name: &'static str, entries: u32) -> Result<Mapped, L4Error> {
+pub(super) fn mapped(map: Map, name: &'static str, entries: u32) -> Result<Mapped, L4Error> {
     let failed = |source| L4Error::File {
         action: "map into memory the map",
         path: name.into(),

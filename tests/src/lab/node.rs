@@ -257,16 +257,15 @@ impl Node {
             .with_context(|| format!("read the answer of {} to {method} {path}: {text}", self.name))
     }
 
-    /// Asks the running program by its own client, as an operator does, and reads what that says as JSON.
+    /// Starts the program's own client, as an operator does; it writes into pipes.
     ///
     /// # Errors
-    /// Where the client cannot be run, or says no JSON; quotes what it wrote.
-    pub fn told(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+    /// Where it cannot be run.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Child> {
         let mut command = Command::new(&self.program);
         let admin = SocketAddr::new(self.common.families.loopback(), ADMIN_PORT);
         command
             .args(arguments)
-            .arg("--json")
             .arg("--admin")
             .arg(admin.to_string())
             .arg("--token-file")
@@ -274,7 +273,15 @@ impl Node {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let said = self.spawn(command)?.wait_with_output()?;
+        self.spawn(command)
+    }
+
+    /// Asks the running program by its own client, and reads what that says as JSON.
+    ///
+    /// # Errors
+    /// Where the client cannot be run, or says no JSON; quotes what it wrote.
+    pub fn told(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+        let said = self.ask(&[arguments, &["--json"]].concat())?.wait_with_output()?;
         serde_json::from_slice(&said.stdout).with_context(|| {
             let wrote = String::from_utf8_lossy(&said.stderr);
             format!("{}: {arguments:?} ended with {}: {wrote}", self.name, said.status)

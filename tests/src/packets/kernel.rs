@@ -29,9 +29,12 @@ mod connect;
 mod cookie;
 mod filter;
 mod sockets;
+mod traced;
 
 pub use chain::{MARK, Tiny};
 use sockets::Sockets;
+use traced::Traced;
+pub use traced::everything;
 
 /// Longest frame that a case may make.
 const FRAME_BYTES_MAX: usize = 4_096;
@@ -67,6 +70,7 @@ pub struct Kernel {
     budget: PerCpuArray<MapData, Budget>,
     counts: PerCpuArray<MapData, Count>,
     filter: Filter,
+    traced: Traced,
     table_of_all: Option<Situation>,
     sockets: Sockets,
 }
@@ -113,6 +117,7 @@ impl Kernel {
             budget: take(abi::ERROR_BUDGET)?.try_into()?,
             counts: take(abi::REASON_COUNTS)?.try_into()?,
             filter: Filter::take(&mut take)?,
+            traced: Traced::take(&mut take)?,
             object,
             maps,
             table_of_all: None,

@@ -18,6 +18,7 @@ use gateway_common::forward::{Notes, apply, decide};
 use gateway_common::headers::ETHERNET_BYTES;
 use gateway_common::memory::MemoryFrame;
 use gateway_common::protection::Protection;
+use gateway_common::trace::Traces;
 use gateway_common::verdict::{Fate, Reason};
 
 use super::scenario::{FlowTable, Scenario};
@@ -103,6 +104,9 @@ impl Kernel {
         for place in [0, 1] {
             protection.set(place, world::protection(), 0)?;
         }
+        let traces = object.map_mut(abi::TRACES).context("no traces")?;
+        let mut traces: Array<_, Traces> = Array::try_from(traces)?;
+        traces.set(0, world::traces(scenario.traced_one_of), 0)?;
         let counters = Counters::take(&mut object)?;
         let mut kernel = Self {
             object,

@@ -29,6 +29,8 @@ pub struct Scenario {
     pub format: EncapsulationCode,
     /// Bytes that the floor puts before the packet, and takes away before.
     pub outer_bytes: [u32; 2],
+    /// Of so many packets one is traced; `None`: nobody traces.
+    pub traced_one_of: Option<u32>,
 }
 
 /// Whether flows are remembered.
@@ -102,6 +104,7 @@ fn steered(format: EncapsulationCode) -> Vec<Scenario> {
         reason,
         format,
         outer_bytes: [outer_bytes(family, format), 0],
+        traced_one_of: None,
     };
     let others = Port::Others;
     let [ack, ack_v6] = [Family::V4, Family::V6].map(|family| tcp(family, others, ACK));
@@ -113,6 +116,10 @@ fn steered(format: EncapsulationCode) -> Vec<Scenario> {
     let opens = |packet: &Vec<u8>| Some(packet.clone());
     let mut tagged = of("tcp-v4-lru-hit-vlan", Family::V4, ONE, &ack, opens(&syn), known);
     tagged.frame = frames::tagged(&ack);
+    let traced = |name, one_of| Scenario {
+        traced_one_of: Some(one_of),
+        ..of(name, Family::V4, ONE, &ack, opens(&syn), known)
+    };
     let without_table = |name, flows| Scenario {
         flow_table: FlowTable::None,
         ..of(name, Family::V4, flows, &ack, None, owner)
@@ -148,6 +155,8 @@ fn steered(format: EncapsulationCode) -> Vec<Scenario> {
         of("tcp-v6-ch", Family::V6, ONE, &ack_v6, None, owner),
         of("udp-v6-lru-hit", Family::V6, ONE, &udp_v6, opens(&udp_v6), known),
         tagged,
+        traced("tcp-v4-lru-hit-sampled", 1_000),
+        traced("tcp-v4-lru-hit-traced", 1),
         of(
             "previous-owner",
             Family::V4,
@@ -179,6 +188,7 @@ fn elsewhere() -> Vec<Scenario> {
         reason,
         format: EncapsulationCode::GUE,
         outer_bytes: [0, 0],
+        traced_one_of: None,
     };
     let not_a_vip = |family| {
         let payload = frames::tcp(80, ACK);

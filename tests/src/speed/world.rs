@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use gateway::config::limits;
 use gateway::l4::plan::Step;
 use gateway_common::abi::mac_key;
 use gateway_common::flow::{FlowKey, UDP_IDLE_NS};
@@ -14,6 +15,7 @@ use gateway_common::node::{EncapsulationCode, NodeEntry, NodeId, Settings};
 use gateway_common::parse::Family;
 use gateway_common::protection::{Protection, Rate};
 use gateway_common::tables::Socket;
+use gateway_common::trace::{Trace, Traces};
 use gateway_common::vip::{TableId, VipEntry, VipFlags, VipId, VipKey};
 
 /// This node, which steers.
@@ -38,6 +40,21 @@ pub fn protection() -> Protection {
         vip_flows: rate,
         ..Protection::default()
     }
+}
+
+/// A trace of one of so many packets, at the rate of `[trace]`, that never ends; `None`: none.
+pub fn traces(one_of: Option<u32>) -> Traces {
+    let mut traces = Traces::default();
+    if let Some(one_of) = one_of {
+        traces.drawn_below = Trace::drawn_below(one_of);
+        traces.each[0] = Trace {
+            until_ns: u64::MAX,
+            drawn_below: traces.drawn_below,
+            rate: Trace::rate(u64::from(limits::TRACE_LOG_RATE)),
+            ..Trace::default()
+        };
+    }
+    traces
 }
 
 /// A port of the VIP, and whose its slots are.

@@ -62,6 +62,7 @@ pub fn recompile(change: Change<'_>, registry: &Registry, answers: &Answers) -> 
         admin: old.admin.clone(),
         dataplane: old.dataplane.clone(),
         protection: Arc::clone(&old.protection),
+        trace: old.trace.clone(),
         cluster: old.cluster.clone(),
         vips: old.vips.clone(),
         listeners: old.listeners.iter().map(listener).collect(),

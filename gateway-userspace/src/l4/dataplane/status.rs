@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use gateway_common::abi::Count;
+use serde::Serialize;
+
 use super::{Attachment, DataPlane};
 use crate::l4::L4Error;
 use crate::l4::counters::ReasonCount;
@@ -13,10 +16,28 @@ pub struct Status {
     pub interfaces: Vec<Attachment>,
     /// Packets by reason; those that never occurred are left out.
     pub verdicts: Vec<ReasonCount>,
-    /// Packets by VIP.
-    pub vips: BTreeMap<String, u64>,
-    /// Packets sent to other nodes, by their number.
-    pub steered: BTreeMap<u16, u64>,
+    /// Packets by VIP, and of each by reason.
+    pub vips: BTreeMap<String, Vec<ReasonCount>>,
+    /// Those sent to other nodes, by the nodes' names.
+    pub steered: BTreeMap<String, Counted>,
+}
+
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Frames.
+    pub packets: u64,
+    /// Their bytes as they came, Ethernet included.
+    pub bytes: u64,
+}
+
+impl From<Count> for Counted {
+    fn from(count: Count) -> Self {
+        Self {
+            packets: count.packets,
+            bytes: count.bytes,
+        }
+    }
 }
 
 impl DataPlane {
@@ -29,13 +50,13 @@ impl DataPlane {
         verdicts.retain(|count| count.packets > 0);
         let mut vips = BTreeMap::new();
         for (name, id) in &self.vip_ids {
-            vips.insert(name.clone(), self.counted.counters.vip(id.0)?.packets);
+            vips.insert(name.clone(), self.counted.counters.vip(id.0)?);
         }
         let mut steered = BTreeMap::new();
-        for id in self.now.nodes.keys() {
-            let count = self.counted.counters.node(id.0)?;
+        for (id, name) in &self.counted.names().nodes {
+            let count = self.counted.counters.node(*id)?;
             if count.packets > 0 {
-                steered.insert(id.0, count.packets);
+                steered.insert(name.clone(), count.into());
             }
         }
         Ok(Status {

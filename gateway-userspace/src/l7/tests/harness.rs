@@ -375,6 +375,7 @@ impl Setup {
             },
             dataplane: None,
             protection: Arc::default(),
+            trace: None,
             cluster: None,
             vips: Vec::new(),
             listeners: self.listeners.iter().enumerate().map(listener).collect(),
