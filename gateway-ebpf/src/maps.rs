@@ -6,7 +6,7 @@ use aya_ebpf::maps::lpm_trie::{Key as TrieKey, LpmTrie};
 use aya_ebpf::maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::programs::XdpContext;
 use gateway_common::abi::{
-    self, Budget, Count, FLOWS_DEFAULT, FRAGMENTS_MAX, FlowSet, FlowSetV6, INTERFACES_MAX, MacKey, NODES_MAX,
+    self, Budget, FLOWS_DEFAULT, FRAGMENTS_MAX, FlowSet, FlowSetV6, INTERFACES_MAX, MacKey, NODES_MAX,
     NodeCell, PREFIXES_DEFAULT, TABLES_MAX, UDP_FLOWS_DEFAULT, VIPS_MAX,
 };
 use gateway_common::flow::set::{self, Key};
@@ -18,7 +18,7 @@ use gateway_common::node::{NodeEntry, NodeId, Settings};
 use gateway_common::parse::{About, Network};
 use gateway_common::protection::{Protection, SOURCE_SETS, SourceSet, VipBuckets};
 use gateway_common::tables::{Noted, Socket, Tables};
-use gateway_common::verdict::{Fate, REASONS, Reason, Verdict};
+use gateway_common::verdict::{Fate, Reason, Verdict};
 use gateway_common::vip::table::{CELLS, VipCell, VipHalf};
 use gateway_common::vip::{Address, TableId, VipEntry, VipId, VipKey};
 
@@ -87,15 +87,6 @@ static CLUSTER_INTERFACES: HashMap<u32, u32> = HashMap::with_max_entries(INTERFA
 
 #[map]
 static EXITS: DevMapHash = DevMapHash::with_max_entries(INTERFACES_MAX, 0);
-
-#[map]
-static REASON_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(REASONS, 0);
-
-#[map]
-static VIP_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(abi::VIP_COUNTS_MAX, 0);
-
-#[map]
-static NODE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(NODES_MAX + 1, 0);
 
 #[map]
 static PROTECTION: Array<Protection> = Array::with_max_entries(VIPS_MAX + 1, 0);
@@ -393,28 +384,4 @@ pub fn exit(fate: Fate, interface: u32, verdict: &mut Verdict) -> Fate {
         return Fate::Drop;
     }
     fate
-}
-
-/// Counts a verdict by reason, by VIP and reason, and by the node that the packet goes to.
-#[inline(always)]
-pub fn count(verdict: &Verdict, bytes: u64) {
-    let reason = verdict.reason as u32;
-    add(&REASON_COUNTS, reason, bytes);
-    if verdict.vip.0 != 0 {
-        let at = abi::vip_count(u32::from(verdict.vip.0), reason);
-        add(&VIP_COUNTS, at, bytes);
-    }
-    if !verdict.node.is_nobody() {
-        add(&NODE_COUNTS, u32::from(verdict.node.0), bytes);
-    }
-}
-
-#[inline(always)]
-fn add(counts: &PerCpuArray<Count>, index: u32, bytes: u64) {
-    if let Some(count) = counts.get_ptr_mut(index) {
-        // SAFETY: the entry of this CPU, and XDP is not preempted by itself.
-        let count = unsafe { &mut *count };
-        count.packets += 1;
-        count.bytes += bytes;
-    }
 }

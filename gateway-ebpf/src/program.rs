@@ -11,6 +11,7 @@ use gateway_common::frame::Frame;
 use gateway_common::verdict::{Fate, Reason, Verdict};
 use gateway_common::{abi, forward};
 
+use crate::counts;
 use crate::frame::XdpFrame;
 use crate::maps::{self, KernelTables};
 use crate::{run, trace};
@@ -76,7 +77,7 @@ pub fn steer_short(context: &XdpContext) -> Option<u32> {
 /// Counts a frame, and says what the kernel does with it.
 #[inline(always)]
 fn end(context: &XdpContext, verdict: &Verdict, bytes: u64, fate: Fate) -> u32 {
-    maps::count(verdict, bytes);
+    counts::count(verdict, bytes);
     match fate {
         Fate::Pass => {
             maps::go_on_in(context, abi::AFTER);

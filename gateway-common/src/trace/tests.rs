@@ -1,3 +1,5 @@
+//! What is told of a frame, and which traces want it.
+
 use core::net::IpAddr;
 
 use super::*;

@@ -17,6 +17,9 @@ use super::deny::Told;
 use super::interfaces::Mode;
 use super::trace::Tracer;
 
+/// A metric, its help, and which of what was counted it is.
+type Figure<C> = (&'static str, &'static str, fn(&C) -> u64);
+
 /// Names of what the kernel counts by number.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -142,7 +145,7 @@ impl Collector for L4 {
             .filter_map(|(id, name)| Some((name.clone(), counters.node(*id).ok()?)));
         let by_node: Vec<_> = by_node.collect();
         drop(names);
-        let figures: [(_, _, fn(&ReasonCount) -> u64); 2] = [
+        let figures: [Figure<ReasonCount>; 2] = [
             (
                 "gateway_vip_packets",
                 "Frames for a VIP, by what became of them, and why",
@@ -167,7 +170,7 @@ impl Collector for L4 {
                 }
             }
         }
-        let figures: [(_, _, fn(&Count) -> u64); 2] = [
+        let figures: [Figure<Count>; 2] = [
             (
                 "gateway_steered_packets",
                 "Frames sent to another node",

@@ -37,7 +37,7 @@ fn root_cases_hold_in_the_kernel_while_packets_are_traced() {
                 Action::Pass | Action::Decapsulate => &[Fate::Pass],
                 Action::Drop => &[Fate::Drop],
                 // Without headroom.
-                Action::Send => &[Fate::Transmit, Fate::Drop],
+                Action::Send => &[Fate::Transmit, Fate::Redirect, Fate::Drop],
                 Action::AnswerEcho | Action::AnswerTooBig => &[Fate::Transmit],
             };
             assert!(

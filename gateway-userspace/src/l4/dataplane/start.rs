@@ -160,7 +160,14 @@ mod tests {
     #[test]
     fn native_mode_gives_way_where_nodes_are_reached_by_an_interface_without() {
         use Mode::{Generic, Native};
-        let rows: [(&str, [Mode; 2], &[&str], &[&str]); 5] = [
+        /// A name; modes of the two; which of them lead to nodes, and which are made slow.
+        type Row = (
+            &'static str,
+            [Mode; 2],
+            &'static [&'static str],
+            &'static [&'static str],
+        );
+        let rows: [Row; 5] = [
             ("both are native", [Native, Native], &["eth0", "eth1"], &[]),
             ("clients' is slow", [Generic, Native], &["eth1"], &[]),
             ("nodes' is slow", [Native, Generic], &["eth1"], &["eth0"]),

@@ -1,3 +1,5 @@
+//! Events as user space tells them.
+
 use gateway_common::node::NodeId;
 use gateway_common::verdict::Verdict;
 use gateway_common::vip::VipId;
