@@ -13,7 +13,7 @@ use crate::vip::{Address, VipEntry, VipKey};
 
 /// Changes with every layout or meaning below; pinned maps of another version are not reused, but copied where
 /// [`layout_since`] allows.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// The version since which the entries of a map have the layout and meaning that they have now: pinned ones of that version
 /// or a later one can be copied.
@@ -80,6 +80,8 @@ pub const HEARD: &str = "HEARD";
 pub const ERROR_BUDGET: &str = "ERROR_BUDGET";
 /// Hash from interface index to 1: where encapsulated packets are taken from.
 pub const CLUSTER_INTERFACES: &str = "CLUSTER_INTERFACES";
+/// Hash of devices from interface index to that interface: by which frames may leave that came in by another.
+pub const EXITS: &str = "EXITS";
 /// Per-CPU array of [`Count`]s by reason.
 pub const REASON_COUNTS: &str = "REASON_COUNTS";
 /// Per-CPU array of [`Count`]s by VIP and reason: where each lies says [`vip_count`].
@@ -87,7 +89,7 @@ pub const VIP_COUNTS: &str = "VIP_COUNTS";
 /// Per-CPU array of [`Count`]s by the node that packets were sent to.
 pub const NODE_COUNTS: &str = "NODE_COUNTS";
 
-/// Array of one [`Protection`].
+/// Array of [`Protection`]s: that of all VIPs first, then that of each by its number, whose lists and share nobody reads.
 pub const PROTECTION: &str = "PROTECTION";
 /// Longest-prefix trie from [`Address`] to the time until which it is denied, in nanoseconds since the boot.
 pub const DENIED: &str = "DENIED";
@@ -128,7 +130,7 @@ pub const FINISH: u32 = 3;
 pub const CHAIN_SLOTS: u32 = 4;
 
 /// Every map of the program that is pinned, so that it outlives user space.
-pub const PINNED_MAPS: [&str; 26] = [
+pub const PINNED_MAPS: [&str; 27] = [
     SETTINGS,
     VIPS,
     NODES,
@@ -145,6 +147,7 @@ pub const PINNED_MAPS: [&str; 26] = [
     HEARD,
     ERROR_BUDGET,
     CLUSTER_INTERFACES,
+    EXITS,
     REASON_COUNTS,
     VIP_COUNTS,
     NODE_COUNTS,
@@ -171,8 +174,8 @@ pub const FLOWS_DEFAULT: u32 = 1_000_000;
 pub const UDP_FLOWS_DEFAULT: u32 = 262_144;
 /// Entries of [`FRAGMENTS`]: fragmented packets that are under way at once, at 88 bytes.
 pub const FRAGMENTS_MAX: u32 = 16_384;
-/// Entries of [`CLUSTER_INTERFACES`].
-pub const CLUSTER_INTERFACES_MAX: u32 = 64;
+/// Entries of [`CLUSTER_INTERFACES`] and of [`EXITS`].
+pub const INTERFACES_MAX: u32 = 64;
 
 /// Prefixes of [`DENIED`], and of [`ALLOWED`], unless the loader says another number. Memory is taken for those there are.
 pub const PREFIXES_DEFAULT: u32 = 1_000_000;
@@ -311,8 +314,8 @@ const _: () = assert!(size_of::<Settings>() == 72);
 const _: () = assert!(size_of::<VipKey>() == 24);
 const _: () = assert!(size_of::<VipEntry>() == 16);
 const _: () = assert!(size_of::<VipCell>() == 40);
-const _: () = assert!(size_of::<NodeEntry>() == 64);
-const _: () = assert!(size_of::<NodeCell>() == 136);
+const _: () = assert!(size_of::<NodeEntry>() == 80);
+const _: () = assert!(size_of::<NodeCell>() == 168);
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<FlowEntry>() == 16);
 const _: () = assert!(size_of::<FragmentKey>() == 40);
@@ -323,7 +326,7 @@ const _: () = assert!(size_of::<Address>() == 16);
 const _: () = assert!(size_of::<NodeId>() == 2);
 const _: () = assert!(size_of::<Count>() == 16);
 const _: () = assert!(size_of::<Bench>() == 108);
-const _: () = assert!(size_of::<Protection>() == 80);
+const _: () = assert!(size_of::<Protection>() == 88);
 const _: () = assert!(size_of::<SourceSet>() == 128);
 const _: () = assert!(size_of::<VipBuckets>() == 32);
 const _: () = assert!(size_of::<Trace>() == 72);

@@ -63,6 +63,10 @@ pub struct Hop {
     pub cookie: u64,
     /// The next hop's hardware address.
     pub mac: [u16; 3],
+    /// The interface that it leaves by, where that is another than it came in by; else 0.
+    pub interface: u32,
+    /// The hardware address of that other interface.
+    pub from_mac: [u16; 3],
     /// What is put around the packet.
     pub format: Format,
     /// The family of the outer header.
@@ -97,7 +101,7 @@ pub fn send<F: Frame>(
     arrived: Option<Outer>,
     hop: &Hop,
 ) -> Result<(), OutOfBounds> {
-    let link = match arrived {
+    let mut link = match arrived {
         None => LinkHeader::read(frame, packet.header_at)?,
         Some(outer) => {
             let link = LinkHeader::read(frame, usize::from(outer.header_at))?;
@@ -105,6 +109,11 @@ pub fn send<F: Frame>(
             link
         }
     };
+    // Tags are of the link that the frame came by, and mean nothing on another.
+    if hop.interface != 0 && link.bytes > ETHERNET_BYTES {
+        frame.shrink_head(link.bytes - ETHERNET_BYTES)?;
+        link.bytes = ETHERNET_BYTES;
+    }
     wrap(frame, link, packet, hop)
 }
 
@@ -134,7 +143,11 @@ fn wrap<F: Frame>(frame: &mut F, link: LinkHeader, packet: &Network, hop: &Hop) 
         (Format::Ipip, Family::V4) => frame.grow_head::<{ Format::Ipip.bytes(Family::V4) }>()?,
         (Format::Ipip, Family::V6) => frame.grow_head::<{ Format::Ipip.bytes(Family::V6) }>()?,
     }
-    link.sent_to(hop.mac).before(outer_family).restore(frame)?;
+    let link = match hop.interface {
+        0 => link.sent_to(hop.mac),
+        _ => link.between(hop.from_mac, hop.mac),
+    };
+    link.before(outer_family).restore(frame)?;
     let (protocol, bytes) = match hop.format {
         Format::L2 => return Ok(()),
         Format::Gue => (PROTOCOL_UDP, packet.total_bytes + gue::BYTES),
@@ -260,8 +273,13 @@ impl LinkHeader {
 
     /// From this node, whose address is the one that the frame came to, to `mac`.
     #[inline(always)]
-    fn sent_to(mut self, mac: [u16; 3]) -> Self {
-        self.ethernet = self.ethernet.with_addresses(mac, self.ethernet.destination());
+    fn sent_to(self, mac: [u16; 3]) -> Self {
+        self.between(self.ethernet.destination(), mac)
+    }
+
+    #[inline(always)]
+    fn between(mut self, from: [u16; 3], to: [u16; 3]) -> Self {
+        self.ethernet = self.ethernet.with_addresses(to, from);
         self
     }
 

@@ -360,6 +360,9 @@ pub fn apply<F: Frame>(frame: &mut F, verdict: &mut Verdict, notes: &Notes) -> F
         verdict.reason = Reason::NoHeadroom;
         return Fate::Drop;
     }
+    if verdict.action == Action::Send && notes.hop.interface != 0 {
+        return Fate::Redirect;
+    }
     verdict.reason.fate()
 }
 

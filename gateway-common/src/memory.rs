@@ -102,8 +102,12 @@ pub struct MemoryTables {
     pub node_macs: HashMap<MacKey, NodeId>,
     /// Whether frames come in by an interface that nodes are not reached by.
     pub foreign_interface: bool,
+    /// The number of the interface that frames come in by.
+    pub ingress: u32,
     /// What protects the VIPs; `None`: nothing does.
     pub protection: Option<Protection>,
+    /// What protects VIPs that have bounds of their own.
+    pub bounds: HashMap<VipId, Protection>,
     /// Denied prefixes, and until when.
     pub denied: HashMap<Prefix, u64>,
     /// Allowed prefixes.
@@ -197,8 +201,16 @@ impl Tables for MemoryTables {
         !self.foreign_interface
     }
 
+    fn is_ingress(&self, interface: u32) -> bool {
+        self.ingress == interface
+    }
+
     fn protection(&self) -> Option<&Protection> {
         self.protection.as_ref()
+    }
+
+    fn bounds(&self, vip: VipId) -> Option<&Protection> {
+        self.bounds.get(&vip).or(self.protection.as_ref())
     }
 
     fn denied_until_ns(&self, address: &Address) -> Option<u64> {

@@ -40,8 +40,14 @@ pub struct NodeEntry {
     pub mtu: u16,
     /// The same for `address_v6`.
     pub mtu_v6: u16,
-    /// Zero: the struct has no padding.
-    pub zero: u32,
+    /// The interface that leads to `address`; 0: that by which packets come in, as there is no other.
+    pub interface: u32,
+    /// The same for `address_v6`.
+    pub interface_v6: u32,
+    /// The hardware address of `interface`.
+    pub from_mac: [u16; 3],
+    /// That of `interface_v6`.
+    pub from_mac_v6: [u16; 3],
 }
 
 impl NodeEntry {
@@ -88,6 +94,15 @@ impl NodeEntry {
             Family::V6 => self.mtu_v6,
         };
         (mtu != 0).then_some(mtu as usize)
+    }
+
+    /// By which interface, and from which hardware address there; 0: by that of the packet.
+    #[inline(always)]
+    pub fn exit(&self, family: Family) -> (u32, [u16; 3]) {
+        match family {
+            Family::V4 => (self.interface, self.from_mac),
+            Family::V6 => (self.interface_v6, self.from_mac_v6),
+        }
     }
 }
 

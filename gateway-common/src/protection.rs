@@ -6,7 +6,7 @@
 //! and El Abbadi, ICDT 2005): the newcomer takes the place, and the debt, of the one that owes least. So nobody is rid of
 //! a debt by whom he brings along, and whoever comes when debts are paid owes nothing.
 
-use crate::vip::Address;
+use crate::vip::{Address, VipId};
 use crate::word::Word;
 
 /// Which lists hold, as bits.
@@ -68,7 +68,7 @@ impl Rate {
     }
 }
 
-/// What protects the VIPs of this node. Words that do not hang together: a packet that sees some of them before a change
+/// What protects the VIPs of this node, or one of them. Words that do not hang together: a packet that sees some of them before a change
 /// and some after is judged by either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -85,6 +85,17 @@ pub struct Protection {
     pub vip_flows: Rate,
     /// Above which share of a VIP's new connections a source is hot, in parts of [`SHARE_ALL`]; 0: none is.
     pub hot_share: u64,
+    /// Of a VIP that has bounds of its own for its sources: what tells their tags from those of other VIPs' sources, so that
+    /// they have tokens of their own here. 0: they share with those.
+    pub own_sources: u64,
+}
+
+impl Protection {
+    /// What tells the sources of that VIP from those of others.
+    pub const fn sources_of(vip: VipId) -> u64 {
+        // An odd number times an odd one: never 0, and no two alike.
+        0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(2 * vip.0 as u64 + 1)
+    }
 }
 
 /// All of a VIP's new connections.

@@ -84,8 +84,14 @@ pub trait Tables {
     /// Whether the frame came in by an interface that nodes are reached by.
     fn is_cluster_interface(&self) -> bool;
 
+    /// Whether the frame came in by that interface.
+    fn is_ingress(&self, interface: u32) -> bool;
+
     /// What protects the VIPs; `None`: nothing does.
     fn protection(&self) -> Option<&Protection>;
+
+    /// The bounds of new connections to one VIP.
+    fn bounds(&self, vip: VipId) -> Option<&Protection>;
 
     /// Until when the closest denied prefix around an address holds, on the clock of `now_ns`; `None`: there is none.
     fn denied_until_ns(&self, address: &Address) -> Option<u64>;

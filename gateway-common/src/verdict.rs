@@ -54,6 +54,8 @@ pub enum Fate {
     Drop,
     /// Out of the interface that it came in by.
     Transmit,
+    /// Out of another one: that of its hop. As a reason's fate it is [`Fate::Transmit`].
+    Redirect,
 }
 
 /// What was decided for a packet.
@@ -190,7 +192,7 @@ reasons! {
     NoOwner = "no-owner" Drop,
     /// The node it should go to has no address that this one could send to, or left a moment ago.
     UnknownOwner = "unknown-owner" Drop,
-    /// The node it should go to has no known hardware address yet.
+    /// The node it should go to has no known hardware address yet, or the interface that leads there is gone.
     UnresolvedNextHop = "unresolved-next-hop" Drop,
     /// Too many hops: a loop was cut.
     TtlExpired = "ttl-expired" Drop,
@@ -232,7 +234,7 @@ impl Verdict {
     pub fn early(reason: Reason) -> Self {
         let action = match reason.fate() {
             Fate::Pass => Action::Pass,
-            Fate::Drop | Fate::Transmit => Action::Drop,
+            Fate::Drop | Fate::Transmit | Fate::Redirect => Action::Drop,
         };
         Self {
             action,

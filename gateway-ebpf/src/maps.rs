@@ -1,13 +1,13 @@
 //! The maps, and `Tables` over them. Names and sizes are those of `gateway_common::abi`.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_action};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::{Key as TrieKey, LpmTrie};
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
+use aya_ebpf::maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::programs::XdpContext;
 use gateway_common::abi::{
-    self, Budget, CLUSTER_INTERFACES_MAX, Count, FLOWS_DEFAULT, FRAGMENTS_MAX, FlowSet, FlowSetV6, MacKey,
-    NODES_MAX, NodeCell, PREFIXES_DEFAULT, TABLES_MAX, UDP_FLOWS_DEFAULT, VIPS_MAX,
+    self, Budget, FLOWS_DEFAULT, FRAGMENTS_MAX, FlowSet, FlowSetV6, INTERFACES_MAX, MacKey, NODES_MAX,
+    NodeCell, PREFIXES_DEFAULT, TABLES_MAX, UDP_FLOWS_DEFAULT, VIPS_MAX,
 };
 use gateway_common::flow::set::{self, Key};
 use gateway_common::flow::{FlowEntry, FlowKey};
@@ -18,7 +18,7 @@ use gateway_common::node::{NodeEntry, NodeId, Settings};
 use gateway_common::parse::{About, Network};
 use gateway_common::protection::{Protection, SOURCE_SETS, SourceSet, VipBuckets};
 use gateway_common::tables::{Noted, Socket, Tables};
-use gateway_common::verdict::{REASONS, Verdict};
+use gateway_common::verdict::{Fate, Reason, Verdict};
 use gateway_common::vip::table::{CELLS, VipCell, VipHalf};
 use gateway_common::vip::{Address, TableId, VipEntry, VipId, VipKey};
 
@@ -83,20 +83,13 @@ static HEARD: Array<u64> = Array::with_max_entries(NODES_MAX + 1, 0);
 static ERROR_BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
-static CLUSTER_INTERFACES: HashMap<u32, u32> =
-    HashMap::with_max_entries(CLUSTER_INTERFACES_MAX, BPF_F_NO_PREALLOC);
+static CLUSTER_INTERFACES: HashMap<u32, u32> = HashMap::with_max_entries(INTERFACES_MAX, BPF_F_NO_PREALLOC);
 
 #[map]
-static REASON_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(REASONS, 0);
+static EXITS: DevMapHash = DevMapHash::with_max_entries(INTERFACES_MAX, 0);
 
 #[map]
-static VIP_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(abi::VIP_COUNTS_MAX, 0);
-
-#[map]
-static NODE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(NODES_MAX + 1, 0);
-
-#[map]
-static PROTECTION: Array<Protection> = Array::with_max_entries(1, 0);
+static PROTECTION: Array<Protection> = Array::with_max_entries(VIPS_MAX + 1, 0);
 
 #[map]
 static DENIED: LpmTrie<Address, u64> = LpmTrie::with_max_entries(PREFIXES_DEFAULT, 0);
@@ -246,8 +239,18 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
+    fn is_ingress(&self, interface: u32) -> bool {
+        self.context.ingress_ifindex() as u32 == interface
+    }
+
+    #[inline(always)]
     fn protection(&self) -> Option<&Protection> {
         PROTECTION.get(0)
+    }
+
+    #[inline(always)]
+    fn bounds(&self, vip: VipId) -> Option<&Protection> {
+        PROTECTION.get(u32::from(vip.0))
     }
 
     #[inline(always)]
@@ -368,26 +371,17 @@ fn udp_flows_max() -> u32 {
     unsafe { (&raw const UDP_FLOWS_MAX).read_volatile() }
 }
 
-/// Counts a verdict by reason, by VIP and reason, and by the node that the packet goes to.
+/// Names to the kernel the interface that a frame leaves by, where that is another than it came in by. An interface that
+/// is gone is none of the map any more: then it is dropped.
 #[inline(always)]
-pub fn count(verdict: &Verdict, bytes: u64) {
-    let reason = verdict.reason as u32;
-    add(&REASON_COUNTS, reason, bytes);
-    if verdict.vip.0 != 0 {
-        let at = abi::vip_count(u32::from(verdict.vip.0), reason);
-        add(&VIP_COUNTS, at, bytes);
+pub fn exit(fate: Fate, interface: u32, verdict: &mut Verdict) -> Fate {
+    if fate == Fate::Redirect
+        && EXITS
+            .redirect(interface, u64::from(xdp_action::XDP_DROP))
+            .is_err()
+    {
+        verdict.reason = Reason::UnresolvedNextHop;
+        return Fate::Drop;
     }
-    if !verdict.node.is_nobody() {
-        add(&NODE_COUNTS, u32::from(verdict.node.0), bytes);
-    }
-}
-
-#[inline(always)]
-fn add(counts: &PerCpuArray<Count>, index: u32, bytes: u64) {
-    if let Some(count) = counts.get_ptr_mut(index) {
-        // SAFETY: the entry of this CPU, and XDP is not preempted by itself.
-        let count = unsafe { &mut *count };
-        count.packets += 1;
-        count.bytes += bytes;
-    }
+    fate
 }

@@ -13,7 +13,7 @@ use gateway_common::{abi, forward};
 
 use crate::frame::XdpFrame;
 use crate::maps::{self, KernelTables};
-use crate::{run, trace};
+use crate::{counts, run, trace};
 
 /// What is attached: hands a frame to the program in the first slot of the chain, or steers it.
 #[xdp]
@@ -52,6 +52,7 @@ pub fn finish(context: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(&context);
     let bytes = frame.len() as u64;
     let fate = forward::apply(&mut frame, &mut notes.verdict, &notes.decision);
+    let fate = maps::exit(fate, notes.decision.hop().interface, &mut notes.verdict);
     trace::end(notes);
     end(&context, &notes.verdict, bytes, fate)
 }
@@ -75,13 +76,14 @@ pub fn steer_short(context: &XdpContext) -> Option<u32> {
 /// Counts a frame, and says what the kernel does with it.
 #[inline(always)]
 fn end(context: &XdpContext, verdict: &Verdict, bytes: u64, fate: Fate) -> u32 {
-    maps::count(verdict, bytes);
+    counts::count(verdict, bytes);
     match fate {
         Fate::Pass => {
             maps::go_on_in(context, abi::AFTER);
             xdp_action::XDP_PASS
         }
         Fate::Transmit => xdp_action::XDP_TX,
+        Fate::Redirect => xdp_action::XDP_REDIRECT,
         Fate::Drop => {
             log_refusal(context, verdict.reason);
             xdp_action::XDP_DROP

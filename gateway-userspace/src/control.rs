@@ -12,6 +12,7 @@ mod endpoints;
 mod explain;
 pub mod handle;
 pub mod health;
+mod interfaces;
 mod names;
 mod publish;
 pub mod registrations;

@@ -44,6 +44,9 @@ pub struct Event {
     /// The endpoint; absent: the whole upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<SocketAddr>,
+    /// The interface of `[dataplane]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     /// What it was.
     pub from: String,
     /// What it is.
@@ -70,6 +73,8 @@ pub enum Kind {
     File,
     /// An order of a certificate at an authority.
     Acme,
+    /// An interface that the kernel program is attached to, or should be.
+    Interface,
 }
 
 impl Kind {
@@ -83,6 +88,7 @@ impl Kind {
             Self::Limit => "limit",
             Self::File => "file",
             Self::Acme => "acme",
+            Self::Interface => "interface",
         }
     }
 }
@@ -180,6 +186,7 @@ impl Events {
             route: None,
             file: None,
             endpoint: told.endpoint,
+            interface: None,
             from: told.from.to_owned(),
             to: told.to.to_owned(),
             why: told.why,
@@ -218,6 +225,7 @@ impl Events {
             route: route.map(str::to_owned),
             file: Some(file.to_owned()),
             endpoint: None,
+            interface: None,
             from: "valid".to_owned(),
             to: to.to_owned(),
             why: why.to_owned(),
@@ -241,6 +249,30 @@ impl Events {
             route: None,
             file: Some(file.to_owned()),
             endpoint: None,
+            interface: None,
+            from: from.to_owned(),
+            to: to.to_owned(),
+            why: why.to_owned(),
+        }));
+    }
+
+    /// Records what became of an interface: `attached`, `down`, `gone` or `refused`.
+    pub fn tell_interface(&self, interface: &str, from: &str, to: &str, why: &str) {
+        if to == "attached" {
+            tracing::info!(interface, from, to, why, "an interface takes packets again");
+        } else {
+            tracing::warn!(interface, from, to, why, "an interface takes no packets");
+        }
+        self.record(Arc::new(Event {
+            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            kind: Kind::Interface,
+            check: None,
+            upstream: String::new(),
+            listener: None,
+            route: None,
+            file: None,
+            endpoint: None,
+            interface: Some(interface.to_owned()),
             from: from.to_owned(),
             to: to.to_owned(),
             why: why.to_owned(),

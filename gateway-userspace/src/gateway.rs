@@ -24,6 +24,7 @@ use crate::guards::Driver;
 use crate::health::Checks;
 use crate::jwks::Fetcher;
 use crate::l4::DataPlane;
+use crate::l4::pins::Lock;
 use crate::l7::{Shared, Workers};
 use crate::names::{FirstAnswers, Names};
 use crate::registry::Registry;
@@ -55,6 +56,14 @@ pub fn run(config: &Path) -> Result<()> {
 
 async fn serve(settings: Settings) -> Result<()> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
+    // First, and until the end: one process at a time is this node.
+    let held = match &settings.dataplane {
+        Some(config) => tokio::select! {
+            held = Lock::take(&config.pin_directory, &settings.node.name) => Some(held?),
+            () = signals.stop() => return Ok(()),
+        },
+        None => None,
+    };
     let events = Events::default();
     let registry = Arc::new(Registry::new(events.clone()));
     let names = Names::start(tokio::runtime::Handle::current());
@@ -90,9 +99,9 @@ async fn serve(settings: Settings) -> Result<()> {
         l4::host::log(&l4::host::judge::judge(&asked, &facts));
     }
     // The kernel's side last: whatever fails before leaves nothing in the kernel.
-    let dataplane = match &snapshot.dataplane {
-        Some(config) => Some(DataPlane::start(config, &snapshot.node.name).await?),
-        None => None,
+    let dataplane = match (&snapshot.dataplane, &held) {
+        (Some(config), Some(held)) => Some(DataPlane::start(config, held.pins()).await?),
+        _ => None,
     };
     if let Some(dataplane) = &dataplane {
         deny::deny_kept(&denied, dataplane)?;
@@ -181,8 +190,14 @@ fn announcer(snapshot: &Snapshot) -> Result<Option<Announcer>> {
     match &snapshot.dataplane {
         Some(dataplane) if announces => {
             // Checked here, for this comes first and its error would name the socket.
-            for interface in &dataplane.interfaces {
-                l4::interfaces::index(interface)?;
+            let mut found = dataplane
+                .interfaces
+                .iter()
+                .map(|name| l4::interfaces::index(name));
+            if !found.any(|index| index.is_ok())
+                && let Some(name) = dataplane.interfaces.first()
+            {
+                l4::interfaces::index(name)?;
             }
             Ok(Some(Announcer::start(&dataplane.interfaces)?))
         }

@@ -23,6 +23,7 @@ pub mod netns;
 pub mod node;
 pub mod offload;
 pub mod pass;
+pub mod plug;
 pub mod remains;
 pub mod router;
 pub mod settings;
@@ -35,12 +36,12 @@ pub mod wire;
 
 use addresses::{CLIENT_NETWORK_V4, CLIENT_NETWORK_V6, NODES, UPSTREAMS};
 use claim::Claim;
-use hosts::{BRIDGE, add_client_behind, add_host};
+use hosts::{BRIDGE, INSIDE_BRIDGE, add_client_behind, add_host, inside_port};
 use netns::Namespace;
 use node::Node;
 use pass::Passing;
 use router::Router;
-use settings::{Announce, Common, Families, Files};
+use settings::{Announce, Common, Families, Files, Links};
 use upstream::Upstream;
 use wait::wait_until;
 use wire::Power;
@@ -86,6 +87,7 @@ pub struct Lab {
     router: Option<Router>,
     _passing: Option<Passing>,
     switch: Namespace,
+    common: Common,
     traces: Traces,
 }
 
@@ -123,6 +125,7 @@ impl Lab {
         switch.run(|| -> Result<()> {
             sysctl::write(sysctl::SWITCH)?;
             wire::add_bridge(BRIDGE)?;
+            wire::add_bridge(INSIDE_BRIDGE)?;
             sysctl::write_where_present(sysctl::SWITCH_WHERE_PRESENT)
         })??;
 
@@ -169,13 +172,19 @@ impl Lab {
                 let namespace = add_host(id, &switch, &name, addresses::node(index), sysctl::NODE, families)?;
                 let common = plan.common;
                 namespace.run(move || hosts::add_ways_to_client(common))??;
+                if common.links == Links::Two {
+                    hosts::plug_inside(&switch, index, &namespace, families)?;
+                }
                 let files = Files::new(&remains::directory(id), &remains::pin_directory(id), &name);
                 Node::new(index, weight, files, plan.common, &plan.program, namespace)
             })
             .collect::<Result<Vec<_>>>()?;
         let passing = match kind {
             Switch::TakesXdp => {
-                let ports: Vec<_> = (0..NODES).map(node::name).collect();
+                let mut ports: Vec<_> = (0..NODES).map(node::name).collect();
+                if plan.common.links == Links::Two {
+                    ports.extend((0..NODES).map(|index| inside_port(&node::name(index))));
+                }
                 Some(switch.run(move || pass::attach(&ports))??)
             }
             Switch::Plain => None,
@@ -187,6 +196,7 @@ impl Lab {
             router,
             _passing: passing,
             switch,
+            common: plan.common,
             traces,
         })
     }

@@ -21,6 +21,8 @@ mod failover;
 mod host;
 #[path = "end_to_end/http.rs"]
 mod http;
+#[path = "end_to_end/interfaces.rs"]
+mod interfaces;
 #[path = "end_to_end/ipv6_only.rs"]
 mod ipv6_only;
 #[path = "end_to_end/lab.rs"]

@@ -142,21 +142,24 @@ fn opens<T: Tables>(
     source: &Address,
     vip: &VipEntry,
 ) -> Result<Admitted, Reason> {
-    let tag = source_tag(settings.hash_key, source);
-    let (Some(sources), Some(buckets)) = (tables.sources(source_set(tag)), tables.vip_buckets(vip.id)) else {
+    let (Some(bounds), Some(buckets)) = (tables.bounds(vip.id), tables.vip_buckets(vip.id)) else {
+        return Ok(Admitted::default());
+    };
+    let tag = source_tag(settings.hash_key, source) ^ bounds.own_sources;
+    let Some(sources) = tables.sources(source_set(tag)) else {
         return Ok(Admitted::default());
     };
     let now = tables.now_ns();
     let source = sources.source(tag);
     // The source first: what one of them begins in excess is not taken from the others of the VIP.
-    if !source.connections.take(protection.source_connections, now) {
+    if !source.connections.take(bounds.source_connections, now) {
         return Err(Reason::SourceLimit);
     }
-    if !buckets.connections.take(protection.vip_connections, now) {
+    if !buckets.connections.take(bounds.vip_connections, now) {
         return Err(Reason::VipLimit);
     }
     let mut admitted = Admitted::default();
-    if !source.flows.take(protection.source_flows, now) || !buckets.flows.take(protection.vip_flows, now) {
+    if !source.flows.take(bounds.source_flows, now) || !buckets.flows.take(bounds.vip_flows, now) {
         tables.note(Noted::FlowSpared);
         admitted.memory = Memory::Spared;
     }

@@ -94,9 +94,17 @@ fn send<T: Tables>(
             (arrival.hops + 1, ttl - 1)
         }
     };
+    let (interface, from_mac) = node.exit(outer);
+    let interface = if tables.is_ingress(interface) {
+        0
+    } else {
+        interface
+    };
     // An outer header cannot say more than that.
     let mtu = node.mtu(outer).unwrap_or(u16::MAX as usize);
-    if packet.total_bytes + format.bytes(outer) > mtu && format != Format::L2 {
+    // A frame that gets nothing around it fits into the way that it came by.
+    let may_be_long = format != Format::L2 || interface != 0;
+    if packet.total_bytes + format.bytes(outer) > mtu && may_be_long {
         *noted.mtu = mtu.saturating_sub(format.bytes(outer)) as u16;
         return too_big(tables, packet, arrival);
     }
@@ -105,6 +113,8 @@ fn send<T: Tables>(
         to: *node.address(outer),
         cookie: settings.cookie,
         mac,
+        interface,
+        from_mac,
         format,
         outer,
         hops,

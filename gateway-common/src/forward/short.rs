@@ -214,7 +214,7 @@ fn steer<F: Frame, T: Tables, H: Header, A: Around>(
     if candidates::is_lost(tables, settings, owner) {
         return None;
     }
-    let hop = hop::<H, A>(settings, packet.total_bytes, node, flow_hash as u16)?;
+    let hop = hop::<T, H, A>(tables, settings, packet.total_bytes, node, flow_hash as u16)?;
 
     // Nothing was taken or written yet. From here on this way goes to its end.
     let opening = match segment.flags.opens() {
@@ -278,7 +278,8 @@ fn owner<'t, T: Tables>(
 
 /// How a node is reached by that family, if so long a packet fits into that way.
 #[inline(always)]
-fn hop<H: Header, A: Around>(
+fn hop<T: Tables, H: Header, A: Around>(
+    tables: &T,
     settings: &Settings,
     total_bytes: usize,
     node: &NodeEntry,
@@ -287,6 +288,11 @@ fn hop<H: Header, A: Around>(
     let (outer, format) = (H::FAMILY, A::FORMAT);
     let (from, to) = (*settings.address(outer), *node.address(outer));
     let mac = node.mac(outer)?;
+    // The long way knows how a frame leaves by another interface.
+    let (interface, _) = node.exit(outer);
+    if interface != 0 && !tables.is_ingress(interface) {
+        return None;
+    }
     // An outer header cannot say more than that.
     let mtu = node.mtu(outer).unwrap_or(u16::MAX as usize);
     let fits = total_bytes + format.bytes(outer) <= mtu;
@@ -295,6 +301,8 @@ fn hop<H: Header, A: Around>(
         to,
         cookie: settings.cookie,
         mac,
+        interface: 0,
+        from_mac: [0; 3],
         format,
         outer,
         hops: 1,

@@ -242,7 +242,7 @@ fn mutated_frames_neither_panic_nor_change_unless_they_are_sent() {
             (_, Reason::NoHeadroom) => {}
             (Fate::Drop, _) => assert_eq!(frame, before, "frame {index}: {name}"),
             (Fate::Pass, _) => assert!(before.bytes.len() >= frame.bytes.len(), "frame {index}: {name}"),
-            (Fate::Transmit, _) => assert_ne!(frame, before, "frame {index}: {name}"),
+            (Fate::Transmit | Fate::Redirect, _) => assert_ne!(frame, before, "frame {index}: {name}"),
         }
         reasons.insert(decided);
     }

@@ -1,3 +1,5 @@
+//! Filters, draws and rates of traces, and what is told of packets that cannot be read.
+
 use core::net::IpAddr;
 
 use super::*;

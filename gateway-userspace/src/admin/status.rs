@@ -15,7 +15,7 @@ pub use upstreams::{
     CheckStatus, Endpoint, EndpointReadiness, UnderWay, Upstream, Upstreams, Used, upstreams,
 };
 
-use crate::config::snapshot::{Snapshot, Steering, Transport};
+use crate::config::snapshot::{Bounds, Snapshot, Steering, Transport};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,7 +97,7 @@ pub struct Member {
 /// Steering in the kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dataplane {
-    /// Where the program is attached.
+    /// Where the program is attached, or should be.
     pub interfaces: Vec<Interface>,
     /// What it steers.
     pub vips: Vec<Vip>,
@@ -108,15 +108,24 @@ pub struct Dataplane {
     pub steered: Vec<Steered>,
 }
 
-/// One attachment.
+/// One interface of `[dataplane]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interface {
     /// The interface's name.
     pub name: String,
-    /// How the program is attached.
-    pub mode: AttachedMode,
+    /// `attached`; `down`, without carrier; `gone`, not there; `refused`, without this node's program.
+    pub state: String,
+    /// How the program is attached; absent: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<AttachedMode>,
     /// The kernel's id of the program, as `bpftool prog` shows it.
-    pub program: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<u32>,
+    /// Longest IP packet that the interface takes, in bytes; absent: it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// For people, what is to be said of its state.
+    pub why: String,
 }
 
 /// How a program came to be attached.
@@ -142,6 +151,9 @@ pub struct Vip {
     pub protocol: Transport,
     /// What chooses the owner.
     pub steering: Steering,
+    /// What may begin there; absent: it is UDP, which has no limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<VipBounds>,
     /// Packets for it that this node has seen.
     #[serde(default)]
     pub packets: u64,
@@ -151,6 +163,15 @@ pub struct Vip {
     /// What was decided for them.
     #[serde(default)]
     pub verdicts: Vec<VerdictCount>,
+}
+
+/// What may begin at a VIP, by its own bounds or those of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipBounds {
+    /// By one source.
+    pub source: Bounds,
+    /// By all together.
+    pub vip: Bounds,
 }
 
 /// What was sent to another node.
@@ -292,6 +313,10 @@ pub fn vips(snapshot: &Snapshot) -> Vec<Vip> {
         ports: vip.ports.clone(),
         protocol: vip.protocol,
         steering: vip.steering,
+        bounds: (vip.protocol == Transport::Tcp).then(|| VipBounds {
+            source: vip.protection.source.unwrap_or(snapshot.protection.source),
+            vip: vip.protection.vip.unwrap_or(snapshot.protection.vip),
+        }),
         packets: 0,
         bytes: 0,
         verdicts: Vec::new(),

@@ -62,10 +62,11 @@ fn written(line: &str, form: Form, ended: &mut Option<String>) -> anyhow::Result
 }
 
 fn event_text(event: &Event, style: Style) -> String {
-    let who = match (&event.file, event.endpoint) {
-        (Some(file), _) => file.display().to_string(),
-        (None, Some(address)) => address.to_string(),
-        (None, None) => "all".to_owned(),
+    let who = match (&event.file, event.endpoint, &event.interface) {
+        (Some(file), ..) => file.display().to_string(),
+        (None, Some(address), _) => address.to_string(),
+        (None, None, Some(interface)) => interface.clone(),
+        (None, None, None) => "all".to_owned(),
     };
     let what = match (event.kind, &event.check) {
         (Kind::Check, Some(check)) => check,
@@ -73,8 +74,8 @@ fn event_text(event: &Event, style: Style) -> String {
         (kind, _) => kind.word(),
     };
     let tone = match event.to.as_str() {
-        "ready" | "closed" | "in" | "free" | "renewed" | "issued" => Tone::Good,
-        "kept" | "failed" | "failing" | "open" | "forced-open" | "ejected" => Tone::Bad,
+        "ready" | "closed" | "in" | "free" | "renewed" | "issued" | "attached" => Tone::Good,
+        "kept" | "failed" | "failing" | "open" | "forced-open" | "ejected" | "gone" | "refused" => Tone::Bad,
         _ => Tone::Doubtful,
     };
     let (time, from, why) = (&event.time, &event.from, &event.why);
@@ -83,6 +84,7 @@ fn event_text(event: &Event, style: Style) -> String {
             let whose = event.listener.as_deref().or(event.route.as_deref());
             whose.unwrap_or("tls")
         }
+        Kind::Interface => "dataplane",
         _ => &event.upstream,
     };
     let to = style.paint(&event.to, tone);
@@ -104,6 +106,7 @@ mod tests {
             route: None,
             file: (kind == Kind::File).then(|| "own.pem".into()),
             endpoint: endpoint.map(|address| address.parse().unwrap()),
+            interface: (kind == Kind::Interface).then(|| "eth1".to_owned()),
             from: "x".to_owned(),
             to: to.to_owned(),
             why: "so".to_owned(),

@@ -6,7 +6,9 @@ mod upstreams;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use gateway::admin::status::{Changed, Member, NodeState, Nodes, Reloaded, Status};
+use gateway::admin::status::{
+    Changed, Dataplane, Interface, Member, NodeState, Nodes, Reloaded, Status, VipBounds,
+};
 use http::Method;
 use serde_json::Value;
 
@@ -136,7 +138,14 @@ fn status_text(status: &Status, style: Style) -> String {
     }
     if let Some(dataplane) = &status.dataplane {
         let mut vips = Table::new(&[
-            "VIP", "address", "ports", "protocol", "steering", "packets", "bytes",
+            "VIP",
+            "address",
+            "ports",
+            "protocol",
+            "steering",
+            "new connections",
+            "packets",
+            "bytes",
         ]);
         for vip in &dataplane.vips {
             let ports: Vec<String> = vip.ports.iter().map(u16::to_string).collect();
@@ -147,6 +156,7 @@ fn status_text(status: &Status, style: Style) -> String {
                 ports.join(", ").into(),
                 protocol.into(),
                 steering.into(),
+                vip.bounds.as_ref().map_or_else(String::new, bounds_text).into(),
                 vip.packets.into(),
                 vip.bytes.into(),
             ]);
@@ -216,14 +226,16 @@ fn status_head(status: &Status, style: Style) -> String {
     ]);
     let dataplane = status.dataplane.as_ref().map(|dataplane| {
         let interfaces = dataplane.interfaces.iter();
-        let one = |i: &gateway::admin::status::Interface| {
-            format!("{} {} (program {})", i.name, word(&i.mode), i.program)
-        };
-        interfaces.map(one).collect::<Vec<_>>().join(", ")
+        interfaces.map(interface_text).collect::<Vec<_>>().join(", ")
     });
+    let is_whole = |dataplane: &Dataplane| dataplane.interfaces.iter().all(|one| one.state == "attached");
+    let tone = match status.dataplane.as_ref().is_none_or(is_whole) {
+        true => Tone::Plain,
+        false => Tone::Bad,
+    };
     table.row([
         "dataplane".into(),
-        dataplane.unwrap_or_else(|| "none: L7 only".to_owned()).into(),
+        Cell(dataplane.unwrap_or_else(|| "none: L7 only".to_owned()), tone),
     ]);
     let load = format!(
         "{} connections, {} requests under way",
@@ -231,6 +243,31 @@ fn status_head(status: &Status, style: Style) -> String {
     );
     table.row(["load".into(), load.into()]);
     table.text(style)
+}
+
+/// How many connections may begin at a VIP.
+fn bounds_text(bounds: &VipBounds) -> String {
+    let rate = |per_second: u64| match per_second {
+        0 => "no limit".to_owned(),
+        per_second => format!("{per_second}/s"),
+    };
+    let (source, vip) = (bounds.source, bounds.vip);
+    format!(
+        "source {}, VIP {}",
+        rate(source.connections_per_second),
+        rate(vip.connections_per_second)
+    )
+}
+
+/// An interface with its program; and what is the matter, where that takes no packets.
+fn interface_text(interface: &Interface) -> String {
+    let name = &interface.name;
+    match (interface.mode, interface.program) {
+        (Some(mode), Some(program)) if interface.state == "attached" => {
+            format!("{name} {} (program {program})", word(&mode))
+        }
+        _ => format!("{name} {}: {}", interface.state, interface.why),
+    }
 }
 
 #[cfg(test)]
@@ -246,8 +283,8 @@ mod tests {
     use gateway::admin::deny;
     use gateway::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
     use gateway::admin::status::{
-        AcmeCertificate, AcmeOrder, AttachedMode, CheckStatus, Dataplane, Endpoint, EndpointReadiness,
-        Interface, Listener, Node, RefusedReload, Steered, UnderWay, Upstream, VerdictCount, Vip,
+        AcmeCertificate, AcmeOrder, AttachedMode, CheckStatus, Endpoint, EndpointReadiness, Listener, Node,
+        RefusedReload, Steered, UnderWay, Upstream, VerdictCount, Vip,
     };
     use gateway::admin::{Answer, Api, ApiError, Token, bind, serve};
     use gateway::config::snapshot::{AdminListen, Kind, Steering, Transport};
@@ -286,8 +323,11 @@ mod tests {
             dataplane: Some(Dataplane {
                 interfaces: vec![Interface {
                     name: "eth0".to_owned(),
-                    mode: AttachedMode::Native,
-                    program: 7,
+                    state: "attached".to_owned(),
+                    mode: Some(AttachedMode::Native),
+                    program: Some(7),
+                    mtu: Some(1_500),
+                    why: "the program is on it".to_owned(),
                 }],
                 vips: vec![Vip {
                     name: "public".to_owned(),
@@ -295,6 +335,7 @@ mod tests {
                     ports: vec![80],
                     protocol: Transport::Tcp,
                     steering: Steering::FlowHash,
+                    bounds: None,
                     packets: 7,
                     bytes: 420,
                     verdicts: Vec::new(),
@@ -625,7 +666,7 @@ mod tests {
             "view       4: gw-1 (weight 0)\n",
             "dataplane  eth0 native (program 7)\n",
             "configuration refused at 1970-01-01T00:00:00Z; the one before stays in force\ng.toml:1: odd; mend it\n",
-            "public  203.0.113.10  80     tcp       flow-hash  7        420\n",
+            "public  203.0.113.10  80     tcp       flow-hash                   7        420\n",
             "tx       owner   2        120\n",
             "gw-2     5        300\n",
             "a.example, www.a.example  none yet     1970-01-01T00:05:00Z  failed at 1970-01-01T00:00:00Z: too many\n",

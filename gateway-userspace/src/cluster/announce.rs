@@ -125,7 +125,30 @@ struct Orders {
     /// Grows with each update, so that the same addresses are announced again.
     number: u64,
     held: BTreeSet<IpAddr>,
+    company: Company,
     course: Course,
+}
+
+/// Whether there are other nodes, as far as this one knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Company {
+    /// There never were any.
+    #[default]
+    Never,
+    /// There are.
+    Present,
+    /// There were, and none is heard any more.
+    Lost,
+}
+
+impl Company {
+    fn after(self, members: usize) -> Self {
+        match self {
+            _ if members > 1 => Self::Present,
+            Self::Never => Self::Never,
+            Self::Present | Self::Lost => Self::Lost,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,15 +160,22 @@ enum Course {
 
 impl Announcer {
     /// Opens its sockets on these interfaces, in the caller's network namespace, and stays silent
-    /// until the first [`Announcer::update`].
+    /// until the first [`Announcer::update`]. Those that are not there, or go, are opened once they are.
     ///
     /// # Errors
-    /// If packet sockets are not permitted, or an interface is missing or not Ethernet.
+    /// If packet sockets are not permitted, all interfaces are missing, or one is not Ethernet.
     pub fn start(interfaces: &[String]) -> Result<Announcer, AnnounceError> {
-        let links = interfaces
-            .iter()
-            .map(|name| Link::open(name))
-            .collect::<Result<Vec<_>, _>>()?;
+        let (mut links, mut missing) = (Vec::new(), Vec::new());
+        for name in interfaces {
+            match Link::open(name) {
+                Ok(link) => links.push(link),
+                Err(AnnounceError::NoInterface { interface }) => missing.push(interface),
+                Err(error) => return Err(error),
+            }
+        }
+        if let ([], Some(interface)) = (links.as_slice(), missing.first().cloned()) {
+            return Err(AnnounceError::NoInterface { interface });
+        }
         let (waker, woken) = wait::waker().map_err(AnnounceError::Thread)?;
         let shared = Arc::new(Shared {
             orders: Mutex::default(),
@@ -153,6 +183,8 @@ impl Announcer {
         });
         let worker = Worker {
             links,
+            missing,
+            looked: Instant::now(),
             woken,
             shared: Arc::clone(&shared),
         };
@@ -182,6 +214,7 @@ impl Announcer {
             }
             orders.number = orders.number.wrapping_add(1);
             orders.held = held;
+            orders.company = orders.company.after(view.members.len());
         });
         list
     }
@@ -220,6 +253,10 @@ impl Drop for Announcer {
 /// The thread's own.
 struct Worker {
     links: Vec<Link>,
+    /// Interfaces that are not there.
+    missing: Vec<String>,
+    /// When that was last looked at.
+    looked: Instant,
     woken: Woken,
     shared: Arc<Shared>,
 }
@@ -245,12 +282,9 @@ impl Worker {
                     .for_each(|link| link.listen_for(&latest.held));
                 (orders, ordered_at, sent) = (latest, Instant::now(), 0);
             }
+            self.follow_interfaces(&orders.held);
             // What a link that was down keeps from being said is made up for by the burst of the next update.
-            let voices: Vec<Voice> = self
-                .links
-                .iter_mut()
-                .map(|link| link.voice(orders.number))
-                .collect();
+            let voices = self.voices(&orders);
             let elapsed = ordered_at.elapsed();
             if elapsed >= due(sent) {
                 sent = sent.saturating_add(1);
@@ -273,11 +307,46 @@ impl Worker {
             }
             self.woken.clear();
             let nothing = BTreeSet::new();
-            for link in &mut self.links {
-                // Looked at again: the link may have come back while this thread slept.
-                let is_silent = link.voice(orders.number) == Voice::Silent;
-                let held = if is_silent { &nothing } else { &orders.held };
+            // Looked at again: a link may have come back while this thread slept.
+            let voices = self.voices(&orders);
+            for (link, voice) in self.links.iter_mut().zip(voices) {
+                let held = match voice {
+                    Voice::Silent => &nothing,
+                    Voice::Speaks => &orders.held,
+                };
                 link.answer(held, FRAMES_PER_ROUND_MAX);
+            }
+        }
+    }
+
+    /// On which links addresses may be claimed now. On none, where no other node is heard any more and a link is lost: by
+    /// that one the others may be there, and claim the same.
+    fn voices(&mut self, orders: &Orders) -> Vec<Voice> {
+        let links = self.links.iter_mut();
+        let mut voices: Vec<Voice> = links.map(|link| link.voice(orders.number)).collect();
+        let has_lost_one = !self.missing.is_empty() || voices.contains(&Voice::Silent);
+        if orders.company == Company::Lost && has_lost_one {
+            voices.fill(Voice::Silent);
+        }
+        voices
+    }
+
+    /// Closes links of interfaces that have gone, and opens those that came, or came back.
+    fn follow_interfaces(&mut self, held: &BTreeSet<IpAddr>) {
+        if self.looked.elapsed() < CARRIER_LOOK {
+            return;
+        }
+        self.looked = Instant::now();
+        let gone = self.links.extract_if(.., |link| !link.is_there());
+        self.missing.extend(gone.map(Link::into_name));
+        for name in std::mem::take(&mut self.missing) {
+            match Link::open(&name) {
+                Ok(link) => {
+                    let mut link = link.come_back();
+                    link.listen_for(held);
+                    self.links.push(link);
+                }
+                Err(_) => self.missing.push(name),
             }
         }
     }

@@ -44,7 +44,7 @@ pub use filters::{
 pub use guard::{CircuitBreaker, EndpointLimits, Hash, Outlier, UpstreamLimits};
 pub use keys::{ListenerKeys, RouteKeys};
 pub use matching::{CertificateMatch, FieldMatch, Match, SanMatch, SanType, SubjectMatch};
-pub use protection::{Protection, SourceBounds, VipBounds};
+pub use protection::{OwnBounds, Protection, SourceBounds, VipBounds, VipProtection};
 pub use retry::{Fallback, Retry};
 pub use sticky::Sticky;
 pub use subsets::{Subset, SubsetBy};
@@ -230,6 +230,8 @@ pub struct Vip {
     /// For UDP only.
     #[schemars(extend("default" = false))]
     pub quic: Option<bool>,
+    /// Bounds of its own in the place of those of `[protection]`. For TCP only.
+    pub protection: Option<VipProtection>,
 }
 
 listener_keys! { route_keys! table! {

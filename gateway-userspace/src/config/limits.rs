@@ -66,9 +66,8 @@ pub const PATH_MTU: u16 = 1500;
 pub const PATH_MTU_MIN: u16 = 1280;
 /// Largest path MTU: jumbo frames.
 pub const PATH_MTU_MAX: u16 = 9000;
-/// Interfaces at most: packets for another node leave by the interface that the client's packet came in by, so the
-/// other nodes must be reached through every one of them.
-pub const INTERFACES_MAX: usize = 1;
+/// Interfaces at most: more than a machine has cards for; those of tenants are not for it.
+pub const INTERFACES_MAX: usize = 16;
 /// Characters of an interface's name (`IFNAMSIZ` in if.h, less the terminating zero).
 pub const INTERFACE_CHARS_MAX: usize = 15;
 

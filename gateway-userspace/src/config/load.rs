@@ -278,8 +278,11 @@ mod tests {
             &["\"a/b\" is not the name of an interface"],
         );
         check(
-            &format!("{NODE}{WEB}[dataplane]\ninterfaces=['eth0','eth1']\n"),
-            &["interfaces: 2 entries are too many; list at most 1"],
+            &format!(
+                "{NODE}{WEB}[dataplane]\ninterfaces={:?}\n",
+                (0..17).map(|n| format!("eth{n}")).collect::<Vec<_>>()
+            ),
+            &["interfaces: 17 entries are too many; list at most 16"],
         );
         check(
             &format!("{NODE}{WEB}[defaults]\ntimeout='2h'\n"),

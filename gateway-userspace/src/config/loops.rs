@@ -62,7 +62,7 @@ pub fn serves(listener: SocketAddr, address: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::snapshot::{Payload, Steering};
+    use super::super::snapshot::{Payload, Steering, VipProtection};
     use super::*;
 
     #[test]
@@ -74,6 +74,7 @@ mod tests {
             protocol,
             steering: Steering::FlowHash,
             payload: Payload::Plain,
+            protection: VipProtection::default(),
         };
         let vips = [
             vip("public", "203.0.113.1", Transport::Tcp),

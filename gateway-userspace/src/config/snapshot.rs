@@ -44,7 +44,7 @@ pub use health::{Check, CheckMethod, Health, Heartbeat, HttpCheck, Kind, Pushed,
 pub use key::ClusterKey;
 pub use mirror::Mirror;
 pub use outcomes::{Failure, Outcomes, Retries};
-pub use protection::{Bounds, Prefixes, Protection, Scope};
+pub use protection::{Bounds, Prefixes, Protection, Scope, VipProtection};
 pub use respond::{Filling, Piece, Respond};
 pub use rewrite::{NewPath, Redirect, Rewrite, Scheme, Template, TemplateFault, Wanted};
 pub use route::{Fallback, Route, RouteAction};
@@ -225,6 +225,8 @@ pub struct Vip {
     pub steering: Steering,
     /// What its datagrams are.
     pub payload: Payload,
+    /// Bounds of its own.
+    pub protection: VipProtection,
 }
 
 /// `vip.quic`.

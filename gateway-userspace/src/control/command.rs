@@ -52,7 +52,7 @@ impl Controller {
     /// Does what is asked, and answers; an operator that went away meanwhile needs no answer.
     pub(super) async fn obey(&mut self, command: Command) {
         match command {
-            Command::Status(reply) => drop(reply.send(self.status().await)),
+            Command::Status(reply) => drop(reply.send(self.status())),
             Command::Nodes(reply) => drop(reply.send(self.nodes())),
             Command::Drain(reply) => drop(reply.send(self.change(NodeState::Draining))),
             Command::Undrain(reply) => drop(reply.send(self.change(NodeState::Ready))),

@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::certificates::Certificates;
 use super::command::Command;
 use super::health::{Panics, Reasons};
+use super::interfaces::Reached;
 use super::publish::publish;
 use super::registrations::Registrations;
 use crate::acme::Issuer;
@@ -110,7 +111,7 @@ pub struct Controller {
     /// Number of the last view whose tables were written.
     written: Option<u64>,
     published: Instant,
-    detached: Vec<String>,
+    pub(super) reached: Reached,
     unfit_since: Option<Instant>,
     told: State,
 }
@@ -144,7 +145,7 @@ impl Controller {
             unpublished: None,
             written: None,
             published: started,
-            detached: Vec::new(),
+            reached: Reached::ByAll,
             unfit_since: None,
             told: State::Joining,
         }
@@ -247,14 +248,11 @@ impl Controller {
         }
         let is_round = ticks.is_multiple_of(TICKS_PER_NEIGHBOUR_ROUND);
         if is_round {
-            match dataplane.detached().await {
-                Ok(detached) => self.detached = detached,
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "looking at the interfaces"
-                ),
-            }
+            self.look_after_interfaces(&snapshot.vips).await;
         }
+        let Some(dataplane) = &mut self.parts.dataplane else {
+            return;
+        };
         let is_eager =
             self.published.elapsed() < RESOLVE_EAGERLY && dataplane.has_unresolved(&snapshot, &view);
         if self.unpublished.is_some() {
@@ -370,11 +368,7 @@ impl Controller {
     /// What keeps this node from serving, whatever its state.
     fn faults(&mut self, now: Instant) -> Vec<String> {
         let mut faults: Vec<String> = self.unpublished.iter().cloned().collect();
-        for interface in &self.detached {
-            faults.push(format!(
-                "the XDP program is no longer attached to {interface}: restart the node"
-            ));
-        }
+        faults.extend(self.parts.dataplane.iter().flat_map(DataPlane::interface_faults));
         let dead = self.parts.workers.dead();
         if dead > 0 {
             faults.push(format!(

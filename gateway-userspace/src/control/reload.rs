@@ -10,7 +10,6 @@ use crate::background;
 use crate::config::answers::Answers;
 use crate::config::snapshot::Snapshot;
 use crate::config::{self, Settings};
-use crate::view::Served;
 
 impl Controller {
     /// Reads the configuration anew and publishes it; the number of the new snapshot.
@@ -105,8 +104,8 @@ impl Controller {
         self.parts.acme.apply(settings.acme.as_ref());
         if let Some(cluster) = &self.parts.cluster {
             cluster.set_weight(next.node.weight);
-            cluster.set_served(Served::by(&next.vips));
         }
+        self.tell_served(&next.vips);
         self.parts.answers = number;
         self.registered = registered;
         self.announce(&view);

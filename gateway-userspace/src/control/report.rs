@@ -13,7 +13,7 @@ use crate::view::View;
 
 impl Controller {
     /// The node in one view.
-    pub async fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         let snapshot = self.snapshot();
         let view = self.view();
         let upstreams = upstreams(&snapshot, &self.parts.checks.known());
@@ -29,7 +29,7 @@ impl Controller {
             reasons,
             view: view.number,
             members: members(&view),
-            dataplane: self.dataplane_status().await,
+            dataplane: self.dataplane_status(),
             connections: self.parts.shared.metrics.connections_open(),
             active_requests: upstreams
                 .iter()
@@ -43,9 +43,9 @@ impl Controller {
         }
     }
 
-    async fn dataplane_status(&self) -> Option<Dataplane> {
+    fn dataplane_status(&self) -> Option<Dataplane> {
         let dataplane = self.parts.dataplane.as_ref()?;
-        match dataplane.status().await {
+        match dataplane.status() {
             Ok(status) => Some(described(status, vips(&self.snapshot()))),
             Err(error) => {
                 tracing::warn!(
@@ -94,20 +94,25 @@ fn described(status: l4::Status, mut vips: Vec<crate::admin::status::Vip>) -> Da
         packets: counted.packets,
         bytes: counted.bytes,
     });
-    let interface = |(name, attached): (String, Option<l4::interfaces::Attached>)| {
-        let attached = attached?;
-        let mode = match attached.mode {
+    let interface = |at: l4::dataplane::Attachment| {
+        let mode = at.state.mode().map(|mode| match mode {
             l4::interfaces::Mode::Generic => AttachedMode::Generic,
             l4::interfaces::Mode::Native | l4::interfaces::Mode::Other => AttachedMode::Native,
-        };
-        Some(Interface {
-            name,
+        });
+        let attached = at.link.and_then(|link| link.attached);
+        Interface {
+            name: at.name,
+            state: at.state.word().to_owned(),
             mode,
-            program: attached.program,
-        })
+            program: attached
+                .filter(|_| mode.is_some())
+                .map(|attached| attached.program),
+            mtu: at.link.map(|link| link.mtu),
+            why: at.state.why(),
+        }
     };
     Dataplane {
-        interfaces: status.interfaces.into_iter().filter_map(interface).collect(),
+        interfaces: status.interfaces.into_iter().map(interface).collect(),
         vips,
         verdicts: status.verdicts.iter().map(verdict).collect(),
         steered: steered.collect(),

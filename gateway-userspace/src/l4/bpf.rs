@@ -129,11 +129,28 @@ impl<'m> Batches<'m> {
     }
 }
 
-/// Writes entries of a hash map, over those that are there.
+/// What kept entries from being written.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    /// How many were written before.
+    pub(super) written: usize,
+    /// What the kernel said of the next.
+    pub(super) source: io::Error,
+}
+
+/// Writes entries of a hash map or a trie in their order, over those that are there.
 ///
 /// # Errors
-/// It has no room, or is no hash map.
-pub(super) fn write_all(map: BorrowedFd<'_>, count: usize, keys: &[u8], values: &[u8]) -> io::Result<()> {
+/// It has no room, or the kernel writes no batches of it.
+///
+/// # Kernel
+/// 5.6: `BPF_MAP_UPDATE_BATCH` of hash maps; of tries later.
+pub(super) fn write_all(
+    map: BorrowedFd<'_>,
+    count: usize,
+    keys: &[u8],
+    values: &[u8],
+) -> Result<(), Unwritten> {
     if count == 0 {
         return Ok(());
     }
@@ -144,7 +161,15 @@ pub(super) fn write_all(map: BorrowedFd<'_>, count: usize, keys: &[u8], values: 
         map: map.as_raw_fd() as u32,
         ..Batch::default()
     };
-    call(MAP_UPDATE_BATCH, &mut batch).map(drop)
+    let Err(source) = call(MAP_UPDATE_BATCH, &mut batch) else {
+        return Ok(());
+    };
+    // Who refuses the call as a whole leaves the count as it was.
+    let written = batch.count as usize;
+    Err(Unwritten {
+        written: if written < count { written } else { 0 },
+        source,
+    })
 }
 
 /// Writes an entry of a hash map, unless its key is there.

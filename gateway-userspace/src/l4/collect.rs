@@ -12,7 +12,9 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 
 use super::counters::{Counters, ReasonCount};
+use super::dataplane::{Attachment, State};
 use super::deny::Told;
+use super::interfaces::Mode;
 use super::trace::Tracer;
 
 /// Names of what the kernel counts by number.
@@ -31,6 +33,7 @@ pub struct Collected {
     pub counters: Counters,
     names: Mutex<Names>,
     without_table: AtomicUsize,
+    interfaces: Mutex<Vec<Attachment>>,
     /// How far the lists of prefixes are.
     pub lists: Arc<Told>,
 }
@@ -42,6 +45,7 @@ impl Collected {
             counters,
             names: Mutex::default(),
             without_table: AtomicUsize::new(0),
+            interfaces: Mutex::default(),
             lists,
         })
     }
@@ -58,6 +62,12 @@ impl Collected {
                  serve; raise dataplane.tables"
             );
         }
+    }
+
+    /// Says how the interfaces are now.
+    pub fn tell_interfaces(&self, interfaces: &[Attachment]) {
+        let mut known = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        interfaces.clone_into(&mut known);
     }
 
     /// The names; each change of configuration or view writes them anew.
@@ -90,6 +100,7 @@ impl Collector for L4 {
             )?
             .encode_gauge(&i64::try_from(self.1.running()).unwrap_or(i64::MAX))?;
         self.lists(&mut encoder)?;
+        self.interfaces(&mut encoder)?;
         // A map that cannot be read has no figures: zero would be a lie.
         let Ok(reasons) = self.0.counters.reasons() else {
             return Ok(());
@@ -131,19 +142,19 @@ impl Collector for L4 {
             .filter_map(|(id, name)| Some((name.clone(), counters.node(*id).ok()?)));
         let by_node: Vec<_> = by_node.collect();
         drop(names);
-        let figures: [(_, _, fn(&ReasonCount) -> u64); 2] = [
-            (
-                "gateway_vip_packets",
-                "Frames for a VIP, by what became of them, and why",
-                |count| count.packets,
-            ),
-            (
-                "gateway_vip_packet_bytes",
-                "Bytes of these frames, Ethernet included",
-                |count| count.bytes,
-            ),
+        let figures = [
+            Figure::<ReasonCount> {
+                name: "gateway_vip_packets",
+                help: "Frames for a VIP, by what became of them, and why",
+                of: |count| count.packets,
+            },
+            Figure {
+                name: "gateway_vip_packet_bytes",
+                help: "Bytes of these frames, Ethernet included",
+                of: |count| count.bytes,
+            },
         ];
-        for (name, help, figure) in figures {
+        for Figure { name, help, of } in figures {
             let mut metric = describe(&mut encoder, name, help)?;
             for (vip, counts) in &by_vip {
                 for count in counts {
@@ -152,26 +163,26 @@ impl Collector for L4 {
                         ("action", count.action),
                         ("reason", count.reason),
                     ];
-                    add(&mut metric, &labels, figure(count))?;
+                    add(&mut metric, &labels, of(count))?;
                 }
             }
         }
-        let figures: [(_, _, fn(&Count) -> u64); 2] = [
-            (
-                "gateway_steered_packets",
-                "Frames sent to another node",
-                |count| count.packets,
-            ),
-            (
-                "gateway_steered_packet_bytes",
-                "Bytes of these frames as they came, Ethernet included",
-                |count| count.bytes,
-            ),
+        let figures = [
+            Figure::<Count> {
+                name: "gateway_steered_packets",
+                help: "Frames sent to another node",
+                of: |count| count.packets,
+            },
+            Figure {
+                name: "gateway_steered_packet_bytes",
+                help: "Bytes of these frames as they came, Ethernet included",
+                of: |count| count.bytes,
+            },
         ];
-        for (name, help, figure) in figures {
+        for Figure { name, help, of } in figures {
             let mut metric = describe(&mut encoder, name, help)?;
             for (node, count) in &by_node {
-                add(&mut metric, &[("node", node.as_str())], figure(count))?;
+                add(&mut metric, &[("node", node.as_str())], of(count))?;
             }
         }
         Ok(())
@@ -179,6 +190,29 @@ impl Collector for L4 {
 }
 
 impl L4 {
+    /// The interfaces, and what they are good for.
+    fn interfaces(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut up = encoder.encode_descriptor(
+            "gateway_interface_up",
+            "1 for an interface that the kernel program is on, and that frames get through; else 0",
+            None,
+            MetricType::Gauge,
+        )?;
+        let known = self.0.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        for one in known.iter() {
+            let mode = match one.state.mode() {
+                Some(Mode::Native) => "native",
+                Some(Mode::Generic) => "generic",
+                Some(Mode::Other) => "other",
+                None => "none",
+            };
+            let is_up = matches!(one.state, State::Attached(_));
+            up.encode_family(&[("interface", one.name.as_str()), ("mode", mode)])?
+                .encode_gauge(&i64::from(is_up))?;
+        }
+        Ok(())
+    }
+
     /// The lists of prefixes, and what is counted beside reasons.
     fn lists(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let told = &self.0.lists;
@@ -226,6 +260,13 @@ impl L4 {
         }
         Ok(())
     }
+}
+
+/// A metric of what is counted.
+struct Figure<C> {
+    name: &'static str,
+    help: &'static str,
+    of: fn(&C) -> u64,
 }
 
 fn describe<'e>(

@@ -109,7 +109,7 @@ fn by_reason(of: impl Fn(Reason) -> Result<Count, L4Error>) -> Result<Vec<Reason
         let action = match reason.fate() {
             Fate::Pass => "pass",
             Fate::Drop => "drop",
-            Fate::Transmit => "transmit",
+            Fate::Transmit | Fate::Redirect => "transmit",
         };
         Ok(ReasonCount {
             reason: reason.name(),

@@ -1,5 +1,6 @@
 //! The node's data plane: set up once, told of every change, taken down on stop.
 
+mod attachments;
 mod start;
 mod status;
 
@@ -15,15 +16,18 @@ use rtnetlink::Handle;
 use super::collect::Collected;
 use super::counters::ReasonCount;
 use super::desired::{self, Desired, Neighbours};
-use super::interfaces;
+use super::interfaces::Link;
 use super::loader::Loaded;
 use super::neighbours::Reach;
 use super::owners::{OwnersCache, Successors};
 use super::pins::Pins;
 use super::{L4Error, addresses, neighbours, plan, trace};
-use crate::config::snapshot::{Dataplane, Encapsulation, Snapshot};
+use crate::config::snapshot::{Dataplane, Encapsulation, Snapshot, Vip};
 use crate::view::View;
 
+use attachments::Numbers;
+
+pub use attachments::{Attachment, Change, State};
 pub use status::Status;
 
 /// Tables up to which a change is written at once, with all successors, some 3 ms each. Of more, owners and previous owners
@@ -42,8 +46,10 @@ pub struct DataPlane {
     vip_ids: HashMap<String, VipId>,
     local_addresses: HashSet<IpAddr>,
     neighbours: Neighbours,
-    /// Indices of `config.interfaces`.
-    indices: Vec<u32>,
+    /// The interfaces of `config`, as they were when they were last looked at.
+    attachments: Vec<Attachment>,
+    /// What the kernel program was told of them.
+    numbers: Numbers,
     cache: OwnersCache,
 }
 
@@ -65,48 +71,57 @@ pub struct Published {
 }
 
 impl DataPlane {
-    /// Loads the program, over what an earlier life pinned, and attaches it. Tables come with the first `publish`.
+    /// Loads the program, over what an earlier life left in those pins, and attaches it. Tables come with the first `publish`.
     ///
     /// # Errors
     /// Whatever keeps the program from running here, with the remedy; nothing is left behind then that was not there
     /// before.
-    pub async fn start(config: &Dataplane, node: &str) -> Result<Self, L4Error> {
-        for interface in config.interfaces.iter().chain(&config.cluster_interfaces) {
-            interfaces::index(interface)?;
-        }
+    pub async fn start(config: &Dataplane, pins: Pins) -> Result<Self, L4Error> {
         let (connection, netlink, _) = rtnetlink::new_connection().map_err(|source| L4Error::Netlink {
             action: "open a netlink socket".to_owned(),
             source: source.into(),
         })?;
         tokio::spawn(connection);
-        let pins = Pins::open(&config.pin_directory, node)?;
         let had_links = !pins.linked_interfaces()?.is_empty();
         let left_behind = addresses::left_behind(&netlink).await?;
-        match start::load(config, &pins, &netlink).await {
-            Ok((loaded, counters, now)) => Ok(Self {
-                counted: Collected::new(counters, loaded.lists.told()),
-                loaded,
-                pins,
-                netlink,
-                config: config.clone(),
-                // What an earlier life put on lo is this one's to remove.
-                local_addresses: left_behind
-                    .into_iter()
-                    .chain(now.vips.keys().map(|key| key.address.into()))
-                    .collect(),
-                now,
-                vip_ids: HashMap::new(),
-                neighbours: Neighbours::new(),
-                indices: indices(&config.interfaces)?,
-                cache: OwnersCache::default(),
-            }),
+        let (loaded, counters, now) = match start::load(config, &pins, &netlink).await {
+            Ok(loaded) => loaded,
             Err(error) => {
                 if !had_links && let Err(also) = pins.remove() {
                     tracing::warn!(error = %also, "the pins of the failed start are left");
                 }
-                Err(error)
+                return Err(error);
             }
+        };
+        let mut dataplane = Self {
+            counted: Collected::new(counters, loaded.lists.told()),
+            loaded,
+            pins,
+            netlink,
+            config: config.clone(),
+            // What an earlier life put on lo is this one's to remove.
+            local_addresses: left_behind
+                .into_iter()
+                .chain(now.vips.keys().map(|key| key.address.into()))
+                .collect(),
+            now,
+            vip_ids: HashMap::new(),
+            neighbours: Neighbours::new(),
+            attachments: config
+                .interfaces
+                .iter()
+                .map(|name| Attachment::unseen(name))
+                .collect(),
+            numbers: Numbers::default(),
+            cache: OwnersCache::default(),
+        };
+        if let Err(error) = dataplane.look_after_interfaces().await {
+            if !had_links && let Err(also) = dataplane.stop().await {
+                tracing::warn!(error = %also, "the failed start has left something behind");
+            }
+            return Err(error);
         }
+        Ok(dataplane)
     }
 
     /// Brings maps and addresses to what snapshot and view say.
@@ -115,8 +130,14 @@ impl DataPlane {
     /// A map or an address cannot be written; what was written forwards.
     pub async fn publish(&mut self, snapshot: &Snapshot, view: &View) -> Result<Published, L4Error> {
         let started = Instant::now();
-        self.loaded.lists.configure(&snapshot.protection);
         self.name_vips(snapshot);
+        let id = |vip: &Vip| self.vip_ids.get(&vip.name).copied().unwrap_or_default();
+        let bounds = snapshot
+            .vips
+            .iter()
+            .map(|vip| (id(vip), vip.protection))
+            .collect();
+        self.loaded.lists.configure(&snapshot.protection, bounds);
         self.name_counters(view);
         self.configure_traces(self.names(snapshot), snapshot.trace.as_ref());
         let vips: HashSet<IpAddr> = snapshot.vips.iter().map(|vip| vip.address).collect();
@@ -203,7 +224,8 @@ impl DataPlane {
 
     /// What the kernel knows of the next hops. What it forgot for a moment is still right until it knows better.
     async fn look_for(&self, others: &[IpAddr]) -> Result<Neighbours, L4Error> {
-        let mut found = neighbours::resolve(&self.netlink, &self.indices, self.reach(), others).await?;
+        let links: Vec<Link> = self.attachments.iter().filter_map(|one| one.link).collect();
+        let mut found = neighbours::resolve(&self.netlink, &links, self.reach(), others).await?;
         for other in others {
             if let (None, Some(known)) = (found.get(other), self.neighbours.get(other)) {
                 found.insert(*other, *known);
@@ -236,24 +258,6 @@ impl DataPlane {
         let have_changed = found != self.neighbours;
         self.neighbours = found;
         Ok(have_changed)
-    }
-
-    /// Interfaces that have lost the program: removed and made again, or taken over.
-    ///
-    /// # Errors
-    /// Netlink does not answer.
-    pub async fn detached(&self) -> Result<Vec<String>, L4Error> {
-        let mut detached = Vec::new();
-        for name in &self.config.interfaces {
-            let has_program = match interfaces::index(name) {
-                Ok(index) => interfaces::attached(&self.netlink, name, index).await?.is_some(),
-                Err(_) => false,
-            };
-            if !has_program {
-                detached.push(name.clone());
-            }
-        }
-        Ok(detached)
     }
 
     /// Whether a member's hardware address is not known yet, so that nothing can be sent to it.
@@ -336,10 +340,6 @@ impl DataPlane {
             }
         }
     }
-}
-
-fn indices(names: &[String]) -> Result<Vec<u32>, L4Error> {
-    names.iter().map(|name| interfaces::index(name)).collect()
 }
 
 fn others(snapshot: &Snapshot, view: &View) -> Vec<IpAddr> {

@@ -5,21 +5,26 @@
 
 mod book;
 mod filler;
+mod list;
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use aya::Ebpf;
+use aya::maps::Map;
 use gateway_common::abi;
 use gateway_common::prefix::Prefix;
-use gateway_common::protection::{Protection as Words, Rate, SHARE_ALL};
+use gateway_common::protection::{Lists as Flags, Protection as Words, Rate, SHARE_ALL};
+use gateway_common::vip::VipId;
 use tokio::sync::oneshot;
 
 use super::maps::{take, typed};
 use super::{DataPlane, L4Error};
-use crate::config::snapshot::Protection;
+use crate::config::snapshot::{Bounds, Protection, VipProtection};
 use filler::{Filler, Order};
+use list::Trie;
 
 /// The lists, as the rest of user space has them.
 #[derive(Debug)]
@@ -28,7 +33,7 @@ pub struct Lists {
     orders: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     /// What the kernel was last told of the configuration.
-    configured: Option<Arc<Protection>>,
+    configured: Option<Configured>,
     told: Arc<Told>,
 }
 
@@ -53,8 +58,8 @@ impl Lists {
     pub fn start(object: &mut Ebpf, prefixes_max: u32) -> Result<Self, L4Error> {
         let told = Arc::new(Told::default());
         let filler = Filler::new(
-            typed(take(object, abi::DENIED)?, abi::DENIED)?,
-            typed(take(object, abi::ALLOWED)?, abi::ALLOWED)?,
+            trie(object, abi::DENIED)?,
+            trie(object, abi::ALLOWED)?,
             typed(take(object, abi::PROTECTION)?, abi::PROTECTION)?,
             prefixes_max,
             Arc::clone(&told),
@@ -76,14 +81,22 @@ impl Lists {
         })
     }
 
-    /// Has the kernel follow the configuration; returns at once.
-    pub fn configure(&mut self, protection: &Arc<Protection>) {
-        let is_known = |known: &Arc<Protection>| Arc::ptr_eq(known, protection) || known == protection;
+    /// Has the kernel follow the configuration, with the VIPs by the numbers of their counters; returns at once.
+    pub fn configure(&mut self, protection: &Arc<Protection>, mut vips: Vec<(VipId, VipProtection)>) {
+        vips.sort_unstable_by_key(|(id, _)| *id);
+        let is_known = |known: &Configured| {
+            let is_same = Arc::ptr_eq(&known.protection, protection) || known.protection == *protection;
+            is_same && known.vips == vips
+        };
         if self.configured.as_ref().is_some_and(is_known) {
             return;
         }
-        self.configured = Some(Arc::clone(protection));
-        self.send(Order::Configure(Arc::clone(protection)));
+        let configured = Configured {
+            protection: Arc::clone(protection),
+            vips,
+        };
+        self.configured = Some(configured.clone());
+        self.send(Order::Configure(configured));
     }
 
     /// Denies prefixes until a time on the kernel's clock, or (`None`) no longer beside what the configuration says. Done, in
@@ -139,17 +152,113 @@ impl Told {
     }
 }
 
-/// What the kernel is told of the configuration, without the lists that hold.
-fn words(protection: &Protection) -> Words {
-    let rate = |per_second, burst| Rate::new(per_second, burst);
-    let (source, vip) = (protection.source, protection.vip);
-    let hot_share = protection.hot_source_share.unwrap_or_default() * SHARE_ALL as f64;
+/// One of the lists, and a descriptor of its map beside.
+fn trie(object: &mut Ebpf, name: &'static str) -> Result<(Trie, OwnedFd), L4Error> {
+    let map = take(object, name)?;
+    let Map::LpmTrie(data) = &map else {
+        return Err(L4Error::Missing { kind: "trie", name });
+    };
+    let descriptor = data.fd().as_fd().try_clone_to_owned();
+    let descriptor = descriptor.map_err(|source| L4Error::File {
+        action: "copy the descriptor of",
+        path: name.into(),
+        source,
+    })?;
+    Ok((typed(map, name)?, descriptor))
+}
+
+/// What the kernel is to be told of the configuration.
+#[derive(Clone, Debug)]
+struct Configured {
+    protection: Arc<Protection>,
+    /// What VIPs have of their own, by the numbers of their counters.
+    vips: Vec<(VipId, VipProtection)>,
+}
+
+impl Configured {
+    /// What is to stand in the map, by the place there: that of all first, then that of each VIP.
+    fn words(&self, lists: Flags) -> Vec<(u32, Words)> {
+        let Protection {
+            source,
+            vip,
+            hot_source_share,
+            ..
+        } = *self.protection;
+        let hot_share = (hot_source_share.unwrap_or_default() * SHARE_ALL as f64) as u64;
+        let of_all = Words {
+            lists,
+            hot_share,
+            ..words(source, vip)
+        };
+        let of_vips = self.vips.iter().map(|(id, own)| {
+            let words = words(own.source.unwrap_or(source), own.vip.unwrap_or(vip));
+            let own_sources = match own.source {
+                Some(_) => Words::sources_of(*id),
+                None => 0,
+            };
+            (u32::from(id.0), Words { own_sources, ..words })
+        });
+        std::iter::once((0, of_all))
+            .chain(of_vips.filter(|(index, _)| *index != 0))
+            .collect()
+    }
+}
+
+/// Bounds as the kernel has them.
+fn words(source: Bounds, vip: Bounds) -> Words {
     Words {
-        source_connections: rate(source.connections_per_second, source.connections_burst),
-        source_flows: rate(source.flows_per_second, source.flows_burst),
-        vip_connections: rate(vip.connections_per_second, vip.connections_burst),
-        vip_flows: rate(vip.flows_per_second, vip.flows_burst),
-        hot_share: hot_share as u64,
+        source_connections: Rate::new(source.connections_per_second, source.connections_burst),
+        source_flows: Rate::new(source.flows_per_second, source.flows_burst),
+        vip_connections: Rate::new(vip.connections_per_second, vip.connections_burst),
+        vip_flows: Rate::new(vip.flows_per_second, vip.flows_burst),
         ..Words::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vip_has_its_own_bounds_and_tokens_where_it_says_so_and_those_of_all_else() {
+        let strict = Bounds {
+            connections_per_second: 5,
+            ..Bounds::OF_SOURCE
+        };
+        let own = |source, vip| VipProtection { source, vip };
+        let configured = Configured {
+            protection: Arc::default(),
+            vips: vec![
+                (VipId(0), own(Some(strict), None)),
+                (VipId(3), own(None, None)),
+                (VipId(4), own(Some(strict), None)),
+                (VipId(5), own(None, Some(strict))),
+                (VipId(6), own(Some(strict), None)),
+            ],
+        };
+        let words = configured.words(Flags::OF_HOST);
+        let places: Vec<u32> = words.iter().map(|(index, _)| *index).collect();
+        assert_eq!(
+            places,
+            [0, 3, 4, 5, 6],
+            "a VIP without a number has none of its own"
+        );
+        let [all, plain, strict_source, strict_vip, another] = words.as_slice() else {
+            panic!("{words:?}")
+        };
+        let rate = Rate::new(5, Bounds::OF_SOURCE.connections_burst);
+        assert_eq!(all.1.lists, Flags::OF_HOST);
+        assert_eq!(
+            plain.1,
+            Words {
+                lists: Flags::default(),
+                ..all.1
+            }
+        );
+        assert_eq!(strict_source.1.source_connections, rate);
+        assert_eq!(strict_source.1.vip_connections, all.1.vip_connections);
+        assert_eq!(strict_vip.1.vip_connections, rate);
+        assert_eq!(strict_vip.1.own_sources, 0, "its sources share with other VIPs");
+        assert_ne!(strict_source.1.own_sources, another.1.own_sources);
     }
 }

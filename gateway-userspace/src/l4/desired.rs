@@ -46,6 +46,10 @@ pub struct Neighbour {
     pub mac: Mac,
     /// Longest IP packet that the interface there takes, in bytes.
     pub mtu: u32,
+    /// That interface.
+    pub interface: u32,
+    /// Its hardware address.
+    pub from: Mac,
 }
 
 /// The contents of the maps for that snapshot and view, on the node of that name.
@@ -205,10 +209,13 @@ fn node_entry(member: &Member, dataplane: &Dataplane, view: &View, neighbours: &
         let neighbour = address.and_then(|address| neighbours.get(&address))?;
         // What the network between nodes was said to carry, or what the interface does, if that is less.
         let mtu = neighbour.mtu.min(u32::from(dataplane.path_mtu));
-        Some((mac_words(neighbour.mac), u16::try_from(mtu).unwrap_or(u16::MAX)))
+        let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+        let (mac, from) = (mac_words(neighbour.mac), mac_words(neighbour.from));
+        Some((mac, mtu, neighbour.interface, from))
     };
-    let (mac, mtu) = way(member.address.map(IpAddr::V4)).unwrap_or_default();
-    let (mac_v6, mtu_v6) = way(member.address_v6.map(IpAddr::V6)).unwrap_or_default();
+    let (mac, mtu, interface, from_mac) = way(member.address.map(IpAddr::V4)).unwrap_or_default();
+    let (mac_v6, mtu_v6, interface_v6, from_mac_v6) =
+        way(member.address_v6.map(IpAddr::V6)).unwrap_or_default();
     NodeEntry {
         address: member.address.map(Address::from).unwrap_or_default(),
         address_v6: member.address_v6.map(Address::from).unwrap_or_default(),
@@ -218,7 +225,10 @@ fn node_entry(member: &Member, dataplane: &Dataplane, view: &View, neighbours: &
         incarnation: member.incarnation,
         mtu,
         mtu_v6,
-        zero: 0,
+        interface,
+        interface_v6,
+        from_mac,
+        from_mac_v6,
     }
 }
 

@@ -48,12 +48,17 @@ pub enum L4Error {
     },
     /// Another process of this node steers.
     #[error(
-        "another gateway uses {}: stop it, or give this node another node.name or dataplane.pin_directory",
-        path.display()
+        "{holder} steers as this node, by the pins in {}, and did not end within {}: stop it, or give this node another \
+         node.name or dataplane.pin_directory",
+        path.display(), humantime::format_duration(*waited)
     )]
     Locked {
         /// The pin directory of the node.
         path: PathBuf,
+        /// Who that is.
+        holder: String,
+        /// How long it was waited for.
+        waited: std::time::Duration,
     },
     /// Another program holds the interface.
     #[error("another XDP program is attached to `{interface}`: {program}; {remedy}")]

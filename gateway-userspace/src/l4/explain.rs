@@ -41,6 +41,8 @@ pub struct Decided {
     pub looks: Vec<Look>,
     /// Nanoseconds since user space last said that it lives, where that is so long ago that nodes must be heard.
     pub lease_age_ns: Option<u64>,
+    /// The name of that other interface.
+    pub exit: Option<String>,
     /// Why the kernel did not say which socket would take it; then one was supposed by the configuration.
     pub socket_unknown: Option<String>,
 }
@@ -60,6 +62,8 @@ pub enum End {
         format: Format,
         /// The family of that.
         outer: Family,
+        /// The interface that it leaves by, where that is another than it came in by; else 0.
+        interface: u32,
     },
     /// Its sender is told what would have fitted, in bytes.
     TooBig(u16),
@@ -80,6 +84,7 @@ pub fn decide(question: &Question, tables: &impl Tables) -> Decided {
             to: verdict.node,
             format: notes.hop().format,
             outer: notes.hop().outer,
+            interface: notes.hop().interface,
         },
         Action::AnswerTooBig => End::TooBig(notes.mtu()),
         Action::Decapsulate | Action::AnswerEcho => End::Else,
@@ -94,6 +99,7 @@ pub fn decide(question: &Question, tables: &impl Tables) -> Decided {
         now_ns: tables.now_ns(),
         looks: traced.into_looks(),
         lease_age_ns: (lease != 0 && age > LEASE_NS).then_some(age),
+        exit: None,
         socket_unknown: None,
     }
 }

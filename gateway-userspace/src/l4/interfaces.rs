@@ -1,7 +1,10 @@
 //! Interfaces and the XDP programs on them, as the kernel tells by netlink.
 
 use futures_util::TryStreamExt;
-use netlink_packet_route::link::{LinkAttribute, LinkXdp, XdpAttached};
+use gateway_common::headers::Mac;
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+};
 use nix::net::if_::{if_nameindex, if_nametoindex};
 use rtnetlink::Handle;
 use serde::Serialize;
@@ -47,32 +50,122 @@ pub fn index(name: &str) -> Result<u32, L4Error> {
     })
 }
 
-/// The XDP program of an interface, if it has one.
+/// An interface that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The kernel's number of it; another one, once it was removed and made again.
+    pub index: u32,
+    /// Longest IP packet that it takes, in bytes.
+    pub mtu: u32,
+    /// Its hardware address; zeroes where it has none.
+    pub mac: Mac,
+    /// Whether frames get in and out.
+    pub carrier: Carrier,
+    /// Whether it is a bond.
+    pub kind: Kind,
+    /// The XDP program on it.
+    pub attached: Option<Attached>,
+}
+
+/// What an interface is, as far as that matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Several as one. In native mode the program runs at its members, and sees their numbers.
+    Bond,
+    /// Anything else.
+    Other,
+}
+
+/// Whether frames get in and out of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// It is up, and so is its other end.
+    Up,
+    /// One of the two is not.
+    Down,
+}
+
+/// Looks at an interface; `None`: there is none of that name.
 ///
 /// # Errors
 /// Netlink does not answer.
-pub async fn attached(netlink: &Handle, name: &str, index: u32) -> Result<Option<Attached>, L4Error> {
+pub async fn look(netlink: &Handle, name: &str) -> Result<Option<Link>, L4Error> {
+    let Ok(index) = index(name) else {
+        return Ok(None);
+    };
+    let answer = netlink.link().get().match_index(index).execute().try_next().await;
+    let message = match answer {
+        Ok(message) => message,
+        // It went while it was asked for.
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => None,
+        Err(source) => {
+            return Err(L4Error::Netlink {
+                action: format!("look at the interface `{name}`"),
+                source: source.into(),
+            });
+        }
+    };
+    Ok(message.map(|message| link(&message)))
+}
+
+/// The members of a bond; none of anything else.
+///
+/// # Errors
+/// Netlink does not answer.
+pub async fn members(netlink: &Handle, link: &Link) -> Result<Vec<u32>, L4Error> {
+    if link.kind != Kind::Bond {
+        return Ok(Vec::new());
+    }
     let failed = |source: rtnetlink::Error| L4Error::Netlink {
-        action: format!("ask for the XDP program of `{name}`"),
+        action: format!("list the members of interface {}", link.index),
         source: source.into(),
     };
-    let link = netlink
-        .link()
-        .get()
-        .match_index(index)
-        .execute()
-        .try_next()
-        .await
-        .map_err(failed)?;
-    let attributes = link.map(|link| link.attributes).unwrap_or_default();
-    let xdp = attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Xdp(xdp) => Some(xdp),
-        _ => None,
-    });
+    let mut found = Vec::new();
+    let mut messages = netlink.link().get().execute();
+    while let Some(message) = messages.try_next().await.map_err(failed)? {
+        if message
+            .attributes
+            .contains(&LinkAttribute::Controller(link.index))
+        {
+            found.push(message.header.index);
+        }
+    }
+    Ok(found)
+}
+
+/// What the kernel says of an interface.
+pub fn link(message: &LinkMessage) -> Link {
+    // Up, and with a carrier: what `ip link` shows as LOWER_UP.
+    let is_up = [LinkFlags::Up, LinkFlags::LowerUp]
+        .into_iter()
+        .all(|flag| message.header.flags.contains(flag));
+    let mut link = Link {
+        index: message.header.index,
+        mtu: 0,
+        mac: Mac::default(),
+        carrier: if is_up { Carrier::Up } else { Carrier::Down },
+        kind: Kind::Other,
+        attached: None,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Address(bytes) => link.mac = bytes.as_slice().try_into().unwrap_or_default(),
+            LinkAttribute::LinkInfo(infos) if infos.contains(&LinkInfo::Kind(InfoKind::Bond)) => {
+                link.kind = Kind::Bond;
+            }
+            LinkAttribute::Xdp(facts) => link.attached = attached(facts),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn attached(facts: &[LinkXdp]) -> Option<Attached> {
     let mut mode = None;
     let mut program = 0;
-    for item in xdp.into_iter().flatten() {
-        match item {
+    for fact in facts {
+        match fact {
             LinkXdp::Attached(XdpAttached::Driver) => mode = Some(Mode::Native),
             LinkXdp::Attached(XdpAttached::SocketBuffer) => mode = Some(Mode::Generic),
             LinkXdp::Attached(XdpAttached::None) => {}
@@ -81,5 +174,5 @@ pub async fn attached(netlink: &Handle, name: &str, index: u32) -> Result<Option
             _ => {}
         }
     }
-    Ok(mode.map(|mode| Attached { mode, program }))
+    mode.map(|mode| Attached { mode, program })
 }

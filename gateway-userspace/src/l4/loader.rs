@@ -72,6 +72,7 @@ pub fn load(config: &Dataplane, pins: &Pins) -> Result<(Loaded, Counters), L4Err
         // What the configuration lists must leave room for orders.
         (abi::DENIED, config.prefixes_max + limits::DENIED_SET_MAX as u32),
         (abi::ALLOWED, config.prefixes_max),
+        (abi::PROTECTION, abi::VIPS_MAX + 1),
         (abi::SOURCES, SOURCE_SETS),
         (abi::VIP_BUCKETS, abi::VIPS_MAX + 1),
         (abi::NOTED_COUNTS, Noted::ALL.len() as u32),

@@ -1,9 +1,11 @@
 //! The maps by their types, and the steps of a plan carried out on them.
 
+mod interfaces;
+
 use std::collections::BTreeMap;
 
 use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::{DevMapHash, HashMap, Map, MapData, MapError};
 use gateway_common::abi::{self, MacKey, NodeCell};
 use gateway_common::maglev::{SLOTS, Slot};
 use gateway_common::node::{NodeEntry, NodeId, Settings};
@@ -36,6 +38,8 @@ pub struct Maps {
     node_addresses: HashMap<MapData, Address, u32>,
     node_macs: HashMap<MapData, MacKey, u32>,
     cluster_interfaces: HashMap<MapData, u32, u32>,
+    /// `None`: nobody writes by this one.
+    exits: Option<DevMapHash<MapData>>,
     slots: Mapped,
     halves: Mapped,
     lease: Mapped,
@@ -56,7 +60,10 @@ impl Maps {
     /// # Errors
     /// The object is not what this program expects, or its tables cannot be mapped into memory.
     pub fn take(object: &mut Ebpf, tables: u32) -> Result<Self, L4Error> {
-        Self::made(tables, |name| take(object, name))
+        let exits = typed(take(object, abi::EXITS)?, abi::EXITS)?;
+        let mut maps = Self::made(tables, |name| take(object, name))?;
+        maps.exits = Some(exits);
+        Ok(maps)
     }
 
     /// The same maps once more, by other descriptors and in other memory: for who reads them beside whoever writes.
@@ -80,6 +87,7 @@ impl Maps {
             node_addresses: typed(map(abi::NODE_ADDRESSES)?, abi::NODE_ADDRESSES)?,
             node_macs: typed(map(abi::NODE_MACS)?, abi::NODE_MACS)?,
             cluster_interfaces: typed(map(abi::CLUSTER_INTERFACES)?, abi::CLUSTER_INTERFACES)?,
+            exits: None,
             slots: mapped(slots, abi::SLOT_WORDS, abi::slot_words(tables))?,
             halves: mapped(halves, abi::HALVES, abi::table_half(tables))?,
             lease: mapped(lease, abi::LEASE, 1)?,
@@ -176,34 +184,6 @@ impl Maps {
     /// When user space last said that it is alive, in nanoseconds since the boot; 0: never.
     pub fn lease_ns(&self) -> u64 {
         self.lease.load(0).unwrap_or(0)
-    }
-
-    /// Says by which interfaces nodes are reached.
-    ///
-    /// # Errors
-    /// The map cannot be written.
-    pub fn set_cluster_interfaces(&mut self, indices: &[u32]) -> Result<(), L4Error> {
-        let failed = |action| {
-            move |source| L4Error::Map {
-                action,
-                map: abi::CLUSTER_INTERFACES,
-                source,
-            }
-        };
-        let old: Result<Vec<u32>, _> = self.cluster_interfaces.keys().collect();
-        for index in old
-            .map_err(failed("read"))?
-            .iter()
-            .filter(|index| !indices.contains(index))
-        {
-            self.cluster_interfaces.remove(index).map_err(failed("write"))?;
-        }
-        for index in indices {
-            self.cluster_interfaces
-                .insert(index, 1, 0)
-                .map_err(failed("write"))?;
-        }
-        Ok(())
     }
 
     /// Says that user space is alive: without it for [`gateway_common::forward::LEASE_NS`], the program sends nothing to

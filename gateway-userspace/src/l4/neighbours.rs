@@ -2,18 +2,17 @@
 //!
 //! XDP cannot ask by itself: `bpf_fib_lookup` answers only where IP forwarding is on.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryStreamExt;
 use gateway_common::headers::Mac;
-use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
 use super::L4Error;
 use super::desired::{Neighbour, Neighbours};
+use super::interfaces::Link;
 
 /// Where packets to a node leave this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,55 +33,42 @@ pub enum Reach {
 /// The next hops to these nodes, as far as they are resolved. Has the kernel resolve the rest, and probe those it has not
 /// heard of lately.
 ///
-/// Only those at one of `interfaces` count: packets leave by the interface that they came in by.
+/// Only those at one of `links` count: by no other interface does the kernel program send.
 ///
 /// # Errors
 /// Netlink does not answer.
 pub async fn resolve(
     netlink: &Handle,
-    interfaces: &[u32],
+    links: &[Link],
     reach: Reach,
     addresses: &[IpAddr],
 ) -> Result<Neighbours, L4Error> {
     let known = known(netlink).await?;
-    let mut mtus = HashMap::new();
-    for index in interfaces {
-        mtus.insert(*index, mtu(netlink, *index).await?);
-    }
     let mut neighbours = Neighbours::new();
     for address in addresses {
         let hop = next_hop(netlink, *address).await;
         let is_near_enough = |hop: &NextHop| reach == Reach::Routed || hop.address == *address;
-        let Some(hop) = hop.filter(|hop| interfaces.contains(&hop.interface) && is_near_enough(hop)) else {
+        let link_of = |hop: &NextHop| links.iter().find(|link| link.index == hop.interface);
+        let hop = hop.filter(is_near_enough);
+        let Some((hop, link)) = hop.and_then(|hop| Some((hop, link_of(&hop)?))) else {
             tracing::debug!(%address, "the node is not on the segment of dataplane.interfaces");
             continue;
         };
         let entry = known.iter().find(|(at, ..)| *at == hop);
-        if let (Some((_, mac, _)), Some(mtu)) = (entry, mtus.get(&hop.interface)) {
-            neighbours.insert(*address, Neighbour { mac: *mac, mtu: *mtu });
+        if let Some((_, mac, _)) = entry {
+            let neighbour = Neighbour {
+                mac: *mac,
+                mtu: link.mtu,
+                interface: link.index,
+                from: link.mac,
+            };
+            neighbours.insert(*address, neighbour);
         }
         if entry.is_none_or(|(.., state)| *state == NeighbourState::Stale) {
             probe(netlink, hop).await;
         }
     }
     Ok(neighbours)
-}
-
-/// Longest IP packet that an interface takes, in bytes.
-async fn mtu(netlink: &Handle, interface: u32) -> Result<u32, L4Error> {
-    let failed = |source: rtnetlink::Error| L4Error::Netlink {
-        action: format!("look at interface {interface}"),
-        source: source.into(),
-    };
-    let mut links = netlink.link().get().match_index(interface).execute();
-    let link = links.try_next().await.map_err(failed)?;
-    let attributes = link.map(|link| link.attributes).unwrap_or_default();
-    let mtu = attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Mtu(mtu) => Some(*mtu),
-        _ => None,
-    });
-    // The kernel says it of every interface.
-    Ok(mtu.unwrap_or(0))
 }
 
 /// All neighbours with a hardware address that the kernel would use.

@@ -1,68 +1,26 @@
 //! Where maps and links are pinned, so that steering outlives user space; and the lock that makes one process their
 //! only writer.
 
-use std::fs::{self, File};
+mod lock;
+
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapData;
 use gateway_common::abi::{ABI_VERSION, PINNED_MAPS};
-use nix::fcntl::{Flock, FlockArg};
-use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::L4Error;
 
-/// The pin directory of one node, locked for as long as this lives.
-#[derive(Debug)]
+pub use lock::Lock;
+
+/// The pin directory of one node, for who holds its [`Lock`].
+#[derive(Clone, Debug)]
 pub struct Pins {
     directory: PathBuf,
-    _lock: Flock<File>,
 }
 
 impl Pins {
-    /// Makes the node's directory below `parent` and locks it.
-    ///
-    /// # Errors
-    /// `parent` is not on bpffs or not this user's to write, or another process holds the node's directory.
-    pub fn open(parent: &Path, node: &str) -> Result<Self, L4Error> {
-        let existing = parent
-            .ancestors()
-            .find(|path| path.exists())
-            .unwrap_or(Path::new("/"));
-        let file_system = statfs(existing).map_err(|error| L4Error::File {
-            action: "look at",
-            path: existing.to_owned(),
-            source: error.into(),
-        })?;
-        if file_system.filesystem_type() != BPF_FS_MAGIC {
-            return Err(L4Error::NoBpffs {
-                path: parent.to_owned(),
-            });
-        }
-        let directory = parent.join(node);
-        let failed = |action| {
-            move |source: io::Error, path: &Path| match source.kind() {
-                io::ErrorKind::PermissionDenied => L4Error::NotPermitted,
-                _ => L4Error::File {
-                    action,
-                    path: path.to_owned(),
-                    source,
-                },
-            }
-        };
-        fs::create_dir_all(&directory).map_err(|error| failed("make")(error, &directory))?;
-        let file = File::open(&directory).map_err(|error| failed("open")(error, &directory))?;
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Err(L4Error::Locked { path: directory }),
-            Err((_, error)) => return Err(failed("lock")(error.into(), &directory)),
-        };
-        Ok(Self {
-            directory,
-            _lock: lock,
-        })
-    }
-
     /// Where a map is pinned. The version is part of the name: other layouts are never taken for this one.
     pub fn map(&self, name: &str) -> PathBuf {
         self.map_of(ABI_VERSION, name)
@@ -156,27 +114,14 @@ impl Pins {
             .try_for_each(|name| remove_file(&self.map(name)))
     }
 
-    /// Removes every pin and the node's directory. What only the pins kept is gone with them.
+    /// Removes every pin. What only the pins kept is gone with them.
     ///
     /// # Errors
     /// A file cannot be removed.
-    pub fn remove(self) -> Result<(), L4Error> {
-        for name in self.names()? {
-            remove_file(&self.directory.join(name))?;
-        }
-        let failed = |source| L4Error::File {
-            action: "remove",
-            path: self.directory.clone(),
-            source,
-        };
-        fs::remove_dir(&self.directory).map_err(failed)?;
-        // The parent is shared by nodes: it goes with the last of them.
-        if let Some(parent) = self.directory.parent()
-            && fs::remove_dir(parent).is_err()
-        {
-            tracing::debug!(directory = %parent.display(), "kept: other nodes have pins there");
-        }
-        Ok(())
+    pub fn remove(&self) -> Result<(), L4Error> {
+        self.names()?
+            .iter()
+            .try_for_each(|name| remove_file(&self.directory.join(name)))
     }
 
     /// Removes what is neither a map of this version nor a link: what others left, once nothing of it is needed.

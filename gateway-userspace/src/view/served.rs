@@ -122,7 +122,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::config::snapshot::{Payload, Steering};
+    use crate::config::snapshot::{Payload, Steering, VipProtection};
 
     fn vip(address: u8, ports: &[u16]) -> Vip {
         Vip {
@@ -132,6 +132,7 @@ mod tests {
             protocol: Transport::Tcp,
             steering: Steering::FlowHash,
             payload: Payload::Plain,
+            protection: VipProtection::default(),
         }
     }
 

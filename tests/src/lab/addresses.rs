@@ -152,6 +152,15 @@ pub fn node(index: usize) -> Host {
     Host::new(last, 0x11 + u16::from(last - 11))
 }
 
+/// The same node on a segment that only nodes are on, where they have two interfaces.
+pub fn node_inside(index: usize) -> Host {
+    let last = 11 + u8::try_from(index).unwrap_or(u8::MAX - 11);
+    Host {
+        v4: Ipv4Addr::new(10, 79, 0, last),
+        v6: Ipv6Addr::new(0xfd79, 0, 0, 0, 0, 0, 0, 0x11 + u16::from(last - 11)),
+    }
+}
+
 /// Upstream number `index`, from 0.
 pub fn upstream(index: usize) -> Host {
     let last = 21 + u8::try_from(index).unwrap_or(u8::MAX - 21);
@@ -207,7 +216,7 @@ mod tests {
             all.extend([IpAddr::from(host.v4), host.v6.into()]);
         }
         for index in 0..3 {
-            for host in [node(index), upstream(index)] {
+            for host in [node(index), node_inside(index), upstream(index)] {
                 all.extend([IpAddr::from(host.v4), host.v6.into()]);
             }
         }

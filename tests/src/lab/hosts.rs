@@ -9,13 +9,16 @@ use super::addresses::{
     SEGMENT_BITS_V6, SEGMENT_V4, SEGMENT_V6,
 };
 use super::netns::Namespace;
-use super::settings::{Announce, Common, Families, INTERFACE};
+use super::settings::{Announce, Common, Families, INSIDE, INTERFACE};
 use super::sysctl::{self, Setting};
 use super::wire::{self, Plug, Power};
-use super::{offload, remains, router};
+use super::{node, offload, remains, router};
 
 /// Name of the bridge in the switch's namespace.
 pub const BRIDGE: &str = "bridge";
+
+/// Name of another one there, for nodes alone.
+pub const INSIDE_BRIDGE: &str = "inside";
 
 /// The network that the kernel gives a loopback by itself.
 const LOOPBACK_BITS: u8 = 8;
@@ -38,6 +41,39 @@ pub fn add_host(
     switch.run(move || wire::add_cable(Plug::Bridge(BRIDGE), &port, &path, INTERFACE))??;
     namespace.run(move || bring_up(INTERFACE, host, families))??;
     Ok(namespace)
+}
+
+/// Plugs a node into the nodes' own segment.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn plug_inside(
+    switch: &Namespace,
+    index: usize,
+    namespace: &Namespace,
+    families: Families,
+) -> Result<()> {
+    let (path, port) = (namespace.path(), inside_port(&node::name(index)));
+    switch.run(move || wire::add_cable(Plug::Bridge(INSIDE_BRIDGE), &port, &path, INSIDE))??;
+    namespace.run(move || bring_up(INSIDE, addresses::node_inside(index), families))?
+}
+
+/// Plugs a node into the switch, whose interface there is none.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn plug(switch: &Namespace, index: usize, namespace: &Namespace, common: Common) -> Result<()> {
+    let (path, port) = (namespace.path(), node::name(index));
+    switch.run(move || wire::add_cable(Plug::Bridge(BRIDGE), &port, &path, INTERFACE))??;
+    namespace.run(move || -> Result<()> {
+        bring_up(INTERFACE, addresses::node(index), common.families)?;
+        add_ways_to_client(common)
+    })?
+}
+
+/// The port on the nodes' own segment of the node of that name.
+pub fn inside_port(node: &str) -> String {
+    format!("{node}-in")
 }
 
 /// Makes the client's namespace, and a cable from the router to it.

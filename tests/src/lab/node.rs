@@ -293,7 +293,15 @@ impl Node {
     /// # Errors
     /// Where netlink does not tell.
     pub fn xdp_mode(&self) -> Result<XdpMode> {
-        self.namespace.run(|| wire::xdp_mode(INTERFACE))?
+        self.xdp_mode_of(INTERFACE)
+    }
+
+    /// The same of another interface.
+    ///
+    /// # Errors
+    /// Where netlink does not tell.
+    pub fn xdp_mode_of(&self, interface: &'static str) -> Result<XdpMode> {
+        self.namespace.run(move || wire::xdp_mode(interface))?
     }
 
     /// What the program left in the kernel and on bpffs: after a clean stop, nothing.
@@ -303,9 +311,11 @@ impl Node {
     pub fn leftovers(&self) -> Result<Vec<String>> {
         let mut found = Vec::new();
         pinned(&self.files.pins, &mut found)?;
-        let mode = self.xdp_mode()?;
-        if mode != XdpMode::Absent {
-            found.push(format!("{mode:?} XDP program on {INTERFACE}"));
+        for interface in self.common.links.list() {
+            let mode = self.xdp_mode_of(interface)?;
+            if mode != XdpMode::Absent {
+                found.push(format!("{mode:?} XDP program on {interface}"));
+            }
         }
         let on_loopback = self.namespace.run(|| wire::addresses("lo"))??;
         for address in on_loopback.iter().filter(|address| !address.is_loopback()) {

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::addresses::{
     ADMIN_PORT, CLUSTER_PORT, Family, HTTP_PORT, Host, NODES, UDP_PORT, UPSTREAM_PORT, UPSTREAMS, Vip, node,
-    upstream,
+    node_inside, upstream,
 };
 
 /// Interface of every host of a lab but the switch.
 pub const INTERFACE: &str = "eth0";
+
+/// A node's second interface, by which the other nodes reach it.
+pub const INSIDE: &str = "eth1";
 
 /// How packets travel between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,33 @@ pub enum Announce {
     Vip,
     /// A router's static routes.
     None,
+}
+
+/// By which interfaces a node is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// By one: [`INTERFACE`].
+    One,
+    /// Clients reach it by [`INTERFACE`], the other nodes by [`INSIDE`], on a segment of their own.
+    Two,
+}
+
+impl Links {
+    /// Their names.
+    pub fn list(self) -> &'static [&'static str] {
+        match self {
+            Self::One => &[INTERFACE],
+            Self::Two => &[INTERFACE, INSIDE],
+        }
+    }
+
+    /// Where the other nodes reach a node.
+    pub fn node(self, index: usize) -> Host {
+        match self {
+            Self::One => node(index),
+            Self::Two => node_inside(index),
+        }
+    }
 }
 
 /// Which addresses there are in a lab.
@@ -73,6 +103,8 @@ pub struct Common {
     pub announce: Announce,
     /// Addresses of everything.
     pub families: Families,
+    /// Interfaces of the nodes.
+    pub links: Links,
     /// `dataplane.path_mtu`, where it is not the default.
     pub path_mtu: Option<u16>,
 }
@@ -84,6 +116,7 @@ impl Default for Common {
             encapsulation: Encapsulation::Gue,
             announce: Announce::Vip,
             families: Families::Both,
+            links: Links::One,
             path_mtu: None,
         }
     }
@@ -130,12 +163,12 @@ impl Files {
 ///
 /// The tables are small, so that three nodes fit beside each other in the memory of a small machine.
 pub fn toml(index: usize, weight: u32, files: &Files, common: &Common) -> String {
-    let host = node(index);
+    let host = common.links.node(index);
     let families = common.families;
     let at = |address, port| SocketAddr::new(address, port).to_string();
     let seeds: Vec<_> = (0..NODES)
         .filter(|other| *other != index)
-        .map(|other| format!("\"{}\"", at(families.of(node(other)), CLUSTER_PORT)))
+        .map(|other| format!("\"{}\"", at(families.of(common.links.node(other)), CLUSTER_PORT)))
         .collect();
     let own_v4 = match families {
         Families::Both => format!("address = \"{}\"\n", host.v4),
@@ -144,6 +177,10 @@ pub fn toml(index: usize, weight: u32, files: &Files, common: &Common) -> String
     let path_mtu = common
         .path_mtu
         .map_or(String::new(), |bytes| format!("path_mtu = {bytes}\n"));
+    let of_cluster = match common.links {
+        Links::One => String::new(),
+        Links::Two => format!("cluster_interfaces = [\"{INSIDE}\"]\n"),
+    };
     let encapsulation = match common.encapsulation {
         Encapsulation::Gue => "gue",
         Encapsulation::Ipip => "ipip",
@@ -166,8 +203,8 @@ token_file = "{token}"
 denied_file = "{denied}"
 
 [dataplane]
-interfaces = ["{INTERFACE}"]
-mode = "native"
+interfaces = {interfaces:?}
+{of_cluster}mode = "native"
 encapsulation = "{encapsulation}"
 flow_table_entries = 65_536
 tables = 4
@@ -207,6 +244,7 @@ endpoints = [{endpoints}]
 readiness = {{ http = "/readyz", interval = "500ms", timeout = "1s" }}
 "#,
         number = index + 1,
+        interfaces = common.links.list(),
         v6 = host.v6,
         admin = at(families.loopback(), ADMIN_PORT),
         listen = at(families.of(host), CLUSTER_PORT),

@@ -124,6 +124,17 @@ pub fn set_power(interface: &str, power: Power) -> Result<()> {
     })
 }
 
+/// Removes an interface, and of a cable its other end, too.
+///
+/// # Errors
+/// Where there is no such interface or the kernel refuses.
+pub fn remove(interface: &str) -> Result<()> {
+    with_netlink(|netlink| async move {
+        let removed = netlink.link().del(index_of(interface)?).execute().await;
+        removed.with_context(|| format!("remove {interface}"))
+    })
+}
+
 /// Sets the longest IP packet that an interface takes, in bytes.
 ///
 /// # Errors

@@ -58,7 +58,8 @@ fn row(case: &Case) -> String {
     let action = match case.expected.fate {
         Fate::Drop => XdpAction::Drop,
         Fate::Pass => XdpAction::Pass,
-        Fate::Transmit => XdpAction::Tx,
+        // Rows know one interface.
+        Fate::Transmit | Fate::Redirect => XdpAction::Tx,
     };
     let [frame, expected] = [&case.frame, &case.expected.bytes].map(|bytes| STANDARD.encode(bytes));
     format!("{}\t{action}\t{frame}\t{expected}\n", case.name)
@@ -77,6 +78,7 @@ fn is_stateless(case: &Case, settings: &Settings) -> bool {
         fragments,
         errors_left,
         protection,
+        bounds,
         denied,
         allowed,
         spent,
@@ -87,8 +89,11 @@ fn is_stateless(case: &Case, settings: &Settings) -> bool {
         && lease_age_ns.is_none()
         && heard.is_empty()
         && *errors_left == ErrorsLeft::Some;
-    let is_free =
-        *protection == Protection::default() && denied.is_empty() && allowed.is_empty() && spent.is_none();
+    let is_free = *protection == Protection::default()
+        && bounds.is_empty()
+        && denied.is_empty()
+        && allowed.is_empty()
+        && spent.is_none();
     let remembers = !flows.is_empty() || !udp_flows.is_empty() || !fragments.is_empty();
     let has_socket = [CONNECTED_PORT, COOKIE_PORT, ENDED_PORT]
         .iter()
@@ -97,7 +102,8 @@ fn is_stateless(case: &Case, settings: &Settings) -> bool {
     is_default && is_free && !remembers && !has_socket && !holds(&case.frame, &COOKIE_MARK) && is_runnable
 }
 
-/// Ports of situations that no configuration tells: that slots take turns, or that a stranger owns them.
+/// Ports of situations that no configuration tells: that slots take turns, that a stranger owns them, or that another
+/// interface leads to their owner.
 fn untold_ports() -> Vec<u16> {
     let untold = SITUATIONS.iter().filter(|situation| told(**situation).is_none());
     untold
@@ -131,8 +137,11 @@ fn keys(after: &After) -> Vec<String> {
         .collect()
 }
 
-/// The slot of a situation, if all are alike and name members only.
+/// The slot of a situation, if all are alike and name members only, which the one interface leads to that rows know.
 fn told(situation: Situation) -> Option<Slot> {
+    if situation == Situation::Elsewhere {
+        return None;
+    }
     let slots = situation.slots();
     let first = slots.first().copied()?;
     let is_member = |id: NodeId| id.is_nobody() || world::nodes().iter().any(|(member, _)| *member == id);

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use gateway::config::snapshot::{Payload, Steering, Transport, Vip};
+use gateway::config::snapshot::{Payload, Steering, Transport, Vip, VipProtection};
 use gateway::l4::desired;
 use gateway::l4::plan::Step;
 use gateway::view;
@@ -118,7 +118,7 @@ fn put_node(node: &NodeGiven, hash_key: [u64; 2], steps: &mut Vec<Step>) {
         incarnation: INCARNATION,
         mtu: node.mtu.unwrap_or(0),
         mtu_v6: node.mtu_v6.unwrap_or(0),
-        zero: 0,
+        ..NodeEntry::default()
     };
     steps.push(Step::PutNode(node.id, entry));
     for address in [entry.address, entry.address_v6] {
@@ -182,6 +182,7 @@ fn put_vip(given: &VipGiven, id: VipId, table: TableId, vips: &mut HashMap<VipKe
             Steering::FlowHash
         },
         payload: if given.quic { Payload::Quic } else { Payload::Plain },
+        protection: VipProtection::default(),
     };
     let table_of = view::keys(&vip).map(|key| (key, table)).collect();
     desired::put_vip(vips, &vip, id, &table_of);

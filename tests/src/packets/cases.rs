@@ -8,6 +8,7 @@ mod echo;
 mod encapsulated;
 mod ended;
 mod errors;
+mod exits;
 mod extensions;
 mod flags;
 mod flows;
@@ -80,6 +81,7 @@ pub fn all() -> Vec<Case> {
             former::cases,
             heartbeats::cases,
             encapsulated::cases,
+            exits::cases,
             arrivals::cases,
             hops::cases,
             segment::cases,

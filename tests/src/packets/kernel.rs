@@ -22,7 +22,7 @@ use nix::sched::{CloneFlags, unshare};
 use filter::Filter;
 
 use super::cases::{After, Case, ErrorsLeft, Interface, Outcome, Written};
-use super::world::{self, COOKIE_MARK, SITUATIONS, Situation, TABLES, Version};
+use super::world::{self, COOKIE_MARK, EXIT, SITUATIONS, Situation, TABLES, Version};
 
 mod chain;
 mod connect;
@@ -128,6 +128,7 @@ impl Kernel {
     }
 
     fn fill(&mut self) -> Result<()> {
+        self.maps.set_exits(&[EXIT])?;
         for (id, node) in world::nodes() {
             self.maps.carry_out(&Step::PutNode(id, node))?;
             for address in [node.address, node.address_v6] {
@@ -168,6 +169,7 @@ impl Kernel {
             1 => Fate::Drop,
             2 => Fate::Pass,
             3 => Fate::Transmit,
+            4 => Fate::Redirect,
             other => bail!("`{}` ends with the XDP action {other}", case.name),
         };
         let heard: Result<Vec<(u16, u64)>> = NODES
@@ -324,6 +326,9 @@ fn bring_up_loopback() -> Result<()> {
         tokio::spawn(connection);
         let up = rtnetlink::LinkUnspec::new_with_index(1).up().build();
         netlink.link().set(up).execute().await?;
+        let mut other = rtnetlink::LinkVeth::new("exit", "exit-peer").build();
+        other.header.index = EXIT;
+        netlink.link().add(other).execute().await?;
         for version in Version::BOTH {
             for address in [version.client(), version.vip(), version.vip_of_all_ports()] {
                 let prefix = if address.is_ipv4() { 32 } else { 128 };

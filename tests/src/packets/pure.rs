@@ -136,6 +136,7 @@ fn prepare(tables: &mut MemoryTables, case: &Case) {
         ErrorsLeft::None => Budget { empty_at_ns: NOW_NS },
     });
     tables.protection = Some(before.protection);
+    tables.bounds = before.bounds.iter().copied().collect();
     let denied = before.denied.iter();
     tables.denied = denied
         .map(|(prefix, lasts)| (*prefix, lasts.until_ns(NOW_NS)))

@@ -1,4 +1,4 @@
-//! The small world in which packet cases happen: seven nodes, a VIP a situation, and both families.
+//! The small world in which packet cases happen: some nodes, a VIP a situation, and both families.
 //!
 //! Each situation is a port of the VIP with a table of its own, in which nearly always all slots say the same; so a case
 //! needs not know on which slot its flow falls.
@@ -21,6 +21,12 @@ pub const MAC_ROUTER: Mac = [2, 0, 0, 0, 0, 99];
 pub const ME: NodeId = NodeId(1);
 /// A node that is no member any more, and whose kernel program still steers.
 pub const FORMER: NodeId = NodeId(8);
+/// A node that is reached by [`EXIT`].
+pub const ELSEWHERE: NodeId = NodeId(10);
+/// The number of this node's other interface: no client's packet comes in by it.
+pub const EXIT: u32 = 1_077;
+/// Its hardware address.
+pub const MAC_EXIT: Mac = [2, 0, 0, 0, 0, 2];
 
 /// What a table says in its slots: the same in all, but where the name says "or".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +66,12 @@ pub enum Situation {
     Third = 15,
     /// A node owns that is no member any more: the next table is not live yet.
     Former = 16,
+    /// A node owns that is reached by another interface than packets come in by.
+    Elsewhere = 17,
 }
 
 /// All situations, in the order of their tables.
-pub const SITUATIONS: [Situation; 17] = [
+pub const SITUATIONS: [Situation; 18] = [
     Situation::Mine,
     Situation::MineAlways,
     Situation::Second,
@@ -81,6 +89,7 @@ pub const SITUATIONS: [Situation; 17] = [
     Situation::MineOrSecond,
     Situation::Third,
     Situation::Former,
+    Situation::Elsewhere,
 ];
 
 /// Tables of this world: that of all members, and one a situation.
@@ -125,6 +134,7 @@ impl Situation {
             Self::MineOrSecond => [slot(1, 0, 0, 3), slot(2, 0, 0, 0)],
             Self::Third => [slot(3, 0, 0, 0); 2],
             Self::Former => [slot(FORMER.0, 0, 0, 0); 2],
+            Self::Elsewhere => [slot(ELSEWHERE.0, 0, 0, 0); 2],
         }
     }
 }
@@ -226,7 +236,8 @@ pub const MTU: [u16; 2] = [1_500, 1_400];
 /// The same for node 7.
 pub const MTU_NARROW: [u16; 2] = [1_000, 1_300];
 
-/// The members: node 4 has no known hardware address, node 5 no IPv6 address, node 6 no IPv4 address.
+/// The members: node 4 has no known hardware address, node 5 no IPv6 address, node 6 no IPv4 address; another interface leads
+/// to the last one.
 pub fn nodes() -> Vec<(NodeId, NodeEntry)> {
     let node = |id: u16| {
         let [mtu, mtu_v6] = match id {
@@ -248,8 +259,12 @@ pub fn nodes() -> Vec<(NodeId, NodeEntry)> {
             },
             mtu,
             mtu_v6,
-            zero: 0,
+            ..NodeEntry::default()
         };
+        if id == ELSEWHERE.0 {
+            (entry.interface, entry.interface_v6) = (EXIT, EXIT);
+            (entry.from_mac, entry.from_mac_v6) = (mac_words(MAC_EXIT), mac_words(MAC_EXIT));
+        }
         if id == 5 {
             (entry.address_v6, entry.mac_v6) = (Address::default(), [0; 3]);
         }
@@ -258,7 +273,8 @@ pub fn nodes() -> Vec<(NodeId, NodeEntry)> {
         }
         entry
     };
-    (1..=FORMER.0).map(|id| (NodeId(id), node(id))).collect()
+    let ids = (1..=FORMER.0).chain([ELSEWHERE.0]);
+    ids.map(|id| (NodeId(id), node(id))).collect()
 }
 
 /// The port of the VIP whose datagrams are QUIC; node 2 owns it.

@@ -100,7 +100,10 @@ impl Kernel {
         maps.set_cluster_interfaces(&[INTERFACE])?;
         let protection = object.map_mut(abi::PROTECTION).context("no bounds")?;
         let mut protection: Array<_, Protection> = Array::try_from(protection)?;
-        protection.set(0, world::protection(), 0)?;
+        // That of all VIPs, and that of the one that there is.
+        for place in [0, 1] {
+            protection.set(place, world::protection(), 0)?;
+        }
         let traces = object.map_mut(abi::TRACES).context("no traces")?;
         let mut traces: Array<_, Traces> = Array::try_from(traces)?;
         traces.set(0, world::traces(scenario.traced_one_of), 0)?;
@@ -327,5 +330,6 @@ fn code(fate: Fate) -> u32 {
         Fate::Drop => 1,
         Fate::Pass => 2,
         Fate::Transmit => 3,
+        Fate::Redirect => 4,
     }
 }

@@ -210,7 +210,7 @@ fn entry(id: u16) -> NodeEntry {
         incarnation: 100 + u32::from(id),
         mtu: 1_500,
         mtu_v6: 1_500,
-        zero: 0,
+        ..NodeEntry::default()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use gateway_tests::lab::addresses::{Family, NODES, Vip};
 use gateway_tests::lab::exchange::exchange;
-use gateway_tests::lab::settings::{Announce, Common, Families, INTERFACE};
+use gateway_tests::lab::settings::{Announce, Common, Families, INTERFACE, Links};
 use gateway_tests::lab::wire;
 use gateway_tests::lab::{Lab, Plan};
 use http::{Method, Request, StatusCode};
@@ -19,6 +19,7 @@ const V6_ONLY: Common = Common {
     encapsulation: gateway_tests::lab::settings::Encapsulation::Gue,
     announce: Announce::Vip,
     families: Families::V6Only,
+    links: Links::One,
     path_mtu: None,
 };
 

@@ -4,11 +4,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use gateway_tests::lab::node::Node;
+use gateway_tests::lab::node::{Node, READY_TIMEOUT};
 use gateway_tests::lab::wait::wait_until;
 use gateway_tests::lab::{Lab, Plan};
+use http::Method;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::support::one_at_a_time;
 
@@ -233,52 +236,79 @@ fn without_root_the_data_plane_is_refused_with_the_remedy() {
     check(node, "not root", &output, FAILURE, &["root"], &[]);
 }
 
-#[test]
-fn a_second_gateway_of_the_same_node_is_refused() {
-    let _turn = one_at_a_time();
-    let (lab, plan) = lab();
-    let node = &lab.nodes()[0];
-    node.start().expect("a start");
-    node.wait_ready().expect("a ready node");
-    let there = node.leftovers().expect("a look");
-    let output = run(node, User::Root, &plan.program);
-    check(node, "a second one", &output, FAILURE, &[], &there);
-    node.wait_ready().expect("the first runs on");
-    assert!(node.stop().expect("an end").success());
-    assert_eq!(node.leftovers().expect("a look"), Vec::<String>::new());
+/// How the first of two gateways of a node ends.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    Stop,
+    Kill,
 }
 
 #[test]
-fn a_second_gateway_that_shares_only_name_and_pins_is_refused_as_such() {
+fn a_second_gateway_of_the_same_node_waits_for_the_first_and_goes_on_when_that_ends() {
     let _turn = one_at_a_time();
     let (lab, plan) = lab();
     let node = &lab.nodes()[0];
-    node.start().expect("a start");
-    node.wait_ready().expect("a ready node");
-    let there = node.leftovers().expect("a look");
-    let mut other = node.config();
-    for (port, free) in [
-        ("listen = \"127.0.0.1:9900\"", "listen = \"127.0.0.1:9901\""),
-        ("listen = \"10.77.0.11:7946\"", "listen = \"10.77.0.11:7947\""),
-        ("\"[::]:80\"", "\"[::]:8000\""),
-        ("ports = [80]", "ports = [8000]"),
-    ] {
-        assert!(other.contains(port), "{port:?} is in the configuration");
-        other = other.replace(port, free);
+    for ending in [Ending::Stop, Ending::Kill] {
+        node.start().expect("a start");
+        node.wait_ready().expect("a ready node");
+        let first = node.pid().expect("a process");
+        let there = node.leftovers().expect("a look");
+        let before = std::fs::read_to_string(&node.files().stderr)
+            .expect("what it said")
+            .len();
+        let said = || {
+            let said = std::fs::read_to_string(&node.files().stderr).expect("what it said");
+            said.get(before..).unwrap_or_default().to_owned()
+        };
+        let log = std::fs::File::options().append(true).open(&node.files().stderr);
+        let mut command = Command::new(&plan.program);
+        command.arg("run").arg("--config").arg(&node.files().config);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.expect("a file"));
+        let mut second = node.spawn(command).expect("a process");
+        let named = wait_until(Instant::now() + PATIENCE, || {
+            said().contains(&format!("process {first} ")).then_some(())
+        });
+        assert!(
+            named.is_some(),
+            "{ending:?}: nothing about process {first}: {}",
+            said()
+        );
+        node.wait_ready().expect("the first runs on");
+        assert_eq!(
+            node.leftovers().expect("a look"),
+            there,
+            "the second touched something"
+        );
+        assert!(
+            second.try_wait().expect("a look at the process").is_none(),
+            "{}",
+            said()
+        );
+        match ending {
+            Ending::Stop => assert!(node.stop().expect("an end").success()),
+            Ending::Kill => drop(node.kill().expect("a kill")),
+        }
+        let ready = wait_until(Instant::now() + READY_TIMEOUT, || {
+            let ready = node.admin(Method::GET, "/readyz");
+            ready
+                .is_ok_and(|answer| answer.status().is_success())
+                .then_some(())
+        });
+        assert!(ready.is_some(), "{ending:?}: the second is not ready: {}", said());
+        let takes_up = said().contains("steering goes on over the maps");
+        assert_eq!(takes_up, matches!(ending, Ending::Kill), "{}", said());
+        let pid = i32::try_from(second.id()).expect("a process id");
+        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("a signal");
+        assert!(second.wait().expect("an end").success(), "{}", said());
+        assert_eq!(
+            node.leftovers().expect("a look"),
+            Vec::<String>::new(),
+            "{ending:?}"
+        );
     }
-    node.write_config(&other).expect("a file");
-    let output = run(node, User::Root, &plan.program);
-    check(
-        node,
-        "the same pins",
-        &output,
-        FAILURE,
-        &["another gateway uses", "pin_directory"],
-        &there,
-    );
-    node.wait_ready().expect("the first runs on");
-    assert!(node.stop().expect("an end").success());
-    assert_eq!(node.leftovers().expect("a look"), Vec::<String>::new());
 }
 
 #[test]

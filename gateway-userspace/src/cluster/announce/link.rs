@@ -108,6 +108,23 @@ impl Link {
         }
     }
 
+    /// Whether its interface is still the one that it was opened on.
+    pub fn is_there(&self) -> bool {
+        let index = nix::net::if_::if_nametoindex(self.name.as_str()).ok();
+        index.and_then(|index| i32::try_from(index).ok()) == Some(self.index)
+    }
+
+    /// The name of its interface.
+    pub fn into_name(self) -> String {
+        self.name
+    }
+
+    /// One whose interface was not there before: it is silent at first, as after a loss of carrier.
+    pub fn come_back(mut self) -> Self {
+        self.carrier = Carrier::Lost;
+        self
+    }
+
     /// Whether addresses may be claimed here now, while the update of that number is in force.
     pub fn voice(&mut self, update: u64) -> Voice {
         // An interface that is gone has no carrier either.

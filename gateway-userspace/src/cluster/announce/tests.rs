@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::config::snapshot::{Payload, Steering, Transport};
+use crate::config::snapshot::{Payload, Steering, Transport, VipProtection};
 use crate::view::SetId;
 use gateway_common::node::NodeId;
 
@@ -39,6 +39,7 @@ fn vip(address: IpAddr) -> Vip {
         protocol: Transport::Tcp,
         steering: Steering::FlowHash,
         payload: Payload::Plain,
+        protection: VipProtection::default(),
     }
 }
 

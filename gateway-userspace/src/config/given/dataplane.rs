@@ -13,9 +13,9 @@ use crate::config::snapshot::{AttachMode, Encapsulation};
 #[serde(deny_unknown_fields)]
 #[schemars(extend("required" = ["interfaces"]))]
 pub struct Dataplane {
-    /// Interface that the XDP program is attached to: the one on which packets for VIPs arrive, and by which the other
-    /// nodes are reached, for packets to them leave by it too. So there is exactly one.
-    #[schemars(length(min = 1, max = limits::INTERFACES_MAX), extend("examples" = [["eth0"]]))]
+    /// Interfaces that the XDP program is attached to: those on which packets for VIPs arrive, and those by which the other
+    /// nodes are reached. A packet for another node leaves by the one that the kernel's routes name.
+    #[schemars(length(min = 1, max = limits::INTERFACES_MAX), extend("examples" = [["eth0", "eth1"]]))]
     pub interfaces: Option<Vec<String>>,
     /// How the program is attached.
     #[schemars(extend("default" = AttachMode::Auto))]

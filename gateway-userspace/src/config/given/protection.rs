@@ -78,3 +78,31 @@ pub struct VipBounds {
     #[schemars(range(min = 1, max = limits::BURST_MAX), extend("default" = limits::VIP_FLOWS_BURST))]
     pub flows_burst: Option<u64>,
 }
+
+/// Bounds that one VIP has of its own.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VipProtection {
+    /// Of one source at this VIP, which then has tokens of its own here.
+    pub source: Option<OwnBounds>,
+    /// Of all sources together.
+    pub vip: Option<OwnBounds>,
+}
+
+/// What differs from `protection.source`, or from `protection.vip`; what is not said is as there.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OwnBounds {
+    /// New TCP connections a second; 0: no limit.
+    #[schemars(range(min = 0, max = limits::PER_SECOND_MAX), extend("examples" = [50]))]
+    pub connections_per_second: Option<u64>,
+    /// Of these, so many at once after a while without any.
+    #[schemars(range(min = 1, max = limits::BURST_MAX), extend("examples" = [200]))]
+    pub connections_burst: Option<u64>,
+    /// New connections a second that the flow table remembers; 0: no limit.
+    #[schemars(range(min = 0, max = limits::PER_SECOND_MAX), extend("examples" = [50]))]
+    pub flows_per_second: Option<u64>,
+    /// Of these, so many at once after a while without any.
+    #[schemars(range(min = 1, max = limits::BURST_MAX), extend("examples" = [200]))]
+    pub flows_burst: Option<u64>,
+}

@@ -65,8 +65,17 @@ impl Prefixes {
     }
 }
 
+/// What a VIP has of its own; `None`: what all have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VipProtection {
+    /// Of each source there.
+    pub source: Option<Bounds>,
+    /// Of all sources together.
+    pub vip: Option<Bounds>,
+}
+
 /// Rates of new connections, in whole ones a second, and bursts; a rate of 0 is no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Bounds {
     /// New connections.
     pub connections_per_second: u64,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::names::Names;
 use super::node::no_host;
+use super::protection::of_vip;
 use crate::config::given::{self, Given};
 use crate::config::limits;
 use crate::config::path::KeyPath;
@@ -126,12 +127,14 @@ pub fn vips(given: &Given, problems: &mut Problems<'_>) -> Vec<Vip> {
         }
         ports.sort_unstable();
         ports.dedup();
-        check_udp_only(vip, protocol, &path, problems);
+        check_protocol(vip, protocol, &path, problems);
         let steering = vip.steering.unwrap_or(Steering::FlowHash);
         let payload = match vip.quic {
             Some(true) => Payload::Quic,
             _ => Payload::Plain,
         };
+        let protection = vip.protection.as_ref().map(|own| of_vip(given, own));
+        let protection = protection.unwrap_or_default();
         if let (Some(name), Some(address)) = (name, vip.address) {
             vips.push(Vip {
                 name,
@@ -140,6 +143,7 @@ pub fn vips(given: &Given, problems: &mut Problems<'_>) -> Vec<Vip> {
                 protocol,
                 steering,
                 payload,
+                protection,
             });
         }
     }
@@ -155,9 +159,17 @@ pub fn vips(given: &Given, problems: &mut Problems<'_>) -> Vec<Vip> {
     vips
 }
 
-/// What only makes sense for UDP.
-fn check_udp_only(vip: &given::Vip, protocol: Transport, path: &KeyPath, problems: &mut Problems<'_>) {
+/// What only makes sense for UDP, or for TCP.
+fn check_protocol(vip: &given::Vip, protocol: Transport, path: &KeyPath, problems: &mut Problems<'_>) {
     if protocol == Transport::Udp {
+        if vip.protection.is_some() {
+            let fault = "the bounds are of new TCP connections, and this VIP is UDP";
+            problems.add(
+                &path.key("protection"),
+                fault,
+                "remove it, or write protocol = \"tcp\"",
+            );
+        }
         return;
     }
     if vip.ports.as_ref().is_some_and(Vec::is_empty) {

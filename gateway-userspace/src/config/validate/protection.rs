@@ -14,7 +14,7 @@ use crate::config::given::{self, Given, Network};
 use crate::config::limits;
 use crate::config::path::KeyPath;
 use crate::config::problem::{Problem, Problems};
-use crate::config::snapshot::{Bounds, Prefixes, Protection};
+use crate::config::snapshot::{Bounds, Prefixes, Protection, VipProtection};
 
 /// Lines of one file that are told to be wrong; it is hardly a list of prefixes if there are more.
 const FAULTY_LINES_MAX: usize = 5;
@@ -60,30 +60,57 @@ pub fn protection(given: &Given, problems: &mut Problems<'_>) -> Protection {
             problems.add(&path.key(key), fault, "raise that, or list fewer");
         }
     }
-    let (source, vip) = (protection.source.as_ref(), protection.vip.as_ref());
+    let (source, vip) = bounds(given);
     Protection {
         scope: protection.scope.unwrap_or_default(),
         allow,
         deny,
         hot_source_share: protection.hot_source_share,
-        source: source.map_or(Bounds::OF_SOURCE, |given| Bounds {
-            connections_per_second: given
-                .connections_per_second
-                .unwrap_or(limits::SOURCE_CONNECTIONS_PER_SECOND),
-            connections_burst: given
-                .connections_burst
-                .unwrap_or(limits::SOURCE_CONNECTIONS_BURST),
-            flows_per_second: given.flows_per_second.unwrap_or(limits::SOURCE_FLOWS_PER_SECOND),
-            flows_burst: given.flows_burst.unwrap_or(limits::SOURCE_FLOWS_BURST),
-        }),
-        vip: vip.map_or(Bounds::OF_VIP, |given| Bounds {
-            connections_per_second: given
-                .connections_per_second
-                .unwrap_or(limits::VIP_CONNECTIONS_PER_SECOND),
-            connections_burst: given.connections_burst.unwrap_or(limits::VIP_CONNECTIONS_BURST),
-            flows_per_second: given.flows_per_second.unwrap_or(limits::VIP_FLOWS_PER_SECOND),
-            flows_burst: given.flows_burst.unwrap_or(limits::VIP_FLOWS_BURST),
-        }),
+        source,
+        vip,
+    }
+}
+
+/// The bounds of all sources and of all VIPs.
+fn bounds(given: &Given) -> (Bounds, Bounds) {
+    let protection = given.protection.as_ref();
+    let source = protection.and_then(|protection| protection.source.as_ref());
+    let vip = protection.and_then(|protection| protection.vip.as_ref());
+    let source = source.map_or(Bounds::OF_SOURCE, |given| Bounds {
+        connections_per_second: given
+            .connections_per_second
+            .unwrap_or(limits::SOURCE_CONNECTIONS_PER_SECOND),
+        connections_burst: given
+            .connections_burst
+            .unwrap_or(limits::SOURCE_CONNECTIONS_BURST),
+        flows_per_second: given.flows_per_second.unwrap_or(limits::SOURCE_FLOWS_PER_SECOND),
+        flows_burst: given.flows_burst.unwrap_or(limits::SOURCE_FLOWS_BURST),
+    });
+    let vip = vip.map_or(Bounds::OF_VIP, |given| Bounds {
+        connections_per_second: given
+            .connections_per_second
+            .unwrap_or(limits::VIP_CONNECTIONS_PER_SECOND),
+        connections_burst: given.connections_burst.unwrap_or(limits::VIP_CONNECTIONS_BURST),
+        flows_per_second: given.flows_per_second.unwrap_or(limits::VIP_FLOWS_PER_SECOND),
+        flows_burst: given.flows_burst.unwrap_or(limits::VIP_FLOWS_BURST),
+    });
+    (source, vip)
+}
+
+/// What a VIP has of its own: what it does not say is as `[protection]` has it.
+pub fn of_vip(given: &Given, own: &given::VipProtection) -> VipProtection {
+    let (source, vip) = bounds(given);
+    let merged = |own: &given::OwnBounds, of_all: Bounds| Bounds {
+        connections_per_second: own
+            .connections_per_second
+            .unwrap_or(of_all.connections_per_second),
+        connections_burst: own.connections_burst.unwrap_or(of_all.connections_burst),
+        flows_per_second: own.flows_per_second.unwrap_or(of_all.flows_per_second),
+        flows_burst: own.flows_burst.unwrap_or(of_all.flows_burst),
+    };
+    VipProtection {
+        source: own.source.as_ref().map(|own| merged(own, source)),
+        vip: own.vip.as_ref().map(|own| merged(own, vip)),
     }
 }
 
@@ -262,6 +289,34 @@ mod tests {
             ],
         );
         std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_vip_has_of_its_own_what_it_says_and_the_rest_from_protection() {
+        let vip = |protocol: &str| {
+            format!(
+                "[node]\nname='a'\naddress='10.0.0.1'\n[dataplane]\ninterfaces=['eth0']\n\
+                 [[listener]]\nname='web'\naddress='0.0.0.0:80'\n\
+                 [[vip]]\nname='login'\naddress='203.0.113.1'\nports=[80]\nprotocol='{protocol}'\n\
+                 protection={{source={{connections_per_second=5}}}}\n\
+                 [protection.source]\nconnections_burst=70\nflows_burst=7\n"
+            )
+        };
+        let settings = loaded(&vip("tcp")).unwrap();
+        let own = settings.vips[0].protection;
+        let expected = Bounds {
+            connections_per_second: 5,
+            connections_burst: 70,
+            flows_burst: 7,
+            ..Bounds::OF_SOURCE
+        };
+        assert_eq!((own.source, own.vip), (Some(expected), None));
+        check(
+            &vip("udp"),
+            &[
+                "vip[0].protection: the bounds are of new TCP connections, and this VIP is UDP; remove it, or write",
+            ],
+        );
     }
 
     #[test]

@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 
 use gateway_common::abi::Count;
-use serde::Serialize;
 
-use super::DataPlane;
+use super::{Attachment, DataPlane};
 use crate::l4::L4Error;
 use crate::l4::counters::ReasonCount;
-use crate::l4::interfaces::{self, Attached};
 
 /// What an operator sees of the data plane.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Status {
-    /// Interfaces with the program on them; `None`: there is no program.
-    pub interfaces: BTreeMap<String, Option<Attached>>,
+    /// Interfaces, as they were when they were last looked at.
+    pub interfaces: Vec<Attachment>,
     /// Packets by reason; those that never occurred are left out.
     pub verdicts: Vec<ReasonCount>,
     /// Packets by VIP, and of each by reason.
@@ -24,7 +22,7 @@ pub struct Status {
 }
 
 /// Packets and their bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
     /// Frames.
     pub packets: u64,
@@ -45,13 +43,8 @@ impl DataPlane {
     /// What an operator sees.
     ///
     /// # Errors
-    /// The counters cannot be read, or netlink does not answer.
-    pub async fn status(&self) -> Result<Status, L4Error> {
-        let mut interfaces = BTreeMap::new();
-        for name in &self.config.interfaces {
-            let attached = interfaces::attached(&self.netlink, name, interfaces::index(name)?).await?;
-            interfaces.insert(name.clone(), attached);
-        }
+    /// The counters cannot be read.
+    pub fn status(&self) -> Result<Status, L4Error> {
         let mut verdicts = self.counters()?;
         verdicts.retain(|count| count.packets > 0);
         let mut vips = BTreeMap::new();
@@ -66,7 +59,7 @@ impl DataPlane {
             }
         }
         Ok(Status {
-            interfaces,
+            interfaces: self.attachments.clone(),
             verdicts,
             vips,
             steered,

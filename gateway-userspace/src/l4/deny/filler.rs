@@ -1,26 +1,24 @@
 //! The thread that writes the lists of prefixes: orders at once, what the configuration lists a piece at a time.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, MapData, MapError};
+use aya::maps::{Array, MapData};
 use gateway_common::abi;
 use gateway_common::prefix::Prefix;
 use gateway_common::protection::{Lists, Protection as Words};
-use gateway_common::vip::Address;
 use tokio::sync::oneshot;
 
-use super::book::{Book, Change, Write};
-use super::{Told, words};
-use crate::config::snapshot::{Protection, Scope};
+use super::book::Change;
+use super::list::{List, Trie};
+use super::{Configured, Told};
+use crate::config::snapshot::Scope;
 use crate::l4::L4Error;
 use crate::l4::maps::now_ns;
 
-/// Changes between two looks for orders: some milliseconds.
-const PIECE: usize = 4_096;
 /// How often what has expired is taken out. The kernel itself compares times: this only frees memory.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often the log says how far a long list is.
@@ -28,13 +26,11 @@ const PROGRESS: Duration = Duration::from_secs(5);
 /// Changes from which on it does.
 const LONG: usize = 50_000;
 
-type Trie = LpmTrie<MapData, Address, u64>;
-
 /// What the thread is asked for.
 #[derive(Debug)]
 pub(super) enum Order {
     /// Follows the configuration.
-    Configure(Arc<Protection>),
+    Configure(Configured),
     /// Denies, or (`None`) does so no longer.
     Deny {
         /// Until when, on the kernel's clock.
@@ -49,9 +45,9 @@ pub(super) struct Filler {
     denied: List,
     allowed: List,
     map: Array<MapData, Words>,
-    /// What stands in the map; `None`: nobody knows.
-    words: Option<Words>,
-    configured: Option<Arc<Protection>>,
+    /// What stands in the map, as far as it is known.
+    words: HashMap<u32, Words>,
+    configured: Option<Configured>,
     /// Until when orders hold.
     ordered: HashMap<Prefix, u64>,
     /// The same by time, and what was ordered otherwise since.
@@ -67,21 +63,10 @@ struct Long {
     changes: usize,
 }
 
-struct List {
-    name: &'static str,
-    trie: Trie,
-    book: Book,
-    prefixes_max: u32,
-    /// What the configuration lists, whether it is written or waits.
-    configured: Arc<[Prefix]>,
-    waiting: VecDeque<(Prefix, Change)>,
-    refused: usize,
-}
-
 impl Filler {
     pub(super) fn new(
-        denied: Trie,
-        allowed: Trie,
+        denied: (Trie, OwnedFd),
+        allowed: (Trie, OwnedFd),
         map: Array<MapData, Words>,
         prefixes_max: u32,
         told: Arc<Told>,
@@ -90,7 +75,7 @@ impl Filler {
             denied: List::new(abi::DENIED, denied, prefixes_max),
             allowed: List::new(abi::ALLOWED, allowed, prefixes_max),
             map,
-            words: None,
+            words: HashMap::new(),
             configured: None,
             ordered: HashMap::new(),
             ends: BTreeSet::new(),
@@ -132,16 +117,16 @@ impl Filler {
     }
 
     fn waiting(&self) -> usize {
-        self.allowed.waiting.len() + self.denied.waiting.len()
+        self.allowed.waiting() + self.denied.waiting()
     }
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Configure(protection) => {
+            Order::Configure(configured) => {
                 let is_first = self.configured.is_none();
-                self.allowed.configure(&protection.allow.all, is_first);
-                self.denied.configure(&protection.deny.all, is_first);
-                self.configured = Some(protection);
+                self.allowed.configure(&configured.protection.allow.all, is_first);
+                self.denied.configure(&configured.protection.deny.all, is_first);
+                self.configured = Some(configured);
                 let changes = self.waiting();
                 if changes >= LONG {
                     tracing::info!(changes, "writing the lists of prefixes");
@@ -213,9 +198,9 @@ impl Filler {
         }
     }
 
-    /// Says in the kernel which lists hold, and the bounds.
+    /// Says in the kernel which lists hold, and the bounds: at first those of all, then those of each VIP.
     fn tell_lists(&mut self) {
-        let Some(protection) = &self.configured else {
+        let Some(configured) = &self.configured else {
             return;
         };
         let mut lists = Lists::default();
@@ -224,158 +209,20 @@ impl Filler {
                 lists = lists.with(flag);
             }
         }
-        if protection.scope == Scope::Host {
+        if configured.protection.scope == Scope::Host {
             lists = lists.with(Lists::OF_HOST);
         }
-        let words = Words {
-            lists,
-            ..words(protection)
-        };
-        if self.words == Some(words) {
-            return;
-        }
-        match self.map.set(0, words, 0) {
-            Ok(()) => self.words = Some(words),
-            Err(error) => tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the bounds of new connections cannot be written"
-            ),
-        }
-    }
-}
-
-impl List {
-    fn new(name: &'static str, trie: Trie, prefixes_max: u32) -> Self {
-        Self {
-            name,
-            trie,
-            book: Book::default(),
-            prefixes_max,
-            configured: Arc::from([]),
-            waiting: VecDeque::new(),
-            refused: 0,
-        }
-    }
-
-    /// Reads what an earlier life left.
-    fn read(&mut self) {
-        for entry in self.trie.iter() {
-            match entry {
-                Ok((key, until_ns)) => {
-                    let (bits, address) = (key.prefix_len(), key.data());
-                    let host = Prefix::host(address);
-                    self.book.found(host.with_bits(bits as u8), until_ns);
-                }
+        for (index, words) in configured.words(lists) {
+            if self.words.get(&index) == Some(&words) {
+                continue;
+            }
+            match self.map.set(index, words, 0) {
+                Ok(()) => drop(self.words.insert(index, words)),
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(
-                        error,
-                        map = self.name,
-                        "what an earlier life left there cannot be read"
-                    );
-                    return;
+                    return tracing::error!(error, "the bounds of new connections cannot be written");
                 }
             }
         }
-    }
-
-    /// Has it become what the configuration lists; of what an earlier life left, the rest goes the first time.
-    fn configure(&mut self, next: &Arc<[Prefix]>, is_first: bool) {
-        let before = std::mem::replace(&mut self.configured, Arc::clone(next));
-        let (mut old, mut new) = (before.iter().copied().peekable(), next.iter().copied().peekable());
-        loop {
-            let change = match (old.peek(), new.peek()) {
-                (None, None) => break,
-                (Some(was), Some(is)) if was == is => {
-                    old.next();
-                    new.next();
-                    continue;
-                }
-                (Some(was), Some(is)) if was < is => (*was, Change::Unconfigured),
-                (Some(was), None) => (*was, Change::Unconfigured),
-                (_, Some(is)) => (*is, Change::Configured),
-            };
-            match change.1 {
-                Change::Configured => new.next(),
-                _ => old.next(),
-            };
-            self.waiting.push_back(change);
-        }
-        if is_first {
-            let left = self.book.leftovers().into_iter();
-            let left = left.filter(|prefix| next.binary_search(prefix).is_err());
-            self.waiting
-                .extend(left.map(|prefix| (prefix, Change::Withdrawn)));
-        }
-    }
-
-    /// Writes a piece of what waits; whether there was any.
-    fn write_some(&mut self) -> bool {
-        let before = self.refused;
-        let mut last = None;
-        let piece = self.waiting.len().min(PIECE);
-        for _ in 0..piece {
-            let Some((prefix, change)) = self.waiting.pop_front() else {
-                break;
-            };
-            if let Err(error) = self.change(prefix, change) {
-                self.refused += 1;
-                last = Some(error);
-            }
-        }
-        if let Some(error) = last
-            && before == 0
-        {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(
-                error,
-                map = self.name,
-                "prefixes of the configuration are not in the kernel"
-            );
-        }
-        piece > 0
-    }
-
-    fn change(&mut self, prefix: Prefix, change: Change) -> Result<(), L4Error> {
-        let mut writes: Vec<Write> = Vec::new();
-        self.book.change(prefix, change, &mut writes);
-        let mut result = Ok(());
-        for (prefix, until_ns) in writes {
-            let key = Key::new(u32::from(prefix.bits()), prefix.address());
-            let written = match until_ns {
-                Some(until_ns) => self.trie.insert(&key, until_ns, 0),
-                None => absent_is_fine(self.trie.remove(&key)),
-            };
-            if let Err(error) = written {
-                self.book.not_written(prefix);
-                result = result.and(Err(self.refusal(error)));
-            }
-        }
-        result
-    }
-
-    fn refusal(&self, source: MapError) -> L4Error {
-        let code = match &source {
-            MapError::SyscallError(error) => error.io_error.raw_os_error(),
-            _ => None,
-        };
-        match code {
-            Some(libc::ENOSPC) => L4Error::ListFull {
-                prefixes_max: self.prefixes_max,
-            },
-            _ => L4Error::Map {
-                action: "write",
-                map: self.name,
-                source,
-            },
-        }
-    }
-}
-
-fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
-    match removed {
-        Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-        other => other,
     }
 }

@@ -13,15 +13,16 @@ use gateway_common::prefix::Prefix;
 use gateway_common::protection::{Protection, SOURCE_SET_WORDS, VIP_BUCKETS_WORDS, source_set, source_tag};
 use gateway_common::tables::Socket;
 use gateway_common::vip::Address;
+use nix::net::if_::if_indextoname;
 
-use super::{Decided, decide};
+use super::{Decided, End, decide};
 use crate::config::loops::serves;
 use crate::config::snapshot::{Dataplane, Snapshot, Transport};
 use crate::explain::packet::Question;
 use crate::l4::descriptors::Descriptors;
 use crate::l4::flows::{Flows, FlowsOf};
 use crate::l4::maps::{Maps, now_ns, typed};
-use crate::l4::{DataPlane, L4Error, sockets};
+use crate::l4::{DataPlane, L4Error, interfaces, sockets};
 
 /// What questions about packets are answered by: the kernel's maps, apart from the data plane that writes them.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Reader {
     tables: u32,
     /// Where clients' packets come in.
     interface: Interface,
+    /// The name of that.
+    ingress: Option<String>,
 }
 
 impl DataPlane {
@@ -49,7 +52,9 @@ enum Interface {
 
 impl Reader {
     pub(in crate::l4) fn new(descriptors: Descriptors, config: &Dataplane) -> Self {
-        let interface = config.interfaces.first();
+        let is_for_clients = |name: &&String| !config.cluster_interfaces.contains(name);
+        let mut interfaces = config.interfaces.iter();
+        let interface = interfaces.find(is_for_clients).or(config.interfaces.first());
         let is_of_cluster = interface.is_some_and(|name| config.cluster_interfaces.contains(name));
         Self {
             descriptors,
@@ -59,6 +64,7 @@ impl Reader {
             } else {
                 Interface::Foreign
             },
+            ingress: interface.cloned(),
         }
     }
 
@@ -78,6 +84,11 @@ impl Reader {
             node_addresses: contents.node_addresses,
             node_macs: contents.node_macs,
             foreign_interface: self.interface == Interface::Foreign,
+            ingress: self
+                .ingress
+                .as_deref()
+                .map_or(Ok(0), interfaces::index)
+                .unwrap_or(0),
             lease_ns: maps.lease_ns(),
             ..MemoryTables::default()
         };
@@ -120,9 +131,18 @@ impl Reader {
                 }
             }
         }
+        let decided = decide(question, &tables);
+        let exit = match decided.end {
+            End::Send { interface, .. } if interface != 0 => {
+                let name = if_indextoname(interface).ok();
+                name.map(|name| name.to_string_lossy().into_owned())
+            }
+            _ => None,
+        };
         Ok(Decided {
             socket_unknown,
-            ..decide(question, &tables)
+            exit,
+            ..decided
         })
     }
 
@@ -130,7 +150,8 @@ impl Reader {
     fn protection(&self, tables: &mut MemoryTables, flow: &FlowKey) -> Result<(), L4Error> {
         let words: Array<MapData, Protection> =
             typed(self.descriptors.map(abi::PROTECTION)?, abi::PROTECTION)?;
-        tables.protection = Some(words.get(&0, 0).map_err(unread(abi::PROTECTION))?);
+        let bounds = |place: u32| words.get(&place, 0).map_err(unread(abi::PROTECTION));
+        tables.protection = Some(bounds(0)?);
         let client = Prefix::host(flow.source);
         if let Some(until_ns) = self.listed(abi::DENIED, &flow.source)? {
             tables.denied.insert(client, until_ns);
@@ -141,11 +162,9 @@ impl Reader {
         let Some(settings) = tables.settings else {
             return Ok(());
         };
-        let index = source_set(source_tag(settings.hash_key, &flow.source));
+        let tag = source_tag(settings.hash_key, &flow.source);
         let sets: Array<MapData, [u64; SOURCE_SET_WORDS]> =
             typed(self.descriptors.map(abi::SOURCES)?, abi::SOURCES)?;
-        let set = sets.get(&index, 0).map_err(unread(abi::SOURCES))?;
-        tables.sources.insert(index, set.into());
         let buckets: Array<MapData, [u64; VIP_BUCKETS_WORDS]> =
             typed(self.descriptors.map(abi::VIP_BUCKETS)?, abi::VIP_BUCKETS)?;
         let of_address = tables
@@ -154,6 +173,11 @@ impl Reader {
             .filter(|(key, _)| key.address == flow.destination);
         let ids: Vec<_> = of_address.map(|(_, entry)| entry.id).collect();
         for id in ids {
+            let bounds = bounds(u32::from(id.0))?;
+            let index = source_set(tag ^ bounds.own_sources);
+            let set = sets.get(&index, 0).map_err(unread(abi::SOURCES))?;
+            tables.bounds.insert(id, bounds);
+            tables.sources.insert(index, set.into());
             let words = buckets
                 .get(&u32::from(id.0), 0)
                 .map_err(unread(abi::VIP_BUCKETS))?;

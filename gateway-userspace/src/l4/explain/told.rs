@@ -7,7 +7,7 @@ use gateway_common::flow::FlowPhase;
 use gateway_common::forward::TABLE_OF_ALL;
 use gateway_common::node::NodeId;
 use gateway_common::parse::Family;
-use gateway_common::protection::FOREVER_NS;
+use gateway_common::protection::{FOREVER_NS, Protection, Rate};
 use gateway_common::tables::{Noted, Socket};
 use gateway_common::vip::{SteeringCode, VipEntry, VipKey};
 
@@ -39,6 +39,7 @@ pub fn tell(question: &Question, decided: &Decided, around: Around<'_>) -> Expla
             Look::Vip(key, entry) => vip = around.vip(&mut told, key, entry.as_ref()).or(vip),
             Look::Denied(None) => told.note("filter", "no denied prefix is around its sender"),
             Look::Denied(Some(until_ns)) => told.note("filter", denied_says(*until_ns, decided.now_ns)),
+            Look::Bounds(bounds) => told.note("filter", bounds_say(*bounds)),
             Look::Allowed(true) => told.note("filter", "but protection.allow has its sender"),
             Look::Allowed(false) => {}
             Look::Noted(noted) => told.note("filter", noted_says(*noted)),
@@ -150,7 +151,9 @@ impl Around<'_> {
                     question.from.ip()
                 ),
             ),
-            End::Send { to, format, outer } => {
+            End::Send {
+                to, format, outer, ..
+            } => {
                 let outer = match outer {
                     Family::V4 => "IPv4",
                     Family::V6 => "IPv6",
@@ -160,7 +163,9 @@ impl Around<'_> {
                     Format::Ipip => format!("in {outer}"),
                     Format::L2 => "by its hardware address".to_owned(),
                 };
-                ("send", format!("{} gets it, {around}", self.node(to)))
+                let by = decided.exit.as_ref().map(|name| format!(", by {name}"));
+                let by = by.unwrap_or_default();
+                ("send", format!("{} gets it, {around}{by}", self.node(to)))
             }
         };
         let to = match decided.end {
@@ -190,6 +195,30 @@ fn denied_says(until_ns: u64, now_ns: u64) -> String {
             humantime::format_duration(Duration::from_secs(left.max(1)))
         ),
     }
+}
+
+/// How many connections may begin, as the kernel has it.
+fn bounds_say(bounds: Option<Protection>) -> String {
+    let bounds = bounds.unwrap_or_default();
+    let rate = |rate: Rate| match (rate.token_ns, rate.burst_ns) {
+        (0, _) => "no limit".to_owned(),
+        (token_ns, burst_ns) => {
+            format!(
+                "{} new connections a second, {} at once",
+                1_000_000_000 / token_ns,
+                burst_ns / token_ns
+            )
+        }
+    };
+    let whose = match bounds.own_sources {
+        0 => "at all VIPs without bounds of their own",
+        _ => "at this VIP",
+    };
+    format!(
+        "its source, {whose}: {}; the VIP: {}",
+        rate(bounds.source_connections),
+        rate(bounds.vip_connections)
+    )
 }
 
 fn noted_says(noted: Noted) -> &'static str {

@@ -19,6 +19,8 @@ pub enum Look {
     Vip(VipKey, Option<VipEntry>),
     /// Until when the sender is denied; `None`: it is not listed.
     Denied(Option<u64>),
+    /// The bounds of new connections that hold for it.
+    Bounds(Option<Protection>),
     /// Whether it is allowed all the same.
     Allowed(bool),
     /// What would be counted beside the reason.
@@ -101,8 +103,18 @@ impl<T: Tables> Tables for Traced<'_, T> {
         self.tables.is_cluster_interface()
     }
 
+    fn is_ingress(&self, interface: u32) -> bool {
+        self.tables.is_ingress(interface)
+    }
+
     fn protection(&self) -> Option<&Protection> {
         self.tables.protection()
+    }
+
+    fn bounds(&self, vip: VipId) -> Option<&Protection> {
+        let bounds = self.tables.bounds(vip);
+        self.looked(Look::Bounds(bounds.copied()));
+        bounds
     }
 
     fn denied_until_ns(&self, address: &Address) -> Option<u64> {

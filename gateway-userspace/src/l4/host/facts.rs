@@ -93,6 +93,14 @@ impl XdpFeatures {
     /// `NETDEV_XDP_ACT_BASIC`: pass, drop, abort, and send back.
     pub const BASIC: u64 = 1;
 
+    /// `NETDEV_XDP_ACT_NDO_XMIT`: takes frames that programs on other interfaces send.
+    pub const TAKES_FRAMES: u64 = 4;
+
+    /// Whether frames that came in by another interface can leave by this one, from native mode.
+    pub fn takes_frames(self) -> bool {
+        self.0 & Self::TAKES_FRAMES != 0
+    }
+
     /// Whether a program runs in the driver.
     pub fn is_native(self) -> bool {
         self.0 & Self::BASIC != 0

@@ -54,10 +54,7 @@ async fn look_by(netlink: &Handle, asked: &Asked<'_>) -> Result<Facts, L4Error> 
         let message = links
             .iter()
             .find(|link| name(link).as_deref() == Some(wanted.as_str()));
-        let link = match message {
-            Some(message) => Some(link(netlink, asked, wanted, message, &links).await?),
-            None => None,
-        };
+        let link = message.map(|message| link(asked, wanted, message, &links));
         found.push(Interface {
             name: wanted.clone(),
             link,
@@ -82,18 +79,9 @@ async fn look_by(netlink: &Handle, asked: &Asked<'_>) -> Result<Facts, L4Error> 
     })
 }
 
-async fn link(
-    netlink: &Handle,
-    asked: &Asked<'_>,
-    name: &str,
-    message: &LinkMessage,
-    links: &[LinkMessage],
-) -> Result<Link, L4Error> {
+fn link(asked: &Asked<'_>, name: &str, message: &LinkMessage, links: &[LinkMessage]) -> Link {
     let index = message.header.index;
-    let mtu = message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Mtu(mtu) => Some(*mtu),
-        _ => None,
-    });
+    let told = interfaces::link(message);
     let vlans = links
         .iter()
         .filter(|link| is_vlan_over(link, index))
@@ -106,7 +94,7 @@ async fn link(
     let is_on = |feature: &str| on.iter().any(|name| name == feature);
     let dataplane = asked.dataplane;
     let own = Pins::link_of(&dataplane.pin_directory.join(asked.node), name);
-    let program = match interfaces::attached(netlink, name, index).await? {
+    let program = match told.attached {
         None => Program::None,
         Some(attached) if others::is_own(attached, &own) => Program::Own(attached.mode),
         Some(attached) => Program::Other(Box::new(Other::find(name, attached, &dataplane.pin_directory))),
@@ -116,9 +104,9 @@ async fn link(
         let of = |interface: &str| self::setting(&format!("net/ipv4/conf/{interface}/{setting}"));
         of("all").max(of(name))
     };
-    Ok(Link {
+    Link {
         is_up: message.header.flags.contains(LinkFlags::Up),
-        mtu: mtu.unwrap_or(0),
+        mtu: told.mtu,
         vlans: vlans.collect(),
         driver: ethtool.as_ref().and_then(|ethtool| ethtool.driver(name)),
         xdp: netdev::xdp_features(index),
@@ -129,7 +117,7 @@ async fn link(
         arp_ignore: ipv4("arp_ignore"),
         arp_announce: ipv4("arp_announce"),
         program,
-    })
+    }
 }
 
 async fn links(netlink: &Handle) -> Result<Vec<LinkMessage>, L4Error> {

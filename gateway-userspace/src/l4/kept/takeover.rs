@@ -133,7 +133,7 @@ impl Entries {
             let mut known = HashSet::new();
             while let Some((keys, values)) = batches.next()? {
                 let count = keys.len() / key_bytes;
-                bpf::write_all(self.to.as_fd(), count, keys, values)?;
+                bpf::write_all(self.to.as_fd(), count, keys, values).map_err(|unwritten| unwritten.source)?;
                 known.extend(keys.chunks_exact(key_bytes).map(|key| hasher.hash_one(key)));
                 copied += count;
             }
@@ -162,6 +162,7 @@ fn descriptor_of<'o>(object: &'o Ebpf, name: &'static str) -> Result<BorrowedFd<
             | Map::LruHashMap(data)
             | Map::PerCpuArray(data)
             | Map::LpmTrie(data)
+            | Map::DevMapHash(data)
             | Map::ProgramArray(data),
         ) => Ok(data.fd().as_fd()),
         _ => Err(missing),

@@ -221,7 +221,7 @@ impl NodeTables {
                 incarnation: 1,
                 mtu: common.mtu,
                 mtu_v6: common.mtu,
-                zero: 0,
+                ..NodeEntry::default()
             };
             for address in [entry.address, entry.address_v6] {
                 if !address.is_unset() {

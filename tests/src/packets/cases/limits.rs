@@ -3,9 +3,9 @@
 use gateway_common::flow::FlowPhase;
 use gateway_common::hash;
 use gateway_common::maglev::SLOTS;
-use gateway_common::protection::{Rate, SHARE_ALL};
+use gateway_common::protection::{Protection, Rate, SHARE_ALL};
 use gateway_common::verdict::{Fate, Reason};
-use gateway_common::vip::SteeringCode;
+use gateway_common::vip::{SteeringCode, VipId};
 
 use super::super::build::{ACK, Packet, SYN};
 use super::super::world::{CONNECTED_PORT, HOT_PORT, ME, Situation, Version, settings, vip_key, vips};
@@ -16,6 +16,7 @@ use super::{
 
 pub fn cases(version: Version) -> Vec<Case> {
     let mut cases = limits(version);
+    cases.extend(own(version));
     cases.extend(hot(version));
     cases
 }
@@ -133,6 +134,56 @@ fn limits(version: Version) -> Vec<Case> {
             Reason::ListenerFromNode,
         )
         .after(Spent::SourceConnections),
+    ]
+}
+
+/// VIPs with bounds of their own.
+fn own(version: Version) -> Vec<Case> {
+    const MINE: VipId = VipId(1 + Situation::Mine as u16);
+    let syn = tcp(version, FRESH_PORT, Situation::Mine.port(), SYN);
+    let other = tcp(version, FRESH_PORT, Situation::MineAlways.port(), SYN);
+    let rate = Rate::new(10, 10);
+    let of_vip = Protection {
+        vip_connections: rate,
+        ..Protection::default()
+    };
+    let of_sources = Protection {
+        source_connections: rate,
+        own_sources: Protection::sources_of(MINE),
+        ..Protection::default()
+    };
+    let dropped = Case::dropped(
+        version,
+        "VIP's own bound: its connections used up",
+        from_client(&syn),
+        Reason::VipLimit,
+    );
+    let elsewhere = Case::passed(
+        version,
+        "VIP's own bound: another VIP has none",
+        from_client(&other),
+        Reason::ListenerHere,
+    );
+    let apart = Case::passed(
+        version,
+        "VIP's own bound of sources: one that has used up its tokens at others",
+        from_client(&syn),
+        Reason::ListenerHere,
+    );
+    let bounded = |case: Case, spent, bounds| {
+        case.before(|before| {
+            before.bounds = vec![(MINE, bounds)];
+            before.spent = Some(spent);
+        })
+    };
+    vec![
+        bounded(dropped, Spent::VipConnections, of_vip),
+        bounded(elsewhere.opens(&other, ME.0), Spent::VipConnections, of_vip),
+        bounded(
+            apart.opens(&syn, ME.0).after(Spent::SourceConnections),
+            Spent::SourceConnections,
+            of_sources,
+        ),
     ]
 }
 

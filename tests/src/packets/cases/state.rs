@@ -6,6 +6,7 @@ use gateway_common::node::{NodeId, Settings};
 use gateway_common::prefix::Prefix;
 use gateway_common::protection::{FOREVER_NS, Protection, SOURCE_SET_WORDS, VIP_BUCKETS_WORDS};
 use gateway_common::verdict::{Fate, Reason};
+use gateway_common::vip::VipId;
 
 use super::super::world::{self, Situation};
 
@@ -121,6 +122,8 @@ pub struct Before {
     pub errors_left: ErrorsLeft,
     /// Which lists hold, and the bounds of new connections.
     pub protection: Protection,
+    /// VIPs that have bounds of their own.
+    pub bounds: Vec<(VipId, Protection)>,
     /// Denied prefixes.
     pub denied: Vec<(Prefix, Lasts)>,
     /// Allowed prefixes.
@@ -142,6 +145,7 @@ impl Default for Before {
             fragments: Vec::new(),
             errors_left: ErrorsLeft::Some,
             protection: Protection::default(),
+            bounds: Vec::new(),
             denied: Vec::new(),
             allowed: Vec::new(),
             spent: None,

@@ -16,6 +16,8 @@ use crate::packets::world::{self, HOT_VIP, SITUATION_VIPS, Version};
 /// The maps.
 pub struct Filter {
     protection: Array<MapData, Protection>,
+    /// What all VIPs have; `None`: some have another.
+    written: Option<Protection>,
     denied: LpmTrie<MapData, Address, u64>,
     allowed: LpmTrie<MapData, Address, u64>,
     sources: Array<MapData, [u64; SOURCE_SET_WORDS]>,
@@ -32,6 +34,7 @@ impl Filter {
     pub fn take(take: &mut impl FnMut(&'static str) -> Result<Map>) -> Result<Self> {
         Ok(Self {
             protection: take(abi::PROTECTION)?.try_into().context("no bounds")?,
+            written: None,
             denied: take(abi::DENIED)?.try_into()?,
             allowed: take(abi::ALLOWED)?.try_into()?,
             sources: take(abi::SOURCES)?.try_into()?,
@@ -43,7 +46,15 @@ impl Filter {
     /// Puts into the maps what protects the VIPs.
     pub fn prepare(&mut self, case: &Case, now_ns: u64) -> Result<()> {
         let before = &case.before;
-        self.protection.set(0, before.protection, 0)?;
+        if self.written != Some(before.protection) {
+            for place in (0..=HOT_VIP).map(u32::from) {
+                self.protection.set(place, before.protection, 0)?;
+            }
+        }
+        for (vip, bounds) in &before.bounds {
+            self.protection.set(u32::from(vip.0), *bounds, 0)?;
+        }
+        self.written = before.bounds.is_empty().then_some(before.protection);
         let denied = before.denied.iter();
         let denied = denied.map(|(prefix, lasts)| (*prefix, lasts.until_ns(now_ns)));
         list(&mut self.denied, denied.collect())?;

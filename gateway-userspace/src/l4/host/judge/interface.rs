@@ -65,6 +65,7 @@ pub(super) fn judge(asked: &Asked<'_>, interface: &Interface) -> Vec<Finding> {
         driver(asked, name, link),
         mtu(asked, name, link),
     ];
+    findings.extend(exit(asked, name, link));
     findings.extend(offloads(asked, name, link));
     if asked.vips.iter().any(|vip| vip.address.is_ipv4()) {
         findings.extend(ipv4(asked, name, link));
@@ -156,6 +157,10 @@ fn mtu(asked: &Asked<'_>, name: &str, link: &Link) -> Finding {
     };
     let has_v6 = asked.vips.iter().any(|vip| vip.address.is_ipv6());
     let needed = IPV6_BYTES_MIN + around(Family::V6);
+    if !is_of_cluster(asked, name) {
+        let found = format!("it takes {mtu} bytes; nodes are not reached by it");
+        return good(check, Some(name), found);
+    }
     if has_v6 && mtu.min(path_mtu) < needed {
         return bad(
             check,
@@ -200,6 +205,36 @@ fn mtu(asked: &Asked<'_>, name: &str, link: &Link) -> Finding {
         around(Family::V6)
     );
     good(check, Some(name), found)
+}
+
+/// Whether frames of the other interfaces can leave by this one, where nodes are reached by it. A driver may say so only once
+/// a program is attached.
+fn exit(asked: &Asked<'_>, name: &str, link: &Link) -> Option<Finding> {
+    let check = "exit";
+    if asked.dataplane.interfaces.len() < 2 || !is_of_cluster(asked, name) {
+        return None;
+    }
+    let takes_frames = link.xdp.is_none_or(|features| features.takes_frames());
+    if link.program != Program::Own(Mode::Native) || takes_frames {
+        let found = "frames that come in by other interfaces can leave by it".to_owned();
+        return Some(good(check, Some(name), found));
+    }
+    Some(bad(
+        check,
+        Level::Fault,
+        Some(name),
+        "its driver takes no frames from other interfaces (ndo_xdp_xmit), so that what comes in there is lost on its way to \
+         other nodes",
+        "see its driver in docs/hardware.md; or set dataplane.mode = \"generic\"",
+    ))
+}
+
+fn is_of_cluster(asked: &Asked<'_>, name: &str) -> bool {
+    asked
+        .dataplane
+        .cluster_interfaces
+        .iter()
+        .any(|of_cluster| of_cluster == name)
 }
 
 fn offloads(asked: &Asked<'_>, name: &str, link: &Link) -> [Finding; 3] {

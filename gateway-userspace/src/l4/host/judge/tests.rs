@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::config::snapshot::{
-    Announce, AttachMode, Dataplane, Encapsulation, Payload, Steering, Transport, Vip,
+    Announce, AttachMode, Dataplane, Encapsulation, Payload, Steering, Transport, Vip, VipProtection,
 };
 use crate::l4::host::facts::{Address, Interface, Link, Program, XdpFeatures};
 use crate::l4::interfaces::Mode;
@@ -38,6 +38,7 @@ fn vip(address: &str) -> Vip {
         protocol: Transport::Tcp,
         steering: Steering::FlowHash,
         payload: Payload::Plain,
+        protection: VipProtection::default(),
     }
 }
 
@@ -105,7 +106,7 @@ fn a_good_machine_has_no_fault_and_each_check_is_told_once() {
     let names: BTreeSet<_> = findings.iter().map(|finding| finding.check).collect();
     assert_eq!(names.len(), findings.len(), "{findings:?}");
     let document = include_str!("../../../../../docs/hardware.md");
-    for name in names.iter().chain(&["locked-memory"]) {
+    for name in names.iter().chain(&["locked-memory", "exit"]) {
         assert!(
             document.contains(&format!("| `{name}` |")),
             "docs/hardware.md has no row for {name}"
@@ -188,7 +189,7 @@ fn each_fault_of_a_machine_is_one_finding() {
 fn each_fault_of_an_interface_is_one_finding() {
     use Level::{Fault, Warning};
     type Row = (&'static str, fn(&mut Dataplane, &mut Link), &'static [Bad]);
-    let rows: [Row; 24] = [
+    let rows: [Row; 27] = [
         ("down", |_, l| l.is_up = false, &[("interface", Fault)]),
         (
             "another program",
@@ -299,6 +300,32 @@ fn each_fault_of_an_interface_is_one_finding() {
                 l.mtu = 9_000;
             },
             &[("mtu", Warning)],
+        ),
+        (
+            "MTU where clients alone are",
+            |d, l| {
+                d.interfaces.push("eth1".to_owned());
+                d.cluster_interfaces = vec!["eth1".to_owned()];
+                l.mtu = 1_343;
+            },
+            &[],
+        ),
+        (
+            "no frames of another interface",
+            |d, l| {
+                d.interfaces.push("eth1".to_owned());
+                l.program = Program::Own(Mode::Native);
+                l.xdp = Some(XdpFeatures(3));
+            },
+            &[("exit", Fault)],
+        ),
+        (
+            "no frames of another interface, and there is none",
+            |_, l| {
+                l.program = Program::Own(Mode::Native);
+                l.xdp = Some(XdpFeatures(3));
+            },
+            &[],
         ),
         (
             "the kernel answers for VIPs",

@@ -1,3 +1,5 @@
+//! Events as the kernel tells them, and the words that come of them.
+
 use gateway_common::node::NodeId;
 use gateway_common::verdict::Verdict;
 use gateway_common::vip::VipId;

@@ -48,8 +48,16 @@ impl Tables for NodeTables {
         self.memory.is_cluster_interface()
     }
 
+    fn is_ingress(&self, interface: u32) -> bool {
+        self.memory.is_ingress(interface)
+    }
+
     fn protection(&self) -> Option<&Protection> {
         self.memory.protection()
+    }
+
+    fn bounds(&self, vip: VipId) -> Option<&Protection> {
+        self.memory.bounds(vip)
     }
 
     fn denied_until_ns(&self, address: &Address) -> Option<u64> {
