@@ -1,4 +1,4 @@
-//! What is counted of each frame: by reason, by VIP and reason, by the node that it goes to.
+//! What is counted of frames: by reason, by VIP and reason, and by the node that they are sent to.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;

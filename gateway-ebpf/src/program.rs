@@ -14,7 +14,7 @@ use gateway_common::{abi, forward};
 use crate::counts;
 use crate::frame::XdpFrame;
 use crate::maps::{self, KernelTables};
-use crate::{run, trace};
+use crate::{counts, run, trace};
 
 /// What is attached: hands a frame to the program in the first slot of the chain, or steers it.
 #[xdp]

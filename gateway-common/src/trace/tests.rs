@@ -1,4 +1,4 @@
-//! What is told of a frame, and which traces want it.
+//! Filters, draws and rates of traces, and what is told of packets that cannot be read.
 
 use core::net::IpAddr;
 

@@ -283,8 +283,8 @@ mod tests {
     use gateway::admin::deny;
     use gateway::admin::endpoints::{Place, Renewal, Renewed, Withdrawn};
     use gateway::admin::status::{
-        AcmeCertificate, AcmeOrder, AttachedMode, CheckStatus, Dataplane, Endpoint, EndpointReadiness,
-        Interface, Listener, Node, RefusedReload, Steered, UnderWay, Upstream, VerdictCount, Vip,
+        AcmeCertificate, AcmeOrder, AttachedMode, CheckStatus, Endpoint, EndpointReadiness, Listener, Node,
+        RefusedReload, Steered, UnderWay, Upstream, VerdictCount, Vip,
     };
     use gateway::admin::{Answer, Api, ApiError, Token, bind, serve};
     use gateway::config::snapshot::{AdminListen, Kind, Steering, Transport};
@@ -666,7 +666,7 @@ mod tests {
             "view       4: gw-1 (weight 0)\n",
             "dataplane  eth0 native (program 7)\n",
             "configuration refused at 1970-01-01T00:00:00Z; the one before stays in force\ng.toml:1: odd; mend it\n",
-            "public  203.0.113.10  80     tcp       flow-hash  7        420\n",
+            "public  203.0.113.10  80     tcp       flow-hash                   7        420\n",
             "tx       owner   2        120\n",
             "gw-2     5        300\n",
             "a.example, www.a.example  none yet     1970-01-01T00:05:00Z  failed at 1970-01-01T00:00:00Z: too many\n",

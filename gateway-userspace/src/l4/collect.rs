@@ -17,9 +17,6 @@ use super::deny::Told;
 use super::interfaces::Mode;
 use super::trace::Tracer;
 
-/// A metric, its help, and which of what was counted it is.
-type Figure<C> = (&'static str, &'static str, fn(&C) -> u64);
-
 /// Names of what the kernel counts by number.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -145,19 +142,19 @@ impl Collector for L4 {
             .filter_map(|(id, name)| Some((name.clone(), counters.node(*id).ok()?)));
         let by_node: Vec<_> = by_node.collect();
         drop(names);
-        let figures: [Figure<ReasonCount>; 2] = [
-            (
-                "gateway_vip_packets",
-                "Frames for a VIP, by what became of them, and why",
-                |count| count.packets,
-            ),
-            (
-                "gateway_vip_packet_bytes",
-                "Bytes of these frames, Ethernet included",
-                |count| count.bytes,
-            ),
+        let figures = [
+            Figure::<ReasonCount> {
+                name: "gateway_vip_packets",
+                help: "Frames for a VIP, by what became of them, and why",
+                of: |count| count.packets,
+            },
+            Figure {
+                name: "gateway_vip_packet_bytes",
+                help: "Bytes of these frames, Ethernet included",
+                of: |count| count.bytes,
+            },
         ];
-        for (name, help, figure) in figures {
+        for Figure { name, help, of } in figures {
             let mut metric = describe(&mut encoder, name, help)?;
             for (vip, counts) in &by_vip {
                 for count in counts {
@@ -166,26 +163,26 @@ impl Collector for L4 {
                         ("action", count.action),
                         ("reason", count.reason),
                     ];
-                    add(&mut metric, &labels, figure(count))?;
+                    add(&mut metric, &labels, of(count))?;
                 }
             }
         }
-        let figures: [Figure<Count>; 2] = [
-            (
-                "gateway_steered_packets",
-                "Frames sent to another node",
-                |count| count.packets,
-            ),
-            (
-                "gateway_steered_packet_bytes",
-                "Bytes of these frames as they came, Ethernet included",
-                |count| count.bytes,
-            ),
+        let figures = [
+            Figure::<Count> {
+                name: "gateway_steered_packets",
+                help: "Frames sent to another node",
+                of: |count| count.packets,
+            },
+            Figure {
+                name: "gateway_steered_packet_bytes",
+                help: "Bytes of these frames as they came, Ethernet included",
+                of: |count| count.bytes,
+            },
         ];
-        for (name, help, figure) in figures {
+        for Figure { name, help, of } in figures {
             let mut metric = describe(&mut encoder, name, help)?;
             for (node, count) in &by_node {
-                add(&mut metric, &[("node", node.as_str())], figure(count))?;
+                add(&mut metric, &[("node", node.as_str())], of(count))?;
             }
         }
         Ok(())
@@ -263,6 +260,13 @@ impl L4 {
         }
         Ok(())
     }
+}
+
+/// A metric of what is counted.
+struct Figure<C> {
+    name: &'static str,
+    help: &'static str,
+    of: fn(&C) -> u64,
 }
 
 fn describe<'e>(

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use gateway_common::abi::Count;
-use serde::Serialize;
 
 use super::{Attachment, DataPlane};
 use crate::l4::L4Error;
@@ -23,7 +22,7 @@ pub struct Status {
 }
 
 /// Packets and their bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
     /// Frames.
     pub packets: u64,

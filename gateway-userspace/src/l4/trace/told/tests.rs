@@ -1,4 +1,4 @@
-//! Events as user space tells them.
+//! Events as the kernel tells them, and the words that come of them.
 
 use gateway_common::node::NodeId;
 use gateway_common::verdict::Verdict;
