@@ -11,7 +11,6 @@ use gateway_common::frame::Frame;
 use gateway_common::verdict::{Fate, Reason, Verdict};
 use gateway_common::{abi, forward};
 
-use crate::counts;
 use crate::frame::XdpFrame;
 use crate::maps::{self, KernelTables};
 use crate::{counts, run, trace};
