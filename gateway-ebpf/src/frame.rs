@@ -84,7 +84,9 @@ impl Frame for XdpFrame<'_> {
         // SAFETY: `pointer` was compared with the end of the frame for both, and `both` has room for them.
         unsafe { words::load(pointer, to, size_of::<A>()) };
         // SAFETY: the second begins where the first ends: nothing lies between them.
-        let (second, to) = unsafe { (pointer.add(size_of::<A>()), to.add(size_of::<A>())) };
+        let second = unsafe { pointer.add(size_of::<A>()) };
+        // SAFETY: the same in the copy.
+        let to = unsafe { to.add(size_of::<A>()) };
         // SAFETY: as for the first.
         unsafe { words::load(second, to, size_of::<B>()) };
         // SAFETY: both were written, and every pattern is a value of a `Wire` type.
