@@ -119,6 +119,10 @@ pub const TRACE_EVENTS_BYTES: u32 = 1 << 20;
 /// What one CPU counts of each trace.
 pub type TraceCounts = [TraceCount; crate::trace::TRACES_MAX];
 
+/// Per-CPU array of one entry: what one program of the chain notes for the next one. Pinned, as the chain is: while programs are
+/// replaced one by one, an old one may hand a frame to a new one, which must find what was decided.
+pub const NOTES: &str = "NOTES";
+
 /// Where [`CHAIN`] has a program that sees each frame first, if any.
 pub const BEFORE: u32 = 0;
 /// Where it has ours: where the first one goes on.
@@ -131,7 +135,7 @@ pub const FINISH: u32 = 3;
 pub const CHAIN_SLOTS: u32 = 4;
 
 /// Every map of the program that is pinned, so that it outlives user space.
-pub const PINNED_MAPS: [&str; 27] = [
+pub const PINNED_MAPS: [&str; 28] = [
     SETTINGS,
     VIPS,
     NODES,
@@ -158,6 +162,7 @@ pub const PINNED_MAPS: [&str; 27] = [
     SOURCES,
     VIP_BUCKETS,
     NOTED_COUNTS,
+    NOTES,
     CHAIN,
 ];
 

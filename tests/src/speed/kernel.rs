@@ -147,6 +147,7 @@ impl Kernel {
         for (name, map) in object.maps() {
             let data = match map {
                 Map::Array(data)
+                | Map::DevMapHash(data)
                 | Map::HashMap(data)
                 | Map::LpmTrie(data)
                 | Map::LruHashMap(data)
