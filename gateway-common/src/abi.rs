@@ -36,10 +36,9 @@ pub const BENCH: &str = "BENCH";
 
 /// Name of the program that goes on with a frame that the program in [`BEFORE`] has seen, or that takes the long way.
 pub const STEER_PROGRAM: &str = "steer";
-/// Name of the program that does what that one decided.
-pub const FINISH_PROGRAM: &str = "finish";
-/// Programs that steer a frame, in the order of its way.
-pub const PROGRAMS: [&str; 3] = [PROGRAM, STEER_PROGRAM, FINISH_PROGRAM];
+/// Programs that steer a frame, in the order of its way. Neither leaves the other anything but the frame as it came: while they are
+/// replaced, an old one goes on in a new one.
+pub const PROGRAMS: [&str; 2] = [PROGRAM, STEER_PROGRAM];
 /// Name of the program that passes everything: the far end of a veth needs one for `XDP_TX` to reach it.
 pub const PASS_PROGRAM: &str = "pass";
 
@@ -119,23 +118,17 @@ pub const TRACE_EVENTS_BYTES: u32 = 1 << 20;
 /// What one CPU counts of each trace.
 pub type TraceCounts = [TraceCount; crate::trace::TRACES_MAX];
 
-/// Per-CPU array of one entry: what one program of the chain notes for the next one. Pinned, as the chain is: while programs are
-/// replaced one by one, an old one may hand a frame to a new one, which must find what was decided.
-pub const NOTES: &str = "NOTES";
-
 /// Where [`CHAIN`] has a program that sees each frame first, if any.
 pub const BEFORE: u32 = 0;
 /// Where it has ours: where the first one goes on.
 pub const STEER: u32 = 1;
 /// Where it has a program that gets what ours would pass to the stack, if any.
 pub const AFTER: u32 = 2;
-/// Where it has the rest of ours.
-pub const FINISH: u32 = 3;
 /// Entries of [`CHAIN`].
-pub const CHAIN_SLOTS: u32 = 4;
+pub const CHAIN_SLOTS: u32 = 3;
 
 /// Every map of the program that is pinned, so that it outlives user space.
-pub const PINNED_MAPS: [&str; 28] = [
+pub const PINNED_MAPS: [&str; 27] = [
     SETTINGS,
     VIPS,
     NODES,
@@ -162,7 +155,6 @@ pub const PINNED_MAPS: [&str; 28] = [
     SOURCES,
     VIP_BUCKETS,
     NOTED_COUNTS,
-    NOTES,
     CHAIN,
 ];
 

@@ -136,13 +136,7 @@ fn wrap<F: Frame>(frame: &mut F, link: LinkHeader, packet: &Network, hop: &Hop) 
         Format::L2 => packet.family,
         _ => hop.outer,
     };
-    match (hop.format, hop.outer) {
-        (Format::L2, _) => {}
-        (Format::Gue, Family::V4) => frame.grow_head::<{ Format::Gue.bytes(Family::V4) }>()?,
-        (Format::Gue, Family::V6) => frame.grow_head::<{ Format::Gue.bytes(Family::V6) }>()?,
-        (Format::Ipip, Family::V4) => frame.grow_head::<{ Format::Ipip.bytes(Family::V4) }>()?,
-        (Format::Ipip, Family::V6) => frame.grow_head::<{ Format::Ipip.bytes(Family::V6) }>()?,
-    }
+    make_room(frame, hop)?;
     let link = match hop.interface {
         0 => link.sent_to(hop.mac),
         _ => link.between(hop.from_mac, hop.mac),
@@ -162,6 +156,18 @@ fn wrap<F: Frame>(frame: &mut F, link: LinkHeader, packet: &Network, hop: &Hop) 
         frame.write_two(at + hop.outer.header_bytes(), udp, gue)?;
     }
     Ok(())
+}
+
+/// Makes room for what `hop` puts around a packet.
+#[inline(always)]
+fn make_room<F: Frame>(frame: &mut F, hop: &Hop) -> Result<(), OutOfBounds> {
+    match (hop.format, hop.outer) {
+        (Format::L2, _) => Ok(()),
+        (Format::Gue, Family::V4) => frame.grow_head::<{ Format::Gue.bytes(Family::V4) }>(),
+        (Format::Gue, Family::V6) => frame.grow_head::<{ Format::Gue.bytes(Family::V6) }>(),
+        (Format::Ipip, Family::V4) => frame.grow_head::<{ Format::Ipip.bytes(Family::V4) }>(),
+        (Format::Ipip, Family::V6) => frame.grow_head::<{ Format::Ipip.bytes(Family::V6) }>(),
+    }
 }
 
 /// The outer IPv4 header before so many bytes.
@@ -206,13 +212,7 @@ pub fn send_plain<F: Frame>(
     packet: &Network,
     hop: &Hop,
 ) -> Result<Option<()>, OutOfBounds> {
-    match (hop.format, hop.outer) {
-        (Format::L2, _) => {}
-        (Format::Gue, Family::V4) => frame.grow_head::<{ Format::Gue.bytes(Family::V4) }>()?,
-        (Format::Gue, Family::V6) => frame.grow_head::<{ Format::Gue.bytes(Family::V6) }>()?,
-        (Format::Ipip, Family::V4) => frame.grow_head::<{ Format::Ipip.bytes(Family::V4) }>()?,
-        (Format::Ipip, Family::V6) => frame.grow_head::<{ Format::Ipip.bytes(Family::V6) }>()?,
-    }
+    make_room(frame, hop)?;
     Ok(write_plain(frame, ethernet, packet, hop).ok())
 }
 

@@ -1,7 +1,9 @@
-//! The programs of the object that are attached: those that steer, one behind the other, and one that passes everything.
+//! The programs of the object that are attached: the two that steer, one behind the other, and one that passes everything.
 //!
-//! Several, for the verifier takes each by itself: one state begins each of them, not all that the one before can end in.
-//! What takes the short way, which most packets do, never comes to the others.
+//! Two, for the verifier takes each by itself; and what takes the short way, which most packets do, never pays for what the
+//! long one keeps beside the stack.
+
+use core::sync::atomic::{Ordering, compiler_fence};
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
@@ -28,7 +30,7 @@ pub fn gateway(context: XdpContext) -> u32 {
 }
 
 /// What goes on with a frame that the short way does not take, or that an operator's own program saw first: decides what
-/// becomes of it, and notes that.
+/// becomes of it, does it, and says what the kernel does with it.
 #[xdp]
 pub fn steer(context: XdpContext) -> u32 {
     trace::begin(&context);
@@ -38,19 +40,11 @@ pub fn steer(context: XdpContext) -> u32 {
     };
     notes.clock.read();
     let tables = KernelTables::new(&context, &notes.clock);
-    notes.verdict = forward::decide(&XdpFrame::new(&context), &tables, &mut notes.decision);
-    maps::go_on_in(&context, abi::FINISH);
-    xdp_action::XDP_PASS
-}
-
-/// Does what was decided, and says what the kernel does with the frame.
-#[xdp]
-pub fn finish(context: XdpContext) -> u32 {
-    let Some(notes) = run::notes() else {
-        return xdp_action::XDP_ABORTED;
-    };
     let mut frame = XdpFrame::new(&context);
     let bytes = frame.len() as u64;
+    notes.verdict = forward::decide(&frame, &tables, &mut notes.decision);
+    // Read again behind it: the verifier would follow each verdict through all that is done by it.
+    compiler_fence(Ordering::SeqCst);
     let fate = forward::apply(&mut frame, &mut notes.verdict, &notes.decision);
     let fate = maps::exit(fate, notes.decision.hop().interface, &mut notes.verdict);
     trace::end(notes);

@@ -18,8 +18,8 @@ static NOTES: PerCpuArray<RunNotes> = PerCpuArray::with_max_entries(1, 0);
 pub struct RunNotes {
     /// What time it is.
     pub clock: Clock,
-    /// What was decided. Here, for the next program goes on with it; and the compiler would carry it in registers through
-    /// each step of the short way that may leave the frame to the long one.
+    /// What was decided. Here, for the compiler would carry it in registers through each step of the short way that may leave
+    /// the frame to the long one, and the verifier would follow each verdict through all that is done by it.
     pub verdict: Verdict,
     /// What is noted while a frame is decided.
     pub decision: Notes,

@@ -27,8 +27,6 @@ enum Role {
     Counts,
     /// Operators put programs of their own into it.
     Chain,
-    /// One program notes in it what the next one goes on with: nothing of it outlives a frame.
-    Notes,
 }
 
 fn role(name: &str) -> Role {
@@ -44,7 +42,6 @@ fn role(name: &str) -> Role {
         | abi::VIP_BUCKETS => Role::Counts,
         abi::PROTECTION | abi::DENIED | abi::ALLOWED => Role::Lists,
         abi::CHAIN => Role::Chain,
-        abi::NOTES => Role::Notes,
         _ => Role::Control,
     }
 }
@@ -87,7 +84,6 @@ fn fate(name: &str, wanted: Option<u32>, pinned: Option<Shape>) -> Fate {
         Role::Control | Role::Lists => Fate::WrittenAnew,
         Role::Memory if is_same_layout => Fate::Copied,
         Role::Memory | Role::Counts | Role::Chain => Fate::Lost,
-        Role::Notes => Fate::Absent,
     }
 }
 

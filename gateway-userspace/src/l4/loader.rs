@@ -231,7 +231,7 @@ pub fn swap(program: &mut Xdp, path: &std::path::Path) -> Result<bool, LinkError
     Ok(program.attach_to_link(link).is_ok())
 }
 
-/// Has the verifier take the programs that steer.
+/// Has the verifier take both programs that steer.
 ///
 /// # Errors
 /// It does not, or the object is not what this program expects.
@@ -242,24 +242,19 @@ pub fn load_programs(object: &mut Ebpf) -> Result<(), L4Error> {
     Ok(())
 }
 
-/// Puts the programs of the long way into their slots of the chain, where the short way goes on, and an operator's own that
-/// sees frames first.
+/// Puts the program of the long way into its slot of the chain, where the short way goes on, and an operator's own that sees
+/// frames first.
 ///
 /// # Errors
-/// The object is not what this program expects, or the slots hold to programs of another kind.
+/// The object is not what this program expects, or the slot holds to programs of another kind.
 pub fn join_chain(object: &mut Ebpf) -> Result<(), L4Error> {
-    // From the last: none goes on where nothing is yet.
-    put_into_chain(object, abi::FINISH, abi::FINISH_PROGRAM)?;
-    put_into_chain(object, abi::STEER, abi::STEER_PROGRAM)
-}
-
-fn put_into_chain(object: &mut Ebpf, slot: u32, name: &'static str) -> Result<(), L4Error> {
     let failed = |source| L4Error::Map {
         action: "write",
         map: abi::CHAIN,
         source,
     };
-    let descriptor = program(object, name)?
+    let steer = program(object, abi::STEER_PROGRAM)?;
+    let steer = steer
         .fd()
         .and_then(|fd| Ok(fd.try_clone()?))
         .map_err(|error| L4Error::Load(error.into()))?;
@@ -272,7 +267,7 @@ fn put_into_chain(object: &mut Ebpf, slot: u32, name: &'static str) -> Result<()
         .ok_or(missing)?
         .try_into()
         .map_err(failed)?;
-    chain.set(slot, &descriptor, 0).map_err(failed)
+    chain.set(abi::STEER, &steer, 0).map_err(failed)
 }
 
 fn program<'o>(object: &'o mut Ebpf, name: &'static str) -> Result<&'o mut Xdp, L4Error> {
