@@ -21,6 +21,7 @@ pub mod gateway;
 pub mod guards;
 pub mod health;
 pub mod inspect;
+pub mod json_line;
 pub mod jwks;
 pub mod l4;
 pub mod l7;

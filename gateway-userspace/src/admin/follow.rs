@@ -17,6 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
 use crate::events::{Event, Following};
+use crate::json_line::json_line;
 
 /// The body of an answer: whole, or as it comes.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -59,7 +60,7 @@ pub fn whole(bytes: Bytes) -> Body {
 
 /// The lines of events that are there.
 pub fn lines(events: &[Arc<Event>]) -> Bytes {
-    let lines: Vec<u8> = events.iter().flat_map(|event| line(&**event)).collect();
+    let lines: Vec<u8> = events.iter().flat_map(|event| json_line(&**event)).collect();
     lines.into()
 }
 
@@ -74,7 +75,7 @@ pub fn following(events: Following, stopped: watch::Receiver<()>) -> Body {
                 // Its sender never sends: this is ready when it is gone.
                 _ = stopped.changed() => Some((last("the node stops"), None)),
                 event = receiver.recv() => Some(match event {
-                    Ok(event) => (Bytes::from(line(&*event)), Some(receiver)),
+                    Ok(event) => (Bytes::from(json_line(&*event)), Some(receiver)),
                     Err(RecvError::Lagged(lost)) => {
                         let text = format!("cut off: {lost} events were lost, for they were read too slowly");
                         (last(&text), None)
@@ -92,20 +93,7 @@ pub fn following(events: Following, stopped: watch::Receiver<()>) -> Body {
 
 fn last(text: &str) -> Bytes {
     let end = text.to_owned();
-    line(&End { end }).into()
-}
-
-fn line<T: Serialize>(of: &T) -> Vec<u8> {
-    match serde_json::to_vec(of) {
-        Ok(mut text) => {
-            text.push(b'\n');
-            text
-        }
-        Err(error) => {
-            tracing::error!(%error, "an event cannot be written as JSON");
-            Vec::new()
-        }
-    }
+    json_line(&End { end }).into()
 }
 
 #[cfg(test)]

@@ -16,12 +16,12 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use super::follow::Body;
 use crate::config::{limits, validate};
+use crate::json_line::json_line;
 use crate::trace::{End, Order, Progress, Running, Wish};
 
 /// How often a stream says how far it is; so a reader that is gone is found, too.
@@ -145,9 +145,9 @@ impl Streaming {
             _ = self.stopped.changed() => Next::End("the node stops"),
             () = over => Next::End("the time is over"),
             // Before packets, of which there may always be one more.
-            _ = self.progress.tick() => Next::Line(line(&Progress {
+            _ = self.progress.tick() => Next::Line(Bytes::from(json_line(&Progress {
                 counts: self.running.counting.counts(),
-            })),
+            }))),
             packet = self.running.lines.recv() => match packet {
                 Some(line) => Next::Line(line),
                 None => Next::End("as many packets were told as were asked for"),
@@ -156,23 +156,10 @@ impl Streaming {
     }
 
     fn last(&self, why: &str) -> Bytes {
-        line(&End {
+        Bytes::from(json_line(&End {
             end: why.to_owned(),
             counts: self.running.counting.counts(),
-        })
-    }
-}
-
-fn line<T: Serialize>(of: &T) -> Bytes {
-    match serde_json::to_vec(of) {
-        Ok(mut text) => {
-            text.push(b'\n');
-            text.into()
-        }
-        Err(error) => {
-            tracing::error!(%error, "a line of a trace cannot be written as JSON");
-            Bytes::new()
-        }
+        }))
     }
 }
 

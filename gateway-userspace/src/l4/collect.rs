@@ -134,7 +134,7 @@ impl Collector for L4 {
         let by_vip = names
             .vips
             .iter()
-            .filter_map(|(id, name)| Some((name.clone(), counters.vip(*id).ok()?)));
+            .filter_map(|(id, name)| Some((name.clone(), counters.vip(*id, &reasons).ok()?)));
         let by_vip: Vec<_> = by_vip.collect();
         let by_node = names
             .nodes

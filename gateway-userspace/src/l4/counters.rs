@@ -51,29 +51,36 @@ impl Counters {
         })
     }
 
-    /// Every reason with its packets.
+    /// Every reason with its packets, in their order.
     ///
     /// # Errors
     /// The map cannot be read.
     pub fn reasons(&self) -> Result<Vec<ReasonCount>, L4Error> {
-        by_reason(|reason| sum(&self.reasons, reason as u32, abi::REASON_COUNTS))
+        let count = |reason: &Reason| {
+            let count = sum(&self.reasons, *reason as u32, abi::REASON_COUNTS)?;
+            Ok(ReasonCount::of(*reason, count))
+        };
+        Reason::ALL.iter().map(count).collect()
     }
 
-    /// What came for the VIP of that number, by reason; those that never occurred are left out. A call of the kernel for each
-    /// reason there is.
+    /// What came for the VIP of that number, by reason; those that never occurred are left out. `all` is what [`Self::reasons`] said a
+    /// moment ago: what never occurred at all is not looked for, for each look is a call of the kernel.
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn vip(&self, id: u16) -> Result<Vec<ReasonCount>, L4Error> {
-        let count = |reason| {
-            sum(
-                &self.vips,
-                abi::vip_count(u32::from(id), reason as u32),
-                abi::VIP_COUNTS,
-            )
-        };
-        let mut counts = by_reason(count)?;
-        counts.retain(|count| count.packets > 0);
+    pub fn vip(&self, id: u16, all: &[ReasonCount]) -> Result<Vec<ReasonCount>, L4Error> {
+        let mut counts = Vec::new();
+        let occurred = Reason::ALL
+            .iter()
+            .zip(all)
+            .filter(|(_, of_all)| of_all.packets > 0);
+        for (reason, _) in occurred {
+            let at = abi::vip_count(u32::from(id), *reason as u32);
+            let count = sum(&self.vips, at, abi::VIP_COUNTS)?;
+            if count.packets > 0 {
+                counts.push(ReasonCount::of(*reason, count));
+            }
+        }
         Ok(counts)
     }
 
@@ -102,23 +109,19 @@ impl Counters {
     }
 }
 
-/// Each reason with what is counted for it.
-fn by_reason(of: impl Fn(Reason) -> Result<Count, L4Error>) -> Result<Vec<ReasonCount>, L4Error> {
-    let count = |reason: &Reason| {
-        let count = of(*reason)?;
-        let action = match reason.fate() {
-            Fate::Pass => "pass",
-            Fate::Drop => "drop",
-            Fate::Transmit | Fate::Redirect => "transmit",
-        };
-        Ok(ReasonCount {
+impl ReasonCount {
+    fn of(reason: Reason, count: Count) -> Self {
+        Self {
             reason: reason.name(),
-            action,
+            action: match reason.fate() {
+                Fate::Pass => "pass",
+                Fate::Drop => "drop",
+                Fate::Transmit | Fate::Redirect => "transmit",
+            },
             packets: count.packets,
             bytes: count.bytes,
-        })
-    };
-    Reason::ALL.iter().map(count).collect()
+        }
+    }
 }
 
 fn sum(map: &PerCpuArray<MapData, Count>, index: u32, name: &'static str) -> Result<Count, L4Error> {

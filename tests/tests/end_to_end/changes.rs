@@ -61,12 +61,7 @@ fn a_node_that_leaves_breaks_no_connection() {
 #[test]
 fn a_drain_breaks_no_connection() {
     check("drain", 3, &[0, 1, 2], |scene| {
-        scene.post(1, "/v1/drain");
-        scene.rehash(&[0, 1, 2]);
-        scene.rounds(3);
-        scene.rehash(&[0, 1, 2]);
-        scene.post(1, "/v1/undrain");
-        scene.rehash(&[0, 1, 2]);
+        scene.drain_and_undrain(1, &[0, 1, 2]);
         scene.wait_for_connections_on(1);
     });
 }

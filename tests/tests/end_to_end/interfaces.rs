@@ -100,12 +100,7 @@ fn packets_leave_by_the_interface_that_leads_to_their_node_and_a_drain_breaks_no
         }
     }
     scene.rounds(1);
-    scene.post(1, "/v1/drain");
-    scene.rehash(&[0, 1, 2]);
-    scene.rounds(3);
-    scene.rehash(&[0, 1, 2]);
-    scene.post(1, "/v1/undrain");
-    scene.rehash(&[0, 1, 2]);
+    scene.drain_and_undrain(1, &[0, 1, 2]);
     scene.wait_for_connections_on(1);
     scene.wait_all_live();
     let broken = scene.end("drain with two interfaces");

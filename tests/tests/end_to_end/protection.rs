@@ -201,12 +201,7 @@ fn a_flood_of_forged_syns_during_a_drain_and_a_rehash_breaks_no_connection() {
     let started = Instant::now();
     scene.rounds(1);
     let flood = Flood::start(&scene.lab, Vip::FlowHash.http(Family::V4)).expect("a flood");
-    scene.post(1, "/v1/drain");
-    scene.rehash(&[0, 1, 2]);
-    scene.rounds(3);
-    scene.rehash(&[0, 1, 2]);
-    scene.post(1, "/v1/undrain");
-    scene.rehash(&[0, 1, 2]);
+    scene.drain_and_undrain(1, &[0, 1, 2]);
     scene.rounds(2);
     let grown = wait_until(Instant::now() + PATIENCE, || {
         (flood.frames() >= SYNS_MIN).then_some(())

@@ -105,6 +105,16 @@ impl Scene {
         done.expect("an answer that says that it is done");
     }
 
+    /// Drains a node while the router spreads flows anew, and takes it in again.
+    pub fn drain_and_undrain(&self, index: usize, hops: &[usize]) {
+        self.post(index, "/v1/drain");
+        self.rehash(hops);
+        self.rounds(3);
+        self.rehash(hops);
+        self.post(index, "/v1/undrain");
+        self.rehash(hops);
+    }
+
     /// Live connections of each node.
     pub fn by_node(&self) -> BTreeMap<Arc<str>, usize> {
         self.live.ledger().by_node()

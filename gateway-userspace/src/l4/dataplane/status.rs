@@ -46,11 +46,11 @@ impl DataPlane {
     /// The counters cannot be read.
     pub fn status(&self) -> Result<Status, L4Error> {
         let mut verdicts = self.counters()?;
-        verdicts.retain(|count| count.packets > 0);
         let mut vips = BTreeMap::new();
         for (name, id) in &self.vip_ids {
-            vips.insert(name.clone(), self.counted.counters.vip(id.0)?);
+            vips.insert(name.clone(), self.counted.counters.vip(id.0, &verdicts)?);
         }
+        verdicts.retain(|count| count.packets > 0);
         let mut steered = BTreeMap::new();
         for (id, name) in &self.counted.names().nodes {
             let count = self.counted.counters.node(*id)?;

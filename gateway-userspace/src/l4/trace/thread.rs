@@ -11,6 +11,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::told::{self, Moment};
 use super::{Inner, Place, Sink, Tracer};
+use crate::json_line::json_line;
 use crate::l4::L4Error;
 use crate::l4::maps::now_ns;
 
@@ -165,8 +166,8 @@ impl Place {
             return;
         };
         let line = match snap {
-            Some(snap) => told::line(&told::with_frame(packet, event, *snap)),
-            None => told::line(packet),
+            Some(snap) => json_line(&told::with_frame(packet, event, *snap)),
+            None => json_line(packet),
         };
         match sender.try_send(Bytes::from(line)) {
             Ok(()) => {}

@@ -106,20 +106,6 @@ pub(super) fn with_frame(packet: &Packet, event: &PacketEvent, snap: usize) -> P
     }
 }
 
-/// The line of a packet.
-pub(super) fn line(packet: &Packet) -> Vec<u8> {
-    match serde_json::to_vec(packet) {
-        Ok(mut text) => {
-            text.push(b'\n');
-            text
-        }
-        Err(error) => {
-            tracing::error!(%error, "a packet cannot be written as JSON");
-            Vec::new()
-        }
-    }
-}
-
 /// Says in the log what became of a packet.
 pub(super) fn log(packet: &Packet) {
     tracing::info!(
