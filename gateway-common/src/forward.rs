@@ -1,4 +1,5 @@
-//! The packet's way, top to bottom: [`decide`] says what becomes of a frame, [`apply`] does it to the bytes.
+//! The packet's way, top to bottom: [`decide`] says what becomes of a frame, [`apply`] does it to the bytes. [`short`] is the
+//! same for the plainest frames, from end to end, and is asked first.
 //!
 //! Both are generic over the frame and the tables, and run unchanged in the kernel and in tests. The steps are those of
 //! the design: parse, decapsulate, look up the VIP, filter, ask the flow tables, ask the Maglev table, see whether the packet is

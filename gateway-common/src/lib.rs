@@ -1,7 +1,7 @@
 //! The packet's way: what the kernel program decides about a frame, as a plain library.
 //!
-//! `gateway-ebpf` runs [`forward::decide`] and [`forward::apply`] over real frames and maps, tests and plans run
-//! the same two functions over [`memory`]. No I/O, no clock, no randomness and, but for `memory`, no allocation.
+//! `gateway-ebpf` runs [`forward::short`], and where that leaves a frame as it is [`forward::decide`] and [`forward::apply`],
+//! over real frames and maps; tests and plans run the same functions over [`memory`]. No I/O, no clock, no randomness and, but for `memory`, no allocation.
 //! Modules stand in the order in which a packet meets them.
 
 #![cfg_attr(not(any(test, feature = "memory")), no_std)]

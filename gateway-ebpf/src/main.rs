@@ -1,6 +1,6 @@
 //! The kernel program: glue between the packet's way in `gateway-common` and real frames, maps and sockets.
 //!
-//! It decides nothing: the entry point asks `forward::decide`, does what it says, and counts the reason. For the host
+//! It decides nothing: the entry points ask `forward::short`, and else `forward::decide`, and count the reason. For the host
 //! only a stub exists, so that plain `cargo build`, `clippy` and `test --workspace` pass with a stable toolchain.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
